@@ -1,0 +1,5 @@
+//! factory-tick: one bounded, durable iteration of a coding-agent factory.
+
+pub mod model;
+
+pub mod config;

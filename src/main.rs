@@ -1,0 +1,3 @@
+//! The program: parse, log, run, exit. No logic.
+
+fn main() {}
