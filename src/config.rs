@@ -1,8 +1,103 @@
 //! The configuration: what was typed, checked into what is meant, with all problems told at once.
 
+mod problems;
+mod read;
+mod roles;
+mod section;
+mod units;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use toml::de::DeTable;
+
+pub use problems::{Problem, Problems};
+
+/// Size of a configuration or of a prompt template, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Reads the configuration at `path`, and the prompt templates it names.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let unreadable = |why: String| Problems::Unreadable { path: path.to_owned(), why };
+    let found = |list| Problems::Found { path: path.to_owned(), list };
+    let real = std::fs::canonicalize(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Problems::Absent { path: path.to_owned() },
+        _ => unreadable(error.to_string()),
+    })?;
+    let bytes = read_small_file(&real).map_err(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let (line, column) = problems::position(&bytes, error.valid_up_to());
+        found(vec![Problem {
+            line,
+            column,
+            key: String::new(),
+            what: "this is not UTF-8".to_owned(),
+            hint: "save the file as UTF-8".to_owned(),
+        }])
+    })?;
+    parse(text, &real, &read_prompt).map_err(found)
+}
+
+/// Reads a configuration from its text. `path` is where it lies, absolute; `read_prompt` reads the prompt templates
+/// that it names, and says why where it can't.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, by position. A text that is no TOML has one problem only.
+pub fn parse(
+    text: &str,
+    path: &Path,
+    read_prompt: &dyn Fn(&Path) -> Result<String, String>,
+) -> Result<Config, Vec<Problem>> {
+    let report = section::Report::new(text);
+    let document = match DeTable::parse(text) {
+        Ok(document) => document,
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            let what = format!("this is no TOML: {}", error.message());
+            report.add(at, "", what, "see https://toml.io for how values and tables are written");
+            return Err(report.finish());
+        }
+    };
+    let place = read::Place { path, dir: path.parent().unwrap_or(path), read_prompt };
+    let config = read::config(&report, document.get_ref(), &place);
+    let problems = report.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(problems),
+    }
+}
+
+fn read_prompt(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_small_file(path)?).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// Reads a regular file of at most [`FILE_BYTES_MAX`], and nothing else: a FIFO would wait for ever.
+fn read_small_file(path: &Path) -> Result<Vec<u8>, String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| error.to_string())?);
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it is larger than {} MiB", FILE_BYTES_MAX / 1024 / 1024));
+    }
+    Ok(bytes)
+}
 
 /// A configuration without problems.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,316 @@
+//! From a TOML document to a [`Config`]: one function per table, each a list of its keys with defaults and limits.
+//!
+//! A function first reads all its keys, so that every problem is noted, and only then gives up on the first `None`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::problems::quoted;
+use super::roles::roles;
+use super::section::{Report, Section};
+use super::value::Value;
+use super::{Attempts, Config, EnvConfig, FleetConfig, Limits, Scope, Tick, WritebackMode, WritebackModes};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Items in flight that any limit may allow.
+const ITEMS_MAX: u32 = 1000;
+
+/// Agents that one tick may start.
+const STARTS_MAX: u32 = 100;
+
+/// Beyond a third, an earlier backoff could be longer than a later one.
+const JITTER_MAX: f64 = 0.3;
+
+/// Where a configuration lies, and how a prompt template named in it is read.
+pub(super) struct Place<'a> {
+    /// The file, absolute.
+    pub(super) path: &'a Path,
+    /// The folder it lies in.
+    pub(super) dir: &'a Path,
+    /// Reads a prompt template; the error says why it can't be.
+    pub(super) read_prompt: &'a dyn Fn(&Path) -> Result<String, String>,
+}
+
+pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>) -> Option<Config> {
+    let document = Section::document(report, table);
+    let tick = tick(document.table("tick", "[tick]"));
+    let allow_network_fs = state(document.table("state", "[state]"));
+    let limits = limits(document.table("limits", "[limits]"));
+    let attempts = attempts(document.table("attempts", "[attempts]"));
+    budget(document.table("budget", "[budget]"));
+    let source = source(document.table("source", "[source]"), place);
+    let writeback = writeback(document.table("writeback", "[writeback]"));
+    let fleet = fleet(document.table("fleet", "[fleet]"), place);
+    let workspace_root = workspace(document.table("workspace", "[workspace]"), place);
+    hooks(document.table("hooks", "[hooks]"));
+    let env = env(document.table("env", "[env]"), place);
+    done(document.table("done", "[done]"));
+    let retention = retention(document.table("retention", "[retention]"));
+    let roles = roles(&document, place, tick.as_ref().map(|tick| tick.starts_max));
+    document.close();
+
+    let (source_path, scope) = source?;
+    let (log_bytes_max, events_bytes_max) = retention?;
+    Some(Config {
+        path: place.path.to_owned(),
+        dir: place.dir.to_owned(),
+        tick: tick?,
+        allow_network_fs: allow_network_fs?,
+        limits: limits?,
+        attempts: attempts?,
+        source_path,
+        scope,
+        writeback: writeback?,
+        fleet: fleet?,
+        workspace_root: workspace_root?,
+        env: env?,
+        log_bytes_max,
+        events_bytes_max,
+        roles: roles?,
+    })
+}
+
+fn tick(section: Section<'_, '_>) -> Option<Tick> {
+    let every = section.or("every", MINUTE, Value::positive_duration);
+    let deadline = section.or("deadline", Duration::from_secs(50), Value::positive_duration);
+    let starts_max = section.or("starts_max", 5, |value| value.integer(1..=STARTS_MAX));
+    let heartbeat_stale = section.or("heartbeat_stale", Duration::ZERO, Value::duration);
+    section.close();
+
+    let every = every?;
+    let heartbeat_stale = heartbeat_stale?;
+    Some(Tick {
+        every,
+        deadline: deadline?,
+        starts_max: starts_max?,
+        heartbeat_stale: if heartbeat_stale.is_zero() { every * 3 } else { heartbeat_stale },
+    })
+}
+
+fn state(section: Section<'_, '_>) -> Option<bool> {
+    let allow_network_fs = section.or("allow_network_fs", false, Value::boolean);
+    section.close();
+    allow_network_fs
+}
+
+fn limits(section: Section<'_, '_>) -> Option<Limits> {
+    let items_max = section.or("items_max", 3, |value| value.integer(1..=ITEMS_MAX));
+    let per_label = section.or("per_label", Default::default(), |value| {
+        value.map(|label, value| {
+            let items = value.integer(1..=ITEMS_MAX)?;
+            match normal_label(label) {
+                label if label.is_empty() => {
+                    value.refuse("is a limit for a blank label", "no item carries one; remove it")
+                }
+                label => Some((label, items)),
+            }
+        })
+    });
+    let disk_free_min_bytes = section.or("disk_free_min", 5 * GIB, Value::size);
+    section.close();
+    Some(Limits { items_max: items_max?, per_label: per_label?, disk_free_min_bytes: disk_free_min_bytes? })
+}
+
+fn attempts(section: Section<'_, '_>) -> Option<Attempts> {
+    let max = section.or("max", 3, |value| value.integer(1..=100));
+    let backoff_base = section.or("backoff_base", 5 * MINUTE, Value::positive_duration);
+    let backoff_max = section.or("backoff_max", HOUR, Value::positive_duration);
+    if let (Some(base), Some(longest)) = (backoff_base, backoff_max)
+        && longest < base
+    {
+        section.problem_of(
+            &["backoff_max", "backoff_base"],
+            "`[attempts] backoff_max` is shorter than `backoff_base`".to_owned(),
+            "set both; unless told otherwise they are \"1h\" and \"5m\"",
+        );
+    }
+    let jitter = section.or("jitter", 0.2, |value| value.number(0.0..=JITTER_MAX));
+    let resumes_max = section.or("resumes_max", 1, |value| value.integer(0..=100));
+    section.later("breaker", 5, "5", |value| value.integer(0..=1000));
+    section.close();
+    Some(Attempts {
+        max: max?,
+        backoff_base: backoff_base?,
+        backoff_max: backoff_max?,
+        jitter: jitter?,
+        resumes_max: resumes_max?,
+    })
+}
+
+fn budget(section: Section<'_, '_>) {
+    const USD_MAX: f64 = 1_000_000.0;
+    section.later("starts_per_day", 200, "200", |value| value.integer(0..=1_000_000));
+    section.later("usd_per_day", 0.0, "0", |value| value.number(0.0..=USD_MAX));
+    section.later("usd_per_run", 0.0, "0", |value| value.number(0.0..=USD_MAX));
+    section.close();
+}
+
+fn source(section: Section<'_, '_>, place: &Place<'_>) -> Option<(PathBuf, Scope)> {
+    let kinds = ["dir", "github", "linear", "command"].map(|kind| (kind, kind));
+    section.later("kind", "dir", "\"dir\"", |value| value.one_of(&kinds));
+    let path = section.or("path", place.dir.join("issues"), |value| path(value, place));
+    let scope = scope(section.table("scope", "[source.scope]"));
+    section.close();
+    Some((path?, scope?))
+}
+
+fn scope(section: Section<'_, '_>) -> Option<Scope> {
+    let labels = section.or("labels", Vec::new(), |value| {
+        // A blank one is kept: it is on no item. Without it the scope would be wider than what was typed.
+        value.list(|value| value.string().map(|label| normal_label(&label)))
+    });
+    let title_prefix = section.or("title_prefix", String::new(), Value::string);
+    section.close();
+    Some(Scope { labels: labels?, title_prefix: title_prefix? })
+}
+
+fn writeback(section: Section<'_, '_>) -> Option<WritebackModes> {
+    let modes = [
+        ("required", WritebackMode::Required),
+        ("best-effort", WritebackMode::BestEffort),
+        ("off", WritebackMode::Off),
+    ];
+    let [started, done, parked] = ["started", "done", "parked"]
+        .map(|status| section.or(status, WritebackMode::BestEffort, |value| value.one_of(&modes)));
+    section.close();
+    Some(WritebackModes { started: started?, done: done?, parked: parked? })
+}
+
+fn fleet(section: Section<'_, '_>, place: &Place<'_>) -> Option<FleetConfig> {
+    section.later("kind", "local", "\"local\"", |value| {
+        value.one_of(&["local", "broker"].map(|kind| (kind, kind)))
+    });
+    let grace = section.or("grace", Duration::from_secs(10), Value::duration);
+    let start_grace = section.or("start_grace", Duration::from_secs(30), Value::positive_duration);
+    let protected_pids = section.or("protected_pids", Vec::new(), |value| {
+        value.list(|value| value.integer(1..=i32::MAX.unsigned_abs()))
+    });
+    let protected_pidfiles =
+        section.or("protected_pidfiles", Vec::new(), |value| value.list(|value| path(value, place)));
+    section.close();
+    Some(FleetConfig {
+        grace: grace?,
+        start_grace: start_grace?,
+        protected_pids: protected_pids?,
+        protected_pidfiles: protected_pidfiles?,
+    })
+}
+
+fn workspace(section: Section<'_, '_>, place: &Place<'_>) -> Option<Option<PathBuf>> {
+    let root = section.or("root", None, |value| match value.string()? {
+        text if text.is_empty() => Some(None),
+        _ => path(value, place).map(Some),
+    });
+    section.close();
+    root
+}
+
+fn hooks(section: Section<'_, '_>) {
+    for hook in ["after_create", "before_run", "after_run", "before_remove"] {
+        section.later(hook, Vec::new(), "[]", Value::strings);
+    }
+    section.later("timeout", 10 * MINUTE, "\"10m\"", Value::duration);
+    section.close();
+}
+
+fn env(section: Section<'_, '_>, place: &Place<'_>) -> Option<EnvConfig> {
+    let path_prepend = section.or("path_prepend", Vec::new(), |value| {
+        value.list(|value| {
+            let folder = path(value, place)?;
+            if folder.as_os_str().as_encoded_bytes().contains(&b':') {
+                return value
+                    .refuse("has a `:` in it", "PATH can't hold such a folder; give one folder per string");
+            }
+            Some(folder)
+        })
+    });
+    section.later("file", String::new(), "\"\"", Value::string);
+    let set = section.or("set", Default::default(), |value| {
+        value.map(|name, value| {
+            let literal = without_nul(value);
+            let name = env_name(value, name)?;
+            if name.starts_with("FACTORY_") || OWN_VARIABLES.contains(&name.as_str()) {
+                return value.refuse("can't be set", "factory-tick sets it itself; remove it");
+            }
+            Some((name, literal?))
+        })
+    });
+    section.close();
+    Some(EnvConfig { path_prepend: path_prepend?, set: set? })
+}
+
+fn done(section: Section<'_, '_>) {
+    let kinds = ["exit", "source", "command"].map(|kind| (kind, kind));
+    section.later("when", "exit", "\"exit\"", |value| value.one_of(&kinds));
+    section.later("command", Vec::new(), "[]", Value::strings);
+    section.close();
+}
+
+/// `log_bytes_max` and `events_bytes_max`.
+fn retention(section: Section<'_, '_>) -> Option<(u64, u64)> {
+    section.later("runs_per_item", 10, "10", |value| value.integer(0..=1_000_000));
+    section.later("age", 30 * DAY, "\"30d\"", Value::duration);
+    let log_bytes_max = section.or("log_bytes_max", 50 * MIB, Value::size);
+    let events_bytes_max = section.or("events_bytes_max", 64 * MIB, Value::size);
+    section.close();
+    Some((log_bytes_max?, events_bytes_max?))
+}
+
+/// Variables that every agent is given, besides those that begin with `FACTORY_`.
+const OWN_VARIABLES: [&str; 5] =
+    ["FACTORY_RUN", "FACTORY_ITEM", "FACTORY_ROLE", "FACTORY_WORKSPACE", "GIT_CEILING_DIRECTORIES"];
+
+/// The name of a variable that is passed through.
+pub(super) fn passed_name(value: &Value<'_, '_>) -> Option<String> {
+    let name = env_name(value, &value.string()?)?;
+    if OWN_VARIABLES.contains(&name.as_str()) {
+        return value.refuse(&format!("can't pass {name}"), "factory-tick sets it itself; remove it");
+    }
+    Some(name)
+}
+
+fn env_name(value: &Value<'_, '_>, name: &str) -> Option<String> {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        return Some(name.to_owned());
+    }
+    value.refuse(
+        &format!("names no variable: {}", quoted(name)),
+        "use letters, digits and _, and begin with no digit",
+    )
+}
+
+/// A string that the system can take as an argument, a variable or a path.
+pub(super) fn without_nul(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.string()?;
+    if text.contains('\0') {
+        return value.refuse("has a NUL character in it", "remove it: the system can't pass it on");
+    }
+    Some(text)
+}
+
+/// A path, made absolute from the folder of the configuration.
+pub(super) fn path(value: &Value<'_, '_>, place: &Place<'_>) -> Option<PathBuf> {
+    let text = without_nul(value)?;
+    if text.is_empty() {
+        return value.refuse("is an empty path", "name a file or a folder; `.` is the folder of this file");
+    }
+    if text == "~" || text.starts_with("~/") {
+        return value.refuse("begins with `~`, which stands for nothing here", "write the absolute path");
+    }
+    // Collecting the components drops a `.` in between: what is shown later reads as a person would write it.
+    Some(place.dir.join(text).components().collect())
+}
+
+/// Labels are compared trimmed and lower-case.
+fn normal_label(label: &str) -> String {
+    label.trim().to_lowercase()
+}

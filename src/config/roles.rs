@@ -1,0 +1,251 @@
+//! `[[role]]`: which agents an item gets, and how each is started.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::Role;
+use super::problems::quoted;
+use super::read::{Place, passed_name, path, without_nul};
+use super::section::Section;
+use super::value::Value;
+use crate::prompt;
+
+const NAME_BYTES_MAX: usize = 64;
+const SUFFIX_BYTES_MAX: usize = 16;
+
+/// What `fill` replaces in a command line.
+const PLACEHOLDERS: [&str; 4] = ["{session}", "{run}", "{workspace}", "{prompt_file}"];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Harness {
+    Command,
+    Claude,
+    Codex,
+}
+
+const HARNESSES: [(&str, Harness); 3] =
+    [("command", Harness::Command), ("claude", Harness::Claude), ("codex", Harness::Codex)];
+
+/// Reads all roles. `starts_max` is the most agents that one tick may start, where that is known.
+pub(super) fn roles(
+    document: &Section<'_, '_>,
+    place: &Place<'_>,
+    starts_max: Option<u32>,
+) -> Option<Vec<Role>> {
+    const EXAMPLE: &str =
+        "add [[role]] with name = \"implementer\", suffix = \"impl\" and command = [\"./agent.sh\"]";
+    document.required("role", EXAMPLE, |value| {
+        let mut names = Vec::new();
+        let mut suffixes = Vec::new();
+        let sections = value.sections("[[role]]")?;
+        if sections.is_empty() {
+            return value.refuse("has no role in it", EXAMPLE);
+        }
+        // A crew starts whole or not at all: one that exceeds the starts of a tick never would.
+        if let Some(max) = starts_max
+            && let Some(first_too_many) = sections.get(max as usize)
+        {
+            first_too_many.problem(
+                format!(
+                    "{} roles, but `[tick] starts_max` is {max}: no item could ever start",
+                    sections.len()
+                ),
+                "raise `starts_max`, or configure fewer roles",
+            );
+        }
+        let roles: Vec<_> =
+            sections.into_iter().map(|section| role(section, place, &mut names, &mut suffixes)).collect();
+        roles.into_iter().collect()
+    })
+}
+
+fn role(
+    section: Section<'_, '_>,
+    place: &Place<'_>,
+    names: &mut Vec<String>,
+    suffixes: &mut Vec<String>,
+) -> Option<Role> {
+    let name = section.required("name", "name = \"implementer\"", |value| unique(value, name(value)?, names));
+    let suffix =
+        section.required("suffix", "suffix = \"impl\": the end of the names of its agents", |value| {
+            unique(value, suffix(value)?, suffixes)
+        });
+    let harness = section.later("harness", Harness::Command, "\"command\"", |value| value.one_of(&HARNESSES));
+    let command = match harness {
+        Some(Harness::Command) => {
+            section.required("command", "command = [\"./agent.sh\"]", |value| command(value, place))
+        }
+        // What the other harnesses run is their own business.
+        _ => section.or("command", Vec::new(), |value| argv(value, place)),
+    };
+    section.later("args", Vec::new(), "[]", Value::strings);
+    let resume = section.or("resume", Vec::new(), |value| match value.strings()? {
+        typed if typed.is_empty() => Some(typed),
+        _ => argv(value, place),
+    });
+    let resume_prompt = section.or("resume_prompt", String::new(), Value::string);
+    let session = section.or("session", None, session);
+    let session_gone = section.or("session_gone", Vec::new(), |value| value.list(gone_text));
+    let env = section.or("env", Vec::new(), |value| value.list(passed_name));
+    let deadline = section.or("deadline", Duration::from_secs(60 * 60), Value::duration);
+    let stall = section.or("stall", Duration::ZERO, Value::duration);
+    let prompt = section.or("prompt", (prompt::BUILT_IN.to_owned(), None), |value| template(value, place));
+    section.close();
+
+    let (prompt, prompt_path) = prompt?;
+    harness?;
+    Some(Role {
+        name: name?,
+        suffix: suffix?,
+        harness: "command".to_owned(),
+        command: command?,
+        resume: resume?,
+        resume_prompt: Some(resume_prompt?)
+            .filter(|text| !text.is_empty())
+            .unwrap_or_else(|| prompt::BUILT_IN_RESUME.to_owned()),
+        session: session?,
+        session_gone: session_gone?,
+        env: env?,
+        deadline: deadline.map(off)?,
+        stall: stall.map(off)?,
+        prompt,
+        prompt_path,
+    })
+}
+
+/// A duration of which `"0"` means that there is no limit.
+fn off(duration: Duration) -> Option<Duration> {
+    Some(duration).filter(|duration| !duration.is_zero())
+}
+
+fn unique(value: &Value<'_, '_>, text: String, taken: &mut Vec<String>) -> Option<String> {
+    if taken.contains(&text) {
+        return value.refuse(&format!("is {} a second time", quoted(&text)), "each role needs its own");
+    }
+    taken.push(text.clone());
+    Some(text)
+}
+
+fn name(value: &Value<'_, '_>) -> Option<String> {
+    let name = value.string()?;
+    if name.trim().is_empty() {
+        return value.refuse("is blank", "name = \"implementer\"");
+    }
+    if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return value.refuse(
+            &format!("can't be {}", quoted(&name)),
+            &format!("it takes at most {NAME_BYTES_MAX} bytes and no control characters"),
+        );
+    }
+    Some(name)
+}
+
+fn suffix(value: &Value<'_, '_>) -> Option<String> {
+    let suffix = value.string()?;
+    let plain = suffix.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if !plain || suffix.is_empty() || suffix.len() > SUFFIX_BYTES_MAX {
+        return value.refuse(
+            &format!("can't be {}", quoted(&suffix)),
+            &format!("it takes 1 to {SUFFIX_BYTES_MAX} of a-z and 0-9"),
+        );
+    }
+    Some(suffix)
+}
+
+/// A command line for a fresh start.
+fn command(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
+    let argv = argv(value, place)?;
+    if argv.iter().any(|argument| argument.contains("{session}")) {
+        return value.refuse("uses {session}, but a fresh start has none", "move it to `resume`");
+    }
+    Some(argv)
+}
+
+/// A command line. A program with a `/` becomes absolute; any other is looked up in PATH when it is started.
+fn argv(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
+    const HINT: &str = "one string per argument: [\"./agent.sh\", \"--fast\"]";
+    let mut program = true;
+    let argv = value.list(|value| {
+        if std::mem::take(&mut program) { self::program(value, place) } else { without_nul(value) }
+    })?;
+    if argv.is_empty() { value.refuse("is empty", HINT) } else { Some(argv) }
+}
+
+fn program(value: &Value<'_, '_>, place: &Place<'_>) -> Option<String> {
+    let text = without_nul(value)?;
+    if text.trim().is_empty() {
+        return value.refuse("begins with a blank program", "name the program first: [\"./agent.sh\"]");
+    }
+    if let Some(placeholder) = PLACEHOLDERS.iter().find(|placeholder| text.contains(*placeholder)) {
+        // An agent can write into its workspace. What is run outside of it is not for the agent to say.
+        return value.refuse(
+            &format!("has {placeholder} in its program"),
+            "name a program, and use placeholders in its arguments",
+        );
+    }
+    if !text.contains('/') {
+        return Some(text);
+    }
+    match path(value, place)?.into_os_string().into_string() {
+        Ok(absolute) => Some(absolute),
+        Err(_) => value.refuse(
+            "lies in a folder whose name is not UTF-8",
+            "rename the folder of the configuration, or use a program from PATH",
+        ),
+    }
+}
+
+/// A pattern whose first group is the session id.
+fn session(value: &Value<'_, '_>) -> Option<Option<String>> {
+    const HINT: &str = "give a regular expression whose first group is the session id: 'session: (\\S+)'";
+    let pattern = value.string()?;
+    if pattern.is_empty() {
+        return Some(None);
+    }
+    match Regex::new(&pattern) {
+        Ok(regex) if regex.captures_len() < 2 => value.refuse("has no group", HINT),
+        Ok(_) => Some(Some(pattern)),
+        Err(error) => {
+            // A syntax error is told in several lines with a drawing; the last one says what it is.
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default();
+            let why = last.strip_prefix("error: ").unwrap_or(last);
+            value.refuse(&format!("is no regular expression: {why}"), HINT)
+        }
+    }
+}
+
+fn gone_text(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.string()?;
+    if text.trim().is_empty() {
+        return value.refuse("has a blank text in it", "it would be found in any output; remove it");
+    }
+    Some(text)
+}
+
+/// The text of a prompt template, and the file it is from.
+fn template(value: &Value<'_, '_>, place: &Place<'_>) -> Option<(String, Option<PathBuf>)> {
+    if value.string()?.is_empty() {
+        return Some((prompt::BUILT_IN.to_owned(), None));
+    }
+    let file = path(value, place)?;
+    let shown = quoted(&file.display().to_string());
+    let text = match (place.read_prompt)(&file) {
+        Ok(text) => text,
+        Err(why) => {
+            return value.refuse(
+                &format!("can't be read from {shown}: {why}"),
+                "name a template file, or \"\" for the built-in one",
+            );
+        }
+    };
+    match prompt::check(&text) {
+        Ok(()) => Some((text, Some(file))),
+        Err(why) => value.refuse(
+            &format!("is no template: {shown}, {why}"),
+            "templates are minijinja, which reads as Jinja does",
+        ),
+    }
+}

@@ -1,0 +1,475 @@
+//! The configuration as its users meet it: what they may type, and what they are told when it is wrong.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use toml::de::DeValue;
+
+use super::*;
+
+const MINIMAL: &str = include_str!("../../fixtures/config/minimal.toml");
+const ALL_DEFAULTS: &str = include_str!("../../fixtures/config/all-defaults.toml");
+
+/// Templates that exist in these tests, and no other file.
+fn prompt_of_test(path: &Path) -> Result<String, String> {
+    match path.to_str() {
+        Some("/etc/factory/good.md") => Ok("Do {{ item.title }}\n".into()),
+        Some("/etc/factory/bad.md") => Ok("Do\n{{ item.title\n".into()),
+        _ => Err("there is no such file".into()),
+    }
+}
+
+fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
+    parse(text, Path::new("/etc/factory/factory.toml"), &prompt_of_test)
+}
+
+/// What a person is told about `text`.
+fn told(text: &str) -> String {
+    match parsed(text) {
+        Ok(_) => "no problem".to_owned(),
+        Err(list) => Problems::Found { path: "factory.toml".into(), list }.to_string(),
+    }
+}
+
+fn good(text: &str) -> Config {
+    parsed(text).unwrap_or_else(|_| panic!("{text}\n{}", told(text)))
+}
+
+/// The minimal configuration with `lines` before its role.
+fn with(lines: &str) -> String {
+    format!("{lines}\n{MINIMAL}")
+}
+
+/// The minimal configuration with `lines` added to its role.
+fn with_role(lines: &str) -> String {
+    format!("{MINIMAL}{lines}\n")
+}
+
+/// Every table and key of the file with all defaults, and the value as it is typed there.
+fn documented() -> Vec<(String, String, String)> {
+    let document = DeTable::parse(ALL_DEFAULTS).expect("TOML");
+    let mut keys = Vec::new();
+    let mut collect = |title: &str, table: &DeTable<'_>| {
+        for (key, value) in table.iter().filter(|(key, _)| key.get_ref() != "scope") {
+            keys.push((title.to_owned(), key.get_ref().to_string(), ALL_DEFAULTS[value.span()].to_owned()));
+        }
+    };
+    for (name, value) in document.get_ref() {
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                collect(&format!("[{name}]"), table);
+                if let Some(scope) = table.get("scope") {
+                    collect("[source.scope]", scope.get_ref().as_table().expect("a table"));
+                }
+            }
+            DeValue::Array(roles) => collect("[[role]]", roles[0].get_ref().as_table().expect("a table")),
+            other => panic!("{name} is no table: {other:?}"),
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_minimal_configuration_means_the_documented_defaults() {
+    let config = good(MINIMAL);
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        config,
+        Config {
+            path: "/etc/factory/factory.toml".into(),
+            dir: "/etc/factory".into(),
+            tick: Tick {
+                every: seconds(60),
+                deadline: seconds(50),
+                starts_max: 5,
+                heartbeat_stale: seconds(180),
+            },
+            allow_network_fs: false,
+            limits: Limits { items_max: 3, per_label: BTreeMap::new(), disk_free_min_bytes: 5 << 30 },
+            attempts: Attempts {
+                max: 3,
+                backoff_base: seconds(300),
+                backoff_max: seconds(3600),
+                jitter: 0.2,
+                resumes_max: 1,
+            },
+            source_path: "/etc/factory/issues".into(),
+            scope: Scope::default(),
+            writeback: WritebackModes {
+                started: WritebackMode::BestEffort,
+                done: WritebackMode::BestEffort,
+                parked: WritebackMode::BestEffort,
+            },
+            fleet: FleetConfig {
+                grace: seconds(10),
+                start_grace: seconds(30),
+                protected_pids: vec![],
+                protected_pidfiles: vec![],
+            },
+            workspace_root: None,
+            env: EnvConfig::default(),
+            log_bytes_max: 50 << 20,
+            events_bytes_max: 64 << 20,
+            roles: vec![Role {
+                name: "implementer".into(),
+                suffix: "impl".into(),
+                harness: "command".into(),
+                command: vec!["/etc/factory/agent.sh".into(), "{prompt_file}".into()],
+                resume: vec![],
+                resume_prompt: crate::prompt::BUILT_IN_RESUME.into(),
+                session: None,
+                session_gone: vec![],
+                env: vec![],
+                deadline: Some(seconds(3600)),
+                stall: None,
+                prompt: crate::prompt::BUILT_IN.into(),
+                prompt_path: None,
+            }],
+        }
+    );
+}
+
+#[test]
+fn every_documented_key_is_taken_with_its_default_and_changes_nothing() {
+    let minimal = good(MINIMAL);
+    assert_eq!(good(ALL_DEFAULTS), minimal);
+    for (title, key, value) in documented() {
+        let line = format!("{key} = {value}");
+        let text = match title.as_str() {
+            "[[role]]" if MINIMAL.contains(&format!("\n{key} =")) => continue,
+            "[[role]]" => with_role(&line),
+            _ => with(&format!("{title}\n{line}")),
+        };
+        assert_eq!(good(&text), minimal, "{title} {line}");
+    }
+}
+
+#[test]
+fn every_key_that_is_read_is_documented() {
+    let report = section::Report::new(ALL_DEFAULTS);
+    let document = DeTable::parse(ALL_DEFAULTS).expect("TOML");
+    let path = Path::new("/etc/factory/factory.toml");
+    let place = read::Place { path, dir: Path::new("/etc/factory"), read_prompt: &prompt_of_test };
+    read::config(&report, document.get_ref(), &place).expect("no problem");
+    let is_table =
+        |&&(title, key): &&section::Known| title.is_empty() || (title, key) == ("[source]", "scope");
+    let known: BTreeSet<_> = report
+        .known()
+        .iter()
+        .filter(|known| !is_table(known))
+        .map(|(title, key)| (title.to_string(), key.to_string()))
+        .collect();
+    let documented: BTreeSet<_> = documented().into_iter().map(|(title, key, _)| (title, key)).collect();
+    assert_eq!(known, documented);
+}
+
+#[test]
+fn what_is_set_is_what_comes_out() {
+    let config = good(
+        r#"
+        [tick]
+        every = "2m"
+        deadline = "500ms"
+        starts_max = 2
+        [state]
+        allow_network_fs = true
+        [limits]
+        items_max = 7
+        per_label = { " BackEnd " = 2 }
+        disk_free_min = "0"
+        [attempts]
+        max = 9
+        backoff_base = "1s"
+        backoff_max = "1s"
+        jitter = 0
+        resumes_max = 0
+        [source]
+        path = "../work/./items"
+        [source.scope]
+        labels = [" Factory ", "  "]
+        title_prefix = "[bot] "
+        [writeback]
+        started = "required"
+        done = "off"
+        [fleet]
+        grace = "0"
+        start_grace = "1s"
+        protected_pids = [1, 4711]
+        protected_pidfiles = ["broker.pid", "/run/x.pid"]
+        [workspace]
+        root = "/srv/work"
+        [env]
+        path_prepend = ["bin"]
+        set = { EDITOR = "true", _x1 = "" }
+        [retention]
+        log_bytes_max = "1KiB"
+        events_bytes_max = "0"
+        [[role]]
+        name = "the reviewer"
+        suffix = "rev2"
+        command = ["agent", "a/b", "{workspace}", "{other}"]
+        resume = ["bin/agent", "--resume", "{session}"]
+        resume_prompt = "go on"
+        session = 'session: (\S+)'
+        session_gone = ["no such session"]
+        env = ["FACTORY_API_KEY"]
+        deadline = "0"
+        stall = "20m"
+        prompt = "good.md"
+        "#,
+    );
+    assert_eq!(config.tick.heartbeat_stale, Duration::from_secs(360));
+    assert_eq!(config.tick.deadline, Duration::from_millis(500));
+    assert!(config.allow_network_fs);
+    assert_eq!(config.limits.per_label, BTreeMap::from([("backend".to_owned(), 2)]));
+    assert_eq!(config.limits.disk_free_min_bytes, 0);
+    assert_eq!((config.attempts.jitter, config.attempts.resumes_max), (0.0, 0));
+    assert_eq!(config.source_path, Path::new("/etc/factory/../work/items"));
+    assert_eq!(config.scope.labels, ["factory", ""]);
+    assert_eq!(config.scope.title_prefix, "[bot] ");
+    assert_eq!(config.writeback.started, WritebackMode::Required);
+    assert_eq!(
+        (config.writeback.done, config.writeback.parked),
+        (WritebackMode::Off, WritebackMode::BestEffort)
+    );
+    assert_eq!(config.fleet.grace, Duration::ZERO);
+    assert_eq!(config.fleet.protected_pids, [1, 4711]);
+    assert_eq!(
+        config.fleet.protected_pidfiles,
+        [Path::new("/etc/factory/broker.pid"), Path::new("/run/x.pid")]
+    );
+    assert_eq!(config.workspace_root.as_deref(), Some(Path::new("/srv/work")));
+    assert_eq!(config.env.path_prepend, [Path::new("/etc/factory/bin")]);
+    assert_eq!(config.env.set.get("EDITOR").map(String::as_str), Some("true"));
+    assert_eq!((config.log_bytes_max, config.events_bytes_max), (1024, 0));
+    let role = &config.roles[0];
+    assert_eq!(role.command, ["agent", "a/b", "{workspace}", "{other}"]);
+    assert_eq!(role.resume, ["/etc/factory/bin/agent", "--resume", "{session}"]);
+    assert_eq!(role.resume_prompt, "go on");
+    assert_eq!(role.session.as_deref(), Some(r"session: (\S+)"));
+    assert_eq!(role.env, ["FACTORY_API_KEY"]);
+    assert_eq!((role.deadline, role.stall), (None, Some(Duration::from_secs(1200))));
+    assert_eq!(role.prompt, "Do {{ item.title }}\n");
+    assert_eq!(role.prompt_path.as_deref(), Some(Path::new("/etc/factory/good.md")));
+}
+
+#[test]
+fn what_has_no_effect_yet_is_refused_by_name() {
+    let later = [
+        ("[attempts]", "breaker", "0", "5"),
+        ("[budget]", "starts_per_day", "10", "200"),
+        ("[budget]", "usd_per_day", "0.5", "0"),
+        ("[budget]", "usd_per_run", "1", "0"),
+        ("[source]", "kind", "\"github\"", "\"dir\""),
+        ("[source]", "kind", "\"linear\"", "\"dir\""),
+        ("[source]", "kind", "\"command\"", "\"dir\""),
+        ("[fleet]", "kind", "\"broker\"", "\"local\""),
+        ("[hooks]", "after_create", "[\"x\"]", "[]"),
+        ("[hooks]", "before_run", "[\"x\"]", "[]"),
+        ("[hooks]", "after_run", "[\"x\"]", "[]"),
+        ("[hooks]", "before_remove", "[\"x\"]", "[]"),
+        ("[hooks]", "timeout", "\"1m\"", "\"10m\""),
+        ("[env]", "file", "\".env\"", "\"\""),
+        ("[done]", "when", "\"source\"", "\"exit\""),
+        ("[done]", "when", "\"command\"", "\"exit\""),
+        ("[done]", "command", "[\"x\"]", "[]"),
+        ("[retention]", "runs_per_item", "3", "10"),
+        ("[retention]", "age", "\"0\"", "\"30d\""),
+        ("[[role]]", "harness", "\"claude\"", "\"command\""),
+        ("[[role]]", "harness", "\"codex\"", "\"command\""),
+        ("[[role]]", "args", "[\"x\"]", "[]"),
+    ];
+    for (title, key, value, default) in later {
+        let line = format!("{key} = {value}");
+        let (text, at) = match title {
+            "[[role]]" => (with_role(&line), 5),
+            _ => (with(&format!("{title}\n{line}")), 2),
+        };
+        let column = key.len() + 4;
+        assert_eq!(
+            told(&text),
+            format!(
+                "factory.toml:{at}:{column}: `{title} {key}` is not supported yet\n  hint: remove it, or set it to its \
+                 default {default}\n1 problem in factory.toml"
+            )
+        );
+    }
+}
+
+#[test]
+fn what_has_no_effect_yet_still_has_a_type() {
+    for line in ["[budget]\nusd_per_day = \"5\"", "[hooks]\nafter_run = \"x\"", "[done]\nwhen = \"later\""] {
+        let told = told(&with(line));
+        assert!(told.contains("1 problem ") && !told.contains("supported"), "{told}");
+    }
+}
+
+/// Each `fixtures/config/bad/*.toml`, against what is printed about it: the `.txt` beside it.
+#[test]
+fn every_problem_is_told_with_its_place_and_a_hint() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/bad");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(&folder).expect("the folder of bad configurations") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let text = std::fs::read_to_string(&path).expect("a bad configuration");
+            let expected = std::fs::read_to_string(path.with_extension("txt")).unwrap_or_default();
+            assert_eq!(told(&text) + "\n", expected, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 19, "bad configurations in {}", folder.display());
+}
+
+#[test]
+fn a_role_of_another_harness_needs_no_command() {
+    let told = told("[[role]]\nname = \"a\"\nsuffix = \"a\"\nharness = \"claude\"\n");
+    assert!(
+        told.contains("`[[role]] harness` is not supported yet")
+            && told.ends_with("1 problem in factory.toml")
+    );
+}
+
+#[test]
+fn a_resume_may_find_its_session_by_itself() {
+    assert_eq!(
+        good(&with_role("resume = [\"agent\", \"--continue\"]")).roles[0].resume,
+        ["agent", "--continue"]
+    );
+}
+
+#[test]
+fn limits_are_inclusive() {
+    for (title, key, least, most) in [
+        ("[tick]", "starts_max", "1", "100"),
+        ("[limits]", "items_max", "1", "1000"),
+        ("[attempts]", "max", "1", "100"),
+        ("[attempts]", "resumes_max", "0", "100"),
+        ("[attempts]", "jitter", "0.0", "0.3"),
+    ] {
+        good(&with(&format!("{title}\n{key} = {least}")));
+        good(&with(&format!("{title}\n{key} = {most}")));
+        assert!(parsed(&with(&format!("{title}\n{key} = -1"))).is_err());
+        assert!(parsed(&with(&format!("{title}\n{key} = {most}1"))).is_err());
+    }
+    let named = |name: &str, suffix: &str| {
+        parsed(&format!("[[role]]\nname = '{name}'\nsuffix = '{suffix}'\ncommand = ['x']")).is_ok()
+    };
+    assert!(named(&"n".repeat(64), &"s".repeat(16)));
+    assert!(!named(&"n".repeat(65), "s"));
+    assert!(!named("n", &"s".repeat(17)));
+}
+
+#[test]
+fn a_crew_as_large_as_a_tick_is_fine() {
+    let second = MINIMAL.replace("impl", "rev");
+    assert_eq!(good(&format!("[tick]\nstarts_max = 2\n{MINIMAL}{second}")).roles.len(), 2);
+}
+
+fn folder_with(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    put(&path, bytes);
+    (folder, path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).expect("a file of the test");
+}
+
+#[test]
+fn a_file_is_loaded_from_where_it_really_lies() {
+    let (folder, path) = folder_with("real.toml", with_role("prompt = \"p.md\"").as_bytes());
+    put(&folder.path().join("p.md"), b"Hello {{ item.key }}");
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let link = elsewhere.path().join("factory.toml");
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    let config = load(&link).unwrap_or_else(|problems| panic!("{problems}"));
+    let real = std::fs::canonicalize(folder.path()).expect("the folder");
+    assert_eq!((config.path, config.dir.clone()), (real.join("real.toml"), real.clone()));
+    assert_eq!(config.source_path, real.join("issues"));
+    assert_eq!(config.roles[0].prompt, "Hello {{ item.key }}");
+}
+
+#[test]
+fn a_file_that_is_not_there_or_not_a_file_is_told_apart() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("factory.toml");
+    assert_eq!(load(&path), Err(Problems::Absent { path: path.clone() }));
+    let own = folder.path().to_owned();
+    assert_eq!(load(&own), Err(Problems::Unreadable { path: own, why: "it is not a regular file".into() }));
+}
+
+#[test]
+fn a_fifo_does_not_stop_the_program() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("factory.toml");
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .expect("a FIFO");
+    assert!(matches!(load(&path), Err(Problems::Unreadable { .. })));
+}
+
+#[test]
+fn a_file_too_large_or_not_text_is_refused() {
+    let (_folder, path) = folder_with("factory.toml", &vec![b'#'; 1024 * 1024 + 1]);
+    let why = "it is larger than 1 MiB".to_owned();
+    assert_eq!(load(&path), Err(Problems::Unreadable { path, why }));
+
+    let (_folder, path) = folder_with("factory.toml", b"[tick]\n# \xff\n");
+    let told = load(&path).expect_err("no UTF-8").to_string();
+    assert!(told.contains("factory.toml:2:3: this is not UTF-8\n"), "{told}");
+}
+
+#[test]
+fn nesting_without_end_is_a_problem_and_no_overflow() {
+    for deep in ["[", "{a="] {
+        assert!(parsed(&format!("x = {}", deep.repeat(100_000))).is_err());
+    }
+    assert!(parsed(&format!("{}a = 1", "a.".repeat(100_000))).is_err());
+    assert!(parsed(&format!("[{}a]", "a.".repeat(100_000))).is_err());
+    for deep in ["{{ (", "{{ [", "{% if ", "{% if 1 %}", "{{ not ", "{{ -"] {
+        assert!(crate::prompt::check(&deep.repeat(100_000)).is_err());
+    }
+}
+
+#[test]
+fn problems_are_reported_under_the_name_that_was_typed() {
+    let (_folder, path) = folder_with("factory.toml", b"");
+    let told = load(&path).expect_err("no role").to_string();
+    assert!(told.starts_with(&format!("{}:1:1: ", path.display())), "{told}");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_a_list_of_problems(text in any::<String>()) {
+        if let Err(problems) = parsed(&text) {
+            prop_assert!(!problems.is_empty());
+        }
+    }
+
+    // Text that is nearly right reaches further than noise does.
+    #[test]
+    fn any_edit_of_a_good_text_is_read_or_told(
+        at in 0..ALL_DEFAULTS.len(),
+        cut in 0..30usize,
+        put in prop_oneof![
+            Just(String::new()), "[ -~]{0,6}", Just("[[role]]\n".into()), Just("\u{0}".into()), Just("ü".into()),
+            Just("{}".into()), Just("-1".into()), Just("99999999999999999999".into()), Just("1979-05-27".into()),
+        ],
+    ) {
+        let mut text = ALL_DEFAULTS.to_owned();
+        let end = (at + cut).min(text.len());
+        text.replace_range(at..end, &put);
+        let lines = text.lines().count().max(1);
+        if let Err(problems) = parsed(&text) {
+            prop_assert!(!problems.is_empty());
+            prop_assert!(problems.is_sorted_by_key(|problem| (problem.line, problem.column)));
+            for Problem { line, column, what, hint, .. } in problems {
+                prop_assert!((1..=lines + 1).contains(&line) && column >= 1);
+                prop_assert!(!what.is_empty() && !hint.is_empty());
+                prop_assert!(!what.contains(char::is_control) && !hint.contains(char::is_control));
+            }
+        }
+    }
+}
