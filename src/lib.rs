@@ -1,7 +1,8 @@
 //! factory-tick: one bounded, durable iteration of a coding-agent factory.
 
-pub mod model;
-
 pub mod config;
-
+pub mod fingerprint;
+pub mod model;
+pub mod names;
 pub mod prompt;
+pub mod source;
