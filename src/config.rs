@@ -50,6 +50,11 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
     parse(text, &real, &read_prompt).map_err(found)
 }
 
+/// A duration as it is typed everywhere, `<int>(ms|s|m|h|d)` or `0`; `None` for anything else.
+pub fn duration(text: &str) -> Option<Duration> {
+    units::duration(text).ok()
+}
+
 /// Reads a configuration from its text. `path` is where it lies, absolute; `read_prompt` reads the prompt templates
 /// that it names, and says why where it can't.
 ///

@@ -1,3 +1,37 @@
 //! The program: parse, log, run, exit. No logic.
 
-fn main() {}
+use std::process::ExitCode;
+
+use factory_tick::cli::{self, Start};
+use factory_tick::fleet::{exec, launcher};
+use factory_tick::{commands, exit::ExitStatus};
+
+fn main() -> ExitCode {
+    let start = match cli::read() {
+        Ok(start) => start,
+        Err(error) => {
+            // A closed stdout changes no verdict.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { ExitStatus::Usage.code() } else { 0 });
+        }
+    };
+    match start {
+        Start::Command(invocation) => commands::run(*invocation).into(),
+        Start::Launcher { run_dir } => match launcher::launch(run_dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::error!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        Start::Agent { run_dir, launcher } => {
+            let error = exec::become_agent(run_dir, launcher);
+            // Its stderr is the run's log by now.
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("factory-tick: {error:#}\n").as_bytes(),
+            );
+            ExitCode::from(exec::EXEC_FAILED)
+        }
+    }
+}

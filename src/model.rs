@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,6 +62,13 @@ pub struct RunId {
     pub agent: AgentName,
     /// The agent's own sequence number, from 1.
     pub n: u64,
+}
+
+impl ItemId {
+    /// The id as its source knows it, without the source's name.
+    pub fn plain(&self) -> &str {
+        self.0.split_once(':').map_or(self.0.as_str(), |(_, plain)| plain)
+    }
 }
 
 impl fmt::Display for ItemId {
@@ -231,8 +239,18 @@ pub enum Claim {
     Launcher(Box<Claimed>),
     /// A tick took it, so that no launcher ever can.
     FencedBy(String),
-    /// A launcher took it only to say that it will not start: another one of this agent lives.
-    Refused(String),
+    /// A launcher took it only to say that it will not start.
+    Refused(Refusal),
+}
+
+/// Why a launcher did not start its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// In words.
+    pub because: String,
+    /// Whether it was because another launcher of the same agent lives.
+    pub duplicate: bool,
 }
 
 /// The launcher that claimed a run.
@@ -336,6 +354,8 @@ pub struct Output {
 // The world
 
 /// What the fleet can see of one run.
+///
+/// `claim` is there when the claim was read: for a run that is on record with its launcher it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sighting {
     /// Nobody has claimed it.
@@ -343,50 +363,60 @@ pub enum Sighting {
     /// A tick fenced it: it can never start.
     Fenced,
     /// Its launcher declined to start it.
-    Refused(String),
+    Refused(Refusal),
     /// Its launcher lives; the main process has not ended.
     Alive {
         /// The launcher, and since when.
-        launcher: Claimed,
+        claim: Option<Claimed>,
         /// What the agent has said so far.
         said: Said,
     },
     /// The main process ended; the launcher is still ending what it left behind.
     Sweeping {
         /// The launcher, and since when.
-        launcher: Claimed,
+        claim: Option<Claimed>,
         /// How the main process ended.
-        exit: Exit,
+        exit: Box<Exit>,
     },
     /// Over: every process was looked for.
-    Ended {
-        /// How the main process ended; `None` when nobody could tell.
-        exit: Option<Exit>,
-        /// What could not be ended.
-        survivors: Vec<Survivor>,
-        /// What the agent had said.
-        said: Said,
-        /// Its last output.
-        output: Output,
-    },
+    Ended(Box<Ended>),
+    /// It was claimed under another boot: whatever it was is dead.
+    Rebooted(Box<Ended>),
     /// The launcher is dead and nobody has looked yet for what it left behind.
     Orphaned {
-        /// The dead launcher.
-        launcher: Process,
-        /// What the agent had said.
-        said: Said,
-    },
-    /// It was claimed under another boot: whatever it was is dead.
-    Rebooted {
-        /// How the main process ended, if it did so before.
-        exit: Option<Exit>,
-        /// What the agent had said.
-        said: Said,
-        /// Its last output.
-        output: Output,
+        /// The launcher, and since when.
+        claim: Option<Claimed>,
     },
     /// It can't be told.
     Unknown(String),
+}
+
+/// A run that is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The launcher, and since when.
+    pub claim: Option<Claimed>,
+    /// How the main process ended; `None` when nobody could tell.
+    pub exit: Option<Exit>,
+    /// What could not be ended.
+    pub survivors: Vec<Survivor>,
+    /// What the agent had said.
+    pub said: Said,
+    /// Its last output.
+    pub output: Output,
+}
+
+impl Sighting {
+    /// The launcher that was seen to hold the claim.
+    pub fn claim(&self) -> Option<&Claimed> {
+        match self {
+            Sighting::Alive { claim, .. }
+            | Sighting::Sweeping { claim, .. }
+            | Sighting::Orphaned { claim } => claim.as_ref(),
+            Sighting::Ended(ended) | Sighting::Rebooted(ended) => ended.claim.as_ref(),
+            Sighting::Unclaimed | Sighting::Fenced | Sighting::Refused(_) | Sighting::Unknown(_) => None,
+        }
+    }
 }
 
 /// A run directory that the registry knows nothing of.
@@ -405,8 +435,16 @@ pub struct StraySpec {
     pub item: ItemId,
     /// That item's key.
     pub key: String,
+    /// That item's slug.
+    pub slug: String,
+    /// The directory name of its workspace.
+    pub workspace: String,
     /// The role's name.
     pub role: String,
+    /// The name of the harness.
+    pub harness: String,
+    /// The session it goes on with, for a resume.
+    pub session: Option<String>,
     /// The item's dispatch that it belongs to.
     pub dispatch: u64,
     /// When it was to start.
@@ -442,6 +480,10 @@ pub struct World {
     pub fleet: Observed<FleetView>,
     /// Free bytes where the state lives; `None` where the system does not tell.
     pub disk_free_bytes: Option<u64>,
+    /// By role: variables that it names and that are not set.
+    pub missing_env: BTreeMap<String, Vec<String>>,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -563,6 +605,8 @@ pub struct Launch {
     pub item: ItemId,
     /// That item's key.
     pub key: String,
+    /// That item's slug.
+    pub slug: String,
     /// The run.
     pub run: RunId,
     /// The role's name.
@@ -573,7 +617,7 @@ pub struct Launch {
     pub dispatch: u64,
     /// The session to go on with; `None` is a fresh start.
     pub session: Option<String>,
-    /// Program and arguments; `{run}`, `{workspace}` and `{prompt_file}` are still to be replaced.
+    /// Program and arguments; `{session}`, `{run}`, `{workspace}` and `{prompt_file}` are still to be replaced.
     pub argv: Vec<String>,
     /// The prompt, rendered.
     pub prompt: String,
@@ -663,8 +707,6 @@ pub enum Action {
         run: RunId,
         /// What its spec says.
         spec: StraySpec,
-        /// The slug that its agent's name implies.
-        slug: String,
     },
     /// Start a fresh run.
     Start(Box<Launch>),
@@ -679,10 +721,10 @@ pub enum Action {
     Stop {
         /// Which run.
         run: RunId,
-        /// The item, where it is known.
-        item: Option<ItemId>,
         /// What can't be ended, where that was already seen.
         survivors: Vec<Survivor>,
+        /// Whether its dispatch failed, which is counted apart.
+        dispatch_failed: bool,
     },
     /// End what is left of a run: through its launcher, or process by process where that is dead.
     Reap(Reap),
@@ -709,6 +751,8 @@ pub enum Action {
         next: Option<Next>,
         /// No fresh start before this.
         due_at: Option<Timestamp>,
+        /// Whether it ended so because another run of its agent was alive.
+        duplicate: bool,
     },
     /// The item leaves the rotation until it changes or a person says so.
     Park {
@@ -812,7 +856,7 @@ pub struct Decision {
 /// A correction of the record that is no decision: it makes no plan non-empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refresh {
-    /// An item was seen for the first time, or its key, origin or title's place changed.
+    /// An item is to be remembered from now on, or was seen again under another key or in another place.
     Seen {
         /// Which item.
         item: ItemId,
@@ -820,6 +864,10 @@ pub enum Refresh {
         key: String,
         /// Where it was read.
         origin: String,
+        /// Its slug; assigned once.
+        slug: String,
+        /// The directory name of its workspace; assigned once.
+        workspace: String,
     },
     /// An item with something in flight or remembered was not in a complete read, this many times in a row.
     Missing {

@@ -1,0 +1,168 @@
+//! The command line: the only reader of arguments and of the environment.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::fleet::env::Vars;
+
+/// What a process of this program was started to do.
+#[derive(Debug)]
+pub enum Start {
+    /// To be the supervisor of one run.
+    Launcher {
+        /// Its directory.
+        run_dir: PathBuf,
+    },
+    /// To become an agent.
+    Agent {
+        /// The run's directory.
+        run_dir: PathBuf,
+        /// The launcher that must still live.
+        launcher: i32,
+    },
+    /// To run a command, as a person or cron asks.
+    Command(Box<Invocation>),
+}
+
+/// A command with everything it was given.
+#[derive(Debug)]
+pub struct Invocation {
+    /// As typed.
+    pub cli: Cli,
+    /// The environment.
+    pub vars: Vars,
+}
+
+/// One bounded, durable iteration of a coding-agent factory.
+///
+/// Without a command it runs one tick: it looks at items and agents, decides, starts, resumes, reaps, writes
+/// down what it saw, and exits. Run it from cron every minute; it keeps nothing between runs but files.
+#[derive(Debug, Parser)]
+#[command(name = "factory-tick", version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+pub struct Cli {
+    /// What to do; without one: a tick
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What is common to all
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Options of every command; each is also read from `FACTORY_TICK_<NAME>`.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// The configuration
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "factory.toml",
+        env = "FACTORY_TICK_CONFIG"
+    )]
+    pub config: PathBuf,
+    /// The state directory [default: .factory-tick beside the configuration]
+    #[arg(long, global = true, value_name = "DIR", env = "FACTORY_TICK_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Decide and print; change, signal and send nothing
+    #[arg(short = 'n', long, global = true, env = "FACTORY_TICK_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub dry_run: bool,
+    /// A tick that looks at this item alone: its id, key, agent, run, or a unique prefix of one
+    #[arg(long, global = true, value_name = "ITEM", env = "FACTORY_TICK_ITEM")]
+    pub item: Option<String>,
+    /// Ticks in a row, as long as each of them decides something
+    #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), env = "FACTORY_TICK_ITERATIONS")]
+    pub iterations: u8,
+    /// How long to wait for another tick to end, such as 30s [default: 0 for a tick, 60s for other commands]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, env = "FACTORY_TICK_WAIT_LOCK")]
+    pub wait_lock: Option<Duration>,
+    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked items
+    #[arg(long, global = true, env = "FACTORY_TICK_DETAILED_EXITCODE", value_parser = clap::builder::FalseyValueParser::new())]
+    pub detailed_exitcode: bool,
+    /// How the result is printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "FACTORY_TICK_FORMAT")]
+    pub format: Format,
+    /// Print only what is new since the last tick, and once a day what lasts; for cron
+    #[arg(short, long, global = true, env = "FACTORY_TICK_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
+    pub quiet: bool,
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "FACTORY_TICK_VERBOSE")]
+    pub verbose: u8,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For scripts: one line
+    Json,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// One bounded iteration (the default)
+    Tick,
+    /// What is in flight, what waits, what is parked, and whether ticks come. Exits with 3 when they don't
+    Status,
+    /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
+    Reap,
+    /// End an item's agents and park it: stopped stays stopped
+    Stop(StopArgs),
+}
+
+/// What to stop.
+#[derive(Clone, Debug, Args)]
+pub struct StopArgs {
+    /// An item's id or key, an agent, a run, or a unique prefix of one
+    #[arg(value_name = "X", required_unless_present = "all")]
+    pub target: Option<String>,
+    /// Every item with an agent
+    #[arg(long, conflicts_with = "target")]
+    pub all: bool,
+}
+
+/// Reads what this process is to do.
+///
+/// # Errors
+///
+/// A command line that is wrong, or asks for help; print it and exit with its code.
+pub fn read() -> Result<Start, clap::Error> {
+    #[expect(clippy::disallowed_methods, reason = "this is the reader of arguments")]
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // The two internal stages come first: they start with every agent and must not depend on options.
+    match args.get(1).and_then(|arg| arg.to_str()) {
+        Some("__launch") if args.len() == 3 => {
+            return Ok(Start::Launcher { run_dir: args[2].clone().into() });
+        }
+        Some("__exec") if args.len() == 4 => {
+            let launcher = args[3].to_str().and_then(|pid| pid.parse().ok()).unwrap_or(0);
+            return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher });
+        }
+        _ => {}
+    }
+    #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
+    let vars: Vars = std::env::vars_os().collect();
+    let cli = Cli::try_parse_from(args)?;
+    Ok(Start::Command(Box::new(Invocation { cli, vars })))
+}
+
+/// `<int>(ms|s|m|h|d)`, or `0`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    crate::config::duration(text)
+        .ok_or_else(|| "expected a whole number and ms, s, m, h or d, such as 30s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,272 @@
+//! What the program can be asked to do: each command is small, and works on the same registry, plan and
+//! performance as a tick.
+
+mod reap;
+mod resolve;
+mod status;
+mod stop;
+mod tick;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::{Command, Format, Invocation, Options};
+use crate::config::{self, Config};
+use crate::decide::Request;
+use crate::exit::{ExitStatus, Failure};
+use crate::fleet::env::{self, Vars};
+use crate::fleet::local::{self, LocalFleet};
+use crate::model::{Moment, Observed, Plan, Process, WorkItem};
+use crate::process::identity::{self, Host};
+use crate::registry::Registry;
+use crate::report::TickReport;
+use crate::source::Source;
+use crate::source::dir::DirSource;
+use crate::state::{self, State};
+use crate::store::StateDir;
+use crate::tick::Tick;
+use crate::{clock, text};
+
+/// How long a command that a person types waits for a tick to end.
+const WAIT_LOCK: Duration = Duration::from_secs(60);
+
+/// Runs a command to its exit status. What a panic leaves behind is a state that some tick could have been
+/// killed in, which is an ordinary one.
+pub fn run(invocation: Invocation) -> ExitStatus {
+    start_log(&invocation.cli.options);
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(invocation)));
+    ran.unwrap_or_else(|_| {
+        log::error!("this is a bug in factory-tick; the state is whole, and the next tick goes on from it");
+        ExitStatus::Failed
+    })
+}
+
+fn dispatch(invocation: Invocation) -> ExitStatus {
+    let Invocation { cli, vars } = invocation;
+    let options = cli.options;
+    let context = match Context::new(options.clone(), vars) {
+        Ok(context) => context,
+        Err(failure) => return tell_failure(&options, &failure),
+    };
+    let ran = match cli.command.unwrap_or(Command::Tick) {
+        Command::Tick => tick::run(&context),
+        Command::Status => status::run(&context),
+        Command::Reap => reap::run(&context),
+        Command::Stop(args) => stop::run(&context, &args),
+    };
+    ran.unwrap_or_else(|failure| tell_failure(&options, &failure))
+}
+
+fn start_log(options: &Options) {
+    let level = match (options.quiet, options.verbose) {
+        (true, _) => log::LevelFilter::Off,
+        (_, 0) => log::LevelFilter::Warn,
+        (_, 1) => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|out, record| {
+            let level = record.level().as_str().to_lowercase();
+            writeln!(out, "factory-tick: {level}: {}", text::plain(&record.args().to_string()))
+        })
+        .init();
+}
+
+/// What every command has at hand.
+struct Context {
+    options: Options,
+    config: Config,
+    vars: Vars,
+    host: Host,
+    state_path: PathBuf,
+    began: Instant,
+    now: Moment,
+}
+
+impl Context {
+    fn new(options: Options, vars: Vars) -> Result<Context, Failure> {
+        let began = Instant::now();
+        let config = config::load(&options.config)
+            .map_err(|problems| Failure::new(ExitStatus::BadConfig, problems.to_string().trim_end()))?;
+        if vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS")) && options.state_dir.is_none() {
+            let text = "under GitHub Actions the state directory must be named: a checkout deletes ignored \
+                        folders such as .factory-tick, agents or not; pass --state-dir";
+            return Err(Failure::new(ExitStatus::BadConfig, text));
+        }
+        let host = Host::read()?;
+        let state_path = absolute(&state::directory(&config, options.state_dir.as_deref()))?;
+        let now = clock::moment(&host.boot_id);
+        Ok(Context { options, config, vars, host, state_path, began, now })
+    }
+
+    /// Takes the lock, saying for whom it waits.
+    fn lock(&self, default_wait: Duration) -> Result<State, Failure> {
+        let wait = self.options.wait_lock.unwrap_or(default_wait);
+        State::lock(&self.config, &self.state_path, &self.host, wait, |holder, waited| {
+            let holder =
+                holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
+            complain(&format!("waiting for {holder} ({} s)…", waited.as_secs()));
+        })
+    }
+
+    fn fleet(&self, lineage: &str) -> LocalFleet {
+        let (host, now, vars) = (self.host.clone(), self.now.clone(), self.vars.clone());
+        LocalFleet::new(&self.config, &self.state_path, lineage, host, now, vars)
+    }
+
+    fn source(&self) -> DirSource {
+        DirSource::new(self.config.source_path.clone())
+    }
+
+    fn until(&self) -> Instant {
+        self.began + self.config.tick.deadline
+    }
+
+    fn clock(&self) -> Moment {
+        clock::moment(&self.host.boot_id)
+    }
+
+    fn me(&self) -> Result<Process, Failure> {
+        identity::own(&self.host)
+            .map_err(|error| Failure::new(ExitStatus::Failed, format!("cannot read /proc/self: {error}")))
+    }
+
+    /// What a tick works with, for a plan or for the whole of it.
+    fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
+        Tick {
+            config: &self.config,
+            source: outside.source,
+            fleet: outside.fleet,
+            request,
+            now: (outside.clock)(),
+            until: self.until(),
+            missing_env: env::missing(&self.vars, &self.config.env, &self.config.roles),
+            disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
+            workspaces: local::workspaces(&self.config, &self.state_path),
+            stop: outside.stop,
+            clock: outside.clock,
+        }
+    }
+
+    /// What the source holds, for finding an item by name; nothing where it can't be read.
+    fn items(&self) -> Vec<WorkItem> {
+        match self.source().read(self.until()) {
+            Observed::Known(view) => view.items,
+            Observed::Unknown(_) => Vec::new(),
+        }
+    }
+
+    /// Prints what a command would do, decided on the state as it is, and changes nothing.
+    fn preview(
+        &self,
+        plan: impl FnOnce(&Registry, &LocalFleet, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
+    ) -> Result<ExitStatus, Failure> {
+        let state = State::peek(&self.config, &self.state_path)?;
+        if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
+            log::warn!("{why}; its backup was read, and a tick would quarantine it");
+        }
+        let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
+        let fleet = self.fleet(state.as_ref().map_or("", |state| state.lineage.as_str()));
+        let (plan, status) = plan(&registry, &fleet, state.as_ref().map(|state| &state.dir))?;
+        // As the command would leave it, so that items which are new have their keys.
+        let mut after = registry;
+        after.intend(&plan, &self.now);
+        let mut report = TickReport::new(&self.now, true);
+        report.add_plan(&plan, &after);
+        report.worsen(status);
+        if self.options.detailed_exitcode && !plan.is_empty() {
+            report.worsen(ExitStatus::WouldAct);
+        }
+        report.finish(state.as_ref().map(State::serial), self.began.elapsed());
+        Ok(self.print(&report))
+    }
+
+    /// Prints a report; the verdict is the state's, whatever becomes of the printing.
+    fn print(&self, report: &TickReport) -> ExitStatus {
+        match self.options.format {
+            Format::Json => say(&report.to_json()),
+            Format::Text => say(report.to_text(self.options.verbose > 0).trim_end()),
+        }
+        report.exit()
+    }
+}
+
+/// What a tick reaches outside the program through.
+struct Outside<'a> {
+    source: &'a DirSource,
+    fleet: &'a LocalFleet,
+    dir: Option<&'a StateDir>,
+    stop: &'a dyn Fn() -> bool,
+    clock: &'a dyn Fn() -> Moment,
+}
+
+/// Tells a failure that left nothing to report, in the format that was asked for.
+fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
+    // Under cron another tick is the most ordinary thing.
+    if options.quiet && failure.status == ExitStatus::Busy {
+        return failure.status;
+    }
+    if options.format == Format::Json {
+        let mut report = TickReport::new(&clock::moment(""), options.dry_run);
+        report.fail(failure);
+        report.finish(None, Duration::ZERO);
+        say(&report.to_json());
+    } else {
+        complain(&failure.text);
+    }
+    failure.status
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(ExitStatus::CannotCreate, format!("{}: {error}", path.display())))
+}
+
+/// Prints a line of the result. A closed or full stdout changes no verdict.
+fn say(line: &str) {
+    let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Prints a line for people.
+fn complain(text: &str) {
+    let _ = std::io::stderr().write_all(format!("factory-tick: {text}\n").as_bytes());
+}
+
+/// Whether somebody asked the program to end, and how. The first signal lets the effect under way finish,
+/// then the tick commits and exits; a later one changes nothing, because that path runs once and is short.
+struct Shutdown {
+    signal: Arc<AtomicUsize>,
+}
+
+impl Shutdown {
+    fn listen() -> Result<Shutdown, Failure> {
+        let shutdown = Shutdown { signal: Arc::default() };
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_usize(
+                signal,
+                shutdown.signal.clone(),
+                signal.unsigned_abs() as usize,
+            )
+            .map_err(|error| Failure::new(ExitStatus::Failed, format!("cannot watch signals: {error}")))?;
+        }
+        Ok(shutdown)
+    }
+
+    fn asked(&self) -> bool {
+        self.status() != ExitStatus::Ok
+    }
+
+    fn status(&self) -> ExitStatus {
+        match self.signal.load(Ordering::Relaxed) as i32 {
+            0 => ExitStatus::Ok,
+            SIGINT => ExitStatus::Interrupted,
+            _ => ExitStatus::Terminated,
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `factory-tick reap`: cleans up after dead launchers and failed starts, and nothing else.
+
+use super::{Context, Outside, Shutdown, WAIT_LOCK, tick};
+use crate::decide::Request;
+use crate::exit::{ExitStatus, Failure};
+use crate::report::TickReport;
+use crate::state::State;
+
+/// Ending takes one round, seeing that it ended another, and a lost fence one more.
+const ROUNDS_MAX: u32 = 3;
+
+const REQUEST: Request = Request { item: None, reap_only: true };
+
+pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
+    if context.options.dry_run {
+        return context.preview(|registry, fleet, dir| {
+            let (source, stop, clock) = (context.source(), || false, || context.now.clone());
+            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock };
+            Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
+        });
+    }
+    let shutdown = Shutdown::listen()?;
+    let mut state = context.lock(WAIT_LOCK)?;
+    let mut report = TickReport::new(&context.now, false);
+    rounds(context, &mut state, &shutdown, &mut report)?;
+    Ok(context.print(&report))
+}
+
+/// Reaps until there is nothing left to reap, or nothing more can be done about it now.
+pub(super) fn rounds(
+    context: &Context,
+    state: &mut State,
+    shutdown: &Shutdown,
+    report: &mut TickReport,
+) -> Result<(), Failure> {
+    for _ in 0..ROUNDS_MAX {
+        let ticked = tick::once(context, state, shutdown, report, REQUEST)?;
+        if ticked.plan.is_empty() || shutdown.asked() {
+            break;
+        }
+    }
+    report.worsen(shutdown.status());
+    report.finish(Some(state.serial()), context.began.elapsed());
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Runs that must end, until zero survivors were seen. Never cleared by age.
+
+use super::Draft;
+use crate::model::{Action, ItemId, Reap, RunId, Sighting};
+use crate::registry::{Handoff, Registry};
+
+/// Those that were on record when the tick began: what this tick hands off is ended by the next one, when
+/// it is durable for certain.
+pub(super) fn reap(draft: &mut Draft, before: &Registry) {
+    if draft.fleet().is_none() {
+        return;
+    }
+    for (run, handoff) in &before.handoffs {
+        if handoff.item.as_ref().is_none_or(|item| draft.concerns(item)) {
+            end(draft, run, handoff);
+        }
+    }
+}
+
+fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
+    let item: Option<&ItemId> = handoff.item.as_ref();
+    let Some(sighting) = draft.sighting(run).cloned() else {
+        return draft.unsure(item, format!("{run}: the fleet did not say anything about it"));
+    };
+    let reap = |claim: Option<&crate::model::Claimed>| {
+        let launcher = claim.map(|claim| claim.process.clone()).or(handoff.process.clone());
+        Action::Reap(Reap { run: run.clone(), launcher })
+    };
+    match &sighting {
+        Sighting::Unclaimed => {
+            draft.decide(item, "it must never start", Action::Fence { run: run.clone() });
+        }
+        Sighting::Fenced | Sighting::Refused(_) => release(draft, item, run, "it never started"),
+        Sighting::Rebooted(_) => release(draft, item, run, "the machine was restarted"),
+        Sighting::Ended(ended) if ended.survivors.is_empty() => {
+            release(draft, item, run, "all its processes were seen to be gone");
+        }
+        Sighting::Alive { claim, .. } | Sighting::Sweeping { claim, .. } | Sighting::Orphaned { claim } => {
+            draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));
+        }
+        Sighting::Ended(ended) => {
+            draft.decide(item, handoff.why.clone(), reap(ended.claim.as_ref()));
+        }
+        Sighting::Unknown(why) => draft.unsure(item, format!("{run}: {why}")),
+    }
+}
+
+fn release(draft: &mut Draft, item: Option<&ItemId>, run: &RunId, because: &str) {
+    draft.decide(item, because, Action::Release { run: run.clone() });
+}

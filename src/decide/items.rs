@@ -1,0 +1,179 @@
+//! What became of items: finished, out of attempts, edited, gone.
+
+use super::Draft;
+use super::runs::stop;
+use crate::model::{Action, ItemId, ItemState, Refresh, WorkItem};
+use crate::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy};
+
+/// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
+const UNCHARGED_ROW_MAX: u32 = 5;
+
+/// A record is given up only after it was missing from this many complete reads in a row: a checkout may
+/// be under way in the folder of items.
+const MISSING_READS_MAX: u32 = 2;
+
+pub(super) fn follow(draft: &mut Draft) {
+    drop_removed_roles(draft);
+    for id in draft.item_ids() {
+        finish(draft, &id);
+        park_when_spent(draft, &id);
+        if draft.source().is_some() {
+            follow_source(draft, &id);
+        }
+        clamp_due_time(draft, &id);
+    }
+}
+
+/// An agent whose role is no longer configured: ended where it runs, else forgotten.
+fn drop_removed_roles(draft: &mut Draft) {
+    let orphans: Vec<_> = draft
+        .registry
+        .agents
+        .iter()
+        .filter(|(_, agent)| draft.role(&agent.role).is_none() && draft.concerns(&agent.item))
+        .map(|(name, agent)| (name.clone(), agent.clone()))
+        .collect();
+    for (name, agent) in orphans {
+        if let Some(run) = &agent.run {
+            stop(draft, &agent, run, "its role is no longer configured", false);
+        }
+        draft.refresh(Refresh::RoleGone { agent: name });
+    }
+}
+
+/// All roles ended well.
+fn finish(draft: &mut Draft, id: &ItemId) {
+    let Some(record) = draft.registry.items.get(id) else { return };
+    if !matches!(record.state, ItemStanding::Active | ItemStanding::Waiting) || draft.registry.running(id) {
+        return;
+    }
+    let all_ok = draft
+        .config
+        .roles
+        .iter()
+        .all(|role| draft.registry.agents_of(id).any(|(_, agent)| agent.role == role.name && agent.ok));
+    if all_ok {
+        let action = Action::Done { item: id.clone(), run: None, said: Default::default() };
+        draft.decide(Some(id), "every role ended well", action);
+    }
+}
+
+/// Attempts are used up, or the machine failed it too often in a row. Parking ends its other roles.
+fn park_when_spent(draft: &mut Draft, id: &ItemId) {
+    let Some(record) = draft.registry.items.get(id) else { return };
+    let parked = record.state == ItemStanding::Parked;
+    if !parked && record.state != ItemStanding::Done {
+        let max = draft.config.attempts.max;
+        let last = record.last.as_ref();
+        let class = last.and_then(|last| last.class);
+        let words = last.map_or("", |last| last.because.as_str());
+        let because = if record.attempts >= max {
+            format!("{} of {max} attempts failed; the last: {words}", record.attempts)
+        } else if record.infra_row >= UNCHARGED_ROW_MAX {
+            format!("{} failures in a row that were not the agent's; the last: {words}", record.infra_row)
+        } else {
+            return;
+        };
+        let park = Action::Park { item: id.clone(), class, by_person: false };
+        draft.decide(Some(id), because, park);
+    } else if !parked || draft.registry.items[id].parked_by != Some(ParkedBy::Rule) {
+        return;
+    }
+    stop_all(draft, id, "its item was parked");
+}
+
+fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
+    let running: Vec<_> = draft
+        .registry
+        .agents_of(id)
+        .filter(|(_, agent)| agent.state != AgentStanding::Idle)
+        .map(|(_, agent)| agent.clone())
+        .collect();
+    for agent in running {
+        if let Some(run) = &agent.run {
+            stop(draft, &agent, run, because, false);
+        }
+    }
+}
+
+/// What the latest complete read says of a remembered item.
+fn follow_source(draft: &mut Draft, id: &ItemId) {
+    let Some(record) = draft.registry.items.get(id).cloned() else { return };
+    let Some(view) = draft.source() else { return };
+    // A malformed file is neither present nor gone.
+    if view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin) {
+        return;
+    }
+    match draft.seen.get(id).copied() {
+        Some(item) if eligible(draft, item) => present(draft, &record, item),
+        other => missing(draft, id, &record, other),
+    }
+}
+
+/// Open, and inside the scope that the configuration names.
+pub(super) fn eligible(draft: &Draft, item: &WorkItem) -> bool {
+    let scope = &draft.config.scope;
+    item.state == ItemState::Open
+        && scope.labels.iter().all(|label| !label.is_empty() && item.labels.contains(label))
+        && item.title.starts_with(&scope.title_prefix)
+}
+
+fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
+    let returned = record.missing_reads >= MISSING_READS_MAX;
+    if record.missing_reads > 0 || record.key != item.key || record.origin != item.origin {
+        let seen = draft.registry.seen_as(item);
+        draft.refresh(seen);
+    }
+    let changed = record.hash.as_ref().is_some_and(|hash| *hash != item.hash);
+    let redone = record.content_hash.as_ref().is_some_and(|hash| *hash != item.content_hash);
+    let because = if returned { "it came back into scope" } else { "it was edited" };
+    let renew = match record.state {
+        ItemStanding::Waiting => {
+            let clean = record.attempts == 0 && record.due_at.is_none() && record.infra_row == 0;
+            (changed || returned) && !clean
+        }
+        ItemStanding::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
+        // Doing finished work again burns money: a new label or priority is no reason.
+        ItemStanding::Done => redone || returned,
+        ItemStanding::Active => (changed || returned) && !draft.registry.running(&item.id),
+    };
+    if renew {
+        draft.refresh(Refresh::Renew { item: item.id.clone(), because: because.to_owned() });
+    }
+}
+
+fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen: Option<&WorkItem>) {
+    let out_of_scope = seen.is_some_and(|item| item.state == ItemState::Open);
+    // A person's word holds even where the item is relabelled back and forth.
+    if out_of_scope && record.parked_by == Some(ParkedBy::Person) {
+        return;
+    }
+    let reads = (record.missing_reads + 1).min(MISSING_READS_MAX);
+    if reads != record.missing_reads {
+        draft.refresh(Refresh::Missing { item: id.clone(), reads });
+    }
+    if reads < MISSING_READS_MAX {
+        return;
+    }
+    let because = match seen {
+        Some(_) if out_of_scope => "its item left the scope",
+        Some(_) => "its item was closed",
+        None => "its item is gone",
+    };
+    stop_all(draft, id, because);
+    if !draft.registry.in_flight(id) {
+        draft.decide(Some(id), because, Action::Forget { item: id.clone() });
+    }
+}
+
+/// A due time that no backoff can have set: the clock was set back.
+fn clamp_due_time(draft: &mut Draft, id: &ItemId) {
+    let Some(due_at) = draft.registry.items.get(id).and_then(|record| record.due_at) else { return };
+    let latest = draft.now.after(draft.config.attempts.backoff_max);
+    if due_at > latest {
+        draft.plan.errors.push(format!(
+            "{id} was due at {due_at}, later than any backoff reaches: the clock was set back; now due at {latest}"
+        ));
+        draft.refresh(Refresh::Clamp { item: id.clone(), due_at: latest });
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything that one start needs, worked out beforehand.
+
+use super::Draft;
+use crate::config::Role;
+use crate::model::{Launch, RunId, WorkItem};
+use crate::names;
+use crate::prompt::{self, PromptVars};
+use crate::registry::ItemRecord;
+
+/// The launch of a role at an item. The error is a prompt that can't be rendered.
+pub(super) fn launch(
+    draft: &Draft,
+    role: &Role,
+    item: &WorkItem,
+    record: &ItemRecord,
+    dispatch: u64,
+    session: Option<String>,
+) -> Result<Launch, String> {
+    let run = draft.registry.names.next_run(&names::agent(&record.slug, &role.suffix));
+    let workspace = &draft.registry.names.items[&item.id].workspace;
+    let prompt = match session {
+        Some(_) => role.resume_prompt.clone(),
+        None => render(draft, role, item, record, &run, workspace)?,
+    };
+    let argv = match &session {
+        Some(_) => role.resume.clone(),
+        None => role.command.clone(),
+    };
+    Ok(Launch {
+        item: item.id.clone(),
+        key: item.key.clone(),
+        slug: record.slug.clone(),
+        run,
+        role: role.name.clone(),
+        harness: role.harness.clone(),
+        dispatch,
+        session,
+        argv,
+        prompt,
+        workspace: workspace.clone(),
+        env: role.env.clone(),
+        session_pattern: role.session.clone(),
+        deadline: role.deadline,
+        stall: role.stall,
+        hash: item.hash.clone(),
+        content_hash: item.content_hash.clone(),
+    })
+}
+
+fn render(
+    draft: &Draft,
+    role: &Role,
+    item: &WorkItem,
+    record: &ItemRecord,
+    run: &RunId,
+    workspace: &str,
+) -> Result<String, String> {
+    let workspace = draft.world.workspaces.join(workspace);
+    let last_error = record.last.as_ref().filter(|last| last.class.is_some());
+    let vars = PromptVars {
+        item,
+        attempt: record.attempts + 1,
+        run: &run.to_string(),
+        role: &role.name,
+        workspace: &workspace.to_string_lossy(),
+        last_error: last_error.map(|last| last.because.as_str()),
+    };
+    prompt::render(&role.prompt, &vars)
+        .map_err(|error| format!("the prompt of role {:?} can't be rendered: {error}", role.name))
+}

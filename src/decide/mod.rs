@@ -1,0 +1,146 @@
+//! What one tick does, decided from what is remembered and what was seen. Pure: no clock, no I/O, no
+//! randomness, no log.
+//!
+//! The phases run in this order, each on the registry as the phases before it leave it: runs that were
+//! forgotten ([`strays`]), runs in flight ([`runs`]), runs that must end ([`handoffs`]), what that means
+//! for their items ([`items`]), sessions to go on with and items to dispatch ([`dispatch`]), and what
+//! trackers have to be told ([`notes`]).
+
+mod dispatch;
+mod handoffs;
+mod items;
+mod launch;
+mod notes;
+mod runs;
+mod strays;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::config::{Config, Role};
+use crate::model::{
+    Action, Decision, FleetView, Held, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Sighting, SourceView,
+    Step, WorkItem, World,
+};
+use crate::registry::Registry;
+
+/// What is asked of a decision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Look at this item alone.
+    pub item: Option<ItemId>,
+    /// End what is left of dead launchers, failed starts and hand-offs, and nothing else.
+    pub reap_only: bool,
+}
+
+/// The plan for one tick.
+pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Request) -> Plan {
+    let mut draft = Draft::new(config, registry, world, request);
+    if let Some(why) = world.fleet.unknown() {
+        draft.plan.errors.push(format!("agents: {why}"));
+    }
+    strays::adopt(&mut draft);
+    runs::reconcile(&mut draft);
+    handoffs::reap(&mut draft, registry);
+    if !request.reap_only {
+        if let Some(why) = world.source.unknown() {
+            draft.plan.errors.push(format!("items: {why}"));
+        }
+        items::follow(&mut draft);
+        dispatch::dispatch(&mut draft);
+        notes::tell(&mut draft);
+    }
+    draft.plan
+}
+
+/// A plan in the making, and the registry as it leaves it.
+struct Draft<'a> {
+    config: &'a Config,
+    world: &'a World,
+    request: &'a Request,
+    now: &'a Moment,
+    /// The remembered state with every step so far applied.
+    registry: Registry,
+    plan: Plan,
+    group: u32,
+    /// Items with something that can't be told: nothing is decided about them.
+    uncertain: BTreeSet<ItemId>,
+    /// The items of the source, by id.
+    seen: BTreeMap<&'a ItemId, &'a WorkItem>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(config: &'a Config, registry: &Registry, world: &'a World, request: &'a Request) -> Self {
+        let seen = world.source.known().map(|view| view.items.iter().map(|item| (&item.id, item)).collect());
+        Draft {
+            config,
+            world,
+            request,
+            now: &world.now,
+            registry: registry.clone(),
+            plan: Plan::default(),
+            group: 0,
+            uncertain: BTreeSet::new(),
+            seen: seen.unwrap_or_default(),
+        }
+    }
+
+    /// Adds a decision that stands alone.
+    fn decide(&mut self, item: Option<&ItemId>, because: impl Into<String>, action: Action) {
+        self.group += 1;
+        self.decide_in_group(item, because, action);
+    }
+
+    /// Adds a decision that falls when an earlier one of the current group fails.
+    fn decide_in_group(&mut self, item: Option<&ItemId>, because: impl Into<String>, action: Action) {
+        let decision = Decision { action, item: item.cloned(), because: because.into(), group: self.group };
+        self.step(Step::Decide(decision));
+    }
+
+    fn refresh(&mut self, refresh: Refresh) {
+        self.step(Step::Refresh(refresh));
+    }
+
+    fn step(&mut self, step: Step) {
+        self.registry.apply(&step, self.now);
+        self.plan.steps.push(step);
+    }
+
+    fn hold(&mut self, item: &ItemId, code: HeldCode, because: impl Into<String>, until: Option<Timestamp>) {
+        self.plan.held.push(Held { item: item.clone(), code, because: because.into(), until });
+    }
+
+    /// What can't be told is reported, and its item is left alone.
+    fn unsure(&mut self, item: Option<&ItemId>, what: String) {
+        self.plan.errors.push(what);
+        self.uncertain.extend(item.cloned());
+    }
+
+    /// Whether this tick looks at the item at all.
+    fn concerns(&self, item: &ItemId) -> bool {
+        self.request.item.as_ref().is_none_or(|only| only == item)
+    }
+
+    fn role(&self, name: &str) -> Option<&'a Role> {
+        self.config.roles.iter().find(|role| role.name == name)
+    }
+
+    fn fleet(&self) -> Option<&'a FleetView> {
+        self.world.fleet.known()
+    }
+
+    fn source(&self) -> Option<&'a SourceView> {
+        self.world.source.known()
+    }
+
+    fn sighting(&self, run: &RunId) -> Option<&'a Sighting> {
+        self.fleet()?.runs.get(run)
+    }
+
+    /// Items, runs of which this tick may decide about.
+    fn item_ids(&self) -> Vec<ItemId> {
+        self.registry.items.keys().filter(|id| self.concerns(id)).cloned().collect()
+    }
+}

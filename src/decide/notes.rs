@@ -1,0 +1,73 @@
+//! What trackers have to be told: what each item's state calls for against what was said last.
+
+use super::Draft;
+use crate::config::WritebackMode;
+use crate::model::{Action, ItemId, RunId, Status, Writeback};
+use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
+
+pub(super) fn tell(draft: &mut Draft) {
+    if draft.source().is_none() {
+        return;
+    }
+    for id in draft.item_ids() {
+        let Some(record) = draft.registry.items.get(&id) else { continue };
+        let Some(status) = wanted(draft, &id, record) else { continue };
+        if let Some(note) = note(draft, &id, status) {
+            let because = note.because.clone();
+            draft.decide(Some(&id), because, Action::Writeback(Box::new(note)));
+        }
+    }
+}
+
+/// The status that the tracker does not know yet.
+fn wanted(draft: &Draft, id: &ItemId, record: &ItemRecord) -> Option<Status> {
+    let status = match record.state {
+        // A dispatch is announced with its starts; here only by a tick after one that died before it could.
+        ItemStanding::Active if announced_late(draft, id, record) => Status::Started,
+        ItemStanding::Active | ItemStanding::Waiting => return None,
+        ItemStanding::Done => Status::Done,
+        ItemStanding::Parked => Status::Parked,
+    };
+    (!is_told(record, status)).then_some(status)
+}
+
+fn is_told(record: &ItemRecord, status: Status) -> bool {
+    record.told.as_ref().is_some_and(|told| told.status == status && told.dispatch == record.dispatch)
+}
+
+fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
+    draft
+        .registry
+        .agents_of(id)
+        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentStanding::Running)
+}
+
+/// The note for a status, unless that kind of note is switched off.
+pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeback> {
+    let record = draft.registry.items.get(id)?;
+    let modes = &draft.config.writeback;
+    let mode = match status {
+        Status::Started => modes.started,
+        Status::Done => modes.done,
+        Status::Parked => modes.parked,
+    };
+    if mode == WritebackMode::Off {
+        return None;
+    }
+    let because = match status {
+        Status::Started => format!("dispatch {} was started", record.dispatch),
+        Status::Done => "every role ended well".to_owned(),
+        Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
+    };
+    let of_dispatch = draft.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
+    Some(Writeback {
+        item: id.clone(),
+        slug: record.slug.clone(),
+        status,
+        dispatch: record.dispatch,
+        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
+        at: draft.now.at,
+        because,
+        required: mode == WritebackMode::Required,
+    })
+}

@@ -1,0 +1,308 @@
+//! Runs in flight: what is recorded against what is seen.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Draft;
+use super::verdict::{Verdict, verdict};
+use crate::backoff::backoff;
+use crate::config::{Role, WritebackMode};
+use crate::model::{
+    Action, AgentName, Class, Ended, Exit, Next, Output, Reap, Refresh, RunId, Said, Sighting, Status,
+};
+use crate::registry::{AgentRecord, AgentStanding};
+
+/// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
+pub(super) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
+
+pub(super) fn reconcile(draft: &mut Draft) {
+    if draft.fleet().is_none() {
+        return;
+    }
+    let in_flight: Vec<_> = draft
+        .registry
+        .agents
+        .iter()
+        .filter(|(_, agent)| draft.concerns(&agent.item))
+        .filter_map(|(name, agent)| Some((name.clone(), agent.run.clone()?)))
+        .collect();
+    for (name, run) in in_flight {
+        let Some(agent) = draft.registry.agents.get(&name).cloned() else { continue };
+        // Parking an item earlier in this loop has already taken this run away.
+        if agent.run.as_ref() == Some(&run) {
+            look(draft, &name, &agent, &run);
+        }
+    }
+}
+
+fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
+    let item = &agent.item;
+    let Some(sighting) = draft.sighting(run).cloned() else {
+        return draft.unsure(Some(item), format!("{run}: the fleet did not say anything about it"));
+    };
+    if let Some(claim) = sighting.claim().filter(|_| agent.state == AgentStanding::Starting)
+        && !draft.request.reap_only
+    {
+        let because = format!("its launcher was seen, pid {}", claim.process.pid);
+        draft.decide(Some(item), because, Action::Adopt { run: run.clone(), launcher: claim.clone() });
+    }
+    match &sighting {
+        Sighting::Unclaimed => unclaimed(draft, agent, run),
+        Sighting::Orphaned { claim } => {
+            let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
+            let because = "its launcher is dead and nobody has looked for what it left behind";
+            draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));
+        }
+        Sighting::Sweeping { claim, exit } => {
+            let late = draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft));
+            if late {
+                let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
+                let because = "its launcher should have ended its processes long ago";
+                draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));
+            }
+        }
+        Sighting::Unknown(why) => draft.unsure(Some(item), format!("{run}: {why}")),
+        _ if draft.request.reap_only => {}
+        Sighting::Fenced => infra(draft, agent, run, "fenced: nobody had claimed it in time", false),
+        Sighting::Refused(refusal) => infra(draft, agent, run, &refusal.because, refusal.duplicate),
+        Sighting::Alive { said, .. } => alive(draft, name, run, said),
+        Sighting::Ended(ended) => over(draft, name, run, ended),
+        Sighting::Rebooted(ended) if ended.exit.is_some() => over(draft, name, run, ended),
+        Sighting::Rebooted(ended) => {
+            let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
+            let next = resume_at(draft, &agent, &ended.said, agent_attempts(draft, &agent), draft.now.at);
+            fail(
+                draft,
+                &agent,
+                run,
+                Class::Infra,
+                "the machine was restarted",
+                &ended.said,
+                next,
+                None,
+                false,
+            );
+        }
+    }
+}
+
+/// How long a launcher may take to end everything.
+fn patience(draft: &Draft) -> Duration {
+    draft.config.fleet.grace + LAUNCHER_SLACK
+}
+
+/// Intended, and nobody has claimed it: give it time, then make sure that it can never start.
+fn unclaimed(draft: &mut Draft, agent: &AgentRecord, run: &RunId) {
+    if agent.state == AgentStanding::Running {
+        let what =
+            format!("{run} is on record as running, but neither its claim nor its launcher can be found");
+        return draft.unsure(Some(&agent.item), what);
+    }
+    let grace = draft.config.fleet.start_grace;
+    let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
+    let because = match age {
+        Some(age) if age < grace => return,
+        Some(age) => format!("nobody claimed it within {} s", age.as_secs()),
+        None => "the machine was restarted before anybody claimed it".to_owned(),
+    };
+    draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });
+}
+
+/// Its launcher ends it at its deadline. Where it did not, the launcher is stuck or stopped.
+fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
+    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
+    let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
+    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(draft));
+    if let (Some(age), Some(latest)) = (age, latest)
+        && age > latest
+        && !awaits_note(draft, &agent)
+    {
+        let because = "its launcher did not end it at its deadline";
+        charge(draft, &agent, run, Class::Deadline, because, said);
+        return stop(draft, &agent, run, because, false);
+    }
+    if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
+        draft.refresh(Refresh::Session { run: run.clone(), session });
+    }
+}
+
+/// The run is over: say what that means, and hand off what could not be ended.
+fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
+    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
+    if awaits_note(draft, &agent) {
+        return;
+    }
+    let Some(role) = draft.role(&agent.role) else {
+        // Its role is gone from the configuration: nothing of it is charged or kept.
+        return stop(draft, &agent, run, "its role is no longer configured", false);
+    };
+    let Ended { exit, survivors, said, output, .. } = ended;
+    judge(draft, &agent, role, run, exit.as_ref(), said, output);
+    if !survivors.is_empty() {
+        let names = crate::registry::name_survivors(survivors);
+        let because = format!("processes could not be ended: {names}");
+        let action = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
+        draft.decide(Some(&agent.item), because.clone(), action);
+        draft.decide(
+            Some(&agent.item),
+            because,
+            Action::Park { item: agent.item.clone(), class: None, by_person: false },
+        );
+    }
+}
+
+fn judge(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    role: &Role,
+    run: &RunId,
+    exit: Option<&Exit>,
+    said: &Said,
+    output: &Output,
+) {
+    let Verdict { class, because } = verdict(role, agent.resumed, exit, said, output);
+    let Some(class) = class else {
+        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), said: said.clone() };
+        return draft.decide(Some(&agent.item), because, done);
+    };
+    match class {
+        Class::Launch => failed_launch(draft, agent, run, &because, said),
+        Class::Infra => infra_after_claim(draft, agent, run, &because, said),
+        Class::Killed => {
+            let due = draft.now.after(draft.config.attempts.backoff_base);
+            let next = resume_at(draft, agent, said, agent_attempts(draft, agent), due);
+            fail(draft, agent, run, class, &because, said, next, Some(due), false);
+        }
+        Class::NeedsInput => {
+            fail(draft, agent, run, class, &because, said, None, None, false);
+            let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
+            draft.decide(Some(&agent.item), because, park);
+        }
+        // The next attempt is fresh, after the backoff of the failure that led to the resume.
+        Class::SessionGone => fail(draft, agent, run, class, &because, said, None, None, false),
+        _ => charge(draft, agent, run, class, &because, said),
+    }
+}
+
+/// A failure that costs an attempt; its session goes on at once where it may.
+fn charge(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, said: &Said) {
+    let charged = agent_attempts(draft, agent) + 1;
+    let next = resume_at(draft, agent, said, charged, draft.now.at);
+    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
+    fail(draft, agent, run, class, because, said, next, Some(due), false);
+}
+
+/// A start that could not become an agent fails its whole dispatch; a resume only itself.
+fn failed_launch(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, said: &Said) {
+    let charged = agent_attempts(draft, agent) + 1;
+    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
+    fail(draft, agent, run, Class::Launch, because, said, None, Some(due), false);
+    if agent.resumed {
+        return;
+    }
+    let others: Vec<_> = draft
+        .registry
+        .agents_of(&agent.item)
+        .filter(|(_, other)| other.dispatch == agent.dispatch)
+        .filter_map(|(_, other)| Some((other.clone(), other.run.clone()?)))
+        .collect();
+    for (other, run) in others {
+        stop(draft, &other, &run, &format!("its dispatch failed: {because}"), true);
+    }
+}
+
+/// The machine's fault, seen by a launcher that had claimed the run: it alone starts again.
+fn infra_after_claim(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, said: &Said) {
+    let next = again(draft, agent, run);
+    fail(draft, agent, run, Class::Infra, because, said, next, None, false);
+}
+
+/// It never ran and never will: no charge, no backoff, it alone starts again.
+fn infra(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, duplicate: bool) {
+    let next = again(draft, agent, run);
+    fail(draft, agent, run, Class::Infra, because, &Said::default(), next, None, duplicate);
+}
+
+/// What never ran is tried again as what it was: a resume as a resume; a start alone where its crew still
+/// runs, and with the item's next dispatch where it does not.
+fn again(draft: &Draft, agent: &AgentRecord, run: &RunId) -> Option<Next> {
+    let crew = draft
+        .registry
+        .agents_of(&agent.item)
+        .any(|(_, other)| other.state != AgentStanding::Idle && other.run.as_ref() != Some(run));
+    let resume = agent.resumed && agent.session.is_some();
+    (resume || crew).then_some(Next { resume, due_at: draft.now.at })
+}
+
+/// The resume that may follow a run, if its session can go on.
+fn resume_at(
+    draft: &Draft,
+    agent: &AgentRecord,
+    said: &Said,
+    charged: u32,
+    due_at: Timestamp,
+) -> Option<Next> {
+    let role = draft.role(&agent.role)?;
+    let session = said.session.as_ref().or(agent.session.as_ref())?;
+    let resumes = if agent.session.as_ref() == Some(session) { agent.resumes } else { 0 };
+    let limits = &draft.config.attempts;
+    let may = !role.resume.is_empty()
+        && role.harness == agent.harness
+        && resumes < limits.resumes_max
+        && charged < limits.max;
+    may.then_some(Next { resume: true, due_at })
+}
+
+fn agent_attempts(draft: &Draft, agent: &AgentRecord) -> u32 {
+    draft.registry.items.get(&agent.item).map_or(0, |record| record.attempts)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one line per field of the action, in its order")]
+fn fail(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    run: &RunId,
+    class: Class,
+    because: &str,
+    said: &Said,
+    next: Option<Next>,
+    due_at: Option<Timestamp>,
+    duplicate: bool,
+) {
+    let action = Action::Fail {
+        item: agent.item.clone(),
+        run: Some(run.clone()),
+        class,
+        said: said.clone(),
+        next,
+        due_at,
+        duplicate,
+    };
+    draft.decide(Some(&agent.item), because, action);
+}
+
+pub(super) fn stop(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    run: &RunId,
+    because: &str,
+    dispatch_failed: bool,
+) {
+    let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed };
+    draft.decide(Some(&agent.item), because, action);
+}
+
+/// Whether the tracker must hear of this dispatch before any of its runs counts. The tick that started it
+/// died before it could say so; this one says so, and the next takes the verdict.
+fn awaits_note(draft: &Draft, agent: &AgentRecord) -> bool {
+    draft.config.writeback.started == WritebackMode::Required
+        && draft.source().is_some()
+        && draft.registry.items.get(&agent.item).is_some_and(|record| {
+            record.dispatch == agent.dispatch
+                && !record
+                    .told
+                    .as_ref()
+                    .is_some_and(|told| told.status == Status::Started && told.dispatch == record.dispatch)
+        })
+}

@@ -1,0 +1,73 @@
+//! Run directories that the registry knows nothing of: it was read from its backup, or somebody put an
+//! old one back. Each may hold a live agent, so each is found out about before anything is dispatched.
+
+use std::collections::BTreeMap;
+
+use super::Draft;
+use crate::model::{Action, RunId, Sighting, Stray, StraySpec};
+
+pub(super) fn adopt(draft: &mut Draft) {
+    let Some(fleet) = draft.fleet() else { return };
+    let mut with_spec: BTreeMap<_, Vec<(&RunId, &StraySpec)>> = BTreeMap::new();
+    for Stray { run, spec } in &fleet.strays {
+        match spec {
+            Some(spec) if draft.concerns(&spec.item) => {
+                with_spec.entry(&run.agent).or_default().push((run, spec));
+            }
+            Some(_) => {}
+            None => fence_unspecified(draft, run),
+        }
+    }
+    for mut runs in with_spec.into_values() {
+        runs.sort_by_key(|(run, _)| run.n);
+        let Some((highest, spec)) = runs.pop() else { continue };
+        for (run, spec) in runs {
+            end_older(draft, run, spec);
+        }
+        end_recorded(draft, highest);
+        let because = format!("{highest} exists but was not on record: an older registry was read");
+        let action = Action::AdoptStray { run: highest.clone(), spec: spec.clone() };
+        draft.decide(Some(&spec.item), because, action);
+    }
+}
+
+/// Without a spec no launcher can have started it; the fence makes sure that none will.
+fn fence_unspecified(draft: &mut Draft, run: &RunId) {
+    if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
+        let because = format!("{run} is not on record and has no readable spec.json");
+        draft.decide(None, because, Action::Fence { run: run.clone() });
+    } else if !resolved(draft, run) {
+        stop(draft, run, None);
+    }
+}
+
+fn end_older(draft: &mut Draft, run: &RunId, spec: &StraySpec) {
+    if !resolved(draft, run) {
+        stop(draft, run, Some(spec));
+    }
+}
+
+/// The run on record is older than the one found: the agent is past it.
+fn end_recorded(draft: &mut Draft, newer: &RunId) {
+    let recorded = draft.registry.agents.get(&newer.agent).and_then(|agent| agent.run.clone());
+    if let Some(run) = recorded.filter(|run| run.n < newer.n && !resolved(draft, run)) {
+        stop(draft, &run, None);
+    }
+}
+
+fn stop(draft: &mut Draft, run: &RunId, spec: Option<&StraySpec>) {
+    let recorded = draft.registry.agents.get(&run.agent).map(|agent| agent.item.clone());
+    let item = spec.map(|spec| spec.item.clone()).or(recorded);
+    let because = format!("{run} is not on record and is not its agent's latest run");
+    let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed: false };
+    draft.decide(item.as_ref(), because, action);
+}
+
+/// Whether nothing of the run can be alive.
+fn resolved(draft: &Draft, run: &RunId) -> bool {
+    match draft.sighting(run) {
+        Some(Sighting::Fenced | Sighting::Refused(_) | Sighting::Rebooted(_)) => true,
+        Some(Sighting::Ended(ended)) => ended.survivors.is_empty(),
+        _ => false,
+    }
+}

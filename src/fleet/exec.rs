@@ -1,0 +1,111 @@
+//! `factory-tick __exec <run directory> <launcher pid>`: the last step before an agent's program.
+//!
+//! It runs between the launcher's fork and the agent's exec, where the launcher itself could do nothing
+//! safely: it binds its life to the launcher's, puts signals back to their defaults and becomes the agent.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use signal_hook::consts as sig;
+
+use super::rundir::{EXEC_ERROR, RunDir};
+
+/// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
+pub const EXEC_FAILED: u8 = 127;
+
+/// Becomes the agent. Returns only with an error, which it has also left in the run directory.
+pub fn become_agent(run_dir: PathBuf, launcher: i32) -> anyhow::Error {
+    let run_dir = RunDir::new(run_dir);
+    let error = match prepare(&run_dir, launcher) {
+        Ok(mut command) => {
+            let error = command.exec();
+            let os = error.raw_os_error();
+            let program = command.get_program().to_string_lossy().into_owned();
+            let failure = ExecError { text: format!("cannot execute {program}: {error}"), os };
+            leave(&run_dir, failure)
+        }
+        Err(error) => leave(&run_dir, ExecError { text: format!("{error:#}"), os: None }),
+    };
+    anyhow::anyhow!(error)
+}
+
+/// Why a program could not be executed.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct ExecError {
+    /// For people.
+    pub text: String,
+    /// The system's error number.
+    pub os: Option<i32>,
+}
+
+impl ExecError {
+    /// Whether the machine was short of something, rather than the program not to be had.
+    pub fn is_machines_fault(&self) -> bool {
+        use rustix::io::Errno;
+        let faults = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY, Errno::IO];
+        self.os.is_some_and(|os| faults.contains(&Errno::from_raw_os_error(os)))
+    }
+}
+
+fn leave(run_dir: &RunDir, error: ExecError) -> String {
+    if let Err(unwritten) = run_dir.put(EXEC_ERROR, &error) {
+        return format!("{} ({unwritten:#})", error.text);
+    }
+    error.text
+}
+
+fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot bind to the launcher's life")?;
+    // The launcher may have died before that took effect.
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(launcher) {
+        bail!("the launcher, pid {launcher}, is dead");
+    }
+    default_signals()?;
+    let spec = super::launcher::read_spec(run_dir)?;
+    let (program, args) = spec.argv.split_first().context("its command is empty")?;
+    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent")]
+    let mut command = Command::new(program);
+    command.args(args);
+    Ok(command)
+}
+
+/// An ignored signal stays ignored across exec, a caught one falls back to its default: so each is caught.
+fn default_signals() -> Result<()> {
+    let never_read = Arc::new(AtomicBool::new(false));
+    let ignorable = [
+        sig::SIGHUP,
+        sig::SIGINT,
+        sig::SIGQUIT,
+        sig::SIGPIPE,
+        sig::SIGALRM,
+        sig::SIGTERM,
+        sig::SIGUSR1,
+        sig::SIGUSR2,
+        sig::SIGCHLD,
+        sig::SIGCONT,
+        sig::SIGTSTP,
+        sig::SIGTTIN,
+        sig::SIGTTOU,
+        sig::SIGWINCH,
+        sig::SIGURG,
+        sig::SIGXCPU,
+        sig::SIGXFSZ,
+        sig::SIGVTALRM,
+        sig::SIGPROF,
+        sig::SIGIO,
+        sig::SIGSYS,
+        sig::SIGTRAP,
+        sig::SIGABRT,
+    ];
+    for signal in ignorable {
+        signal_hook::flag::register(signal, never_read.clone())
+            .with_context(|| format!("cannot reset signal {signal}"))?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot unblock signals")
+}

@@ -1,0 +1,448 @@
+//! `factory-tick __launch <run directory>`: one run's own small supervisor.
+//!
+//! It claims the run, starts the agent, keeps its logs, ends it at its deadline, and writes down how it
+//! ended and that nothing of it is left. As a child subreaper it stays the ancestor of everything the agent
+//! starts, whatever that does to its session, group or environment. It needs nobody: no tick may ever come
+//! back, and everything it is told or tells goes through files that are whole or absent.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::exec::{EXEC_FAILED, ExecError};
+use super::logs::BoundedLog;
+use super::rundir::{EXIT, PROMPT, RunDir, SAID, SWEPT, Spec};
+use super::said::Listener;
+use crate::clock;
+use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Swept};
+use crate::process::identity::{self, Host};
+use crate::process::signal::Guard;
+use crate::process::sweep;
+use crate::store::{Lock, LockError, atomic};
+
+/// How often a launcher looks whether its run directory is still there: `git clean -ffdx` in a checkout
+/// takes the state with it, and a run that nobody knows of any more must not go on.
+const DIRECTORY_CHECK: Duration = Duration::from_secs(5);
+
+/// What a sweep may take beyond its grace.
+const SWEEP_SLACK: Duration = Duration::from_secs(2);
+
+/// One read from a stream.
+const READ_BYTES: usize = 64 << 10;
+
+/// Runs a launcher to its end.
+pub fn launch(run_dir: PathBuf) -> Result<()> {
+    close_inherited_files()?;
+    // Without a session of its own a hang-up of the tick's terminal would end the agent. Fails only for the
+    // leader of a group, which has one.
+    let _ = rustix::process::setsid();
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context("cannot become a subreaper")?;
+    let signals = watch_signals()?;
+    let run_dir = RunDir::new(run_dir);
+    let spec = read_spec(&run_dir)?;
+    let host = Host::read()?;
+    let me = identity::own(&host)?;
+    let Some(_live) = take_live_lock(&run_dir, &spec, &me)? else { return Ok(()) };
+    let claimed = Claimed { process: me, since: clock::moment(&host.boot_id) };
+    if !run_dir.link_claim(&Claim::Launcher(Box::new(claimed.clone())))? {
+        return Ok(());
+    }
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now() }.run()
+}
+
+/// What this run was asked to be.
+pub(super) fn read_spec(run_dir: &RunDir) -> Result<Spec> {
+    let gone = || format!("there is no spec.json in {}", run_dir.path().display());
+    run_dir.open()?.with_context(gone)?.spec()?.with_context(gone)
+}
+
+/// Whatever the tick's own parent leaked into it (a lock's descriptor, say) must not live as long as an agent.
+fn close_inherited_files() -> Result<()> {
+    let open: Vec<i32> = fs::read_dir("/proc/self/fd")
+        .context("cannot list /proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|fd| *fd > 2)
+        .collect();
+    for fd in open {
+        // The listing's own descriptor is closed already: EBADF.
+        let _ = nix::unistd::close(fd);
+    }
+    Ok(())
+}
+
+fn watch_signals() -> Result<SignalFd> {
+    let mut watched = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        watched.add(signal);
+    }
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&watched), None).context("cannot block signals")?;
+    SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("cannot watch signals")
+}
+
+/// The lock that keeps two launchers of one agent apart. `None`: another one lives, and the claim says so.
+fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<Lock>> {
+    let live =
+        atomic::open_dir(&spec.live).with_context(|| format!("cannot open {}", spec.live.display()))?;
+    match Lock::try_take(live, &spec.run.agent.0, me) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Busy(_)) => {
+            let because = format!("another launcher of {} is alive", spec.run.agent);
+            run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: true }))?;
+            Ok(None)
+        }
+        Err(LockError::Io(error)) => {
+            // Said in the claim, so that the next tick need not wait for the end of the start grace.
+            let because = format!("cannot take the lock of {}: {error}", spec.run.agent);
+            run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: false }))?;
+            Ok(None)
+        }
+    }
+}
+
+struct Launcher {
+    run_dir: RunDir,
+    spec: Spec,
+    host: Host,
+    claimed: Claimed,
+    signals: SignalFd,
+    claimed_at: Instant,
+}
+
+/// An agent that runs.
+struct Agent {
+    pid: Pid,
+    started: Moment,
+    stdout: Stream,
+    stderr: Stream,
+    listener: Listener,
+    last_stdout: Instant,
+}
+
+/// One of its output streams; `None` at its end.
+struct Stream {
+    pipe: Option<File>,
+    log: BoundedLog,
+}
+
+/// What the machine said of a process that ended.
+#[derive(Clone, Copy)]
+struct Status {
+    code: Option<i32>,
+    signal: Option<i32>,
+}
+
+/// Why there was no main process at all.
+struct NeverRan {
+    reason: ExitReason,
+    error: String,
+}
+
+impl From<ExecError> for NeverRan {
+    fn from(error: ExecError) -> NeverRan {
+        let reason = if error.is_machines_fault() { ExitReason::Infra } else { ExitReason::Launch };
+        NeverRan { reason, error: error.text }
+    }
+}
+
+/// That the agent is being ended, why, and until when it may tidy up.
+struct Ending {
+    reason: ExitReason,
+    kill_at: Instant,
+    killed: bool,
+}
+
+impl Launcher {
+    fn run(self) -> Result<()> {
+        let guard = Guard::new(self.spec.protected_pids.iter().copied())?;
+        let child = match self.workspace().and_then(|workspace| self.spawn(&workspace)) {
+            Ok(child) => child,
+            Err(never_ran) => return self.close(&self.receipt_of_nothing(never_ran)),
+        };
+        let mut agent = self.watched(child)?;
+        let (status, ending) = self.watch(&mut agent, &guard);
+        agent.drain(&self.run_dir);
+        let exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
+        let written = self.run_dir.put(EXIT, &exit);
+        // What the agent was given of its grace, its children are not given again.
+        let left = ending
+            .map_or(self.spec.grace(), |ending| ending.kill_at.saturating_duration_since(Instant::now()));
+        let survivors = sweep::sweep_descendants(&self.host, &guard, left, left + SWEEP_SLACK);
+        agent.drain(&self.run_dir);
+        agent.finish_logs();
+        if written.is_err() {
+            // The disk was full, perhaps; what the agent left may have been why. Once more, then it is
+            // for a tick to find out.
+            self.run_dir.put(EXIT, &exit)?;
+        }
+        self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors })
+    }
+
+    /// The agent's directory: made when missing, and certain to lie inside its root.
+    fn workspace(&self) -> Result<PathBuf, NeverRan> {
+        let make = || -> Result<PathBuf> {
+            let root = &self.spec.workspace_root;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+            let root = root.canonicalize()?;
+            let path = root.join(&self.spec.workspace);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+                _ => {}
+            }
+            let real = path.canonicalize()?;
+            ensure!(real == path, "it is really {}, outside its root", real.display());
+            ensure!(real.is_dir(), "it is not a directory");
+            Ok(real)
+        };
+        make().map_err(|error| {
+            let path = self.spec.workspace_root.join(&self.spec.workspace);
+            let error = format!("workspace {}: {error:#}", path.display());
+            NeverRan { reason: ExitReason::Launch, error }
+        })
+    }
+
+    fn spawn(&self, workspace: &Path) -> Result<Child, NeverRan> {
+        let root = workspace.parent().unwrap_or(workspace);
+        let start = || -> std::io::Result<Child> {
+            let prompt = File::open(self.run_dir.file(PROMPT))?;
+            #[expect(clippy::disallowed_methods, reason = "the launcher is what starts agents")]
+            let mut command = Command::new("/proc/self/exe");
+            command
+                .arg("__exec")
+                .arg(self.run_dir.path())
+                .arg(self.claimed.process.pid.to_string())
+                .current_dir(workspace)
+                .env("FACTORY_WORKSPACE", workspace)
+                // A plain workspace inside a repository must not let git find that repository.
+                .env("GIT_CEILING_DIRECTORIES", root)
+                .stdin(prompt)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+        };
+        start().map_err(|error| {
+            let text = format!("cannot start a process: {error}");
+            ExecError { text, os: error.raw_os_error() }.into()
+        })
+    }
+
+    fn receipt_of_nothing(&self, never_ran: NeverRan) -> Exit {
+        Exit {
+            code: None,
+            signal: None,
+            reason: never_ran.reason,
+            error: Some(never_ran.error),
+            started: self.claimed.since.clone(),
+            ended: clock::moment(&self.host.boot_id),
+            cpu_ms: 0,
+            peak_kib: 0,
+            said: Default::default(),
+        }
+    }
+
+    /// Nothing was started, so nothing is to be ended.
+    fn close(&self, exit: &Exit) -> Result<()> {
+        self.run_dir.put(EXIT, exit)?;
+        self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors: Vec::new() })
+    }
+
+    fn watched(&self, mut child: Child) -> Result<Agent> {
+        let log = |name: &str| {
+            let path = self.run_dir.file(name);
+            BoundedLog::create(path, self.spec.log_bytes_max).with_context(|| format!("cannot create {name}"))
+        };
+        let stdout = child.stdout.take().map(std::os::fd::OwnedFd::from).map(File::from);
+        let stderr = child.stderr.take().map(std::os::fd::OwnedFd::from).map(File::from);
+        for pipe in stdout.iter().chain(&stderr) {
+            rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK)?;
+        }
+        Ok(Agent {
+            pid: Pid::from_raw(i32::try_from(child.id())?),
+            started: clock::moment(&self.host.boot_id),
+            stdout: Stream { pipe: stdout, log: log("stdout.log")? },
+            stderr: Stream { pipe: stderr, log: log("stderr.log")? },
+            listener: Listener::new(self.spec.session_pattern.as_deref(), self.spec.session.clone()),
+            last_stdout: Instant::now(),
+        })
+    }
+
+    /// Until the main process has ended, by itself or by us.
+    fn watch(&self, agent: &mut Agent, guard: &Guard) -> (Status, Option<Ending>) {
+        let mut ending: Option<Ending> = None;
+        let mut next_check = Instant::now() + DIRECTORY_CHECK;
+        loop {
+            if let Some(status) = reap(agent.pid) {
+                return (status, ending);
+            }
+            let now = Instant::now();
+            if ending.is_none()
+                && let Some(reason) = self.reason_to_end(agent, now, &mut next_check)
+            {
+                sweep::signal_descendants(&self.host, guard, rustix::process::Signal::TERM);
+                ending = Some(Ending { reason, kill_at: now + self.spec.grace(), killed: false });
+            }
+            if let Some(ending) = ending.as_mut().filter(|ending| !ending.killed && ending.kill_at <= now) {
+                sweep::signal_descendants(&self.host, guard, rustix::process::Signal::KILL);
+                ending.killed = true;
+            }
+            self.wait(agent, self.wake_at(agent, ending.as_ref(), next_check));
+            agent.drain(&self.run_dir);
+        }
+    }
+
+    fn reason_to_end(&self, agent: &Agent, now: Instant, next_check: &mut Instant) -> Option<ExitReason> {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGCHLD as u32 {
+                return Some(ExitReason::Stopped);
+            }
+        }
+        if *next_check <= now {
+            *next_check = now + DIRECTORY_CHECK;
+            if !self.run_dir.path().exists() {
+                return Some(ExitReason::Stopped);
+            }
+        }
+        if self.deadline_at().is_some_and(|at| at <= now) {
+            return Some(ExitReason::Deadline);
+        }
+        self.stalled_at(agent).is_some_and(|at| at <= now).then_some(ExitReason::Stalled)
+    }
+
+    fn deadline_at(&self) -> Option<Instant> {
+        self.claimed_at.checked_add(Duration::from_millis(self.spec.deadline_ms?))
+    }
+
+    fn stalled_at(&self, agent: &Agent) -> Option<Instant> {
+        agent.last_stdout.checked_add(Duration::from_millis(self.spec.stall_ms?))
+    }
+
+    fn wake_at(&self, agent: &Agent, ending: Option<&Ending>, next_check: Instant) -> Instant {
+        match ending {
+            Some(ending) if !ending.killed => ending.kill_at,
+            Some(_) => Instant::now() + Duration::from_millis(20),
+            None => [self.deadline_at(), self.stalled_at(agent)]
+                .into_iter()
+                .flatten()
+                .fold(next_check, Instant::min),
+        }
+    }
+
+    /// Sleeps until a signal, output, or that instant.
+    fn wait(&self, agent: &Agent, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut files = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        for pipe in [&agent.stdout.pipe, &agent.stderr.pipe].into_iter().flatten() {
+            files.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
+        }
+        // Interrupted or not, the loop looks at everything again.
+        let _ = poll(&mut files, Some(&timeout));
+    }
+
+    fn receipt(&self, agent: &Agent, status: Status, ended_by_us: Option<ExitReason>) -> Exit {
+        let exec_failed = status.code == Some(i32::from(EXEC_FAILED));
+        if let Some(error) = exec_failed.then(|| exec_error(&self.run_dir)).flatten() {
+            return self.receipt_of_nothing(error.into());
+        }
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
+        let ms = |time: nix::sys::time::TimeVal| (time.tv_sec() * 1000 + time.tv_usec() / 1000) as u64;
+        Exit {
+            code: status.code,
+            signal: status.signal,
+            reason: ended_by_us.unwrap_or(ExitReason::Exited),
+            error: None,
+            started: agent.started.clone(),
+            ended: clock::moment(&self.host.boot_id),
+            cpu_ms: usage.map_or(0, |usage| ms(usage.user_time()) + ms(usage.system_time())),
+            peak_kib: usage.map_or(0, |usage| usage.max_rss().unsigned_abs()),
+            said: agent.listener.said().clone(),
+        }
+    }
+}
+
+/// What `__exec` left behind, if it could not become the agent.
+fn exec_error(run_dir: &RunDir) -> Option<ExecError> {
+    run_dir.open().ok()??.exec_error()
+}
+
+/// Takes every child that has ended; the main one's status, if it is among them. Orphans of the agent end
+/// as children of the launcher and would otherwise stay as zombies for as long as it runs.
+fn reap(main: Pid) -> Option<Status> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == main => {
+                return Some(Status { code: Some(code), signal: None });
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
+                return Some(Status { code: None, signal: Some(signal as i32) });
+            }
+            Ok(WaitStatus::StillAlive) => return None,
+            // Nothing is left to wait for, the main process included: nobody can tell how it ended.
+            Err(nix::errno::Errno::ECHILD) => return Some(Status { code: None, signal: None }),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+impl Agent {
+    /// Takes what both streams hold by now.
+    fn drain(&mut self, run_dir: &RunDir) {
+        let (listener, last_stdout) = (&mut self.listener, &mut self.last_stdout);
+        self.stdout.drain(|bytes| {
+            *last_stdout = Instant::now();
+            listener.hear(bytes);
+        });
+        self.stderr.drain(|_| {});
+        if let Some(news) = self.listener.news()
+            && let Err(error) = run_dir.put(SAID, news)
+        {
+            log::warn!("{error:#}");
+        }
+    }
+
+    fn finish_logs(self) {
+        for stream in [self.stdout, self.stderr] {
+            // The log is for people; the receipts are what counts.
+            if let Err(error) = stream.log.finish() {
+                log::warn!("a log could not be completed: {error}");
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn drain(&mut self, mut hear: impl FnMut(&[u8])) {
+        let mut buffer = [0; READ_BYTES];
+        // Bounded: a stream that never pauses must not keep the launcher from its deadline.
+        for _ in 0..64 {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    hear(&buffer[..count]);
+                    // A full disk costs a part of the log, never the run.
+                    let _ = self.log.append(&buffer[..count]);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! Agents as processes of this machine, each under a launcher of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{PidfdFlags, Signal, pidfd_open};
+
+use super::Fleet;
+use super::env::{self, Vars};
+use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
+use crate::config::{Config, EnvConfig, FleetConfig};
+use crate::model::{
+    AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
+    Reaped, RunId, Sighting, Signalled, Stray, Swept,
+};
+use crate::process::identity::{self, Host, Life};
+use crate::process::signal::{self, Guard, Sent};
+use crate::process::tree::{self, Target};
+use crate::prompt;
+use crate::store::atomic;
+
+/// A launcher that was told to stop gets its grace and this to write its receipts.
+const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
+
+/// Agents of one state directory.
+pub struct LocalFleet {
+    /// `runs/`
+    pub runs: PathBuf,
+    /// `live/`
+    pub live: PathBuf,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
+    /// Which factory.
+    pub lineage: String,
+    /// What all processes here share.
+    pub host: Host,
+    /// When this tick began, for the records of what it starts.
+    pub now: Moment,
+    /// The caller's environment.
+    pub inherited: Vars,
+    env: EnvConfig,
+    settings: FleetConfig,
+    log_bytes_max: u64,
+}
+
+impl LocalFleet {
+    /// The agents below a state directory.
+    pub fn new(
+        config: &Config,
+        state: &Path,
+        lineage: &str,
+        host: Host,
+        now: Moment,
+        inherited: Vars,
+    ) -> Self {
+        LocalFleet {
+            runs: state.join("runs"),
+            live: state.join("live"),
+            workspaces: workspaces(config, state),
+            lineage: lineage.to_owned(),
+            host,
+            now,
+            inherited,
+            env: config.env.clone(),
+            settings: config.fleet.clone(),
+            log_bytes_max: config.log_bytes_max,
+        }
+    }
+
+    fn run_dir(&self, run: &RunId) -> RunDir {
+        RunDir::new(self.runs.join(run.to_string()))
+    }
+
+    /// Who must never be signalled, with the pid files as they are now.
+    fn guard(&self) -> Result<Guard> {
+        Ok(Guard::new(self.protected_pids()?)?)
+    }
+
+    /// A pid file that can't be read protects nobody, and then nobody may be signalled: its process could be
+    /// any of them. One that is not there says that its process does not run.
+    fn protected_pids(&self) -> Result<BTreeSet<u32>> {
+        let mut pids: BTreeSet<u32> = self.settings.protected_pids.iter().copied().collect();
+        for file in &self.settings.protected_pidfiles {
+            match fs::read_to_string(file) {
+                Ok(text) => pids.insert(text.trim().parse().with_context(|| {
+                    format!("{} of protected_pidfiles holds no pid: correct or remove it", file.display())
+                })?),
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("cannot read {} of protected_pidfiles", file.display()));
+                }
+            };
+        }
+        Ok(pids)
+    }
+
+    fn sight(&self, quarry: &Quarry) -> Sighting {
+        let dir = self.run_dir(&quarry.run);
+        let (claim, launcher, files) = match dir.open() {
+            Err(error) => return Sighting::Unknown(format!("{error:#}")),
+            Ok(files) => match (&quarry.process, files) {
+                // The claim of a run that is on record with its launcher tells nothing new.
+                (Some(process), files) => (None, process.clone(), files),
+                (None, None) => return Sighting::Unclaimed,
+                (None, Some(files)) => match files.claim() {
+                    Ok(None) => return Sighting::Unclaimed,
+                    Ok(Some(Claim::FencedBy(_))) => return Sighting::Fenced,
+                    Ok(Some(Claim::Refused(refusal))) => return Sighting::Refused(refusal),
+                    Ok(Some(Claim::Launcher(claimed))) => {
+                        let process = claimed.process.clone();
+                        (Some(*claimed), process, Some(files))
+                    }
+                    Err(error) => return Sighting::Unknown(format!("{error:#}")),
+                },
+            },
+        };
+        // Life first, receipts second: a launcher that dies in between has written them by then.
+        let life = identity::life(&launcher, &self.host);
+        let exit = files.as_ref().and_then(RunFiles::exit);
+        let said = |files: &Option<RunFiles>| files.as_ref().map(RunFiles::said).unwrap_or_default();
+        let ended = |claim, exit: Option<crate::model::Exit>, swept: Option<Swept>| {
+            let said = exit.as_ref().map_or_else(|| said(&files), |exit| exit.said.clone());
+            let output = files.as_ref().map(RunFiles::output).unwrap_or_default();
+            let survivors = swept.map(|swept| swept.survivors).unwrap_or_default();
+            Box::new(Ended { claim, exit, survivors, said, output })
+        };
+        let swept = |exit: &Option<crate::model::Exit>| {
+            // While the launcher lives, nothing is swept before the exit is on record.
+            let worth_a_look = exit.is_some() || life == Life::Dead;
+            files.as_ref().filter(|_| worth_a_look).and_then(RunFiles::swept)
+        };
+        match &life {
+            Life::Unknown(why) => Sighting::Unknown(why.clone()),
+            Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)),
+            Life::Alive | Life::Dead => match (swept(&exit), exit) {
+                (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))),
+                (None, Some(exit)) if life == Life::Alive => {
+                    Sighting::Sweeping { claim, exit: Box::new(exit) }
+                }
+                (None, None) if life == Life::Alive => Sighting::Alive { claim, said: said(&files) },
+                (None, _) => Sighting::Orphaned { claim },
+            },
+        }
+    }
+
+    /// Directories in `runs/` with a number above what is known of their agent.
+    fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Result<Vec<Stray>> {
+        let entries = match fs::read_dir(&self.runs) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.runs.display())),
+        };
+        let mut strays = Vec::new();
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot list {}", self.runs.display()))?;
+            let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
+                continue;
+            };
+            if known.get(&run.agent).is_some_and(|last| run.n <= *last) || asked.iter().any(|q| q.run == run)
+            {
+                continue;
+            }
+            let spec = self.run_dir(&run).open()?.and_then(|files| files.spec().ok().flatten());
+            let ours = spec.filter(|spec| spec.run == run && spec.lineage == self.lineage);
+            strays.push(Stray { run, spec: ours.map(Into::into) });
+        }
+        strays.sort_by(|a, b| a.run.cmp(&b.run));
+        Ok(strays)
+    }
+
+    fn prepare(&self, launch: &Launch, program: PathBuf) -> Result<RunDir> {
+        let dir = self.run_dir(&launch.run);
+        let path = dir.path().display().to_string();
+        // Must be new: a run is never started twice.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir.path())
+            .with_context(|| format!("cannot create {path}"))?;
+        let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
+        let spec = serde_json::to_vec(&self.spec(launch, &dir, program)?)?;
+        atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
+            .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
+        atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
+        Ok(dir)
+    }
+
+    fn spec(&self, launch: &Launch, dir: &RunDir, program: PathBuf) -> Result<Spec> {
+        let workspace = self.workspaces.join(&launch.workspace);
+        let prompt_file = dir.file(PROMPT);
+        let mut argv = prompt::fill(
+            &launch.argv,
+            launch.session.as_deref(),
+            Some(&launch.run.to_string()),
+            Some(&workspace.to_string_lossy()),
+            Some(&prompt_file.to_string_lossy()),
+        );
+        argv[0] = program.to_str().context("the program's path is not UTF-8")?.to_owned();
+        let vars = env::of_role(&self.inherited, &self.env, &launch.env);
+        Ok(Spec {
+            schema: 1,
+            lineage: self.lineage.clone(),
+            run: launch.run.clone(),
+            item: launch.item.clone(),
+            key: launch.key.clone(),
+            slug: launch.slug.clone(),
+            role: launch.role.clone(),
+            harness: launch.harness.clone(),
+            dispatch: launch.dispatch,
+            session: launch.session.clone(),
+            since: self.now.clone(),
+            argv,
+            env: vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
+            workspace_root: self.workspaces.clone(),
+            workspace: launch.workspace.clone(),
+            live: self.live.clone(),
+            session_pattern: launch.session_pattern.clone(),
+            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+            stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
+            grace_ms: self.settings.grace.as_millis() as u64,
+            log_bytes_max: self.log_bytes_max,
+            protected_pids: self.protected_pids()?.into_iter().collect(),
+        })
+    }
+
+    fn spawn(&self, launch: &Launch, dir: &RunDir) -> io::Result<()> {
+        #[expect(clippy::disallowed_methods, reason = "the fleet is what starts launchers")]
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("__launch")
+            .arg(dir.path())
+            .env_clear()
+            .envs(env::of_role(&self.inherited, &self.env, &launch.env))
+            .env("FACTORY_RUN", marker(&self.lineage, &launch.run))
+            .env("FACTORY_ITEM", &launch.item.0)
+            .env("FACTORY_ROLE", &launch.role)
+            .env("FACTORY_WORKSPACE", self.workspaces.join(&launch.workspace))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(drop)
+    }
+
+    /// TERM to launchers that live; then everybody has the same time to end.
+    fn stop_launchers(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Option<Signalled>> {
+        let sent: Vec<_> = reaps.iter().map(|reap| self.stop_launcher(reap, guard)).collect();
+        let stopping: Vec<_> =
+            reaps.iter().zip(&sent).filter(|(_, sent)| sent.is_some()).map(|(reap, _)| *reap).collect();
+        let patience = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
+        wait_for_ends(&stopping, patience.min(until), &self.host);
+        sent
+    }
+
+    fn stop_launcher(&self, reap: &Reap, guard: &Guard) -> Option<Signalled> {
+        let launcher = reap.launcher.as_ref()?;
+        let sent = signal::send(launcher, &self.host, guard, Signal::TERM);
+        // One that was stopped must be able to run.
+        signal::send(launcher, &self.host, guard, Signal::CONT);
+        matches!(sent, Sent::Yes).then(|| Signalled { pid: launcher.pid, signals: vec!["TERM"] })
+    }
+
+    /// What a launcher that has ended by now wrote of its own sweep.
+    fn swept_by_launcher(&self, reap: &Reap) -> bool {
+        let dead =
+            reap.launcher.as_ref().is_none_or(|launcher| identity::life(launcher, &self.host) != Life::Alive);
+        let files = self.run_dir(&reap.run).open().ok().flatten();
+        dead && files.and_then(|files| files.swept()).is_some_and(|swept| swept.survivors.is_empty())
+    }
+
+    /// The receipt of a sweep that no launcher will write any more.
+    fn leave_swept(&self, reap: &Reap, reaped: &Reaped) -> Result<()> {
+        let dir = self.run_dir(&reap.run);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
+        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone() })
+    }
+
+    fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
+        let targets: Vec<_> = reaps
+            .iter()
+            .map(|reap| Target { marker: marker(&self.lineage, &reap.run), launcher: reap.launcher.clone() })
+            .collect();
+        let reaped = tree::end_trees(&targets, &self.host, guard, self.settings.grace, until);
+        reaps
+            .iter()
+            .zip(reaped)
+            .map(|(reap, reaped)| match self.leave_swept(reap, &reaped) {
+                Ok(()) => Happened::Reaped(reaped),
+                Err(error) => Happened::Failed(format!("{error:#}")),
+            })
+            .collect()
+    }
+}
+
+/// The folder of workspaces.
+pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
+    config.workspace_root.clone().unwrap_or_else(|| state.join("workspaces"))
+}
+
+impl Fleet for LocalFleet {
+    fn observe(
+        &self,
+        quarry: &[Quarry],
+        known: &BTreeMap<AgentName, u64>,
+        until: Instant,
+    ) -> Observed<FleetView> {
+        let strays = match self.strays(quarry, known) {
+            Ok(strays) => strays,
+            Err(error) => return Observed::Unknown(format!("{error:#}")),
+        };
+        let stray_quarry = strays.iter().map(|stray| Quarry { run: stray.run.clone(), process: None });
+        let mut runs = BTreeMap::new();
+        for quarry in quarry.iter().cloned().chain(stray_quarry) {
+            if Instant::now() >= until {
+                return Observed::Unknown(
+                    "the tick's deadline came before every run was looked at".to_owned(),
+                );
+            }
+            let sighting = self.sight(&quarry);
+            runs.insert(quarry.run, sighting);
+        }
+        Observed::Known(FleetView { runs, strays })
+    }
+
+    fn start(&self, launch: &Launch) -> Happened {
+        let vars = env::of_role(&self.inherited, &self.env, &launch.env);
+        let program = match find_program(&launch.argv[0], vars.get(OsStr::new("PATH"))) {
+            Ok(program) => program,
+            Err(error) => {
+                let error = format!("role {:?} cannot start: {error}", launch.role);
+                return Happened::NotStarted { class: Class::Launch, error };
+            }
+        };
+        let started = self
+            .prepare(launch, program)
+            .and_then(|dir| self.spawn(launch, &dir).context("cannot start a launcher"));
+        match started {
+            Ok(()) => Happened::Tried,
+            Err(error) => {
+                Happened::NotStarted { class: Class::Infra, error: format!("{}: {error:#}", launch.run) }
+            }
+        }
+    }
+
+    fn fence(&self, run: &RunId) -> Happened {
+        let fence = || -> Result<bool> {
+            let dir = self.run_dir(run);
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
+            dir.link_claim(&Claim::FencedBy(format!("a tick, {}", self.now.at)))
+        };
+        match fence() {
+            Ok(true) => Happened::FenceWon,
+            Ok(false) => Happened::FenceLost,
+            Err(error) => Happened::Failed(format!("{error:#}")),
+        }
+    }
+
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
+        let guard = match self.guard() {
+            Ok(guard) => guard,
+            Err(error) => return vec![Happened::Failed(format!("{error:#}")); reaps.len()],
+        };
+        let stopped = self.stop_launchers(reaps, &guard, until);
+        let mut happened: Vec<Option<Happened>> = Vec::new();
+        let mut left = Vec::new();
+        for (reap, signalled) in reaps.iter().zip(&stopped) {
+            let swept = signalled.is_some() && self.swept_by_launcher(reap);
+            let reaped = Reaped { signalled: signalled.iter().cloned().collect(), ..Reaped::default() };
+            happened.push(swept.then_some(Happened::Reaped(reaped)));
+            if !swept {
+                left.push(*reap);
+            }
+        }
+        let mut by_scan =
+            if left.is_empty() { Vec::new() } else { self.end_trees(&left, &guard, until) }.into_iter();
+        happened
+            .into_iter()
+            .map(|done| {
+                done.or_else(|| by_scan.next()).unwrap_or_else(|| Happened::Failed("not looked at".into()))
+            })
+            .collect()
+    }
+}
+
+/// Waits until all these launchers have ended, or that instant.
+fn wait_for_ends(reaps: &[&Reap], until: Instant, host: &Host) {
+    let open = |launcher: &Process| {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(launcher.pid).ok()?)?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // Opened first, then compared: from here on the descriptor is that process and no other.
+        (identity::life(launcher, host) == Life::Alive).then_some(pidfd)
+    };
+    let mut ends: Vec<_> = reaps.iter().filter_map(|reap| open(reap.launcher.as_ref()?)).collect();
+    while !ends.is_empty() && Instant::now() < until {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let ended: Vec<bool> = {
+            let mut files: Vec<_> = ends.iter().map(|end| PollFd::new(end, PollFlags::IN)).collect();
+            if poll(&mut files, Some(&timeout)).is_err() {
+                continue;
+            }
+            files.iter().map(|file| !file.revents().is_empty()).collect()
+        };
+        let mut ended = ended.into_iter();
+        ends.retain(|_| !ended.next().unwrap_or(false));
+    }
+}
+
+/// The program that a name means, looked for immediately before it is started.
+fn find_program(name: &str, path: Option<&std::ffi::OsString>) -> Result<PathBuf, String> {
+    let is_program = |path: &Path| {
+        fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        let path = PathBuf::from(name);
+        return if is_program(&path) { Ok(path) } else { Err(format!("{name} is not an executable file")) };
+    }
+    let folders: Vec<_> = path.map(std::env::split_paths).into_iter().flatten().collect();
+    // A relative folder in PATH would mean another program in each workspace.
+    let found = folders
+        .iter()
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(name))
+        .find(|p| is_program(p));
+    found.ok_or_else(|| {
+        let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
+        format!("{name:?} is not in PATH ({})", searched.join(":"))
+    })
+}

@@ -1,0 +1,163 @@
+//! Bounded logs: the head and the tail of a stream, whatever an agent prints.
+//!
+//! The head goes to `<name>`. Past half the bound, the rest goes in turn to `<name>.tail` and, when that is
+//! full, to a new one while the old becomes `<name>.tail.old`; together they never pass the bound. When the
+//! stream ends they are put behind the head, with a line that says how much is missing between.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// One stream's log.
+#[derive(Debug)]
+pub struct BoundedLog {
+    path: PathBuf,
+    /// 0 is no bound.
+    bytes_max: u64,
+    current: File,
+    /// Bytes in `current`.
+    written: u64,
+    /// Whether `current` is the head still.
+    in_head: bool,
+    /// Bytes of tails that were thrown away.
+    dropped: u64,
+    /// Bytes in the old tail.
+    old: u64,
+}
+
+impl BoundedLog {
+    /// A new log; whatever stood there is gone.
+    pub fn create(path: PathBuf, bytes_max: u64) -> io::Result<BoundedLog> {
+        let current = create(&path)?;
+        Ok(BoundedLog { path, bytes_max, current, written: 0, in_head: true, dropped: 0, old: 0 })
+    }
+
+    /// Appends. A full disk loses this part of the log and nothing else.
+    pub fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let room = self.room();
+            if room == 0 {
+                self.turn()?;
+                continue;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+            self.current.write_all(now)?;
+            self.written += now.len() as u64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    fn room(&self) -> u64 {
+        let share = if self.in_head { self.bytes_max / 2 } else { self.bytes_max / 4 };
+        if self.bytes_max == 0 { u64::MAX } else { share.max(1).saturating_sub(self.written) }
+    }
+
+    /// The file in hand is full: on to the next tail.
+    fn turn(&mut self) -> io::Result<()> {
+        if !self.in_head {
+            fs::rename(self.tail(), self.old_tail())?;
+            self.dropped += self.old;
+            self.old = self.written;
+        }
+        self.current = create(&self.tail())?;
+        self.written = 0;
+        self.in_head = false;
+        Ok(())
+    }
+
+    /// Puts the tails behind the head.
+    pub fn finish(self) -> io::Result<()> {
+        if self.in_head {
+            return Ok(());
+        }
+        let mut whole = OpenOptions::new().append(true).open(&self.path)?;
+        if self.dropped > 0 {
+            writeln!(whole, "\n[factory-tick: {} bytes left out here]", self.dropped)?;
+        }
+        for part in [self.old_tail(), self.tail()] {
+            match File::open(&part) {
+                Ok(mut file) => drop(io::copy(&mut file, &mut whole)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+            fs::remove_file(&part)?;
+        }
+        Ok(())
+    }
+
+    fn tail(&self) -> PathBuf {
+        with_suffix(&self.path, ".tail")
+    }
+
+    fn old_tail(&self) -> PathBuf {
+        with_suffix(&self.path, ".tail.old")
+    }
+}
+
+fn with_suffix(path: &std::path::Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn create(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn logged(bytes_max: u64, chunks: &[&[u8]]) -> (String, usize) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stdout.log");
+        let mut log = BoundedLog::create(path.clone(), bytes_max).unwrap();
+        for chunk in chunks {
+            log.append(chunk).unwrap();
+            let on_disk: u64 =
+                fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+            assert!(bytes_max == 0 || on_disk <= bytes_max.max(3), "{on_disk} bytes on disk");
+        }
+        log.finish().unwrap();
+        let mut text = String::new();
+        File::open(&path).unwrap().read_to_string(&mut text).unwrap();
+        (text, fs::read_dir(dir.path()).unwrap().count())
+    }
+
+    #[test]
+    fn a_short_stream_is_kept_whole() {
+        assert_eq!(logged(100, &[b"one\n", b"two\n"]), ("one\ntwo\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn no_bound_keeps_everything() {
+        let line = [b'x'; 1000];
+        assert_eq!(logged(0, &[&line, &line, &line]).0.len(), 3000);
+    }
+
+    #[test]
+    fn past_the_bound_head_and_tail_stay_and_the_gap_is_named() {
+        let all: Vec<u8> = (0..1000u32).flat_map(|n| format!("{n:03}\n").into_bytes()).collect();
+        let (text, files) = logged(80, &[&all]);
+        assert_eq!(files, 1);
+        assert!(text.starts_with("000\n001\n"), "{text}");
+        assert!(text.ends_with("998\n999\n"), "{text}");
+        let kept: usize =
+            text.len() - text.find("\n[factory").map_or(0, |at| text[at + 1..].find('\n').unwrap() + 2);
+        assert!(
+            text.contains(&format!("[factory-tick: {} bytes left out here]", all.len() - kept)),
+            "{text}"
+        );
+        assert!(kept <= 80);
+    }
+
+    #[test]
+    fn exactly_between_head_and_tail_nothing_is_left_out() {
+        let (text, _) = logged(80, &[&[b'h'; 40], &[b't'; 20], &[b'u'; 20]]);
+        assert_eq!(text, "h".repeat(40) + &"t".repeat(20) + &"u".repeat(20));
+    }
+}

@@ -1,0 +1,37 @@
+//! Where agents run. One trait at the impure edge, beside its one real implementation.
+
+pub mod env;
+pub mod exec;
+pub mod launcher;
+pub mod local;
+pub mod logs;
+pub mod rundir;
+pub mod said;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
+
+/// A place where agents run.
+///
+/// An answer of [`start`](Fleet::start) is never proof of life: only [`observe`](Fleet::observe) tells
+/// what runs.
+pub trait Fleet {
+    /// Looks at these runs, and for run directories numbered above `known`.
+    fn observe(
+        &self,
+        quarry: &[Quarry],
+        known: &BTreeMap<AgentName, u64>,
+        until: Instant,
+    ) -> Observed<FleetView>;
+
+    /// Starts one run: `Tried`, or `NotStarted` where that is certain.
+    fn start(&self, launch: &Launch) -> Happened;
+
+    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`.
+    fn fence(&self, run: &RunId) -> Happened;
+
+    /// Ends what is left of these runs, all within one shared grace: `Reaped` or `Failed`, one for each.
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened>;
+}

@@ -1,0 +1,230 @@
+//! The files of one run, `runs/<run>/`: what a tick asks for in them and what a launcher answers.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::exec::ExecError;
+use crate::model::{Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
+use crate::store::atomic;
+
+/// What was asked for.
+pub const SPEC: &str = "spec.json";
+/// The prompt, and the agent's stdin.
+pub const PROMPT: &str = "prompt.md";
+/// Who may start the run.
+pub const CLAIM: &str = "claim";
+/// How the main process ended.
+pub const EXIT: &str = "exit";
+/// What became of everything the run had started.
+pub const SWEPT: &str = "swept";
+/// What the agent has said of itself.
+pub const SAID: &str = "said";
+/// Why the program could not be executed.
+pub const EXEC_ERROR: &str = "exec-error";
+
+/// No receipt is near this long; whatever is longer is not one.
+const RECEIPT_BYTES_MAX: u64 = 1 << 20;
+
+/// How much of each stream's end is read for a verdict.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// `spec.json`: one start, asked for. It holds the names of variables, never their values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Version of this layout.
+    pub schema: u32,
+    /// Which factory.
+    pub lineage: String,
+    /// Which run.
+    pub run: RunId,
+    /// Its item.
+    pub item: ItemId,
+    /// That item's key.
+    pub key: String,
+    /// That item's slug.
+    pub slug: String,
+    /// Role.
+    pub role: String,
+    /// Harness.
+    pub harness: String,
+    /// The item's dispatch.
+    pub dispatch: u64,
+    /// The session it goes on with.
+    pub session: Option<String>,
+    /// When it was asked for.
+    pub since: Moment,
+    /// Program and arguments, nothing left to replace; the program is an absolute path.
+    pub argv: Vec<String>,
+    /// Names of the variables that the launcher was given.
+    pub env: Vec<String>,
+    /// The folder of workspaces.
+    pub workspace_root: PathBuf,
+    /// The directory name of this run's workspace in it.
+    pub workspace: String,
+    /// The folder of launchers' locks.
+    pub live: PathBuf,
+    /// Pattern for the session id on stdout.
+    pub session_pattern: Option<String>,
+    /// Longest life from the claim, in milliseconds.
+    pub deadline_ms: Option<u64>,
+    /// Longest silence on stdout, in milliseconds.
+    pub stall_ms: Option<u64>,
+    /// From TERM to KILL, in milliseconds.
+    pub grace_ms: u64,
+    /// Bound of each log, in bytes; 0 is none.
+    pub log_bytes_max: u64,
+    /// Never signalled.
+    pub protected_pids: Vec<u32>,
+}
+
+impl Spec {
+    /// The marker of the run: `<lineage>/<run>`. Only the whole value identifies a run.
+    pub fn marker(&self) -> String {
+        marker(&self.lineage, &self.run)
+    }
+
+    /// From TERM to KILL.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.grace_ms)
+    }
+}
+
+impl From<Spec> for StraySpec {
+    fn from(spec: Spec) -> StraySpec {
+        StraySpec {
+            item: spec.item,
+            key: spec.key,
+            slug: spec.slug,
+            workspace: spec.workspace,
+            role: spec.role,
+            harness: spec.harness,
+            session: spec.session,
+            dispatch: spec.dispatch,
+            since: spec.since,
+        }
+    }
+}
+
+/// The value of `FACTORY_RUN` in every process of a run.
+pub fn marker(lineage: &str, run: &RunId) -> String {
+    format!("{lineage}/{run}")
+}
+
+/// One run's directory, by its absolute path: a directory that retention has moved away is simply gone.
+#[derive(Clone, Debug)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// The directory at this path.
+    pub fn new(path: PathBuf) -> RunDir {
+        RunDir(path)
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Its files as they are now; `None` where there is no such directory.
+    pub fn open(&self) -> Result<Option<RunFiles>> {
+        match atomic::open_dir(&self.0) {
+            Ok(dir) => Ok(Some(RunFiles { dir, path: self.0.clone() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot open {}", self.0.display())),
+        }
+    }
+
+    /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.
+    pub fn link_claim(&self, claim: &Claim) -> Result<bool> {
+        let link = || atomic::link_new(atomic::open_dir(&self.0)?, CLAIM, &serde_json::to_vec(claim)?);
+        link().with_context(|| format!("cannot write {}", self.file(CLAIM).display()))
+    }
+
+    /// Writes a receipt over whatever stood there, durably.
+    pub fn put(&self, name: &str, receipt: &impl Serialize) -> Result<()> {
+        let put = || atomic::replace(atomic::open_dir(&self.0)?, name, &serde_json::to_vec(receipt)?, true);
+        put().with_context(|| format!("cannot write {}", self.file(name).display()))
+    }
+}
+
+/// A run's files, read.
+#[derive(Debug)]
+pub struct RunFiles {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl RunFiles {
+    /// What was asked for.
+    pub fn spec(&self) -> Result<Option<Spec>> {
+        self.read(SPEC)
+    }
+
+    /// Who may start the run.
+    pub fn claim(&self) -> Result<Option<Claim>> {
+        self.read(CLAIM)
+    }
+
+    /// How the main process ended. What can't be read is as if absent: it says nothing.
+    pub fn exit(&self) -> Option<Exit> {
+        self.read(EXIT).unwrap_or_else(|error| ignore(&error))
+    }
+
+    /// What became of everything it had started; unreadable is as if absent.
+    pub fn swept(&self) -> Option<Swept> {
+        self.read(SWEPT).unwrap_or_else(|error| ignore(&error))
+    }
+
+    /// What the agent has said of itself; unreadable is as if it had said nothing.
+    pub fn said(&self) -> Said {
+        self.read(SAID).unwrap_or_else(|error| ignore(&error)).unwrap_or_default()
+    }
+
+    /// Why the program could not be executed.
+    pub fn exec_error(&self) -> Option<ExecError> {
+        self.read(EXEC_ERROR).unwrap_or_else(|error| ignore(&error))
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = || self.path.join(name).display().to_string();
+        let bytes = atomic::read_bounded(&self.dir, name, RECEIPT_BYTES_MAX)
+            .with_context(|| format!("cannot read {}", path()))?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes).with_context(|| format!("{} is not whole", path())))
+            .transpose()
+    }
+
+    /// The last output of both streams.
+    pub fn output(&self) -> Output {
+        Output { stdout_tail: self.tail("stdout.log"), stderr_tail: self.tail("stderr.log") }
+    }
+
+    fn tail(&self, name: &str) -> String {
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(self.path.join(name))?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+            let mut bytes = Vec::new();
+            file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}
+
+fn ignore<T>(error: &anyhow::Error) -> Option<T> {
+    log::warn!("{error:#}");
+    None
+}

@@ -1,0 +1,235 @@
+//! Who a process is, so that nobody else can pass for it.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, bail};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::PidfdFlags;
+
+use super::scan::{self, Entry};
+use crate::model::Process;
+
+/// What every process on this machine has in common. Read once per program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// `/proc/sys/kernel/random/boot_id`: changes with every boot.
+    pub boot_id: String,
+    /// Inode of the pid namespace that this program, and its `/proc`, belong to.
+    pub pid_ns: u64,
+    /// Real user id of this program.
+    pub uid: u32,
+}
+
+impl Host {
+    /// Reads all three.
+    ///
+    /// # Errors
+    /// When `/proc` is not mounted, or shows the processes of another pid namespace: its numbers
+    /// would then mean other processes to the kernel than to us.
+    pub fn read() -> anyhow::Result<Host> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .context("cannot read /proc/sys/kernel/random/boot_id; is /proc mounted?")?;
+        let shown = fs::read_link("/proc/self").context("cannot read /proc/self; is /proc mounted?")?;
+        if shown.to_str() != Some(&std::process::id().to_string()) {
+            bail!(
+                "/proc shows another pid namespace (it calls this process {}, the kernel {}); \
+                 mount a /proc of this namespace: mount -t proc proc /proc",
+                shown.display(),
+                std::process::id()
+            );
+        }
+        let pid_ns = fs::metadata("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.ino();
+        Ok(Host { boot_id: boot_id.trim().to_owned(), pid_ns, uid: rustix::process::getuid().as_raw() })
+    }
+}
+
+/// The identity of a live process; `None` when there is none with this pid, or only a zombie, or
+/// the number is that of a thread.
+///
+/// # Errors
+/// When the process exists but may not be read, or no descriptors are left.
+pub fn identify(pid: u32, host: &Host) -> io::Result<Option<Process>> {
+    // Both files through one directory: it stays bound to the process, so that they can't come
+    // from two processes that had the same pid one after the other.
+    let dir = rustix::fs::open(
+        format!("/proc/{pid}"),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
+    let Some(dir) = scan::unless_gone(dir.map_err(io::Error::from))? else { return Ok(None) };
+    let Some(entry) = scan::read_stat(pid, open_in(&dir, "stat"))? else { return Ok(None) };
+    if entry.is_dead() {
+        return Ok(None);
+    }
+    let Some(status) = scan::unless_gone(open_in(&dir, "status").and_then(read_text))? else {
+        return Ok(None);
+    };
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/status is malformed"));
+    if status_field(&status, "Tgid:").ok_or_else(malformed)? != pid {
+        return Ok(None);
+    }
+    Ok(Some(Process {
+        pid,
+        start_ticks: entry.start_ticks,
+        boot_id: host.boot_id.clone(),
+        pid_ns: host.pid_ns,
+        uid: status_field(&status, "Uid:").ok_or_else(malformed)?,
+    }))
+}
+
+/// The identity of this program itself.
+///
+/// # Errors
+/// When `/proc` can't be read.
+pub fn own(host: &Host) -> io::Result<Process> {
+    let pid = std::process::id();
+    identify(pid, host)?
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}, this program itself, is not there")))
+}
+
+/// Whether a recorded process still lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It does.
+    Alive,
+    /// It ended: nobody has its pid, or a zombie has, or somebody else.
+    Dead,
+    /// It belongs to an earlier boot, and so is dead.
+    OtherBoot,
+    /// It can't be told, and why: it must not be taken for dead.
+    Unknown(String),
+}
+
+/// Whether `process` still lives. Reads one file.
+pub fn life(process: &Process, host: &Host) -> Life {
+    if process.boot_id != host.boot_id {
+        return Life::OtherBoot;
+    }
+    if process.pid_ns != host.pid_ns {
+        return Life::Unknown(format!("process {} belongs to another pid namespace", process.pid));
+    }
+    match Entry::read(process.pid) {
+        Ok(Some(entry)) if entry.start_ticks == process.start_ticks && !entry.is_dead() => Life::Alive,
+        Ok(Some(_)) => Life::Dead,
+        Ok(None) if is_hidden(process.pid) => {
+            Life::Unknown(format!("/proc hides process {} (mounted with hidepid)", process.pid))
+        }
+        Ok(None) => Life::Dead,
+        Err(error) => Life::Unknown(format!("cannot read /proc/{}/stat: {error}", process.pid)),
+    }
+}
+
+/// Whether the kernel knows a live process that `/proc` doesn't show: absent is not unknown.
+fn is_hidden(pid: u32) -> bool {
+    match open_pidfd(pid) {
+        // One that ended between the two looks is not hidden, and neither is one whose pid was
+        // taken between them: its own file is there by now.
+        Ok(pidfd) => !super::signal::has_ended(&pidfd) && matches!(Entry::read(pid), Ok(None)),
+        Err(_) => false,
+    }
+}
+
+/// A descriptor of whoever has this pid now; it never becomes anybody else's.
+pub(super) fn open_pidfd(pid: u32) -> Result<OwnedFd, Errno> {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).ok_or(Errno::SRCH)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty())
+}
+
+fn open_in(dir: &OwnedFd, name: &str) -> io::Result<File> {
+    let file = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(File::from(file))
+}
+
+fn read_text(mut file: File) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(2048);
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first number of a line of `status`. The kernel escapes newlines in the command name, so
+/// no line can be forged.
+fn status_field(status: &str, name: &str) -> Option<u32> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Spawned;
+    use super::*;
+
+    #[test]
+    fn this_program_is_alive_and_itself() {
+        let host = Host::read().unwrap();
+        let own = own(&host).unwrap();
+        assert_eq!(own.pid, std::process::id());
+        assert_eq!(own.uid, host.uid);
+        assert_eq!(own.boot_id.len(), 36, "{own:?}");
+        assert_eq!(life(&own, &host), Life::Alive);
+    }
+
+    // Origin: openclaw#132745, shepherd#1925 - a recycled pid passes for the recorded process
+    #[test]
+    fn another_start_time_is_another_process() {
+        let host = Host::read().unwrap();
+        let own = own(&host).unwrap();
+        assert_eq!(life(&Process { start_ticks: own.start_ticks - 1, ..own.clone() }, &host), Life::Dead);
+        assert_eq!(life(&Process { start_ticks: own.start_ticks + 1, ..own }, &host), Life::Dead);
+    }
+
+    #[test]
+    fn another_boot_is_dead_and_another_namespace_unknown() {
+        let host = Host::read().unwrap();
+        let own = own(&host).unwrap();
+        let elsewhere = Process { boot_id: "another".to_owned(), ..own.clone() };
+        assert_eq!(life(&elsewhere, &host), Life::OtherBoot);
+        let hidden = Process { pid_ns: own.pid_ns + 1, ..own };
+        assert!(matches!(life(&hidden, &host), Life::Unknown(_)));
+    }
+
+    // Origin: hermes-agent#20015 - a zombie counts as alive
+    #[test]
+    fn a_zombie_is_dead() {
+        let host = Host::read().unwrap();
+        let mut child = Spawned::new("read line", &[]);
+        let process = identify(child.pid(), &host).unwrap().expect("it waits for a line");
+        assert_eq!(life(&process, &host), Life::Alive);
+        child.end_without_reaping();
+        let stat = Entry::read(child.pid()).unwrap().expect("nobody has waited for it");
+        assert_eq!(stat.state, 'Z');
+        assert_eq!(life(&process, &host), Life::Dead);
+        assert_eq!(identify(child.pid(), &host).unwrap(), None);
+    }
+
+    #[test]
+    fn nobody_has_an_impossible_pid() {
+        let host = Host::read().unwrap();
+        for pid in [0, 0x4000_0000, u32::MAX] {
+            assert_eq!(identify(pid, &host).unwrap(), None);
+        }
+        let process = Process { pid: u32::MAX, ..own(&host).unwrap() };
+        assert_eq!(life(&process, &host), Life::Dead);
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let host = Host::read().unwrap();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        // The test runner gives each test a thread; with a single one there is nothing to see.
+        if thread != std::process::id() {
+            assert_eq!(identify(thread, &host).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn a_field_of_status_is_found_by_its_whole_name() {
+        let status = "Name:\tx\\nUid: 7\nTgid:\t12\nUid:\t1000\t0\t0\t0\n";
+        assert_eq!(status_field(status, "Uid:"), Some(1000));
+        assert_eq!(status_field(status, "Tgid:"), Some(12));
+        assert_eq!(status_field(status, "Pid:"), None);
+    }
+}

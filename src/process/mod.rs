@@ -1,0 +1,130 @@
+//! Processes: who they are, which of them belong to a run, and how they are ended.
+//!
+//! Everything here rests on three facts of Linux. A pid alone names nobody: it is given to
+//! somebody else as soon as its owner is gone, so a process is known by pid *and* start time, and
+//! is signalled through a descriptor that can't change hands. A zombie is dead, whatever `kill`
+//! says. And a process can leave its session, its group, its parent and its environment behind:
+//! no single trace finds a whole tree, so several are followed at once, and what was once seen to
+//! belong stays known.
+//!
+//! - [`identity`]: one process, told apart from every other.
+//! - [`scan`]: one look at all of `/proc`.
+//! - [`signal`]: the only place that sends a signal, and whom it never sends one to.
+//! - [`tree`]: ends what is left of runs whose launcher is dead or late.
+//! - [`sweep`]: ends what is left below a launcher, by the launcher itself.
+
+pub mod identity;
+pub mod scan;
+pub mod signal;
+pub mod sweep;
+pub mod tree;
+
+/// Real processes for the tests of this room. Whatever a test leaves behind ends by itself: every
+/// script here sleeps a minute at most.
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, ChildStdout, Command, Stdio};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use rustix::process::{Pid, WaitId, WaitIdOptions};
+
+    use super::identity::{Host, identify};
+    use crate::model::Process;
+
+    /// A marker that no other test and no other test program uses.
+    pub(super) fn unique_marker() -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("test-{}/a-{}.1", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Starts itself again, as a new process that ignores SIGTERM, and ends: a generation each
+    /// millisecond, up to a minute and more. The script prints a line once it is under way.
+    pub(super) const RESPAWNER: &str = r#"
+        trap '' TERM
+        export NEXT='n=$((n+1)); [ $n -gt 60000 ] || /bin/sh -c "$NEXT" &'
+        export n=0
+        /bin/sh -c "$NEXT"
+        echo on
+        read line
+    "#;
+
+    /// A shell script that runs beside the test, killed when the test ends.
+    pub(super) struct Spawned {
+        child: Child,
+        stdout: BufReader<ChildStdout>,
+    }
+
+    impl Spawned {
+        pub(super) fn new(script: &str, env: &[(&str, &str)]) -> Spawned {
+            Spawned::with(script, env, |_| {})
+        }
+
+        /// With the marker of a run in its environment.
+        pub(super) fn of_run(marker: &str, script: &str) -> Spawned {
+            Spawned::new(script, &[("FACTORY_RUN", marker)])
+        }
+
+        #[expect(clippy::disallowed_methods, reason = "tests start what they end")]
+        pub(super) fn with(script: &str, env: &[(&str, &str)], adjust: impl FnOnce(&mut Command)) -> Spawned {
+            let mut command = Command::new("/bin/sh");
+            command.arg("-c").arg(script).env_remove("FACTORY_RUN").envs(env.iter().copied());
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            adjust(&mut command);
+            let mut child = command.spawn().expect("cannot start /bin/sh");
+            let stdout = BufReader::new(child.stdout.take().expect("its stdout is piped"));
+            Spawned { child, stdout }
+        }
+
+        pub(super) fn pid(&self) -> u32 {
+            self.child.id()
+        }
+
+        /// Writes a line to its stdin.
+        pub(super) fn say(&mut self, line: &str) {
+            let stdin = self.child.stdin.as_mut().expect("its stdin was not closed before");
+            writeln!(stdin, "{line}").expect("cannot write to the script");
+        }
+
+        /// The next line that the script prints: how a test knows that it got that far.
+        pub(super) fn line(&mut self) -> String {
+            let mut line = String::new();
+            self.stdout.read_line(&mut line).expect("cannot read from the script");
+            assert!(line.ends_with('\n'), "the script ended before it was ready");
+            line.trim().to_owned()
+        }
+
+        /// The process whose pid the script prints next.
+        pub(super) fn process(&mut self, host: &Host) -> Process {
+            let pid = self.line().parse().expect("the script prints a pid");
+            identify(pid, host).unwrap().expect("the script prints the pid of a live process")
+        }
+
+        /// Closes its stdin, on which it waits, and leaves it a zombie.
+        pub(super) fn end_without_reaping(&mut self) {
+            drop(self.child.stdin.take());
+            self.wait_for(WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
+
+        /// Waits until it has stopped itself.
+        pub(super) fn wait_stopped(&self) {
+            self.wait_for(WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT);
+        }
+
+        pub(super) fn reap(&mut self) {
+            self.child.wait().expect("cannot wait for the script");
+        }
+
+        fn wait_for(&self, what: WaitIdOptions) {
+            let pid = Pid::from_raw(self.pid() as i32).unwrap();
+            rustix::process::waitid(WaitId::Pid(pid), what).unwrap();
+        }
+    }
+
+    impl Drop for Spawned {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}

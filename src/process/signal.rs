@@ -1,0 +1,252 @@
+//! Sending a signal: to exactly the process that is meant, and never to a protected one.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+pub use rustix::process::Signal;
+
+use super::identity::{Host, identify, open_pidfd};
+use super::scan::Entry;
+use crate::model::Process;
+
+/// Who must never be signalled: pids 0 and 1, this program, its ancestors, and the configured.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    own: u32,
+    /// With their start times: this program may outlive a parent, whose pid then protects nobody.
+    ancestors: Vec<Entry>,
+    configured: BTreeSet<u32>,
+}
+
+impl Guard {
+    /// Looks up this program's ancestors and adds the `configured` pids.
+    ///
+    /// # Errors
+    /// When `/proc` does not tell the ancestors.
+    pub fn new(configured: impl IntoIterator<Item = u32>) -> io::Result<Guard> {
+        let own = std::process::id();
+        let mut ancestors: Vec<Entry> = Vec::new();
+        let mut next = Entry::read(own)?.map_or(0, |entry| entry.ppid);
+        while next > 1 && ancestors.iter().all(|above| above.pid != next) {
+            // A parent that ended meanwhile has handed us to somebody above it, or to init.
+            let Some(entry) = Entry::read(next)? else { break };
+            next = entry.ppid;
+            ancestors.push(entry);
+        }
+        Ok(Guard { own, ancestors, configured: configured.into_iter().collect() })
+    }
+
+    /// Why this pid must not be signalled now, if it must not.
+    pub fn protects(&self, pid: u32) -> Option<String> {
+        let why = match pid {
+            0 | 1 => "init is never signalled",
+            _ if pid == self.own => "it is factory-tick itself",
+            _ if self.configured.contains(&pid) => "its pid is configured as protected",
+            _ if self.is_ancestor(pid) => "factory-tick was started by it",
+            _ => return None,
+        };
+        Some(why.to_owned())
+    }
+
+    /// Every protected pid, sorted.
+    pub fn pids(&self) -> Vec<u32> {
+        let ancestors = self.ancestors.iter().map(|above| above.pid).filter(|&pid| self.is_ancestor(pid));
+        let all: BTreeSet<u32> =
+            [0, 1, self.own].into_iter().chain(ancestors).chain(self.configured.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Whether `pid` is still the ancestor that it was. What can't be read stays protected.
+    fn is_ancestor(&self, pid: u32) -> bool {
+        let Some(above) = self.ancestors.iter().find(|above| above.pid == pid) else { return false };
+        match Entry::read(pid) {
+            Ok(Some(now)) => now.start_ticks == above.start_ticks,
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+}
+
+/// What became of a signal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was delivered.
+    Yes,
+    /// There is no such process any more, or a zombie.
+    Gone,
+    /// It is protected, and why.
+    Protected(String),
+    /// The pid belongs to somebody else, or the record to another boot or pid namespace.
+    Mismatch,
+    /// It could not be sent, and why.
+    Refused(String),
+}
+
+/// Sends `signal` to `process`, and to nobody else.
+///
+/// The order is the point. The descriptor is opened first and stays with whoever has the pid at
+/// that moment; if that turns out to be the recorded process, it is the one that is signalled,
+/// even when it ends in between and its pid is taken. Checking first and then signalling by pid
+/// hits an innocent whenever the pid changes hands between the two.
+pub fn send(process: &Process, host: &Host, guard: &Guard, signal: Signal) -> Sent {
+    if let Some(why) = guard.protects(process.pid) {
+        return Sent::Protected(why);
+    }
+    if process.boot_id != host.boot_id || process.pid_ns != host.pid_ns {
+        return Sent::Mismatch;
+    }
+    let pidfd = match open_pidfd(process.pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Sent::Gone,
+        // The number is that of a thread now: of somebody else.
+        Err(Errno::INVAL | Errno::NOENT) => return Sent::Mismatch,
+        Err(error) => return Sent::Refused(format!("cannot open it for signalling: {error}")),
+    };
+    match identify(process.pid, host) {
+        Ok(Some(now)) if now == *process => {}
+        Ok(Some(_)) => return Sent::Mismatch,
+        Ok(None) if has_ended(&pidfd) => return Sent::Gone,
+        Ok(None) => return Sent::Refused("/proc hides it, so it can't be identified".to_owned()),
+        Err(error) => return Sent::Refused(format!("cannot identify it: {error}")),
+    }
+    match rustix::process::pidfd_send_signal(&pidfd, signal) {
+        Ok(()) => Sent::Yes,
+        Err(Errno::SRCH) => Sent::Gone,
+        Err(Errno::PERM) => Sent::Refused("not permitted: it runs as another user".to_owned()),
+        Err(error) => Sent::Refused(format!("cannot signal it: {error}")),
+    }
+}
+
+/// Whether the process behind a descriptor has ended: zombies have.
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(rustix::event::poll(&mut fds, Some(&Timespec::default())), Ok(1))
+}
+
+/// Waits for the end of a process, at the latest until `until`, and tells whether it ended.
+pub(super) fn wait_gone(process: &Process, host: &Host, until: Instant) -> bool {
+    let pidfd = match open_pidfd(process.pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return true,
+        // No descriptor to wait on: look again a little later.
+        Err(_) => {
+            pause(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(20)));
+            return false;
+        }
+    };
+    match identify(process.pid, host) {
+        Ok(Some(now)) if now.start_ticks == process.start_ticks => {}
+        Ok(Some(_)) => return true,
+        Ok(None) if has_ended(&pidfd) => return true,
+        Ok(None) | Err(_) => {}
+    }
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, Some(&timespec(left))) {
+            Ok(0) if left.is_zero() => return false,
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Does nothing for a while: between two looks of a loop that is bounded by a deadline.
+pub(super) fn pause(duration: Duration) {
+    // A signal may cut it short; the next look then comes sooner.
+    let _ = rustix::event::poll(&mut [], Some(&timespec(duration)));
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec::try_from(duration).unwrap_or(Timespec { tv_sec: i32::MAX.into(), tv_nsec: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::identity::{Life, life, own};
+    use super::super::tests::Spawned;
+    use super::*;
+
+    fn subject() -> (Host, Guard, Spawned, Process) {
+        let host = Host::read().unwrap();
+        let guard = Guard::new([]).unwrap();
+        let child = Spawned::new("read line", &[]);
+        let process = identify(child.pid(), &host).unwrap().unwrap();
+        (host, guard, child, process)
+    }
+
+    #[test]
+    fn the_process_that_is_meant_gets_it() {
+        let (host, guard, mut child, process) = subject();
+        assert_eq!(send(&process, &host, &guard, Signal::KILL), Sent::Yes);
+        assert!(wait_gone(&process, &host, Instant::now() + Duration::from_secs(20)));
+        assert_eq!(send(&process, &host, &guard, Signal::KILL), Sent::Gone, "a zombie takes no signal");
+        child.reap();
+        assert_eq!(send(&process, &host, &guard, Signal::KILL), Sent::Gone);
+    }
+
+    // Origin: openclaw#132745, shepherd#1925 - a recycled pid is killed
+    #[test]
+    fn somebody_else_under_the_same_pid_does_not() {
+        let (host, guard, _child, process) = subject();
+        let others = [
+            Process { start_ticks: process.start_ticks - 1, ..process.clone() },
+            Process { uid: process.uid + 1, ..process.clone() },
+            Process { boot_id: "another".to_owned(), ..process.clone() },
+            Process { pid_ns: process.pid_ns + 1, ..process.clone() },
+        ];
+        for other in others {
+            assert_eq!(send(&other, &host, &guard, Signal::KILL), Sent::Mismatch, "{other:?}");
+        }
+        assert_eq!(life(&process, &host), Life::Alive);
+    }
+
+    #[test]
+    fn this_program_its_parents_and_init_are_protected() {
+        let (host, guard, _child, process) = subject();
+        let own = own(&host).unwrap();
+        let parent = Entry::read(own.pid).unwrap().unwrap().ppid;
+        for pid in [0, 1, own.pid, parent] {
+            assert!(guard.protects(pid).is_some(), "{pid}");
+            assert!(guard.pids().contains(&pid), "{pid}");
+        }
+        assert_eq!(guard.protects(process.pid), None);
+        assert!(!guard.pids().contains(&process.pid));
+        assert!(matches!(send(&own, &host, &guard, Signal::KILL), Sent::Protected(_)));
+    }
+
+    #[test]
+    fn a_configured_pid_is_protected() {
+        let (host, _, _child, process) = subject();
+        let guard = Guard::new([process.pid]).unwrap();
+        assert!(matches!(send(&process, &host, &guard, Signal::KILL), Sent::Protected(_)));
+        assert_eq!(life(&process, &host), Life::Alive);
+        assert!(guard.pids().contains(&process.pid));
+    }
+
+    #[test]
+    fn the_pid_of_a_parent_that_ended_protects_nobody() {
+        let (_, mut guard, _child, process) = subject();
+        let mut former = Entry::read(process.pid).unwrap().unwrap();
+        guard.ancestors.push(former.clone());
+        assert!(guard.protects(process.pid).is_some());
+        former.start_ticks -= 1;
+        guard.ancestors = vec![former];
+        assert_eq!(guard.protects(process.pid), None);
+    }
+
+    #[test]
+    fn waiting_for_a_process_that_goes_on_ends_in_time() {
+        let (host, _, _child, process) = subject();
+        let started = Instant::now();
+        assert!(!wait_gone(&process, &host, started + Duration::from_millis(30)));
+        assert!(started.elapsed() >= Duration::from_millis(30));
+        let former = Process { start_ticks: process.start_ticks - 1, ..process };
+        assert!(wait_gone(&former, &host, Instant::now() + Duration::from_secs(20)));
+    }
+}

@@ -1,0 +1,366 @@
+//! What a tick tells: to a person as text, to a script as JSON, and to its caller as an exit status.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{
+    Action, Class, Happened, Held, HeldCode, ItemId, Moment, Outcome, Plan, Reaped, RunId, Signalled,
+};
+use crate::registry::{Counters, ItemStanding, ParkedBy, Registry};
+use crate::text;
+use crate::tick::{Ticked, decision_of};
+
+/// The layout of the JSON report.
+const SCHEMA: u32 = 1;
+
+/// What one run of the program did.
+#[derive(Clone, Debug, Serialize)]
+pub struct TickReport {
+    schema: u32,
+    /// Whether nothing was done.
+    pub dry_run: bool,
+    status: &'static str,
+    exit_code: u8,
+    serial: Option<u64>,
+    started_at: Timestamp,
+    duration_ms: u64,
+    counts: BTreeMap<&'static str, usize>,
+    decisions: Vec<DecisionLine>,
+    held: Vec<Held>,
+    outcomes: Vec<OutcomeLine>,
+    reaped: Vec<ReapedLine>,
+    survivors: Vec<SurvivorLine>,
+    skipped: Vec<crate::model::Skipped>,
+    counters: Counters,
+    errors: Vec<String>,
+    #[serde(skip)]
+    exit: ExitStatus,
+    #[serde(skip)]
+    keys: BTreeMap<ItemId, String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct DecisionLine {
+    action: &'static str,
+    item: Option<ItemId>,
+    agent: Option<String>,
+    run: Option<RunId>,
+    code: Option<&'static str>,
+    because: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct OutcomeLine {
+    action: &'static str,
+    item: Option<ItemId>,
+    agent: Option<String>,
+    run: Option<RunId>,
+    ok: bool,
+    class: Option<Class>,
+    error: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct ReapedLine {
+    run: RunId,
+    #[serde(flatten)]
+    signalled: Signalled,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct SurvivorLine {
+    run: RunId,
+    pid: u32,
+    because: String,
+}
+
+impl TickReport {
+    /// A report of nothing yet.
+    pub fn new(now: &Moment, dry_run: bool) -> TickReport {
+        TickReport {
+            schema: SCHEMA,
+            dry_run,
+            status: ExitStatus::Ok.name(),
+            exit_code: 0,
+            serial: None,
+            started_at: now.at,
+            duration_ms: 0,
+            counts: BTreeMap::new(),
+            decisions: Vec::new(),
+            held: Vec::new(),
+            outcomes: Vec::new(),
+            reaped: Vec::new(),
+            survivors: Vec::new(),
+            skipped: Vec::new(),
+            counters: Counters::default(),
+            errors: Vec::new(),
+            exit: ExitStatus::Ok,
+            keys: BTreeMap::new(),
+        }
+    }
+
+    /// The exit status so far.
+    pub fn exit(&self) -> ExitStatus {
+        self.exit
+    }
+
+    /// Something else that the exit status must tell, if it is worse.
+    pub fn worsen(&mut self, status: ExitStatus) {
+        self.exit = self.exit.worse(status);
+        self.status = self.exit.name();
+        self.exit_code = self.exit.code();
+    }
+
+    /// A failure that ended the run.
+    pub fn fail(&mut self, failure: &Failure) {
+        self.errors.push(failure.text.clone());
+        self.worsen(failure.status);
+    }
+
+    /// How long it took, and the generation that stands.
+    pub fn finish(&mut self, serial: Option<u64>, took: Duration) {
+        self.serial = serial;
+        self.duration_ms = took.as_millis() as u64;
+        for line in &self.decisions {
+            *self.counts.entry(line.action).or_default() += 1;
+        }
+        self.counts.insert("held", self.held.len());
+    }
+
+    /// One line that stays the same as long as the state of affairs does: what `-q` compares.
+    pub fn reason(&self) -> String {
+        let mut parts: Vec<String> = self.errors.clone();
+        parts.extend(self.survivors.iter().map(|line| format!("{} survives", line.pid)));
+        parts.sort();
+        if parts.is_empty() {
+            self.status.to_owned()
+        } else {
+            format!("{}: {}", self.status, parts.join("; "))
+        }
+    }
+
+    /// Adds one iteration.
+    pub fn add(&mut self, ticked: &Ticked, before: &Registry, after: &Registry) {
+        self.add_plan(&ticked.plan, after);
+        for outcome in &ticked.outcomes {
+            self.add_outcome(&ticked.plan, outcome);
+        }
+        self.counters = after.counters.clone();
+        self.worsen(judge(ticked, before, after));
+    }
+
+    /// Adds a plan that was not carried out.
+    pub fn add_plan(&mut self, plan: &Plan, registry: &Registry) {
+        for (id, record) in &registry.items {
+            self.keys.insert(id.clone(), record.key.clone());
+        }
+        self.decisions.extend(plan.decisions().map(|(_, decision)| DecisionLine {
+            action: decision.action.name(),
+            item: decision.item.clone(),
+            agent: decision.action.run().map(|run| run.agent.to_string()),
+            run: decision.action.run().cloned(),
+            code: decision.action.code(),
+            because: decision.because.clone(),
+        }));
+        self.held.clone_from(&plan.held);
+        self.errors.extend(plan.errors.iter().cloned());
+        self.counters = registry.counters.clone();
+        if !plan.errors.is_empty() {
+            self.worsen(ExitStatus::Partial);
+        }
+    }
+
+    fn add_outcome(&mut self, plan: &Plan, outcome: &Outcome) {
+        let Some(decision) = decision_of(plan, outcome) else { return };
+        let run = decision.action.run();
+        let (ok, class, error) = match &outcome.happened {
+            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => (true, None, None),
+            Happened::Reaped(reaped) => (reaped.survivors.is_empty(), None, None),
+            Happened::NotStarted { class, error } => (false, Some(*class), Some(error.clone())),
+            Happened::NotTried(why) => (false, None, Some(format!("not tried: {why}"))),
+            Happened::Failed(error) => (false, None, Some(error.clone())),
+        };
+        if let (Happened::Reaped(reaped), Some(run)) = (&outcome.happened, run) {
+            self.add_reaped(run, reaped);
+        }
+        if let Some(error) = &error {
+            let subject = run
+                .map_or_else(|| decision.item.as_ref().map(ToString::to_string), |run| Some(run.to_string()));
+            let subject = subject.unwrap_or_default();
+            self.errors.push(format!("{} {subject}: {error}", decision.action.name()));
+        }
+        self.outcomes.push(OutcomeLine {
+            action: decision.action.name(),
+            item: decision.item.clone(),
+            agent: run.map(|run| run.agent.to_string()),
+            run: run.cloned(),
+            ok,
+            class,
+            error,
+        });
+    }
+
+    fn add_reaped(&mut self, run: &RunId, reaped: &Reaped) {
+        let lines = |signalled: &Signalled| ReapedLine { run: run.clone(), signalled: signalled.clone() };
+        self.reaped.extend(reaped.signalled.iter().map(lines));
+        self.survivors.extend(reaped.survivors.iter().map(|survivor| SurvivorLine {
+            run: run.clone(),
+            pid: survivor.pid,
+            because: survivor.because.clone(),
+        }));
+        self.skipped.extend(reaped.skipped.iter().cloned());
+    }
+
+    /// For a script: one line.
+    pub fn to_json(&self) -> String {
+        text::one_json_line(&serde_json::to_value(self).unwrap_or_default())
+    }
+
+    /// For a person.
+    pub fn to_text(&self, verbose: bool) -> String {
+        let mut rows = Vec::new();
+        for line in &self.decisions {
+            let subject = line.run.as_ref().map_or_else(String::new, ToString::to_string);
+            let because = match line.code {
+                Some(code) if line.action != "writeback" => format!("{code}: {}", line.because),
+                _ => line.because.clone(),
+            };
+            let what =
+                if line.action == "writeback" { line.code.unwrap_or_default().to_owned() } else { subject };
+            rows.push([line.action.to_owned(), self.key(line.item.as_ref()), what, because]);
+        }
+        for line in self.outcomes.iter().filter(|line| !line.ok && line.error.is_some()) {
+            let subject = line.run.as_ref().map_or_else(String::new, ToString::to_string);
+            let error = format!("{} failed: {}", line.action, line.error.as_deref().unwrap_or_default());
+            rows.push(["!".to_owned(), self.key(line.item.as_ref()), subject, error]);
+        }
+        for line in &self.survivors {
+            let because = format!("pid {} could not be ended: {}", line.pid, line.because);
+            rows.push(["!".to_owned(), String::new(), line.run.to_string(), because]);
+        }
+        for held in self.held.iter().filter(|held| verbose || !is_quiet(held.code)) {
+            let until = held.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
+            let code = json!(held.code).as_str().unwrap_or_default().to_owned();
+            rows.push([
+                "held".to_owned(),
+                self.key(Some(&held.item)),
+                code,
+                format!("{until}{}", held.because),
+            ]);
+        }
+        let mut out = self.headline();
+        out.push('\n');
+        out.push_str(&text::table(&rows));
+        for error in self.errors.iter().filter(|error| {
+            !self.outcomes.iter().any(|line| error.ends_with(line.error.as_deref().unwrap_or("\0")))
+        }) {
+            out.push_str(&format!("  ! {}\n", text::plain(error)));
+        }
+        out
+    }
+
+    fn key(&self, item: Option<&ItemId>) -> String {
+        let Some(id) = item else { return String::new() };
+        self.keys.get(id).cloned().filter(|key| !key.is_empty()).unwrap_or_else(|| id.plain().to_owned())
+    }
+
+    fn headline(&self) -> String {
+        let did: Vec<_> = self
+            .counts
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
+        let kind = if self.dry_run { "dry run, nothing changed" } else { "tick" };
+        format!("{kind}: {} ({did}) in {} ms", self.status, self.duration_ms)
+    }
+}
+
+/// Held for a reason that is not worth a line in every tick.
+fn is_quiet(code: HeldCode) -> bool {
+    matches!(code, HeldCode::Done | HeldCode::AlreadyActive | HeldCode::NotInScope)
+}
+
+/// What an iteration means for the exit status.
+fn judge(ticked: &Ticked, before: &Registry, after: &Registry) -> ExitStatus {
+    let mut status = ExitStatus::Ok;
+    for outcome in &ticked.outcomes {
+        let failed = match &outcome.happened {
+            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => true,
+            Happened::Reaped(reaped) => !reaped.survivors.is_empty(),
+            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => false,
+        };
+        if failed {
+            status = status.worse(ExitStatus::Partial);
+        }
+    }
+    for (_, decision) in ticked.plan.decisions() {
+        status = status.worse(match &decision.action {
+            Action::Fail { class: Class::Launch | Class::Writeback, .. } => ExitStatus::Partial,
+            Action::CoolOff { reason: Some(_), .. } => ExitStatus::Denied,
+            _ => ExitStatus::Ok,
+        });
+    }
+    if !after.cool_offs.is_empty() {
+        status = status.worse(ExitStatus::Partial);
+    }
+    if needs_person(before, after) {
+        status = status.worse(ExitStatus::Attention);
+    }
+    match (&ticked.source, &ticked.fleet) {
+        (Some(Err(_)), Err(_)) => status.worse(ExitStatus::Unavailable),
+        (Some(Err(_)), _) | (_, Err(_)) => status.worse(ExitStatus::Partial),
+        _ => status,
+    }
+}
+
+/// Whether an item was parked by a rule, or processes were found that can't be ended, for the first time.
+fn needs_person(before: &Registry, after: &Registry) -> bool {
+    let is_parked = |registry: &Registry, id: &ItemId| {
+        let record = registry.items.get(id);
+        record.is_some_and(|record| {
+            record.state == ItemStanding::Parked && record.parked_by == Some(ParkedBy::Rule)
+        })
+    };
+    let newly_parked = after.items.keys().any(|id| is_parked(after, id) && !is_parked(before, id));
+    let first_survivors = after.handoffs.iter().any(|(run, handoff)| {
+        !handoff.survivors.is_empty()
+            && before.handoffs.get(run).is_none_or(|before| before.survivors.is_empty())
+    });
+    newly_parked || first_survivors
+}
+
+/// The event of an outcome; `None` where the decision's own event says everything.
+pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &Moment) -> Option<Value> {
+    let decision = decision_of(plan, outcome)?;
+    let result = match &outcome.happened {
+        Happened::Tried | Happened::Told => return None,
+        Happened::FenceWon => json!({"ok": true, "fence": "won"}),
+        Happened::FenceLost => json!({"ok": true, "fence": "lost"}),
+        Happened::NotStarted { class, error } => json!({"ok": false, "class": class, "error": error}),
+        Happened::NotTried(why) => json!({"ok": false, "error": format!("not tried: {why}")}),
+        Happened::Failed(error) => json!({"ok": false, "error": error}),
+        Happened::Reaped(reaped) => json!({
+            "ok": reaped.survivors.is_empty(),
+            "signalled": reaped.signalled,
+            "survivors": reaped.survivors,
+            "skipped": reaped.skipped,
+        }),
+    };
+    let mut event = json!({
+        "at": now.at,
+        "event": format!("{}_outcome", decision.action.name()),
+        "item": decision.item,
+        "run": decision.action.run(),
+    });
+    if let (Some(event), Value::Object(result)) = (event.as_object_mut(), result) {
+        event.extend(result);
+    }
+    Some(event)
+}

@@ -1,0 +1,357 @@
+//! The lock: `flock(2)`, which the kernel gives back whatever becomes of its holder.
+//!
+//! The file is never unlinked (whoever had it open would then hold a lock on nothing), and its
+//! content means nothing to the lock: a dead holder's name in it blocks nobody.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::{StateDir, atomic, naming};
+use crate::clock;
+use crate::model::Process;
+
+/// The tick's own lock file in the state directory.
+const LOCK: &str = "lock";
+
+/// How often a waiter asks again. A person does not feel it, and ten calls a second cost nothing.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often a waiter says whom it waits for.
+const REMIND: Duration = Duration::from_secs(1);
+
+/// More than any identity takes. The content is for people, so nothing longer is of use.
+const HOLDER_BYTES_MAX: usize = 4096;
+
+/// How often a lock file may be replaced under us while we lock it, before that is called an error.
+const REPLACED_MAX: u32 = 100;
+
+/// A lock that is held until this is dropped or the process ends. No child inherits it.
+#[derive(Debug)]
+pub struct Lock {
+    /// Never read again: holding it open is holding the lock.
+    _file: File,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process holds it: the one that the file names, as far as that can be read. It is a
+    /// hint for people; between taking the lock and writing its name a holder is anonymous.
+    Busy(Option<Process>),
+    /// Something else is wrong, and whether the lock is held is not known. Never to be taken for busy.
+    Io(io::Error),
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Busy(Some(holder)) => write!(f, "the lock is held by pid {}", holder.pid),
+            LockError::Busy(None) => f.write_str("the lock is held by another process"),
+            LockError::Io(error) => write!(f, "cannot take the lock: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// What the holder writes into its lock.
+#[derive(Serialize, Deserialize)]
+struct Holder {
+    process: Process,
+    started_at: Timestamp,
+}
+
+impl Lock {
+    /// Takes the lock of the state directory for `me`, waiting for at most `wait`; zero fails fast.
+    /// About once a second `waiting` is told for whom, and for how long already.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Busy`] when `wait` is over, [`LockError::Io`] (naming the file) for anything else.
+    pub fn take(
+        dir: &StateDir,
+        me: &Process,
+        wait: Duration,
+        mut waiting: impl FnMut(Option<&Process>, Duration),
+    ) -> Result<Lock, LockError> {
+        let begun = clock::monotonic();
+        let mut remind = REMIND;
+        loop {
+            let holder = match Lock::try_take(dir, LOCK, me) {
+                Err(LockError::Busy(holder)) => holder,
+                Err(LockError::Io(error)) => {
+                    return Err(LockError::Io(naming(&dir.path().join(LOCK), &error)));
+                }
+                Ok(lock) => return Ok(lock),
+            };
+            let waited = clock::monotonic().saturating_sub(begun);
+            if waited >= remind {
+                waiting(holder.as_ref(), waited);
+                remind = waited + REMIND;
+            }
+            if waited >= wait {
+                return Err(LockError::Busy(holder));
+            }
+            pause(POLL.min(wait - waited));
+        }
+    }
+
+    /// Takes the lock file `name` in `dir` for `me`, at once or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Busy`] for `EWOULDBLOCK` alone; everything else, such as no descriptors or no
+    /// lock table left, is [`LockError::Io`].
+    pub fn try_take(dir: impl AsFd, name: &str, me: &Process) -> Result<Lock, LockError> {
+        let dir = dir.as_fd();
+        for _ in 0..REPLACED_MAX {
+            let file = open(dir, name, OFlags::RDWR | OFlags::CREATE).map_err(LockError::Io)?;
+            if let Some(lock) = Lock::hold(file, dir, name, me)? {
+                return Ok(lock);
+            }
+        }
+        let text = "the lock file is replaced again and again; look who removes it";
+        Err(LockError::Io(io::Error::other(text)))
+    }
+
+    /// Locks `file`; `None` when it is no longer the one that the next process will try to lock.
+    fn hold(file: File, dir: BorrowedFd<'_>, name: &str, me: &Process) -> Result<Option<Lock>, LockError> {
+        if let Err(error) = fs2::FileExt::try_lock_exclusive(&file) {
+            return Err(match error.kind() {
+                io::ErrorKind::WouldBlock => LockError::Busy(read_holder(&file)),
+                _ => LockError::Io(error),
+            });
+        }
+        if !still_named(&file, dir, name).map_err(LockError::Io)? {
+            return Ok(None);
+        }
+        introduce(&file, me);
+        Ok(Some(Lock { _file: file }))
+    }
+
+    /// Whether some process holds the lock of the state directory now. Changes nothing on disk.
+    ///
+    /// To ask the kernel is to take the lock, shared, for an instant; a tick that comes in that
+    /// instant finds it busy. So this is for a person's command, not for anything periodic.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming the file.
+    pub fn is_held(dir: &StateDir) -> io::Result<bool> {
+        let named = |error| naming(&dir.path().join(LOCK), &error);
+        let file = match open(dir.as_fd(), LOCK, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(named(error)),
+        };
+        match fs2::FileExt::try_lock_shared(&file) {
+            Ok(()) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(named(error)),
+        }
+    }
+}
+
+fn open(dir: BorrowedFd<'_>, name: &str, how: OFlags) -> io::Result<File> {
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = if how.contains(OFlags::CREATE) { atomic::PRIVATE } else { Mode::empty() };
+    let fd = rustix::fs::openat(dir, name, flags, mode)?;
+    atomic::must_be_ours(fd.as_fd())?;
+    Ok(File::from(fd))
+}
+
+/// Whether `file` still has the name under which it was opened.
+fn still_named(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let locked = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino)),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the holder's name into its lock. A failure is ignored: the lock is held all the same, and
+/// a full disk must not keep a tick from reaping. Emptied first, so that no dead holder's name stays.
+fn introduce(file: &File, me: &Process) {
+    let holder = Holder { process: me.clone(), started_at: clock::wall() };
+    let _ = file.set_len(0).and_then(|()| {
+        let mut text = serde_json::to_vec(&holder)?;
+        text.push(b'\n');
+        file.write_all_at(&text, 0)
+    });
+}
+
+/// Who holds the lock, as far as the file tells.
+fn read_holder(file: &File) -> Option<Process> {
+    let mut bytes = [0; HOLDER_BYTES_MAX];
+    let length = file.read_at(&mut bytes, 0).ok()?;
+    serde_json::from_slice::<Holder>(&bytes[..length]).ok().map(|holder| holder.process)
+}
+
+#[expect(clippy::disallowed_methods, reason = "bounded by the caller's `wait`")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Long enough for a neighbouring test's child, forked while we held the lock, to reach its exec.
+    const PATIENT: Duration = Duration::from_secs(20);
+
+    fn state() -> (tempfile::TempDir, StateDir) {
+        let holder = tempfile::tempdir().unwrap();
+        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        (holder, dir)
+    }
+
+    fn process(pid: u32) -> Process {
+        Process { pid, start_ticks: 7, boot_id: "boot".to_owned(), pid_ns: 1, uid: 0 }
+    }
+
+    fn take(dir: &StateDir, pid: u32, wait: Duration) -> Result<Lock, LockError> {
+        Lock::take(dir, &process(pid), wait, |_, _| {})
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
+    fn put(path: &Path, bytes: &[u8]) {
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn the_second_is_busy_and_is_told_who_holds_it() {
+        let (_holder, dir) = state();
+        assert!(!Lock::is_held(&dir).unwrap());
+        let lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        assert!(Lock::is_held(&dir).unwrap());
+        let Err(LockError::Busy(Some(holder))) = take(&dir, 4712, Duration::ZERO) else { panic!() };
+        assert_eq!(holder, process(4711));
+        drop(lock);
+        take(&dir, 4712, PATIENT).unwrap();
+        assert!(dir.path().join("lock").exists(), "a lock file is never unlinked");
+    }
+
+    #[test]
+    fn a_waiter_gets_it_when_it_is_free() {
+        let (_holder, dir) = state();
+        let lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| take(&dir, 4712, PATIENT));
+            pause(POLL);
+            drop(lock);
+            waiter.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_waiter_says_for_whom_and_gives_up_in_the_end() {
+        let (_holder, dir) = state();
+        let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        let mut told = Vec::new();
+        let wait = REMIND + POLL;
+        let result =
+            Lock::take(&dir, &process(4712), wait, |who, time| told.push((who.map(|who| who.pid), time)));
+        assert!(matches!(result, Err(LockError::Busy(Some(_)))));
+        assert_eq!(told[0].0, Some(4711));
+        assert!(told[0].1 >= REMIND, "{told:?}");
+    }
+
+    // Origin: Cronicle#789 - the lock file of a dead holder blocked everybody.
+    #[test]
+    fn a_dead_holders_file_blocks_nobody_and_its_name_does_not_stay() {
+        let (_holder, dir) = state();
+        let long = "x".repeat(9000);
+        put(&dir.path().join("lock"), long.as_bytes());
+        let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        let Err(LockError::Busy(Some(holder))) = take(&dir, 4712, Duration::ZERO) else { panic!() };
+        assert_eq!(holder.pid, 4711);
+    }
+
+    #[test]
+    fn a_holder_that_cannot_be_read_is_still_a_holder() {
+        let (_holder, dir) = state();
+        let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        for text in ["", "{", "{\"process\":{}}", "\u{0}\u{0}"] {
+            put(&dir.path().join("lock"), text.as_bytes());
+            assert!(matches!(take(&dir, 4712, Duration::ZERO), Err(LockError::Busy(None))), "{text:?}");
+        }
+    }
+
+    // Origin: PMSS#663 - an agent inherited the lock and blocked all later ticks.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test starts a child")]
+    fn a_child_does_not_inherit_it() {
+        let (_holder, dir) = state();
+        let lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        drop(lock);
+        let again = take(&dir, 4712, PATIENT);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        again.unwrap();
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_lost_its_name_is_no_lock() {
+        let (_holder, dir) = state();
+        let opened = || open(dir.as_fd(), LOCK, OFlags::RDWR | OFlags::CREATE).unwrap();
+        let hold = |file| Lock::hold(file, dir.as_fd(), LOCK, &process(4711)).unwrap();
+        let unlinked = opened();
+        std::fs::remove_file(dir.path().join(LOCK)).unwrap();
+        let replaced = opened();
+        assert!(hold(unlinked).is_none());
+        put(&dir.path().join("other"), b"");
+        std::fs::rename(dir.path().join("other"), dir.path().join(LOCK)).unwrap();
+        assert!(hold(replaced).is_none());
+        assert!(hold(opened()).is_some());
+    }
+
+    #[test]
+    fn a_lock_that_the_kernel_refuses_for_another_reason_is_not_busy() {
+        let (_holder, dir) = state();
+        // A descriptor that is only a path can't be locked: EBADF, as good as ENOLCK.
+        put(&dir.path().join(LOCK), b"");
+        let file = open(dir.as_fd(), LOCK, OFlags::PATH).unwrap();
+        let held = Lock::hold(file, dir.as_fd(), LOCK, &process(4711));
+        assert!(matches!(held, Err(LockError::Io(_))), "{held:?}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_and_not_busy() {
+        let (_holder, dir) = state();
+        put(&dir.path().join("elsewhere"), b"precious");
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(LOCK)).unwrap();
+        let Err(LockError::Io(error)) = take(&dir, 4711, Duration::ZERO) else { panic!() };
+        assert!(error.to_string().contains("/state/lock: "), "{error}");
+        assert_eq!(std::fs::read(dir.path().join("elsewhere")).unwrap(), b"precious");
+    }
+
+    // Origin: hermes-agent#87644 - no descriptors left was read as "locked": green for 24 hours.
+    #[test]
+    fn no_descriptors_left_is_not_busy() {
+        const SELF: &str = "store::lock::tests::no_descriptors_left_is_not_busy";
+        if !crate::store::tests::alone_in_a_process(SELF) {
+            return;
+        }
+        let (_holder, dir) = state();
+        let none = rustix::process::Rlimit { current: Some(0), maximum: Some(1024) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
+        let taken = take(&dir, 4711, Duration::ZERO);
+        let many = rustix::process::Rlimit { current: Some(1024), maximum: Some(1024) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, many).unwrap();
+        let Err(LockError::Io(error)) = taken else { panic!("{taken:?}") };
+        assert!(error.to_string().contains("Too many open files"), "{error}");
+    }
+}

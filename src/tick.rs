@@ -1,0 +1,224 @@
+//! One tick: observe the world, decide purely, write the intent down, perform it, write down what was seen.
+//!
+//! The only orchestration in the program. Recovery is no separate code: an intent that was never performed
+//! is an ordinary observation of the next tick.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::decide::{Request, decide};
+use crate::fleet::Fleet;
+use crate::model::{Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Step, World};
+use crate::registry::Registry;
+use crate::source::Source;
+use crate::store::{Committed, StoreError};
+
+/// Where a tick keeps what must last.
+pub trait Store {
+    /// Makes the registry durable, whole or not at all. Nothing may be done in the world on the strength of
+    /// a commit that failed: what is on disk then is not known.
+    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError>;
+
+    /// Tells the log of events what was decided. Never fails a tick.
+    fn log_plan(&mut self, plan: &Plan, now: &Moment);
+
+    /// Tells the log of events what became of it.
+    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment);
+}
+
+/// What a tick works with. Everything in it was made before the tick began.
+pub struct Tick<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where items come from.
+    pub source: &'a dyn Source,
+    /// Where agents run.
+    pub fleet: &'a dyn Fleet,
+    /// What is asked.
+    pub request: Request,
+    /// When it began.
+    pub now: Moment,
+    /// When it must be over.
+    pub until: Instant,
+    /// By role: variables that it names and that are not set.
+    pub missing_env: BTreeMap<String, Vec<String>>,
+    /// Free bytes where the state lives.
+    pub disk_free_bytes: Option<u64>,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
+    /// Whether somebody asked the program to end.
+    pub stop: &'a dyn Fn() -> bool,
+    /// The clock, for what is written down after the effects.
+    pub clock: &'a dyn Fn() -> Moment,
+}
+
+/// What a tick did.
+#[derive(Clone, Debug)]
+pub struct Ticked {
+    /// What was decided.
+    pub plan: Plan,
+    /// What became of its effects.
+    pub outcomes: Vec<Outcome>,
+    /// Whether the items could be read, or why not; `None` where nobody looked.
+    pub source: Option<Result<(), String>>,
+    /// Whether the agents could be seen, or why not.
+    pub fleet: Result<(), String>,
+}
+
+/// Observes and decides: all that a dry run does.
+pub fn plan(tick: &Tick<'_>, registry: &Registry) -> (Plan, World) {
+    let world = observe(tick, registry);
+    (decide(tick.config, registry, &world, &tick.request), world)
+}
+
+/// Runs one tick on a registry that was loaded under the lock.
+///
+/// # Errors
+///
+/// A commit that failed. No effect was performed after it.
+pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> Result<Ticked, StoreError> {
+    let (plan, world) = plan(tick, registry);
+    registry.intend(&plan, &tick.now);
+    store.commit(registry)?;
+    store.log_plan(&plan, &tick.now);
+    let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);
+    let seen_at = (tick.clock)();
+    registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
+    store.commit(registry)?;
+    store.log_outcomes(&plan, &outcomes, &seen_at);
+    let read = !tick.request.reap_only;
+    Ok(Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes })
+}
+
+fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
+    observed.unknown().map_or(Ok(()), |why| Err(why.to_owned()))
+}
+
+fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
+    let current = registry
+        .agents
+        .values()
+        .filter_map(|agent| Some(Quarry { run: agent.run.clone()?, process: agent.process.clone() }));
+    let handed_off = registry
+        .handoffs
+        .iter()
+        .map(|(run, handoff)| Quarry { run: run.clone(), process: handoff.process.clone() });
+    let quarry: Vec<_> = current.chain(handed_off).collect();
+    let source = if tick.request.reap_only {
+        Observed::Unknown("not asked".to_owned())
+    } else {
+        tick.source.read(tick.until)
+    };
+    World {
+        fleet: tick.fleet.observe(&quarry, &registry.names.last_n, tick.until),
+        source,
+        now: tick.now.clone(),
+        disk_free_bytes: tick.disk_free_bytes,
+        missing_env: tick.missing_env.clone(),
+        workspaces: tick.workspaces.clone(),
+    }
+}
+
+/// Performs a plan. Dumb on purpose: it knows neither configuration nor world, and decides nothing.
+///
+/// Starts come first, because they are quick; what must end is ended last, all within one grace.
+fn perform(
+    plan: &Plan,
+    source: &dyn Source,
+    fleet: &dyn Fleet,
+    until: Instant,
+    stop: &dyn Fn() -> bool,
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    let mut failed_group = None;
+    let mut reaps: Vec<(usize, &Reap)> = Vec::new();
+    for (step, decision) in plan.decisions() {
+        let Some(effect) = Effect::of(decision) else { continue };
+        if let Effect::Reap(reap) = effect {
+            reaps.push((step, reap));
+            continue;
+        }
+        let hindrance =
+            hindrance(until, stop).or((failed_group == Some(decision.group)).then_some("its group failed"));
+        let happened = match (hindrance, effect) {
+            (Some(why), _) => Happened::NotTried(why),
+            (None, Effect::Start(launch)) => fleet.start(launch),
+            (None, Effect::Fence(run)) => fleet.fence(run),
+            (None, Effect::Tell(note)) => match source.tell(note, until) {
+                Ok(()) => Happened::Told,
+                Err(error) => Happened::Failed(error),
+            },
+            (None, Effect::Reap(_)) => continue,
+        };
+        if matches!(happened, Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_)) {
+            failed_group = Some(decision.group);
+        }
+        outcomes.push(Outcome { step, happened });
+    }
+    outcomes.extend(end_all(&reaps, fleet, until, stop));
+    outcomes
+}
+
+fn end_all(
+    reaps: &[(usize, &Reap)],
+    fleet: &dyn Fleet,
+    until: Instant,
+    stop: &dyn Fn() -> bool,
+) -> Vec<Outcome> {
+    if reaps.is_empty() {
+        return Vec::new();
+    }
+    let happened = match hindrance(until, stop) {
+        Some(why) => vec![Happened::NotTried(why); reaps.len()],
+        None => fleet.reap(&reaps.iter().map(|(_, reap)| *reap).collect::<Vec<_>>(), until),
+    };
+    reaps.iter().zip(happened).map(|((step, _), happened)| Outcome { step: *step, happened }).collect()
+}
+
+fn hindrance(until: Instant, stop: &dyn Fn() -> bool) -> Option<&'static str> {
+    if stop() {
+        Some("the tick was told to end")
+    } else if Instant::now() >= until {
+        Some("the tick's deadline")
+    } else {
+        None
+    }
+}
+
+/// What a decision does outside the registry.
+enum Effect<'a> {
+    Start(&'a crate::model::Launch),
+    Fence(&'a crate::model::RunId),
+    Tell(&'a crate::model::Writeback),
+    Reap(&'a Reap),
+}
+
+impl Effect<'_> {
+    fn of(decision: &Decision) -> Option<Effect<'_>> {
+        match &decision.action {
+            Action::Start(launch) | Action::Resume(launch) => Some(Effect::Start(launch)),
+            Action::Fence { run } => Some(Effect::Fence(run)),
+            Action::Writeback(note) => Some(Effect::Tell(note)),
+            Action::Reap(reap) => Some(Effect::Reap(reap)),
+            Action::Adopt { .. }
+            | Action::AdoptStray { .. }
+            | Action::Stop { .. }
+            | Action::Done { .. }
+            | Action::Fail { .. }
+            | Action::Park { .. }
+            | Action::Forget { .. }
+            | Action::Release { .. }
+            | Action::CoolOff { .. } => None,
+        }
+    }
+}
+
+/// The decision that an outcome belongs to.
+pub fn decision_of<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<&'a Decision> {
+    match plan.steps.get(outcome.step) {
+        Some(Step::Decide(decision)) => Some(decision),
+        _ => None,
+    }
+}

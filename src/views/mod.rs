@@ -1,0 +1,3 @@
+//! What people look at. Read-only: nothing here changes a byte.
+
+pub mod status;

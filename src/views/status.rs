@@ -1,0 +1,300 @@
+//! One screen: what `systemctl status` would say of a factory.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::model::{HeldCode, ItemId, Moment, RunId};
+use crate::registry::{AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, Registry};
+use crate::store::heartbeat::{Alive, Pulse};
+use crate::text;
+
+/// Everything that `status` tells.
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    schema: u32,
+    alive: bool,
+    #[serde(skip)]
+    verdict: String,
+    paused: bool,
+    heartbeat: serde_json::Value,
+    in_flight: Vec<InFlight>,
+    waiting: Vec<Waiting>,
+    parked: Vec<Parked>,
+    handoffs: Vec<HandoffLine>,
+    today: Today,
+    counters: Counters,
+    #[serde(skip)]
+    done: usize,
+    #[serde(skip)]
+    now: Timestamp,
+    #[serde(skip)]
+    heading: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct InFlight {
+    item: ItemId,
+    key: String,
+    agent: String,
+    run: RunId,
+    state: &'static str,
+    attempt: u32,
+    started_at: Option<Timestamp>,
+    deadline_at: Option<Timestamp>,
+    pid: Option<u32>,
+    log: PathBuf,
+    session: Option<String>,
+    usd: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Waiting {
+    item: ItemId,
+    key: String,
+    code: HeldCode,
+    because: String,
+    until: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct Parked {
+    item: ItemId,
+    key: String,
+    class: Option<&'static str>,
+    because: String,
+    since: Option<Timestamp>,
+    #[serde(rename = "try")]
+    next: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HandoffLine {
+    run: RunId,
+    item: Option<ItemId>,
+    why: String,
+    since: Timestamp,
+    survivors: Vec<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct Today {
+    starts: Option<u64>,
+    usd: Option<f64>,
+}
+
+impl StatusView {
+    /// Reads off the registry and the heartbeat.
+    pub fn new(
+        config: &Config,
+        state: &Path,
+        registry: Option<&Registry>,
+        pulse: &Pulse,
+        alive: &Alive,
+        now: &Moment,
+    ) -> StatusView {
+        let empty = Registry::default();
+        let registry = registry.unwrap_or(&empty);
+        let items = || registry.items.iter();
+        let flying = registry.agents.iter().filter(|(_, agent)| agent.state != AgentStanding::Idle);
+        StatusView {
+            schema: 1,
+            alive: *alive == Alive::Yes,
+            verdict: alive.to_string(),
+            paused: false,
+            heartbeat: match pulse {
+                Pulse::Beat(beat) => json!(beat),
+                Pulse::Absent | Pulse::Unreadable(_) => serde_json::Value::Null,
+            },
+            in_flight: flying
+                .filter_map(|(name, agent)| in_flight(state, registry, &name.0, agent))
+                .collect(),
+            waiting: items().filter_map(|(id, record)| waiting(registry, id, record)).collect(),
+            parked: items().filter_map(|(id, record)| parked(id, record)).collect(),
+            handoffs: registry
+                .handoffs
+                .iter()
+                .map(|(run, handoff)| HandoffLine {
+                    run: run.clone(),
+                    item: handoff.item.clone(),
+                    why: handoff.why.clone(),
+                    since: handoff.since,
+                    survivors: handoff.survivors.iter().map(|survivor| survivor.pid).collect(),
+                })
+                .collect(),
+            // Neither is counted by day yet.
+            today: Today { starts: None, usd: None },
+            counters: registry.counters.clone(),
+            done: items().filter(|(_, record)| record.state == ItemStanding::Done).count(),
+            now: now.at,
+            heading: heading(config, state, pulse, registry, now),
+        }
+    }
+
+    /// Whether an item needs a person.
+    pub fn anything_parked(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// For a script: one line.
+    pub fn to_json(&self) -> String {
+        text::one_json_line(&json!(self))
+    }
+
+    /// For a person.
+    pub fn to_text(&self) -> String {
+        let mut out = format!("factory-tick is {}\n", text::plain(&self.verdict));
+        for line in &self.heading {
+            out.push_str(&format!("  {}\n", text::plain(line)));
+        }
+        section(&mut out, "In flight", self.in_flight.iter().map(|one| one.row(self.now)));
+        if !self.in_flight.is_empty() {
+            out.push_str(&text::table(&self.in_flight.iter().map(InFlight::log_row).collect::<Vec<_>>()));
+        }
+        section(&mut out, "Waiting", self.waiting.iter().map(|one| one.row(self.now)));
+        section(&mut out, "Parked", self.parked.iter().map(|one| one.row(self.now)));
+        section(&mut out, "To be ended", self.handoffs.iter().map(|one| one.row(self.now)));
+        out.push_str(&format!("Done: {}\n", self.done));
+        out
+    }
+}
+
+fn section<const N: usize>(out: &mut String, title: &str, rows: impl Iterator<Item = [String; N]>) {
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        out.push_str(&format!("{title}: {}\n{}", rows.len(), text::table(&rows)));
+    }
+}
+
+fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, now: &Moment) -> Vec<String> {
+    let mut lines = vec![format!("state  {}", state.display())];
+    if let Pulse::Beat(beat) = pulse {
+        let ago = text::duration(now.at.duration_since(beat.updated_at).as_secs());
+        let ended = beat.reason.as_deref().unwrap_or("not yet ended");
+        let every = text::duration(i64::try_from(config.tick.every.as_secs()).unwrap_or(i64::MAX));
+        lines.push(format!("tick   {ago} ago, due every {every}, number {}: {ended}", beat.ticks));
+        for (name, leg) in [("items", &beat.source), ("agents", &beat.fleet)] {
+            if let (false, Some(since), Some(error)) = (leg.ok, leg.since, &leg.error) {
+                lines.push(format!("{name} unknown since {}: {error}", text::time(since)));
+            }
+        }
+    }
+    lines.extend(registry.cool_offs.iter().map(|(scope, CoolOff { because, since, .. })| {
+        format!("{scope} starts nothing since {}: {because}", text::time(*since))
+    }));
+    lines
+}
+
+fn in_flight(state: &Path, registry: &Registry, name: &str, agent: &AgentRecord) -> Option<InFlight> {
+    let run = agent.run.clone()?;
+    let record = registry.items.get(&agent.item);
+    let since = agent.since.as_ref().map(|since| since.at);
+    let deadline = agent.deadline_ms.map(Duration::from_millis);
+    Some(InFlight {
+        item: agent.item.clone(),
+        key: record.map_or_else(|| agent.item.plain().to_owned(), |record| record.key.clone()),
+        agent: name.to_owned(),
+        state: if agent.state == AgentStanding::Running { "running" } else { "starting" },
+        attempt: record.map_or(0, |record| record.attempts) + 1,
+        started_at: since,
+        deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
+        pid: agent.pid,
+        log: state.join("runs").join(run.to_string()).join("stdout.log"),
+        session: agent.session.clone(),
+        usd: agent.cost,
+        run,
+    })
+}
+
+fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Waiting> {
+    let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
+    let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
+        (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+    } else if record.state == ItemStanding::Waiting {
+        (HeldCode::Backoff, words, record.due_at)
+    } else {
+        return None;
+    };
+    Some(Waiting { item: id.clone(), key: record.key.clone(), code, because, until })
+}
+
+fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
+    if record.state != ItemStanding::Parked {
+        return None;
+    }
+    let last = record.last.as_ref();
+    let by_person = record.parked_by == Some(crate::registry::ParkedBy::Person);
+    let next = if by_person {
+        format!("a person stopped it; delete {} and put it back two ticks later", record.origin)
+    } else {
+        format!("correct the cause and edit {}: a change brings it back", record.origin)
+    };
+    Some(Parked {
+        item: id.clone(),
+        key: record.key.clone(),
+        class: last.and_then(|last| last.class).map(crate::model::Class::name),
+        because: last.map_or_else(String::new, |last| last.because.clone()),
+        since: last.map(|last| last.at),
+        next,
+    })
+}
+
+/// `in 4 min 10 s` or `2 min 3 s ago`
+fn relative(at: Timestamp, now: Timestamp) -> String {
+    let seconds = at.duration_since(now).as_secs();
+    if seconds >= 0 {
+        format!("in {}", text::duration(seconds))
+    } else {
+        format!("{} ago", text::duration(-seconds))
+    }
+}
+
+impl InFlight {
+    fn row(&self, now: Timestamp) -> [String; 6] {
+        let age =
+            self.started_at.map_or_else(String::new, |at| text::duration(now.duration_since(at).as_secs()));
+        let deadline = self.deadline_at.map(|at| format!("deadline {}", relative(at, now)));
+        let pid = self.pid.map(|pid| format!("pid {pid}"));
+        [
+            self.key.clone(),
+            self.run.to_string(),
+            format!("{} {age}", self.state),
+            format!("attempt {}", self.attempt),
+            deadline.unwrap_or_default(),
+            pid.unwrap_or_default(),
+        ]
+    }
+
+    fn log_row(&self) -> [String; 2] {
+        [format!("log {}", self.run), self.log.display().to_string()]
+    }
+}
+
+impl Waiting {
+    fn row(&self, now: Timestamp) -> [String; 4] {
+        let until = self.until.map_or_else(|| "due".to_owned(), |at| format!("due {}", relative(at, now)));
+        let code = json!(self.code).as_str().unwrap_or_default().to_owned();
+        [self.key.clone(), code, until, self.because.clone()]
+    }
+}
+
+impl Parked {
+    fn row(&self, now: Timestamp) -> [String; 4] {
+        let since = self.since.map_or_else(String::new, |at| relative(at, now));
+        let class = self.class.unwrap_or("by a person").to_owned();
+        [self.key.clone(), class, since, format!("{} → {}", self.because, self.next)]
+    }
+}
+
+impl HandoffLine {
+    fn row(&self, now: Timestamp) -> [String; 3] {
+        let survivors: Vec<_> = self.survivors.iter().map(ToString::to_string).collect();
+        let left =
+            if survivors.is_empty() { String::new() } else { format!(" (pids {})", survivors.join(", ")) };
+        [self.run.to_string(), relative(self.since, now), format!("{}{left}", self.why)]
+    }
+}
