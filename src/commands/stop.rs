@@ -4,7 +4,7 @@ use super::{Context, Shutdown, WAIT_LOCK, reap, resolve};
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan, Step};
-use crate::registry::Registry;
+use crate::registry::{ItemRecord, ItemStanding, Registry};
 use crate::report::TickReport;
 use crate::tick::Store;
 
@@ -32,8 +32,11 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
 fn plan(context: &Context, args: &StopArgs, registry: &Registry) -> Result<Plan, Failure> {
     let mut plan = Plan::default();
     let Some(wanted) = &args.target else {
-        let flying = registry.items.keys().filter(|id| registry.in_flight(id));
-        flying.for_each(|id| stop(&mut plan, registry, id));
+        // An item whose session is about to go on has no agent for the moment, and would have one again.
+        let busy = |(id, record): &(&ItemId, &ItemRecord)| {
+            record.state == ItemStanding::Active || registry.in_flight(id)
+        };
+        registry.items.iter().filter(busy).for_each(|(id, _)| stop(&mut plan, registry, id));
         return Ok(plan);
     };
     let items = context.items();

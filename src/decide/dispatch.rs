@@ -177,7 +177,9 @@ fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, 
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(false) };
     barred(draft, item, &record)?;
     for (name, next) in agents {
-        if next.due_at > draft.now.at {
+        // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
+        let latest = draft.now.after(draft.config.attempts.backoff_max);
+        if next.due_at > draft.now.at && next.due_at <= latest {
             let because = "its session goes on later".to_owned();
             return Err(Hold(HeldCode::Backoff, because, Some(next.due_at)));
         }

@@ -21,8 +21,8 @@ use jiff::Timestamp;
 
 use crate::config::{Config, Role};
 use crate::model::{
-    Action, Decision, FleetView, Held, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Sighting, SourceView,
-    Step, WorkItem, World,
+    Action, Decision, FleetView, Held, HeldCode, ItemId, Moment, Observed, Plan, Refresh, RunId, Sighting,
+    SourceView, Step, WorkItem, World,
 };
 use crate::registry::Registry;
 
@@ -45,8 +45,9 @@ pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Req
     runs::reconcile(&mut draft);
     handoffs::reap(&mut draft, registry);
     if !request.reap_only {
-        if let Some(why) = world.source.unknown() {
-            draft.plan.errors.push(format!("items: {why}"));
+        match &world.source {
+            Observed::Unknown(why) => draft.plan.errors.push(format!("items: {why}")),
+            Observed::Known(view) => draft.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
         }
         items::follow(&mut draft);
         dispatch::dispatch(&mut draft);

@@ -30,6 +30,10 @@ use crate::store::atomic;
 /// A launcher that was told to stop gets its grace and this to write its receipts.
 const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 
+/// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
+/// must not spend its whole time on it.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Agents of one state directory.
 pub struct LocalFleet {
     /// `runs/`
@@ -289,7 +293,9 @@ impl LocalFleet {
             .iter()
             .map(|reap| Target { marker: marker(&self.lineage, &reap.run), launcher: reap.launcher.clone() })
             .collect();
-        let reaped = tree::end_trees(&targets, &self.host, guard, self.settings.grace, until);
+        let grace = self.settings.grace;
+        let until = until.min(Instant::now() + grace + KILL_PATIENCE);
+        let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
             .iter()
             .zip(reaped)
