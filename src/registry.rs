@@ -343,7 +343,7 @@ impl Registry {
         match step {
             Step::Refresh(refresh) => self.refresh(refresh),
             Step::Decide(decision) => {
-                self.act(&decision.action, &decision.because, now);
+                self.act(&decision.action, decision.item.as_ref(), &decision.because, now);
                 if let Some(item) = &decision.item {
                     self.settle(item);
                 }
@@ -351,7 +351,7 @@ impl Registry {
         }
     }
 
-    fn act(&mut self, action: &Action, because: &str, now: &Moment) {
+    fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
         match action {
             Action::Adopt { run, launcher } => {
                 let Some(agent) = self.current(run) else { return };
@@ -368,7 +368,7 @@ impl Registry {
             Action::Resume(launch) => self.start(launch, now, true),
             Action::Fence { run } => self.names.raise(run),
             Action::Stop { run, survivors, dispatch_failed } => {
-                self.hand_off(run, because, now, survivors, *dispatch_failed);
+                self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
             Action::Done { run: Some(run), item, said } => {
                 self.end_run(run, now);
@@ -473,7 +473,7 @@ impl Registry {
                 }
                 // A run that nobody knew and that does live: from now on it is known, as one to end.
                 (Action::Fence { run }, Happened::FenceLost) if !self.knows(run) => {
-                    self.hand_off(run, &decision.because, now, &[], false);
+                    self.hand_off(run, decision.item.as_ref(), &decision.because, now, &[], false);
                 }
                 (Action::Reap(reap), Happened::Reaped(reaped)) => self.note_reaped(&reap.run, reaped, now),
                 (Action::Writeback(note), Happened::Told) => self.note_told(note, false),
@@ -581,7 +581,7 @@ impl Registry {
             .collect();
         for (name, run) in ours {
             if let Some(run) = run {
-                self.hand_off(&run, because, now, &[], true);
+                self.hand_off(&run, Some(item), because, now, &[], true);
             }
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             agent.next = None;
@@ -741,14 +741,15 @@ impl Registry {
     fn hand_off(
         &mut self,
         run: &RunId,
+        item: Option<&ItemId>,
         why: &str,
         now: &Moment,
         survivors: &[Survivor],
         dispatch_failed: bool,
     ) {
         self.names.raise(run);
-        let agent = self.agents.get_mut(&run.agent);
-        let item = agent.as_ref().map(|agent| agent.item.clone());
+        let of_agent = self.agents.get(&run.agent).map(|agent| &agent.item);
+        let item = item.or(of_agent).cloned();
         let process = self.current(run).and_then(|agent| agent.process.clone());
         let handoff = Handoff {
             item,

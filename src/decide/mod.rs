@@ -15,6 +15,9 @@ mod runs;
 mod strays;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;

@@ -39,15 +39,37 @@ mod tests {
     }
 
     /// Starts itself again, as a new process that ignores SIGTERM, and ends: a generation each
-    /// millisecond, up to a minute and more. The script prints a line once it is under way.
-    pub(super) const RESPAWNER: &str = r#"
-        trap '' TERM
-        export NEXT='n=$((n+1)); [ $n -gt 60000 ] || /bin/sh -c "$NEXT" &'
-        export n=0
-        /bin/sh -c "$NEXT"
-        echo on
-        read line
-    "#;
+    /// millisecond. It stops when its file is gone, and after five thousand generations removes
+    /// the file itself, so that it neither outlives its test nor is taken for caught when it tired.
+    pub(super) struct Respawner {
+        file: tempfile::NamedTempFile,
+    }
+
+    impl Respawner {
+        /// Returns when it is under way, an orphan already.
+        pub(super) fn start(marker: &str) -> Respawner {
+            let script = r#"
+                trap '' TERM
+                export n=0 next='n=$((n+1))
+                    if [ $n -gt 5000 ]; then rm -f "$file"
+                    elif [ -e "$file" ]; then /bin/sh -c "$next" &
+                    fi'
+                /bin/sh -c "$next"
+                echo on
+                read line
+            "#;
+            let file = tempfile::NamedTempFile::new().expect("cannot make a temporary file");
+            let path = file.path().to_str().expect("temporary paths are text");
+            let mut child = Spawned::new(script, &[("FACTORY_RUN", marker), ("file", path)]);
+            child.line();
+            child.end_without_reaping();
+            Respawner { file }
+        }
+
+        pub(super) fn tired(&self) -> bool {
+            !self.file.path().exists()
+        }
+    }
 
     /// A shell script that runs beside the test, killed when the test ends.
     pub(super) struct Spawned {

@@ -282,7 +282,7 @@ mod tests {
     use std::process::Command;
 
     use super::super::identity::{Life, life};
-    use super::super::tests::{RESPAWNER, Spawned};
+    use super::super::tests::{Respawner, Spawned};
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -354,11 +354,10 @@ mod tests {
     #[test]
     fn one_that_forks_all_the_time_is_chased_down() {
         in_own_process("one_that_forks_all_the_time_is_chased_down", |host| {
-            let mut child = Spawned::new(RESPAWNER, &[]);
-            child.line();
-            child.end_without_reaping();
+            let respawner = Respawner::start("test/respawner.1");
             assert_eq!(sweep(host, &Guard::new([]).unwrap(), Duration::ZERO), []);
             assert!(!has_children_after_reaping());
+            assert!(!respawner.tired());
         });
     }
 

@@ -7,7 +7,7 @@
 //! first is not lost. Command line, session and process group prove nothing.
 //!
 //! Further traces (a resource limit that children inherit, a cgroup) have their place in
-//! [`Hunt::evidence`].
+//! `Hunt::evidence`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -449,7 +449,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
 
     use super::super::identity::{Life, life};
-    use super::super::tests::{RESPAWNER, Spawned, unique_marker};
+    use super::super::tests::{Respawner, Spawned, unique_marker};
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -555,9 +555,7 @@ mod tests {
     #[test]
     fn one_that_forks_all_the_time_is_chased_down() {
         let marker = unique_marker();
-        let mut child = Spawned::of_run(&marker, RESPAWNER);
-        child.line();
-        child.end_without_reaping();
+        let respawner = Respawner::start(&marker);
         let reaped = end(&[target(&marker)], Duration::ZERO);
         assert_eq!(reaped[0].survivors, []);
         let mut left = Vec::new();
@@ -568,6 +566,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(left, []);
+        assert!(!respawner.tired());
     }
 
     // Origin: hermes-agent#20015 - a zombie counts as alive

@@ -1,0 +1,238 @@
+//! Order, eligibility and limits.
+
+use super::*;
+use crate::model::Happened;
+
+fn started(plan: &Plan) -> Vec<String> {
+    told(plan).into_iter().filter(|line| line.starts_with("start ")).collect()
+}
+
+#[test]
+fn priorities_one_to_four_go_first_then_the_oldest_then_the_key() {
+    let mut factory =
+        Factory::with("[limits]\nitems_max = 20\n[tick]\nstarts_max = 20", &["F", "E", "D", "C", "B", "A"]);
+    let at = |seconds| Some(Timestamp::from_second(seconds).unwrap());
+    factory.item("D").priority = Some(2);
+    factory.item("E").priority = Some(1);
+    factory.item("C").priority = Some(0);
+    factory.item("F").priority = Some(7);
+    factory.item("F").created_at = at(5);
+    factory.item("B").created_at = at(9);
+    factory.item("C").created_at = at(9);
+    let runs = ["e", "d", "f", "b", "c", "a"].map(|slug| format!("start {slug}-impl.1"));
+    assert_eq!(started(&factory.plan()), runs);
+}
+
+#[test]
+fn all_labels_of_the_scope_must_be_on_the_item_and_a_blank_one_matches_nothing() {
+    let mut factory = Factory::with(
+        "[source.scope]\nlabels = [\"Agent\", \"ready\"]\ntitle_prefix = \"title\"",
+        &["A", "B"],
+    );
+    factory.item("A").labels = vec!["agent".into(), "ready".into()];
+    factory.item("B").labels = vec!["agent".into()];
+    let plan = factory.plan();
+    assert_eq!(started(&plan), ["start a-impl.1"]);
+    assert_eq!(held(&plan), [("B", HeldCode::NotInScope)]);
+    factory.config.scope.labels.push(String::new());
+    assert_eq!(started(&factory.plan()), Vec::<String>::new());
+}
+
+#[test]
+fn slots_count_agents_that_nobody_has_seen_yet_and_handoffs() {
+    let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
+    assert_eq!(started(&factory.tick_told()), ["start a-impl.1"]);
+    let plan = factory.tick_told();
+    assert_eq!(held(&plan), [("A", HeldCode::AlreadyActive), ("B", HeldCode::NoSlot)]);
+    factory.remove("A");
+    factory.tick_told();
+    factory.tick_told();
+    assert_eq!(held(&factory.plan()), [("B", HeldCode::NoSlot)], "the hand-off holds it");
+    factory.see("a-impl.1", Sighting::Fenced);
+    assert_eq!(started(&factory.tick_told()), ["start b-impl.1"]);
+}
+
+// Origin: P - waiting for capacity burned an attempt.
+#[test]
+fn waiting_for_a_slot_costs_nothing() {
+    let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
+    for _ in 0..20 {
+        factory.tick_told();
+    }
+    assert!(!factory.registry.items.contains_key(&id("B")));
+}
+
+#[test]
+fn a_label_has_slots_of_its_own() {
+    let mut factory = Factory::with("[limits]\nper_label = { backend = 1 }", &["A", "B", "C"]);
+    factory.item("A").labels = vec!["backend".into()];
+    factory.item("B").labels = vec!["backend".into()];
+    let plan = factory.plan();
+    assert_eq!(started(&plan), ["start a-impl.1", "start c-impl.1"]);
+    assert_eq!(held(&plan), [("B", HeldCode::NoLabelSlot)]);
+}
+
+#[test]
+fn a_crew_starts_whole_or_not_at_all() {
+    let mut factory = Factory::crew("[tick]\nstarts_max = 3", &["A", "B"]);
+    let plan = factory.tick_told();
+    assert_eq!(started(&plan), ["start a-impl.1", "start a-rev.1"]);
+    assert_eq!(held(&plan), [("B", HeldCode::StartsExhausted)]);
+    assert_eq!(started(&factory.tick_told()), ["start b-impl.1", "start b-rev.1"]);
+}
+
+// Origin: overdeck#1665 - 37 resumes at once.
+#[test]
+fn resumes_count_as_starts_and_go_first() {
+    let mut factory = Factory::with("[tick]\nstarts_max = 2", &["A", "B", "C"]);
+    factory.tick_told();
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-a"), ""));
+    factory.see("b-impl.1", over(1, ExitReason::Exited, Some("s-b"), ""));
+    let plan = factory.tick_told();
+    assert!(
+        told(&plan).ends_with(&["resume a-impl.2".into(), "resume b-impl.2".into()]),
+        "{:?}",
+        told(&plan)
+    );
+    assert!(held(&plan).contains(&("C", HeldCode::StartsExhausted)));
+}
+
+#[test]
+fn blockers_are_resolved_when_closed_or_done_and_a_missing_one_blocks_by_name() {
+    let mut factory = Factory::new(&["A", "B", "C"]);
+    factory.item("A").blocked_by = vec!["B".into(), "dir:C".into()];
+    factory.item("B").state = ItemState::Closed;
+    assert_eq!(factory.plan().held[0].because, "blocked by dir:C, which is open");
+    factory.item("C").state = ItemState::Closed;
+    assert_eq!(started(&factory.plan()), ["start a-impl.1"]);
+    factory.item("A").blocked_by = vec!["D".into()];
+    assert_eq!(
+        factory.plan().held[0].because,
+        "blocked by D, which nobody knows: correct blocked_by or add it"
+    );
+}
+
+#[test]
+fn done_unblocks() {
+    let mut factory = Factory::new(&["A", "B"]);
+    factory.edit("A", |item| item.blocked_by = vec!["B".into()]);
+    factory.tick_told();
+    factory.see("b-impl.1", succeeded());
+    assert!(started(&factory.tick_told()).contains(&"start a-impl.1".to_owned()));
+}
+
+#[test]
+fn nothing_starts_below_the_disk_floor() {
+    let factory = Factory::new(&["A"]);
+    let mut world = factory.world();
+    world.disk_free_bytes = Some((5 << 30) - 1);
+    let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
+    assert_eq!(held(&plan), [("A", HeldCode::DiskFloor)]);
+    world.disk_free_bytes = None;
+    let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
+    assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
+}
+
+#[test]
+fn an_unknown_source_starts_nothing_and_ends_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.items = Observed::Unknown("the folder is gone".into());
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent"], "agents that run are looked after");
+    assert_eq!(held(&plan), [("A", HeldCode::SourceUnknown)]);
+    factory.later(100_000);
+    for _ in 0..5 {
+        assert!(factory.tick_told().is_empty());
+    }
+}
+
+#[test]
+fn a_role_without_its_variable_cools_off_until_it_is_set() {
+    let mut factory = Factory::new(&["A"]);
+    factory.missing_env.insert("implementer".into(), vec!["API_KEY".into()]);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["cool_off "]);
+    assert_eq!(held(&plan), [("A", HeldCode::CoolingOff)]);
+    assert!(factory.tick_told().is_empty(), "said once");
+    factory.missing_env.clear();
+    assert_eq!(told(&factory.tick_told()), ["cool_off ", "start a-impl.1", "writeback A started"]);
+}
+
+#[test]
+fn a_prompt_that_cannot_be_rendered_fails_that_attempt_alone() {
+    let mut factory = Factory::new(&["A", "B"]);
+    factory.config.roles[0].prompt = "{% if item.key == 'A' %}{{ item.nonsense }}{% endif %}".into();
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail A launch", "start b-impl.1", "writeback B started"]);
+    assert_eq!(factory.record("A").attempts, 1);
+    assert!(factory.registry.handoffs.is_empty());
+}
+
+// Origin: factory#244; P - equal numbers in two repositories shared an agent.
+#[test]
+fn two_items_never_share_an_agent_or_a_workspace() {
+    let mut factory = Factory::new(&["web#7", "web-7", "Web-7"]);
+    factory.tick_told();
+    let agents: std::collections::BTreeSet<_> = factory.registry.agents.keys().collect();
+    assert_eq!(agents.len(), 3, "{agents:?}");
+    let named: std::collections::BTreeSet<_> =
+        factory.registry.names.items.values().map(|named| named.workspace.clone()).collect();
+    assert_eq!(named.len(), 3, "{named:?}");
+}
+
+#[test]
+fn one_item_alone_can_be_looked_at_within_the_limits_of_all() {
+    let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
+    let only = |key: &str| Request { item: Some(id(key)), reap_only: false };
+    let plan = decide(&factory.config, &factory.registry, &factory.world(), &only("B"));
+    assert_eq!(started(&plan), ["start b-impl.1"]);
+    factory.tick_told();
+    let plan = decide(&factory.config, &factory.registry, &factory.world(), &only("B"));
+    assert_eq!(held(&plan), [("B", HeldCode::NoSlot)]);
+}
+
+#[test]
+fn what_was_not_tried_is_withdrawn_and_its_number_stays_used() {
+    let mut factory = Factory::new(&["A"]);
+    let plan = factory.tick();
+    let (step, _) = plan.decisions().next().unwrap();
+    let untried = Outcome { step, happened: Happened::NotTried("the tick's deadline") };
+    factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
+    assert_eq!(factory.record("A").attempts, 0);
+    assert_eq!(started(&factory.tick()), ["start a-impl.2"]);
+}
+
+#[test]
+fn a_resume_that_was_not_tried_is_still_owed_and_not_counted() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    let plan = factory.tick();
+    let (step, _) = plan.decisions().find(|(_, d)| d.action.name() == "resume").unwrap();
+    let untried = Outcome { step, happened: Happened::NotTried("the tick was told to end") };
+    factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
+    assert_eq!(factory.agent("a-impl").resumes, 0);
+    assert!(told(&factory.tick()).contains(&"resume a-impl.3".to_owned()));
+}
+
+// Origin: factory#292 - one refused item aborted the whole pass.
+#[test]
+fn a_group_that_fails_stops_only_itself() {
+    let factory = Factory::new(&["A", "B"]);
+    let plan = factory.plan();
+    let groups: Vec<_> = plan.decisions().map(|(_, decision)| decision.group).collect();
+    assert_eq!(groups, [1, 1, 2, 2]);
+}
+
+#[test]
+fn a_fixpoint_decides_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    let before = factory.registry.clone();
+    for _ in 0..10 {
+        factory.later(86_400);
+        assert!(factory.tick_told().is_empty());
+        assert_eq!(factory.registry, before);
+    }
+}

@@ -1,0 +1,246 @@
+//! Items: edited, closed, gone, back, parked, done.
+
+use super::*;
+use crate::model::{Happened, Unclear};
+use crate::registry::{ItemStanding, ParkedBy};
+
+fn parked(mut factory: Factory) -> Factory {
+    for n in 1..=3 {
+        factory.tick_told();
+        factory.see(&format!("a-impl.{n}"), failed());
+        factory.tick_told();
+        factory.later(7200);
+    }
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    factory
+}
+
+fn done() -> Factory {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    factory
+}
+
+#[test]
+fn an_edit_brings_back_what_a_rule_parked_with_all_its_attempts() {
+    let mut factory = parked(Factory::new(&["A"]));
+    factory.edit("A", |item| item.labels.push("retry".into()));
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.4", "writeback A started"]);
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+#[test]
+fn our_own_notes_are_no_edit() {
+    let mut factory = parked(Factory::new(&["A"]));
+    factory.item("A").updated_at = Some(factory.now.at);
+    assert!(factory.tick_told().is_empty());
+}
+
+#[test]
+fn an_edit_does_not_bring_back_what_a_person_parked() {
+    let mut factory = parked(Factory::new(&["A"]));
+    factory.registry.items.get_mut(&id("A")).unwrap().parked_by = Some(ParkedBy::Person);
+    factory.edit("A", |item| item.title.push('!'));
+    assert!(factory.tick_told().is_empty());
+    // Not even leaving the scope and coming back does.
+    factory.config.scope.labels = vec!["factory".into()];
+    for _ in 0..3 {
+        assert!(factory.tick_told().is_empty());
+    }
+    factory.config.scope.labels.clear();
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+}
+
+#[test]
+fn an_edit_ends_a_backoff() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    factory.edit("A", |item| item.priority = Some(1));
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+// Origin: detent#193 - the work was done, the item still open, and it was dispatched again.
+#[test]
+fn finished_work_is_done_again_only_for_another_title_or_body() {
+    let mut factory = done();
+    factory.edit("A", |item| {
+        item.labels.push("urgent".into());
+        item.priority = Some(1);
+    });
+    assert!(factory.tick_told().is_empty());
+    factory.edit("A", |item| item.body = "and now this".into());
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+#[test]
+fn an_edit_while_it_runs_counts_when_the_run_ends() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.body = "more".into());
+    assert!(factory.tick_told().is_empty());
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "start a-impl.2", "writeback A started"]);
+    assert_eq!(factory.record("A").attempts, 0);
+    factory.see("a-impl.2", succeeded());
+    factory.edit("A", |item| item.body = "even more".into());
+    let plan = factory.tick_told();
+    assert_eq!(
+        told(&plan),
+        ["adopt a-impl.2", "done a-impl.2", "done A", "start a-impl.3", "writeback A started"]
+    );
+}
+
+// Origin: symphony#43 - what a read does not hold is not gone.
+#[test]
+fn an_item_is_gone_only_after_two_complete_reads_without_it() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let items = factory.items.clone();
+    factory.remove("A");
+    assert!(factory.tick_told().is_empty());
+    factory.items = items;
+    assert!(factory.tick_told().is_empty());
+    factory.remove("A");
+    assert!(factory.tick_told().is_empty(), "the count began again");
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+}
+
+#[test]
+fn a_checkout_under_way_does_not_make_finished_work_new() {
+    let mut factory = done();
+    let items = factory.items.clone();
+    factory.remove("A");
+    factory.tick_told();
+    factory.items = items;
+    assert!(factory.tick_told().is_empty());
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+}
+
+#[test]
+fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.state = ItemState::Closed);
+    factory.tick_told();
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(factory.record("A").attempts, 0);
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
+    factory.edit("A", |item| item.state = ItemState::Open);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+#[test]
+fn a_malformed_file_is_neither_present_nor_gone() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.unclear = vec![Unclear { origin: "A.md".into(), id: None, why: "A.md:3: not TOML".into() }];
+    for _ in 0..5 {
+        let plan = factory.tick_told();
+        assert!(plan.is_empty());
+        assert_eq!(plan.errors, ["A.md:3: not TOML"]);
+    }
+}
+
+#[test]
+fn a_role_that_was_removed_is_ended_where_it_runs_and_else_forgotten() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.config.roles.remove(0);
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert!(factory.registry.agents.keys().all(|name| name.0 != "a-impl"));
+}
+
+#[test]
+fn another_harness_makes_a_due_resume_a_fresh_start() {
+    let mut factory = Factory::with("[tick]\nstarts_max = 1", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(143, ExitReason::Stopped, Some("s-1"), ""));
+    factory.tick_told();
+    factory.config.roles[0].harness = "other".into();
+    factory.later(300);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2"]);
+    assert_eq!(factory.agent("a-impl").session, None);
+}
+
+#[test]
+fn a_role_that_ended_well_is_kept_and_only_the_failed_one_runs_again() {
+    let mut factory = Factory::crew("", &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", succeeded());
+    factory.see("a-rev.1", failed());
+    factory.tick_told();
+    factory.later(3600);
+    assert_eq!(told(&factory.tick_told()), ["start a-rev.2", "writeback A started"]);
+    factory.see("a-rev.2", succeeded());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-rev.2", "done a-rev.2", "done A", "writeback A done"]);
+}
+
+#[test]
+fn parking_by_a_rule_ends_the_other_roles() {
+    let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", alive());
+    factory.see("a-rev.1", failed());
+    let plan = factory.tick_told();
+    assert_eq!(
+        told(&plan),
+        ["adopt a-rev.1", "fail a-rev.1 agent", "park A agent", "stop a-impl.1", "writeback A parked"]
+    );
+}
+
+/// The tick that dispatched died before it could say `started`.
+fn untold(mode: &str) -> Factory {
+    let mut factory = Factory::crew(&format!("[writeback]\nstarted = \"{mode}\""), &["A"]);
+    factory.tick();
+    factory.see("a-impl.1", succeeded());
+    factory.see("a-rev.1", alive());
+    factory
+}
+
+#[test]
+fn a_required_note_that_was_never_tried_comes_before_any_verdict() {
+    let mut factory = untold("required");
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "adopt a-rev.1", "writeback A started"]);
+    assert_eq!(told(&factory.tick_told()), ["done a-impl.1"]);
+}
+
+// Origin: pear#248, pear#264 - the dispatch failed after the spawn, and the agents lived on beside their successors.
+#[test]
+fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
+    let mut factory = untold("required");
+    let plan = factory.tick();
+    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
+    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    assert_eq!(factory.registry.handoffs.len(), 2);
+    assert_eq!(factory.record("A").attempts, 1);
+    assert!(factory.registry.agents.values().all(|agent| !agent.ok && agent.run.is_none()));
+    assert_eq!(factory.record("A").last.as_ref().unwrap().class, Some(Class::Writeback));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
+}
+
+#[test]
+fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
+    let mut factory = untold("best-effort");
+    for _ in 0..5 {
+        let plan = factory.tick();
+        let (step, _) =
+            plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).expect("another try");
+        let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+        factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+        factory.see("a-rev.1", alive());
+    }
+    assert!(factory.tick().is_empty());
+    assert!(factory.registry.handoffs.is_empty());
+    assert!(factory.record("A").told.as_ref().unwrap().dropped);
+}
+
+#[test]
+fn a_due_time_that_no_backoff_can_have_set_is_clamped_and_told() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    factory.now.at = factory.now.at.checked_sub(jiff::SignedDuration::from_hours(24 * 365)).unwrap();
+    let plan = factory.tick_told();
+    assert_eq!(plan.errors.len(), 1);
+    assert_eq!(factory.record("A").due_at, Some(factory.now.after(Duration::from_secs(3600))));
+    assert!(factory.tick_told().errors.is_empty());
+}

@@ -1,0 +1,285 @@
+//! The tables of the decisions, row by row, on a small world in which nothing is hidden.
+
+mod dispatching;
+mod following;
+mod reconciling;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Request, decide};
+use crate::config::{self, Config};
+use crate::fingerprint;
+use crate::model::{
+    Action, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState, Moment,
+    Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem, World,
+};
+use crate::registry::{AgentRecord, ItemRecord, Registry};
+
+const BOOT: &str = "boot-1";
+
+/// A factory in memory: what it remembers, what it would see, and what time it is.
+struct Factory {
+    config: Config,
+    registry: Registry,
+    items: Observed<Vec<WorkItem>>,
+    unclear: Vec<crate::model::Unclear>,
+    runs: Observed<BTreeMap<RunId, Sighting>>,
+    strays: Vec<crate::model::Stray>,
+    missing_env: BTreeMap<String, Vec<String>>,
+    now: Moment,
+}
+
+impl Factory {
+    /// One role that can be resumed, and the items named.
+    fn new(keys: &[&str]) -> Factory {
+        Factory::with("", keys)
+    }
+
+    /// The same with more configuration in front of the role.
+    fn with(tables: &str, keys: &[&str]) -> Factory {
+        let role = r#"
+            [[role]]
+            name = "implementer"
+            suffix = "impl"
+            command = ["agent"]
+            resume = ["agent", "--resume", "{session}"]
+            session_gone = ["No conversation found"]
+        "#;
+        Factory::configured(&format!("{tables}\n{role}"), keys)
+    }
+
+    /// Two roles that can't be resumed.
+    fn crew(tables: &str, keys: &[&str]) -> Factory {
+        let roles = r#"
+            [[role]]
+            name = "implementer"
+            suffix = "impl"
+            command = ["agent"]
+            [[role]]
+            name = "reviewer"
+            suffix = "rev"
+            command = ["agent"]
+        "#;
+        Factory::configured(&format!("{tables}\n{roles}"), keys)
+    }
+
+    fn configured(text: &str, keys: &[&str]) -> Factory {
+        let no_files = |path: &Path| Err(format!("{} is not read here", path.display()));
+        Factory {
+            config: config::parse(text, Path::new("/factory/factory.toml"), &no_files)
+                .expect("a good configuration"),
+            registry: Registry::default(),
+            items: Observed::Known(keys.iter().map(|key| item(key)).collect()),
+            unclear: Vec::new(),
+            runs: Observed::Known(BTreeMap::new()),
+            strays: Vec::new(),
+            missing_env: BTreeMap::new(),
+            now: moment(0),
+        }
+    }
+
+    fn world(&self) -> World {
+        World {
+            now: self.now.clone(),
+            source: match &self.items {
+                Observed::Known(items) => {
+                    Observed::Known(SourceView { items: items.clone(), unclear: self.unclear.clone() })
+                }
+                Observed::Unknown(why) => Observed::Unknown(why.clone()),
+            },
+            fleet: match &self.runs {
+                Observed::Known(runs) => {
+                    Observed::Known(FleetView { runs: runs.clone(), strays: self.strays.clone() })
+                }
+                Observed::Unknown(why) => Observed::Unknown(why.clone()),
+            },
+            disk_free_bytes: Some(1 << 40),
+            missing_env: self.missing_env.clone(),
+            workspaces: "/factory/workspaces".into(),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        decide(&self.config, &self.registry, &self.world(), &Request::default())
+    }
+
+    /// Decides and applies, as a tick does before its effects. What was started is not claimed yet.
+    fn tick(&mut self) -> Plan {
+        let plan = self.plan();
+        self.registry.intend(&plan, &self.now);
+        if let Observed::Known(runs) = &mut self.runs {
+            let started =
+                plan.decisions().filter(|(_, d)| matches!(d.action, Action::Start(_) | Action::Resume(_)));
+            runs.extend(started.filter_map(|(_, d)| Some((d.action.run()?.clone(), Sighting::Unclaimed))));
+        }
+        plan
+    }
+
+    /// A tick whose notes all reach the tracker.
+    fn tick_told(&mut self) -> Plan {
+        let plan = self.tick();
+        let told: Vec<_> = plan
+            .decisions()
+            .filter(|(_, decision)| matches!(decision.action, Action::Writeback(_)))
+            .map(|(step, _)| Outcome { step, happened: crate::model::Happened::Told })
+            .collect();
+        self.registry.note(&plan, &told, &self.config.attempts, &self.now);
+        plan
+    }
+
+    fn later(&mut self, seconds: u64) {
+        self.now = Moment {
+            at: self.now.after(Duration::from_secs(seconds)),
+            mono_ms: self.now.mono_ms + seconds * 1000,
+            boot_id: self.now.boot_id.clone(),
+        };
+    }
+
+    fn reboot(&mut self) {
+        self.now.boot_id = "boot-2".to_owned();
+        self.now.mono_ms = 5_000;
+    }
+
+    fn see(&mut self, run: &str, sighting: Sighting) {
+        match &mut self.runs {
+            Observed::Known(runs) => drop(runs.insert(run.parse().unwrap(), sighting)),
+            Observed::Unknown(_) => panic!("nothing can be seen"),
+        }
+    }
+
+    fn item(&mut self, key: &str) -> &mut WorkItem {
+        match &mut self.items {
+            Observed::Known(items) => items.iter_mut().find(|item| item.key == key).expect("such an item"),
+            Observed::Unknown(_) => panic!("nothing can be read"),
+        }
+    }
+
+    /// Changes an item as a person would, so that its hashes follow.
+    fn edit(&mut self, key: &str, change: impl FnOnce(&mut WorkItem)) {
+        let item = self.item(key);
+        change(item);
+        rehash(item);
+    }
+
+    fn remove(&mut self, key: &str) {
+        if let Observed::Known(items) = &mut self.items {
+            items.retain(|item| item.key != key);
+        }
+    }
+
+    fn record(&self, key: &str) -> &ItemRecord {
+        &self.registry.items[&id(key)]
+    }
+
+    fn agent(&self, name: &str) -> &AgentRecord {
+        &self.registry.agents[&crate::model::AgentName(name.to_owned())]
+    }
+
+    /// Dispatches everything and lets the launcher of `run` be seen.
+    fn running(mut self, run: &str) -> Factory {
+        self.tick_told();
+        self.see(run, alive());
+        self.tick_told();
+        self
+    }
+}
+
+/// `action key-or-run code`, one line per decision: a plan as a person would tell it.
+fn told(plan: &Plan) -> Vec<String> {
+    let line = |decision: &crate::model::Decision| {
+        let run = decision.action.run().map(ToString::to_string);
+        let item = decision.item.as_ref().map(|item| item.plain().to_owned());
+        let what = run.or(item).unwrap_or_default();
+        let code = decision.action.code().map(|code| format!(" {code}")).unwrap_or_default();
+        format!("{} {what}{code}", decision.action.name())
+    };
+    plan.decisions().map(|(_, decision)| line(decision)).collect()
+}
+
+fn held(plan: &Plan) -> Vec<(&str, HeldCode)> {
+    plan.held.iter().map(|held| (held.item.plain(), held.code)).collect()
+}
+
+fn id(key: &str) -> ItemId {
+    ItemId(format!("dir:{key}"))
+}
+
+fn moment(seconds: i64) -> Moment {
+    Moment {
+        at: Timestamp::from_second(1_800_000_000 + seconds).unwrap(),
+        mono_ms: 1_000_000 + seconds.unsigned_abs() * 1000,
+        boot_id: BOOT.to_owned(),
+    }
+}
+
+fn item(key: &str) -> WorkItem {
+    let mut item = WorkItem {
+        id: id(key),
+        key: key.to_owned(),
+        title: format!("title of {key}"),
+        body: String::new(),
+        labels: Vec::new(),
+        priority: None,
+        state: ItemState::Open,
+        blocked_by: Vec::new(),
+        created_at: None,
+        updated_at: None,
+        origin: format!("{key}.md"),
+        hash: String::new(),
+        content_hash: String::new(),
+    };
+    rehash(&mut item);
+    item
+}
+
+fn rehash(item: &mut WorkItem) {
+    let WorkItem { title, body, labels, state, blocked_by, priority, .. } = &*item;
+    item.hash = fingerprint::item(title, body, labels, *state, blocked_by, *priority);
+    item.content_hash = fingerprint::content(&item.title, &item.body);
+}
+
+fn launcher() -> Claimed {
+    let process = Process { pid: 4711, start_ticks: 99, boot_id: BOOT.into(), pid_ns: 1, uid: 0 };
+    Claimed { process, since: moment(0) }
+}
+
+fn alive() -> Sighting {
+    Sighting::Alive { claim: Some(launcher()), said: Said::default() }
+}
+
+fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
+    Exit {
+        code: Some(code),
+        signal: None,
+        reason,
+        error: (reason == ExitReason::Launch).then(|| "cannot execute agent: no such file".to_owned()),
+        started: moment(0),
+        ended: moment(1),
+        cpu_ms: 0,
+        peak_kib: 0,
+        said,
+    }
+}
+
+fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> Sighting {
+    let said = Said { session: session.map(Into::into), park: None };
+    Sighting::Ended(Box::new(Ended {
+        claim: Some(launcher()),
+        exit: Some(exit(code, reason, said.clone())),
+        survivors: Vec::new(),
+        said,
+        output: Output { stdout_tail: String::new(), stderr_tail: stderr.to_owned() },
+    }))
+}
+
+fn succeeded() -> Sighting {
+    over(0, ExitReason::Exited, None, "")
+}
+
+fn failed() -> Sighting {
+    over(1, ExitReason::Exited, None, "boom")
+}

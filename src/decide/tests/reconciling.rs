@@ -1,0 +1,364 @@
+//! Runs in flight and hand-offs: what is recorded against what is seen.
+
+use super::*;
+use crate::model::{Stray, StraySpec, Survivor};
+use crate::registry::{AgentStanding, ItemStanding};
+
+#[test]
+fn a_claim_makes_a_start_a_run_and_a_reply_does_not() {
+    let mut factory = Factory::new(&["A"]);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.1", "writeback A started"]);
+    assert_eq!(factory.agent("a-impl").state, AgentStanding::Starting);
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::AlreadyActive)]);
+    factory.see("a-impl.1", alive());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
+    assert_eq!(factory.agent("a-impl").pid, Some(4711));
+    assert!(factory.tick_told().is_empty());
+    assert_eq!(factory.registry.counters.dispatched, 1);
+}
+
+// Origin: autonomous-dev-team#32 - a healthy agent that had just started was judged dead, because its pid file
+// was not there yet.
+#[test]
+fn an_unclaimed_start_is_given_its_grace_then_fenced_and_started_again_a_tick_later() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    factory.later(29);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["fence a-impl.1"]);
+    factory.see("a-impl.1", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 infra", "start a-impl.2", "writeback A started"]);
+    assert_eq!((factory.record("A").attempts, factory.record("A").infra_row), (0, 1));
+}
+
+#[test]
+fn a_lost_fence_is_an_adoption() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    factory.later(60);
+    assert_eq!(told(&factory.tick_told()), ["fence a-impl.1"]);
+    factory.see("a-impl.1", alive());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
+}
+
+#[test]
+fn a_reboot_before_the_claim_fences_at_once() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    factory.reboot();
+    assert_eq!(told(&factory.tick_told()), ["fence a-impl.1"]);
+}
+
+// Origin: Kilo-Org/cloud#1932 - an outage exhausted everybody's attempts at once.
+#[test]
+fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see(
+        "a-impl.1",
+        Sighting::Alive { claim: None, said: Said { session: Some("s-1".into()), park: None } },
+    );
+    assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
+    factory.reboot();
+    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 infra", "resume a-impl.2"]);
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+#[test]
+fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate() {
+    let mut factory = Factory::crew("", &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", alive());
+    let refusal = Refusal { because: "another launcher of a-rev is alive".into(), duplicate: true };
+    factory.see("a-rev.1", Sighting::Refused(refusal));
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "fail a-rev.1 infra", "start a-rev.2"]);
+    assert_eq!(factory.registry.counters.dispatch_duplicate_suppressed, 1);
+    assert_eq!(factory.agent("a-rev").dispatch, 1, "it is the same dispatch");
+}
+
+#[test]
+fn five_uncharged_failures_in_a_row_park() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    for n in 1..=4 {
+        factory.see(&format!("a-impl.{n}"), Sighting::Fenced);
+        assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.{n} infra"));
+    }
+    factory.see("a-impl.5", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.5 infra", "park A infra", "writeback A parked"]);
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+#[test]
+fn success_ends_the_role_and_the_item() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    assert_eq!(told(&factory.tick_told()), ["done a-impl.1", "done A", "writeback A done"]);
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.run.clone(), agent.pid, agent.process.clone()), (None, None, None));
+    assert_eq!(agent.stopped_at, Some(factory.now.at));
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Done)]);
+}
+
+#[test]
+fn a_failure_backs_off_and_the_last_one_parks() {
+    let mut factory = Factory::with("[attempts]\nmax = 2\njitter = 0.0", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent"]);
+    assert_eq!(held(&plan), [("A", HeldCode::Backoff)]);
+    assert_eq!(plan.held[0].until, Some(factory.now.after(Duration::from_secs(300))));
+    factory.later(299);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+    factory.see("a-impl.2", failed());
+    assert_eq!(
+        told(&factory.tick_told()),
+        ["adopt a-impl.2", "fail a-impl.2 agent", "park A agent", "writeback A parked"]
+    );
+    factory.later(100_000);
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+}
+
+// Origin: the-ozolith#58 and others - `subtype: success` and a tidy exit after a TERM are no success.
+#[test]
+fn the_reason_beats_a_code_of_zero() {
+    for (reason, class) in [
+        (ExitReason::Deadline, "deadline"),
+        (ExitReason::Stalled, "stalled"),
+        (ExitReason::Stopped, "killed"),
+        (ExitReason::Launch, "launch"),
+        (ExitReason::Hook, "launch"),
+        (ExitReason::Infra, "infra"),
+    ] {
+        let mut factory = Factory::new(&["A"]).running("a-impl.1");
+        factory.see("a-impl.1", over(0, reason, None, ""));
+        assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.1 {class}"));
+    }
+}
+
+#[test]
+fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+    assert_eq!(told(&factory.plan()), ["reap a-impl.1"], "until it was swept, nothing is judged");
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 vanished"]);
+    assert_eq!(factory.record("A").attempts, 1);
+}
+
+#[test]
+fn a_sweeping_launcher_has_its_grace_and_two_seconds() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let exit = exit(0, ExitReason::Exited, Said::default());
+    factory.see("a-impl.1", Sighting::Sweeping { claim: None, exit: Box::new(exit) });
+    factory.later(13);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+}
+
+#[test]
+fn a_launcher_that_missed_its_deadline_is_handed_off() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.later(3600 + 12);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 deadline", "stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+}
+
+#[test]
+fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let survivor =
+        Survivor { pid: 9, start_ticks: 1, comm: "sleep".into(), because: "operation not permitted".into() };
+    let exit = exit(1, ExitReason::Exited, Said::default());
+    let ended = Ended { exit: Some(exit), survivors: vec![survivor], ..Ended::default() };
+    factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "stop a-impl.1", "park A", "writeback A parked"]);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "tried again, without another word");
+}
+
+#[test]
+fn what_cannot_be_told_apart_is_held_and_never_touched() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", Sighting::Unknown("another pid namespace".into()));
+    let plan = factory.tick_told();
+    assert!(plan.is_empty());
+    assert_eq!(plan.errors, ["a-impl.1: another pid namespace"]);
+    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+}
+
+#[test]
+fn an_unknown_fleet_means_no_start_no_resume_and_no_verdict() {
+    let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
+    factory.runs = Observed::Unknown("runs/ can't be listed".into());
+    factory.later(100_000);
+    let plan = factory.plan();
+    assert!(plan.is_empty());
+    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown), ("B", HeldCode::FleetUnknown)]);
+}
+
+#[test]
+fn a_session_goes_on_in_the_tick_that_sees_the_end_and_only_as_often_as_it_may() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "resume a-impl.2"]);
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.session.as_deref(), agent.resumes, factory.record("A").attempts), (Some("s-1"), 1, 1));
+    // Origin: P - a dead session was resumed 10 of 10 times.
+    factory.see("a-impl.2", over(1, ExitReason::Exited, Some("s-1"), ""));
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2", "fail a-impl.2 agent"]);
+    factory.later(3600);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.3", "writeback A started"]);
+    assert_eq!(factory.agent("a-impl").session, None);
+}
+
+// Origin: midtown#2330 - the session was gone, the agent stayed in the running set, and every restart crashed.
+#[test]
+fn a_session_that_is_gone_is_forgotten_and_the_next_attempt_is_fresh_after_the_backoff_before() {
+    let mut factory = Factory::with("[attempts]\njitter = 0.0", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    factory.tick_told();
+    let due = factory.now.after(Duration::from_secs(300));
+    factory.later(10);
+    factory.see(
+        "a-impl.2",
+        over(1, ExitReason::Exited, Some("s-1"), "No conversation found with session ID: s-1"),
+    );
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["adopt a-impl.2", "fail a-impl.2 session_gone"]);
+    assert_eq!(plan.held[0].until, Some(due));
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.state, agent.session.clone(), agent.pid), (AgentStanding::Idle, None, None));
+    assert_eq!(agent.stopped_at, Some(factory.now.at));
+    assert_eq!((factory.record("A").attempts, factory.registry.counters.sessions_not_found), (1, 1));
+    for _ in 0..1000 {
+        assert!(factory.tick_told().is_empty());
+    }
+    factory.later(300);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["start a-impl.3", "writeback A started"]);
+}
+
+// Origin: omnigent#6270 - the same text in a run that resumed nothing says nothing about a session.
+#[test]
+fn only_a_resume_can_lose_its_session() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, None, "No conversation found"));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent"]);
+}
+
+#[test]
+fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let said = Said { session: None, park: Some("which database?".into()) };
+    let exit = exit(0, ExitReason::Exited, said.clone());
+    factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 needs_input", "park A needs_input", "writeback A parked"]);
+    assert_eq!(factory.record("A").attempts, 0);
+    assert_eq!(
+        factory.record("A").last.as_ref().unwrap().because,
+        "the agent asks for a person: which database?"
+    );
+}
+
+#[test]
+fn a_launcher_told_to_stop_by_somebody_else_costs_nothing_and_waits_the_base() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(143, ExitReason::Stopped, Some("s-1"), ""));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 killed"]);
+    assert_eq!(plan.held[0].until, Some(factory.now.after(Duration::from_secs(300))));
+    factory.later(300);
+    assert_eq!(told(&factory.tick_told()), ["resume a-impl.2"]);
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+// Origin: dot-agent-deck#600 - the second role could not start, and the first was orphaned.
+#[test]
+fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
+    let mut factory = Factory::crew("", &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", alive());
+    factory.see("a-rev.1", over(127, ExitReason::Launch, None, ""));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["adopt a-impl.1", "adopt a-rev.1", "fail a-rev.1 launch", "stop a-impl.1"]);
+    assert_eq!(factory.record("A").attempts, 1);
+    assert_eq!(factory.registry.counters.dispatch_failure_reaper_handoffs, 1);
+    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+}
+
+#[test]
+fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were_seen() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.tick_told();
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "stop a-rev.1"]);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1", "fence a-rev.1"]);
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-rev.1", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget a-rev.1", "forget A"]);
+    assert_eq!(factory.registry.counters.handoffs_reaped, 2);
+    assert!(factory.registry.items.is_empty() && factory.registry.agents.is_empty());
+    assert_eq!(factory.registry.names.last_n.len(), 2, "numbers are never used again");
+}
+
+#[test]
+fn no_age_clears_a_handoff_but_a_reboot_does() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.tick_told();
+    factory.tick_told();
+    factory.see("a-impl.1", Sighting::Unknown("hidden".into()));
+    factory.later(1_000_000);
+    assert!(factory.tick_told().is_empty());
+    assert_eq!(factory.registry.handoffs.len(), 1);
+    factory.reboot();
+    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
+}
+
+#[test]
+fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
+    let mut factory = Factory::new(&["A"]);
+    let spec = StraySpec {
+        item: id("A"),
+        key: "A".into(),
+        slug: "a".into(),
+        workspace: "A".into(),
+        role: "implementer".into(),
+        harness: "command".into(),
+        session: None,
+        dispatch: 2,
+        since: moment(0),
+    };
+    for (n, sighting) in [(1, alive()), (2, succeeded()), (3, Sighting::Unclaimed)] {
+        let run: RunId = format!("a-impl.{n}").parse().unwrap();
+        factory.see(&run.to_string(), sighting);
+        factory.strays.push(Stray { run, spec: Some(spec.clone()) });
+    }
+    let plan = factory.tick();
+    assert_eq!(told(&plan), ["stop a-impl.1", "adopt a-impl.3"]);
+    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+    assert_eq!(factory.agent("a-impl").n, 3);
+    assert_eq!(factory.record("A").dispatch, 2);
+}
+
+#[test]
+fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
+    let mut factory = Factory::new(&[]);
+    let run: RunId = "a-impl.7".parse().unwrap();
+    factory.see("a-impl.7", Sighting::Unclaimed);
+    factory.strays.push(Stray { run: run.clone(), spec: None });
+    assert_eq!(told(&factory.tick()), ["fence a-impl.7"]);
+    assert_eq!(factory.registry.names.next_run(&run.agent).n, 8);
+}
