@@ -1,0 +1,78 @@
+//! What things are called: items, agents, runs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The canonical id of an item: `dir:AR-255`. Never shown to two items, never reused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ItemId(pub String);
+
+/// The name of an agent: `<slug of the item's key>-<suffix of the role>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentName(pub String);
+
+/// One start of one agent, `<agent>.<n>`: the idempotency key of that start, never reused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId {
+    /// The agent that runs.
+    pub agent: AgentName,
+    /// The agent's own sequence number, from 1.
+    pub n: u64,
+}
+
+impl ItemId {
+    /// The id as its source knows it, without the source's name.
+    pub fn plain(&self) -> &str {
+        self.0.split_once(':').map_or(self.0.as_str(), |(_, plain)| plain)
+    }
+}
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.agent, self.n)
+    }
+}
+
+impl std::str::FromStr for RunId {
+    type Err = String;
+
+    /// Reads the canonical form alone: `ar-1-impl.3`, no leading zero, no other characters.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let not_a_run = || format!("{text:?} is not a run: <agent>.<number>");
+        let (agent, n) = text.rsplit_once('.').ok_or_else(not_a_run)?;
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let number: u64 = n.parse().map_err(|_| not_a_run())?;
+        if agent.is_empty() || !agent.bytes().all(plain) || number.to_string() != n {
+            return Err(not_a_run());
+        }
+        Ok(RunId { agent: AgentName(agent.to_owned()), n: number })
+    }
+}
+
+impl Serialize for RunId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RunId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,349 @@
+//! What a tick will do.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, Said, StraySpec, Survivor};
+
+/// Everything that is needed to start one run, decided beforehand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The item it works on.
+    pub item: ItemId,
+    /// That item's key.
+    pub key: String,
+    /// That item's slug.
+    pub slug: String,
+    /// The run.
+    pub run: RunId,
+    /// The role's name.
+    pub role: String,
+    /// The name of the harness.
+    pub harness: String,
+    /// The item's dispatch it belongs to.
+    pub dispatch: u64,
+    /// The session to go on with; `None` is a fresh start.
+    pub session: Option<String>,
+    /// Program and arguments; `{session}`, `{run}`, `{workspace}` and `{prompt_file}` are still to be replaced.
+    pub argv: Vec<String>,
+    /// The prompt, rendered.
+    pub prompt: String,
+    /// Directory name of the workspace below the workspace root.
+    pub workspace: String,
+    /// Names of variables passed through.
+    pub env: Vec<String>,
+    /// Pattern for the session id on stdout.
+    pub session_pattern: Option<String>,
+    /// Longest life, from the claim.
+    pub deadline: Option<Duration>,
+    /// Longest silence on stdout.
+    pub stall: Option<Duration>,
+    /// Hash of the item as the run is given it.
+    pub hash: String,
+    /// Hash of title and body as the run is given them.
+    pub content_hash: String,
+}
+
+/// What an item's tracker is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Agents are at it.
+    Started,
+    /// Every role ended well.
+    Done,
+    /// It needs a person.
+    Parked,
+}
+
+impl Status {
+    /// The word for it, in files and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Started => "started",
+            Status::Done => "done",
+            Status::Parked => "parked",
+        }
+    }
+}
+
+/// A note for an item's tracker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Writeback {
+    /// Which item.
+    pub item: ItemId,
+    /// The item's slug: names its file where the tracker is a folder.
+    pub slug: String,
+    /// What to say.
+    pub status: Status,
+    /// The dispatch it is about.
+    pub dispatch: u64,
+    /// That dispatch's runs.
+    pub runs: Vec<RunId>,
+    /// When it became so.
+    pub at: Timestamp,
+    /// In words.
+    pub because: String,
+    /// Whether the dispatch fails when this can't be said.
+    pub required: bool,
+}
+
+/// What an agent does next by itself, outside its item's next dispatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Next {
+    /// True: its session goes on. False: it alone starts again, in the same dispatch.
+    pub resume: bool,
+    /// Not before.
+    pub due_at: Timestamp,
+}
+
+/// One thing to do or to write down. A plan of none of these changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A launcher was seen for a run that was only intended: it runs.
+    Adopt {
+        /// Which run.
+        run: RunId,
+        /// Its launcher.
+        launcher: Claimed,
+    },
+    /// A run directory that the registry had forgotten becomes its agent's current run.
+    AdoptStray {
+        /// Which run.
+        run: RunId,
+        /// What its spec says.
+        spec: StraySpec,
+    },
+    /// Start a fresh run.
+    Start(Box<Launch>),
+    /// Start a run that goes on with a session.
+    Resume(Box<Launch>),
+    /// Make sure that a run nobody has claimed can never start.
+    Fence {
+        /// Which run.
+        run: RunId,
+    },
+    /// A run is to end: it becomes a hand-off, ended from the next tick on.
+    Stop {
+        /// Which run.
+        run: RunId,
+        /// What can't be ended, where that was already seen.
+        survivors: Vec<Survivor>,
+        /// Whether its dispatch failed, which is counted apart.
+        dispatch_failed: bool,
+    },
+    /// End what is left of a run: through its launcher, or process by process where that is dead.
+    Reap(Reap),
+    /// Every role of the item ended well, or (with a run) this one did.
+    Done {
+        /// Which item.
+        item: ItemId,
+        /// The run that ended well; `None` for the whole item.
+        run: Option<RunId>,
+        /// What the agent said of itself.
+        said: Said,
+    },
+    /// A run ended without success.
+    Fail {
+        /// Which item.
+        item: ItemId,
+        /// Which run; `None` where nothing could be started.
+        run: Option<RunId>,
+        /// What it means.
+        class: Class,
+        /// What the agent said of itself.
+        said: Said,
+        /// What the agent does next by itself.
+        next: Option<Next>,
+        /// No fresh start before this.
+        due_at: Option<Timestamp>,
+        /// Whether it ended so because another run of its agent was alive.
+        duplicate: bool,
+    },
+    /// The item leaves the rotation until it changes or a person says so.
+    Park {
+        /// Which item.
+        item: ItemId,
+        /// The failure behind it, if one is.
+        class: Option<Class>,
+        /// True: only a person brings it back.
+        by_person: bool,
+    },
+    /// Nothing is left to remember of an item but its names.
+    Forget {
+        /// Which item.
+        item: ItemId,
+    },
+    /// A hand-off is over: zero survivors were seen.
+    Release {
+        /// Which run.
+        run: RunId,
+    },
+    /// Tell the item's tracker.
+    Writeback(Box<Writeback>),
+    /// A role starts nothing until its reason is gone.
+    CoolOff {
+        /// `role:<name>`.
+        scope: String,
+        /// `None`: the reason is gone.
+        reason: Option<String>,
+    },
+}
+
+/// How to end what is left of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reap {
+    /// Which run.
+    pub run: RunId,
+    /// Its launcher, if one was ever seen.
+    pub launcher: Option<Process>,
+}
+
+impl Action {
+    /// The public name of the action (contract: `decisions[].action`).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Action::Adopt { .. } | Action::AdoptStray { .. } => "adopt",
+            Action::Start(_) => "start",
+            Action::Resume(_) => "resume",
+            Action::Fence { .. } => "fence",
+            Action::Stop { .. } => "stop",
+            Action::Reap(_) => "reap",
+            Action::Done { .. } => "done",
+            Action::Fail { .. } => "fail",
+            Action::Park { .. } => "park",
+            Action::Forget { .. } | Action::Release { .. } => "forget",
+            Action::Writeback(_) => "writeback",
+            Action::CoolOff { .. } => "cool_off",
+        }
+    }
+
+    /// The run it is about.
+    pub fn run(&self) -> Option<&RunId> {
+        match self {
+            Action::Adopt { run, .. }
+            | Action::AdoptStray { run, .. }
+            | Action::Fence { run }
+            | Action::Stop { run, .. }
+            | Action::Release { run } => Some(run),
+            Action::Start(launch) | Action::Resume(launch) => Some(&launch.run),
+            Action::Reap(reap) => Some(&reap.run),
+            Action::Done { run, .. } | Action::Fail { run, .. } => run.as_ref(),
+            Action::Park { .. } | Action::Forget { .. } | Action::Writeback(_) | Action::CoolOff { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The failure class or status it carries, for `decisions[].code`.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Action::Fail { class, .. } => Some(class.name()),
+            Action::Park { class, .. } => class.map(Class::name),
+            Action::Writeback(writeback) => Some(writeback.status.name()),
+            _ => None,
+        }
+    }
+}
+
+/// An action, why, and what it hangs together with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What.
+    pub action: Action,
+    /// The item it is about, where there is one.
+    pub item: Option<ItemId>,
+    /// Why.
+    pub because: String,
+    /// Decisions of one group depend on each other: the first failure stops the rest of its group.
+    pub group: u32,
+}
+
+/// A correction of the record that is no decision: it makes no plan non-empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// An item is to be remembered from now on, or was seen again under another key or in another place.
+    Seen {
+        /// Which item.
+        item: ItemId,
+        /// Its key.
+        key: String,
+        /// Where it was read.
+        origin: String,
+        /// Its slug; assigned once.
+        slug: String,
+        /// The directory name of its workspace; assigned once.
+        workspace: String,
+    },
+    /// An item with something in flight or remembered was not in a complete read, this many times in a row.
+    Missing {
+        /// Which item.
+        item: ItemId,
+        /// How many times.
+        reads: u32,
+    },
+    /// An item changed in a way that gives it a new life: attempts from 0, due now.
+    Renew {
+        /// Which item.
+        item: ItemId,
+        /// What changed.
+        because: String,
+    },
+    /// A due time lay further ahead than any backoff can: the clock was moved.
+    Clamp {
+        /// Which item.
+        item: ItemId,
+        /// The latest it can be.
+        due_at: Timestamp,
+    },
+    /// A running agent told its session.
+    Session {
+        /// Which run.
+        run: RunId,
+        /// The session.
+        session: String,
+    },
+    /// An agent's role is no longer configured and nothing of it runs.
+    RoleGone {
+        /// Which agent.
+        agent: AgentName,
+    },
+}
+
+/// One step of a plan, in the order in which it is applied to the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A decision: an event, a line of the report, perhaps an effect.
+    Decide(Decision),
+    /// A silent correction of the record.
+    Refresh(Refresh),
+}
+
+/// What one tick will do, complete: no meaningful choice is left for whoever performs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What changes, in order.
+    pub steps: Vec<Step>,
+    /// What waits, and for what.
+    pub held: Vec<Held>,
+    /// What could not be read or told apart: exit 3, and a later tick looks again.
+    pub errors: Vec<String>,
+}
+
+impl Plan {
+    /// The decisions, each with its index in `steps`.
+    pub fn decisions(&self) -> impl Iterator<Item = (usize, &Decision)> {
+        self.steps.iter().enumerate().filter_map(|(index, step)| match step {
+            Step::Decide(decision) => Some((index, decision)),
+            Step::Refresh(_) => None,
+        })
+    }
+
+    /// Whether nothing was decided.
+    pub fn is_empty(&self) -> bool {
+        self.decisions().next().is_none()
+    }
+}

@@ -1,0 +1,140 @@
+//! Processes, and what launchers write down of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+
+/// A process, so exactly that no other process can pass for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Process id, within `pid_ns`.
+    pub pid: u32,
+    /// Start time in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    pub start_ticks: u64,
+    /// The boot it belongs to.
+    pub boot_id: String,
+    /// Inode of its pid namespace (`/proc/<pid>/ns/pid`).
+    pub pid_ns: u64,
+    /// Real user id.
+    pub uid: u32,
+}
+
+/// `runs/<run>/claim`: who may start this run. Linked into place once, so whole or absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Claim {
+    /// A launcher took it, at that moment.
+    Launcher(Box<Claimed>),
+    /// A tick took it, so that no launcher ever can.
+    FencedBy(String),
+    /// A launcher took it only to say that it will not start.
+    Refused(Refusal),
+}
+
+/// Why a launcher did not start its run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusal {
+    /// In words.
+    pub because: String,
+    /// Whether it was because another launcher of the same agent lives.
+    pub duplicate: bool,
+}
+
+/// The launcher that claimed a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claimed {
+    /// The launcher itself.
+    pub process: Process,
+    /// When; deadlines count from here.
+    pub since: Moment,
+}
+
+/// Why the main process of a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// By itself.
+    Exited,
+    /// The launcher ended it: it ran longer than its role's `deadline`.
+    Deadline,
+    /// The launcher ended it: nothing on stdout for longer than its role's `stall`.
+    Stalled,
+    /// The launcher was told to stop.
+    Stopped,
+    /// It never ran: its workspace or its command would not do.
+    Launch,
+    /// It never ran: a hook failed.
+    Hook,
+    /// It never ran: the machine could not make a process just then.
+    Infra,
+}
+
+/// What an agent said of itself on lines of its stdout.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// `FACTORY_SESSION=<id>`, or the first group of the role's `session` pattern; the last one wins.
+    pub session: Option<String>,
+    /// `FACTORY_PARK=<reason>`: it wants a person.
+    pub park: Option<String>,
+}
+
+/// `runs/<run>/exit`: how the main process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exit {
+    /// Exit code, when it exited.
+    pub code: Option<i32>,
+    /// Signal number, when it was killed.
+    pub signal: Option<i32>,
+    /// Why.
+    pub reason: ExitReason,
+    /// The error text where it never ran.
+    pub error: Option<String>,
+    /// When the main process was started; when the run was claimed, where it never ran.
+    pub started: Moment,
+    /// When it ended.
+    pub ended: Moment,
+    /// User and system time of the main process and the children it waited for, in milliseconds.
+    pub cpu_ms: u64,
+    /// Largest resident set of any of them, in KiB.
+    pub peak_kib: u64,
+    /// What it said of itself.
+    pub said: Said,
+}
+
+/// `runs/<run>/swept`: what became of everything the run had started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swept {
+    /// Who looked: `launcher`, or `tick` where the launcher had died.
+    pub by: String,
+    /// Processes that could not be ended; empty is the promise.
+    pub survivors: Vec<Survivor>,
+}
+
+/// A process of a run that could not be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survivor {
+    /// Which one.
+    pub pid: u32,
+    /// Its start ticks, so that a later reader knows whether it is still the same.
+    pub start_ticks: u64,
+    /// Its command name, for people.
+    pub comm: String,
+    /// Why it lives.
+    pub because: String,
+}
+
+/// The last output of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Last 64 KiB of stdout, as text.
+    pub stdout_tail: String,
+    /// Last 64 KiB of stderr, as text.
+    pub stderr_tail: String,
+}

@@ -1,0 +1,112 @@
+//! What an end means, and what an item waits for.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ItemId;
+
+/// What a run's end means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// It ended with an error of its own.
+    Agent,
+    /// It is gone and nobody saw it end.
+    Vanished,
+    /// It ran longer than it may.
+    Deadline,
+    /// It said nothing for longer than it may.
+    Stalled,
+    /// It could not be started: its prompt, command, workspace or hook.
+    Launch,
+    /// A required `started` note could not be written.
+    Writeback,
+    /// The session to resume no longer exists.
+    SessionGone,
+    /// It asks for a person.
+    NeedsInput,
+    /// Somebody else told its launcher to stop.
+    Killed,
+    /// The machine, not the agent.
+    Infra,
+}
+
+impl Class {
+    /// Whether it costs the item an attempt. The machine's faults and a dead session do not.
+    pub fn charged(self) -> bool {
+        match self {
+            Class::Agent
+            | Class::Vanished
+            | Class::Deadline
+            | Class::Stalled
+            | Class::Launch
+            | Class::Writeback => true,
+            Class::SessionGone | Class::NeedsInput | Class::Killed | Class::Infra => false,
+        }
+    }
+
+    /// The name in registry, reports and `--class`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Agent => "agent",
+            Class::Vanished => "vanished",
+            Class::Deadline => "deadline",
+            Class::Stalled => "stalled",
+            Class::Launch => "launch",
+            Class::Writeback => "writeback",
+            Class::SessionGone => "session_gone",
+            Class::NeedsInput => "needs_input",
+            Class::Killed => "killed",
+            Class::Infra => "infra",
+        }
+    }
+}
+
+/// Why an item is not started now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldCode {
+    /// Closed, or outside the configured scope.
+    NotInScope,
+    /// An agent is at it.
+    AlreadyActive,
+    /// Finished, and not changed since.
+    Done,
+    /// Waiting after a failure.
+    Backoff,
+    /// Needs a person.
+    Parked,
+    /// `items_max` is reached.
+    NoSlot,
+    /// A label's own limit is reached.
+    NoLabelSlot,
+    /// `starts_max` is reached for this tick.
+    StartsExhausted,
+    /// Its role waits for the provider, or for credentials.
+    CoolingOff,
+    /// The source could not be read.
+    SourceUnknown,
+    /// The fleet could not be seen, or what was seen can't be told apart.
+    FleetUnknown,
+    /// Processes of an abandoned run are still to be ended.
+    HandoffPending,
+    /// Another item must be resolved first.
+    Blocked,
+    /// Less than `disk_free_min` is free.
+    DiskFloor,
+    /// The tick's time was up.
+    Deadline,
+}
+
+/// An item that waits, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Which item.
+    pub item: ItemId,
+    /// For what.
+    pub code: HeldCode,
+    /// In words.
+    pub because: String,
+    /// Until when, where that is known.
+    pub until: Option<Timestamp>,
+}

@@ -1,0 +1,141 @@
+//! What can be seen from one look outside.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{
+    Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, RunId, Said, SourceView, Survivor,
+};
+
+/// What the fleet can see of one run.
+///
+/// `claim` is there when the claim was read: for a run that is on record with its launcher it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// Nobody has claimed it.
+    Unclaimed,
+    /// A tick fenced it: it can never start.
+    Fenced,
+    /// Its launcher declined to start it.
+    Refused(Refusal),
+    /// Its launcher lives; the main process has not ended.
+    Alive {
+        /// The launcher, and since when.
+        claim: Option<Claimed>,
+        /// What the agent has said so far.
+        said: Said,
+    },
+    /// The main process ended; the launcher is still ending what it left behind.
+    Sweeping {
+        /// The launcher, and since when.
+        claim: Option<Claimed>,
+        /// How the main process ended.
+        exit: Box<Exit>,
+    },
+    /// Over: every process was looked for.
+    Ended(Box<Ended>),
+    /// It was claimed under another boot: whatever it was is dead.
+    Rebooted(Box<Ended>),
+    /// The launcher is dead and nobody has looked yet for what it left behind.
+    Orphaned {
+        /// The launcher, and since when.
+        claim: Option<Claimed>,
+    },
+    /// It can't be told.
+    Unknown(String),
+}
+
+/// A run that is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The launcher, and since when.
+    pub claim: Option<Claimed>,
+    /// How the main process ended; `None` when nobody could tell.
+    pub exit: Option<Exit>,
+    /// What could not be ended.
+    pub survivors: Vec<Survivor>,
+    /// What the agent had said.
+    pub said: Said,
+    /// Its last output.
+    pub output: Output,
+}
+
+impl Sighting {
+    /// The launcher that was seen to hold the claim.
+    pub fn claim(&self) -> Option<&Claimed> {
+        match self {
+            Sighting::Alive { claim, .. }
+            | Sighting::Sweeping { claim, .. }
+            | Sighting::Orphaned { claim } => claim.as_ref(),
+            Sighting::Ended(ended) | Sighting::Rebooted(ended) => ended.claim.as_ref(),
+            Sighting::Unclaimed | Sighting::Fenced | Sighting::Refused(_) | Sighting::Unknown(_) => None,
+        }
+    }
+}
+
+/// A run directory that the registry knows nothing of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    /// Which run.
+    pub run: RunId,
+    /// What it was to be, where its `spec.json` can be read.
+    pub spec: Option<StraySpec>,
+}
+
+/// What a spec says of the run it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StraySpec {
+    /// The item it works on.
+    pub item: ItemId,
+    /// That item's key.
+    pub key: String,
+    /// That item's slug.
+    pub slug: String,
+    /// The directory name of its workspace.
+    pub workspace: String,
+    /// The role's name.
+    pub role: String,
+    /// The name of the harness.
+    pub harness: String,
+    /// The session it goes on with, for a resume.
+    pub session: Option<String>,
+    /// The item's dispatch that it belongs to.
+    pub dispatch: u64,
+    /// When it was to start.
+    pub since: Moment,
+}
+
+/// Everything the fleet can see.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetView {
+    /// One sighting for each run that was asked for, and for each stray.
+    pub runs: BTreeMap<RunId, Sighting>,
+    /// Runs that nobody asked for, numbered above what the registry knows.
+    pub strays: Vec<Stray>,
+}
+
+/// What a run is, as far as the registry knows; what the fleet is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarry {
+    /// Which run.
+    pub run: RunId,
+    /// The launcher that was seen, if one ever was.
+    pub process: Option<Process>,
+}
+
+/// One look at everything outside.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// When it was taken.
+    pub now: Moment,
+    /// The items.
+    pub source: Observed<SourceView>,
+    /// The runs.
+    pub fleet: Observed<FleetView>,
+    /// Free bytes where the state lives; `None` where the system does not tell.
+    pub disk_free_bytes: Option<u64>,
+    /// By role: variables that it names and that are not set.
+    pub missing_env: BTreeMap<String, Vec<String>>,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
+}
