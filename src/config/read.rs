@@ -13,6 +13,9 @@ use super::section::{Report, Section};
 use super::value::Value;
 use super::{Attempts, Config, EnvConfig, FleetConfig, Limits, Scope, Tick, WritebackMode, WritebackModes};
 
+/// What a tick needs beside two graces to end what hangs.
+const REAP_SLACK: Duration = Duration::from_secs(5);
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,7 +50,8 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     budget(document.table("budget", "[budget]"));
     let source = source(document.table("source", "[source]"), place);
     let writeback = writeback(document.table("writeback", "[writeback]"));
-    let fleet = fleet(document.table("fleet", "[fleet]"), place);
+    let deadline = tick.as_ref().map(|tick| tick.deadline);
+    let fleet = fleet(document.table("fleet", "[fleet]"), place, deadline);
     let workspace_root = workspace(document.table("workspace", "[workspace]"), place);
     hooks(document.table("hooks", "[hooks]"));
     let env = env(document.table("env", "[env]"), place);
@@ -183,11 +187,22 @@ fn writeback(section: Section<'_, '_>) -> Option<WritebackModes> {
     Some(WritebackModes { started: started?, done: done?, parked: parked? })
 }
 
-fn fleet(section: Section<'_, '_>, place: &Place<'_>) -> Option<FleetConfig> {
+/// `deadline` is the tick's, where it is known.
+fn fleet(section: Section<'_, '_>, place: &Place<'_>, deadline: Option<Duration>) -> Option<FleetConfig> {
     section.later("kind", "local", "\"local\"", |value| {
         value.one_of(&["local", "broker"].map(|kind| (kind, kind)))
     });
     let grace = section.or("grace", Duration::from_secs(10), Value::duration);
+    // A launcher that hangs has one grace, and what it leaves behind another: a tick that has to end before
+    // could never kill anything that does not end by itself.
+    if let (Some(grace), Some(deadline)) = (grace, deadline)
+        && deadline < 2 * grace + REAP_SLACK
+    {
+        let what = "`[tick] deadline` is shorter than two times `[fleet] grace` and 5 s".to_owned();
+        let hint =
+            "lengthen the deadline or shorten the grace; unless told otherwise they are \"50s\" and \"10s\"";
+        section.problem_of(&["grace"], what, hint);
+    }
     let start_grace = section.or("start_grace", Duration::from_secs(30), Value::positive_duration);
     let protected_pids = section.or("protected_pids", Vec::new(), |value| {
         value.list(|value| value.integer(1..=i32::MAX.unsigned_abs()))
