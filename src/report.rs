@@ -307,7 +307,8 @@ fn judge(ticked: &Ticked, before: &Registry, after: &Registry) -> ExitStatus {
             _ => ExitStatus::Ok,
         });
     }
-    if !after.cool_offs.is_empty() {
+    // A tick that looked for work could not start all of it; one that only ends runs did all it was to do.
+    if ticked.source.is_some() && !after.cool_offs.is_empty() {
         status = status.worse(ExitStatus::Partial);
     }
     if needs_person(before, after) {

@@ -49,16 +49,16 @@ pub fn time(at: Timestamp) -> String {
     format!("{}Z", seconds.replacen('T', " ", 1))
 }
 
-/// `3 s`, `4 min 10 s`, `2 h 5 min`, `3 d 4 h`: two units, as people say it.
+/// `3 s`, `4 min 10 s`, `2 h`, `3 d 4 h`: two units at most, as people say it.
 pub fn duration(seconds: i64) -> String {
     let seconds = seconds.max(0);
-    let (days, hours, minutes, rest) =
-        (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest} s"),
-        (0, 0, _) => format!("{minutes} min {rest} s"),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
+    let units =
+        [(seconds / 86400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
+    let (count, unit) = units[first];
+    match units.get(first + 1) {
+        Some((smaller, name)) if *smaller > 0 => format!("{count} {unit} {smaller} {name}"),
+        _ => format!("{count} {unit}"),
     }
 }
 
@@ -109,8 +109,9 @@ mod tests {
     #[test]
     fn times_and_durations_read_well() {
         assert_eq!(time("2026-11-20T08:30:11.5Z".parse().unwrap()), "2026-11-20 08:30:11Z");
-        let told: Vec<_> = [-5, 3, 250, 7500, 273_600].map(duration).into();
-        assert_eq!(told, ["0 s", "3 s", "4 min 10 s", "2 h 5 min", "3 d 4 h"]);
+        let told: Vec<_> = [-5, 3, 60, 250, 7200, 7500, 86_399, 273_600].map(duration).into();
+        let want = ["0 s", "3 s", "1 min", "4 min 10 s", "2 h", "2 h 5 min", "23 h 59 min", "3 d 4 h"];
+        assert_eq!(told, want);
     }
 
     #[test]

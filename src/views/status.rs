@@ -151,32 +151,37 @@ impl StatusView {
         for line in &self.heading {
             out.push_str(&format!("  {}\n", text::plain(line)));
         }
-        section(&mut out, "In flight", self.in_flight.iter().map(|one| one.row(self.now)));
+        section(&mut out, "In flight", self.in_flight.iter().map(|one| [one.row(self.now)]));
         if !self.in_flight.is_empty() {
             out.push_str(&text::table(&self.in_flight.iter().map(InFlight::log_row).collect::<Vec<_>>()));
         }
-        section(&mut out, "Waiting", self.waiting.iter().map(|one| one.row(self.now)));
-        section(&mut out, "Parked", self.parked.iter().map(|one| one.row(self.now)));
-        section(&mut out, "To be ended", self.handoffs.iter().map(|one| one.row(self.now)));
+        section(&mut out, "Waiting", self.waiting.iter().map(|one| [one.row(self.now)]));
+        section(&mut out, "Parked", self.parked.iter().map(|one| one.rows(self.now)));
+        section(&mut out, "To be ended", self.handoffs.iter().map(|one| [one.row(self.now)]));
         out.push_str(&format!("Done: {}\n", self.done));
         out
     }
 }
 
-fn section<const N: usize>(out: &mut String, title: &str, rows: impl Iterator<Item = [String; N]>) {
-    let rows: Vec<_> = rows.collect();
-    if !rows.is_empty() {
-        out.push_str(&format!("{title}: {}\n{}", rows.len(), text::table(&rows)));
+/// A headline that counts, and the rows of each.
+fn section<const N: usize, const ROWS: usize>(
+    out: &mut String,
+    title: &str,
+    each: impl Iterator<Item = [[String; N]; ROWS]>,
+) {
+    let each: Vec<_> = each.collect();
+    if !each.is_empty() {
+        out.push_str(&format!("{title}: {}\n{}", each.len(), text::table(each.as_flattened())));
     }
 }
 
 fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, now: &Moment) -> Vec<String> {
     let mut lines = vec![format!("state  {}", state.display())];
     if let Pulse::Beat(beat) = pulse {
-        let ago = text::duration(now.at.duration_since(beat.updated_at).as_secs());
+        let ago = ago(beat.updated_at, now.at);
         let ended = beat.reason.as_deref().unwrap_or("not yet ended");
         let every = text::duration(i64::try_from(config.tick.every.as_secs()).unwrap_or(i64::MAX));
-        lines.push(format!("tick   {ago} ago, due every {every}, number {}: {ended}", beat.ticks));
+        lines.push(format!("tick   {ago}, due every {every}, number {}: {ended}", beat.ticks));
         for (name, leg) in [("items", &beat.source), ("agents", &beat.fleet)] {
             if let (false, Some(since), Some(error)) = (leg.ok, leg.since, &leg.error) {
                 lines.push(format!("{name} unknown since {}: {error}", text::time(since)));
@@ -229,7 +234,7 @@ fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
     let last = record.last.as_ref();
     let by_person = record.parked_by == Some(crate::registry::ParkedBy::Person);
     let next = if by_person {
-        format!("a person stopped it; delete {} and put it back two ticks later", record.origin)
+        format!("to bring it back, delete {} and put it back two ticks later", record.origin)
     } else {
         format!("correct the cause and edit {}: a change brings it back", record.origin)
     };
@@ -243,14 +248,14 @@ fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
     })
 }
 
-/// `in 4 min 10 s` or `2 min 3 s ago`
+/// `2 min 3 s ago`, of something that has happened
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", text::duration(now.duration_since(at).as_secs()))
+}
+
+/// `in 4 min 10 s`, of something that is to happen; once it should have: `12 s ago`
 fn relative(at: Timestamp, now: Timestamp) -> String {
-    let seconds = at.duration_since(now).as_secs();
-    if seconds >= 0 {
-        format!("in {}", text::duration(seconds))
-    } else {
-        format!("{} ago", text::duration(-seconds))
-    }
+    if at < now { ago(at, now) } else { format!("in {}", text::duration(at.duration_since(now).as_secs())) }
 }
 
 impl InFlight {
@@ -276,17 +281,24 @@ impl InFlight {
 
 impl Waiting {
     fn row(&self, now: Timestamp) -> [String; 4] {
-        let until = self.until.map_or_else(|| "due".to_owned(), |at| format!("due {}", relative(at, now)));
+        let until = match self.until {
+            // It waits for something to happen, not for a time.
+            None if self.code == HeldCode::HandoffPending => String::new(),
+            Some(at) if at > now => format!("due {}", relative(at, now)),
+            _ => "due".to_owned(),
+        };
         let code = json!(self.code).as_str().unwrap_or_default().to_owned();
         [self.key.clone(), code, until, self.because.clone()]
     }
 }
 
 impl Parked {
-    fn row(&self, now: Timestamp) -> [String; 4] {
-        let since = self.since.map_or_else(String::new, |at| relative(at, now));
+    /// What happened, and below it what helps.
+    fn rows(&self, now: Timestamp) -> [[String; 4]; 2] {
+        let since = self.since.map_or_else(String::new, |at| ago(at, now));
         let class = self.class.unwrap_or("by a person").to_owned();
-        [self.key.clone(), class, since, format!("{} → {}", self.because, self.next)]
+        let help = [String::new(), String::new(), String::new(), format!("→ {}", self.next)];
+        [[self.key.clone(), class, since, self.because.clone()], help]
     }
 }
 
@@ -295,6 +307,36 @@ impl HandoffLine {
         let survivors: Vec<_> = self.survivors.iter().map(ToString::to_string).collect();
         let left =
             if survivors.is_empty() { String::new() } else { format!(" (pids {})", survivors.join(", ")) };
-        [self.run.to_string(), relative(self.since, now), format!("{}{left}", self.why)]
+        [self.run.to_string(), ago(self.since, now), format!("{}{left}", self.why)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_was_is_ago_and_what_comes_is_in() {
+        assert_eq!(ago(at(100), at(100)), "0 s ago");
+        assert_eq!(ago(at(100), at(223)), "2 min 3 s ago");
+        assert_eq!(relative(at(160), at(100)), "in 1 min");
+        assert_eq!(relative(at(100), at(160)), "1 min ago");
+    }
+
+    #[test]
+    fn an_item_is_due_at_a_time_or_waits_for_something_to_happen() {
+        let until = |code, until: Option<i64>| {
+            let (item, key) = (ItemId("dir:A".into()), "A".to_owned());
+            let waiting = Waiting { item, key, code, because: String::new(), until: until.map(at) };
+            waiting.row(at(100))[2].clone()
+        };
+        assert_eq!(until(HeldCode::Backoff, Some(105)), "due in 5 s");
+        assert_eq!(until(HeldCode::Backoff, Some(100)), "due");
+        assert_eq!(until(HeldCode::Backoff, None), "due");
+        assert_eq!(until(HeldCode::HandoffPending, None), "");
     }
 }
