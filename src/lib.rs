@@ -1,32 +1,69 @@
 //! factory-tick: one bounded, durable iteration of a coding-agent factory.
+//!
+//! A tick is one sentence: *observe the world, decide purely, write the intent down, perform it, write down
+//! what was seen* ([`tick`]). Everything else serves that sentence.
+//!
+//! # The rooms, in reading order
+//!
+//! - [`model`]: every noun. [`config`]: what was typed, checked into what is meant.
+//! - [`registry`]: what is remembered, and the only transitions it may make.
+//! - [`decide`]: what to do, from what is remembered and what was seen. Pure.
+//! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.
+//! - [`commands`]: what the program can be asked to do. [`views`]: what people look at.
+//! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
+//! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
+//! - [`process`]: who a process is, and the only sender of signals.
+//! - [`cli`], [`clock`]: the only readers of arguments and environment, and of clocks.
+//!
+//! # One start
+//!
+//! A run is `<agent>.<n>`; its number is used once, whatever happens. The tick commits the intent, then
+//! starts a launcher ([`fleet::launcher`]). The launcher links its identity to `runs/<run>/claim`: the one
+//! link that can be made decides whether the run exists, so a tick that links first has fenced it for ever.
+//! Then it starts the agent, and writes receipts of its end (`exit`) and of the end of everything that it
+//! started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
+//!
+//! # What always holds
+//!
+//! 1. Two runs of one agent never live at once; two items never share an agent's name.
+//! 2. A run starts at most once, whatever is killed when.
+//! 3. Limits hold at every instant, counting agents that nobody has seen yet.
+//! 4. Nothing that performs decides; nothing that decides acts.
+//! 5. Every process that was started is on record, in `agents` or `handoffs`, until zero survivors were seen.
+//! 6. Protected processes are never signalled: 0, 1, the program, its ancestors, the configured.
+//! 7. Attempts only grow until success or the item's own change; what is parked stays parked.
+//! 8. A session is resumed at most `resumes_max` times.
+//! 9. Once faults stop, a bounded number of ticks reaches a state in which a further one decides nothing.
+//! 10. Reading commands change no byte.
+//! 11. No signal without the whole marker of the run or recorded descent.
+//! 12. Every state that a kill can leave behind loads again.
 
 pub mod model;
 
-pub mod cli;
-pub mod clock;
-pub mod exit;
-pub mod text;
-
 pub mod config;
-pub mod fingerprint;
-pub mod names;
-pub mod prompt;
-
-pub mod backoff;
 pub mod registry;
 
 pub mod decide;
-
 pub mod tick;
 
+pub mod exit;
 pub mod report;
-
-pub mod state;
 
 pub mod commands;
 pub mod views;
 
-pub mod fleet;
-pub mod process;
-pub mod source;
+pub mod state;
 pub mod store;
+
+pub mod fleet;
+pub mod source;
+
+pub mod process;
+
+pub mod backoff;
+pub mod cli;
+pub mod clock;
+pub mod fingerprint;
+pub mod names;
+pub mod prompt;
+pub mod text;

@@ -122,6 +122,12 @@ impl TickReport {
         self.worsen(failure.status);
     }
 
+    /// Something that went wrong and that the program got over.
+    pub fn note(&mut self, error: String) {
+        self.errors.push(error);
+        self.worsen(ExitStatus::Partial);
+    }
+
     /// How long it took, and the generation that stands.
     pub fn finish(&mut self, serial: Option<u64>, took: Duration) {
         self.serial = serial;

@@ -39,6 +39,9 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     if let Err(failure) = &last {
         report.fail(failure);
     }
+    if let Some(damage) = &state.damage {
+        report.note(format!("{damage}; its backup was read, and what was damaged is kept beside it"));
+    }
     report.worsen(shutdown.status());
     report.finish(Some(state.serial()), context.began.elapsed());
     let now = context.clock();

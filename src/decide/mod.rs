@@ -2,9 +2,9 @@
 //! randomness, no log.
 //!
 //! The phases run in this order, each on the registry as the phases before it leave it: runs that were
-//! forgotten ([`strays`]), runs in flight ([`runs`]), runs that must end ([`handoffs`]), what that means
-//! for their items ([`items`]), sessions to go on with and items to dispatch ([`dispatch`]), and what
-//! trackers have to be told ([`notes`]).
+//! forgotten (`strays`), runs in flight (`runs`), runs that must end (`handoffs`), what that means
+//! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`), and what
+//! trackers have to be told (`notes`).
 
 mod dispatch;
 mod handoffs;

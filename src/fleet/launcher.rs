@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,6 +48,8 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
     // Without a session of its own a hang-up of the tick's terminal would end the agent. Fails only for the
     // leader of a group, which has one.
     let _ = rustix::process::setsid();
+    // It was started as /proc/self/exe, and "exe" tells nobody anything.
+    let _ = rustix::thread::set_name(c"factory-launch");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become a subreaper")?;
     let signals = watch_signals()?;
@@ -167,12 +169,10 @@ struct Ending {
 
 impl Launcher {
     fn run(self) -> Result<()> {
-        let guard = Guard::new(self.spec.protected_pids.iter().copied())?;
-        let child = match self.workspace().and_then(|workspace| self.spawn(&workspace)) {
-            Ok(child) => child,
+        let (guard, mut agent) = match self.start() {
+            Ok(started) => started,
             Err(never_ran) => return self.close(&self.receipt_of_nothing(never_ran)),
         };
-        let mut agent = self.watched(child)?;
         let (status, ending) = self.watch(&mut agent, &guard);
         agent.drain(&self.run_dir);
         let exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
@@ -259,24 +259,28 @@ impl Launcher {
         self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors: Vec::new() })
     }
 
-    fn watched(&self, mut child: Child) -> Result<Agent> {
+    /// Everything that can fail comes before the agent is started: after that it has to be looked after.
+    fn start(&self) -> Result<(Guard, Agent), NeverRan> {
+        let infra = |error: String| NeverRan { reason: ExitReason::Infra, error };
+        let guard = Guard::new(self.spec.protected_pids.iter().copied())
+            .map_err(|error| infra(format!("cannot tell who must never be signalled: {error}")))?;
         let log = |name: &str| {
-            let path = self.run_dir.file(name);
-            BoundedLog::create(path, self.spec.log_bytes_max).with_context(|| format!("cannot create {name}"))
+            BoundedLog::create(self.run_dir.file(name), self.spec.log_bytes_max)
+                .map_err(|error| infra(format!("cannot create {name}: {error}")))
         };
-        let stdout = child.stdout.take().map(std::os::fd::OwnedFd::from).map(File::from);
-        let stderr = child.stderr.take().map(std::os::fd::OwnedFd::from).map(File::from);
-        for pipe in stdout.iter().chain(&stderr) {
-            rustix::fs::fcntl_setfl(pipe, rustix::fs::OFlags::NONBLOCK)?;
-        }
-        Ok(Agent {
-            pid: Pid::from_raw(i32::try_from(child.id())?),
+        let (stdout_log, stderr_log) = (log("stdout.log")?, log("stderr.log")?);
+        let workspace = self.workspace()?;
+        let mut child = self.spawn(&workspace)?;
+        let agent = Agent {
+            // A pid is positive and far below this bound: the kernel's limit is 2^22.
+            pid: Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
             started: clock::moment(&self.host.boot_id),
-            stdout: Stream { pipe: stdout, log: log("stdout.log")? },
-            stderr: Stream { pipe: stderr, log: log("stderr.log")? },
+            stdout: Stream { pipe: child.stdout.take().map(unblocked), log: stdout_log },
+            stderr: Stream { pipe: child.stderr.take().map(unblocked), log: stderr_log },
             listener: Listener::new(self.spec.session_pattern.as_deref(), self.spec.session.clone()),
             last_stdout: Instant::now(),
-        })
+        };
+        Ok((guard, agent))
     }
 
     /// Until the main process has ended, by itself or by us.
@@ -374,6 +378,13 @@ impl Launcher {
             said: agent.listener.said().clone(),
         }
     }
+}
+
+/// The reading end of a stream, never waited for. Setting a flag on a pipe of one's own can't fail.
+fn unblocked(pipe: impl Into<OwnedFd>) -> File {
+    let pipe = File::from(pipe.into());
+    let _ = rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK);
+    pipe
 }
 
 /// What `__exec` left behind, if it could not become the agent.

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -239,6 +240,7 @@ impl LocalFleet {
         #[expect(clippy::disallowed_methods, reason = "the fleet is what starts launchers")]
         let mut command = Command::new("/proc/self/exe");
         command
+            .arg0("factory-tick")
             .arg("__launch")
             .arg(dir.path())
             .env_clear()
