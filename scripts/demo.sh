@@ -13,7 +13,7 @@ fail() {
   exit 1
 }
 
-command -v cargo >/dev/null || fail "cargo was not found; install Rust from https://rustup.rs and try again"
+command -v cargo >/dev/null || fail "cargo was not found; install Rust (rustup does it) and try again"
 
 say "Building factory-tick (release; the first time takes a few minutes) ..."
 # Cargo says where the program is: the target directory may be configured to be anywhere.

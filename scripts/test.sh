@@ -38,7 +38,7 @@ if [ "${#packages[@]}" -gt 0 ]; then
   install "${packages[@]}" || give_up "The tests need these packages (by their names in Debian): ${packages[*]}"
 fi
 
-command -v cargo >/dev/null || give_up "cargo was not found; install Rust from https://rustup.rs and try again"
+command -v cargo >/dev/null || give_up "cargo was not found; install Rust (rustup does it) and try again"
 for component in rustfmt:fmt clippy:clippy; do
   if ! cargo "${component#*:}" --version >/dev/null 2>&1; then
     say "Installing ${component%%:*}"

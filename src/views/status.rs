@@ -152,9 +152,6 @@ impl StatusView {
             out.push_str(&format!("  {}\n", text::plain(line)));
         }
         section(&mut out, "In flight", self.in_flight.iter().map(|one| [one.row(self.now)]));
-        if !self.in_flight.is_empty() {
-            out.push_str(&text::table(&self.in_flight.iter().map(InFlight::log_row).collect::<Vec<_>>()));
-        }
         section(&mut out, "Waiting", self.waiting.iter().map(|one| [one.row(self.now)]));
         section(&mut out, "Parked", self.parked.iter().map(|one| one.rows(self.now)));
         section(&mut out, "To be ended", self.handoffs.iter().map(|one| [one.row(self.now)]));
@@ -176,7 +173,8 @@ fn section<const N: usize, const ROWS: usize>(
 }
 
 fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, now: &Moment) -> Vec<String> {
-    let mut lines = vec![format!("state  {}", state.display())];
+    let logs = state.join("runs").join("<run>").join("stdout.log");
+    let mut lines = vec![format!("state  {}", state.display()), format!("logs   {}", logs.display())];
     if let Pulse::Beat(beat) = pulse {
         let ago = ago(beat.updated_at, now.at);
         let ended = beat.reason.as_deref().unwrap_or("not yet ended");
@@ -272,10 +270,6 @@ impl InFlight {
             deadline.unwrap_or_default(),
             pid.unwrap_or_default(),
         ]
-    }
-
-    fn log_row(&self) -> [String; 2] {
-        [format!("log {}", self.run), self.log.display().to_string()]
     }
 }
 
