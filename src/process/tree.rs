@@ -169,8 +169,7 @@ impl<'a> Hunt<'a> {
         let end = grace_end.map_or(until, |grace_end| grace_end.min(until));
         let mut looks = 0;
         loop {
-            self.look(AtSight::Note)?;
-            if self.alive.is_empty() {
+            if self.nobody_is_left(AtSight::Note)? {
                 return Ok(());
             }
             if self.alive.iter().all(|key| self.members[key].told.is_none()) {
@@ -193,8 +192,7 @@ impl<'a> Hunt<'a> {
             return self.look(AtSight::Note);
         }
         loop {
-            self.look(AtSight::Kill)?;
-            if self.alive.is_empty() || Instant::now() >= until {
+            if self.nobody_is_left(AtSight::Kill)? || Instant::now() >= until {
                 return Ok(());
             }
             let only_refused = self.alive.iter().all(|key| self.members[key].refused.is_some());
@@ -203,6 +201,16 @@ impl<'a> Hunt<'a> {
             }
             self.wait_for_all(until.min(Instant::now() + STEP));
         }
+    }
+
+    /// Looks until somebody is seen, at most twice: what starts itself again and again can slip through one look,
+    /// and "nobody" is what a run's record is cleared on.
+    fn nobody_is_left(&mut self, at_sight: AtSight) -> io::Result<bool> {
+        self.look(at_sight)?;
+        if self.alive.is_empty() {
+            self.look(at_sight)?;
+        }
+        Ok(self.alive.is_empty())
     }
 
     /// Looks at every process once. Afterwards `alive` holds the live members, children first.
