@@ -1,4 +1,9 @@
 //! Tests of the whole program and of what it promises to the world outside.
 
+mod agents;
+mod cli;
 mod compat;
+mod crash;
+mod handoff;
 mod readme;
+mod support;
