@@ -233,9 +233,10 @@ fn say(line: &str) {
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Prints a line for people.
+/// Prints a complaint for people, line by line: it may quote what a tracker says.
 fn complain(text: &str) {
-    let _ = std::io::stderr().write_all(format!("factory-tick: {text}\n").as_bytes());
+    let lines: Vec<_> = text.lines().map(text::plain).collect();
+    let _ = std::io::stderr().write_all(format!("factory-tick: {}\n", lines.join("\n")).as_bytes());
 }
 
 /// Whether somebody asked the program to end, and how. The first signal lets the effect under way finish,

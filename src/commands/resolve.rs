@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{ItemId, WorkItem};
 use crate::registry::Registry;
-use crate::text::plain;
 
 /// Names that are nearer than this are worth suggesting.
 const NEAR: f64 = 0.8;
@@ -27,12 +26,10 @@ pub(super) fn item(wanted: &str, registry: &Registry, items: &[WorkItem]) -> Res
     let mut found = found.into_iter();
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one.clone()),
-        (None, _) => {
-            refuse(format!("nothing here is called {:?}{}", plain(wanted), suggestion(wanted, &names)))
-        }
+        (None, _) => refuse(format!("nothing here is called {wanted:?}{}", suggestion(wanted, &names))),
         (Some(one), Some(other)) => {
             let more = if found.next().is_some() { " and others" } else { "" };
-            refuse(format!("{:?} could be {one} or {other}{more}; name one of them", plain(wanted)))
+            refuse(format!("{wanted:?} could be {one} or {other}{more}; name one of them"))
         }
     }
 }
@@ -66,7 +63,7 @@ fn suggestion(wanted: &str, names: &BTreeMap<String, BTreeSet<ItemId>>) -> Strin
     let nearness = |name: &str| strsim::jaro_winkler(&wanted.to_lowercase(), &name.to_lowercase());
     let near = names.keys().map(|name| (nearness(name), name)).filter(|(score, _)| *score > NEAR);
     let nearest = near.max_by(|a, b| a.0.total_cmp(&b.0));
-    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {}?", plain(name)))
+    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"))
 }
 
 #[cfg(test)]
