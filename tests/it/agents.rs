@@ -17,7 +17,8 @@ fn script(parts: &[&str]) -> String {
 fn because(ran: &Ran, action: &str) -> String {
     let report = ran.json();
     let lines = report["decisions"].as_array().unwrap();
-    let line = lines.iter().find(|line| line["action"] == action).unwrap_or_else(|| panic!("no {action}: {report}"));
+    let line =
+        lines.iter().find(|line| line["action"] == action).unwrap_or_else(|| panic!("no {action}: {report}"));
     line["because"].as_str().unwrap().to_owned()
 }
 
@@ -35,7 +36,8 @@ fn an_agent_that_ends_with_0_is_done_and_its_item_hears_of_it() {
     let want = ["adopt ar-1-impl.1", "done ar-1-impl.1", "done dir:AR-1", "writeback dir:AR-1"];
     assert_eq!(ended.decided(), want);
     let note: Value =
-        serde_json::from_str(&fs::read_to_string(factory.issues().join(".factory/ar-1.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(factory.issues().join(".factory/ar-1.json")).unwrap())
+            .unwrap();
     assert_eq!((&note["item"], &note["status"]), (&json!("dir:AR-1"), &json!("done")), "{note}");
     assert_eq!(note["runs"], json!(["ar-1-impl.1"]));
     assert_eq!(factory.recorded("AR-1")["state"], "done");
@@ -62,7 +64,8 @@ fn finished_work_is_started_again_only_when_its_text_changes() {
 
 #[test]
 fn a_failure_backs_off_and_the_next_attempt_is_told_of_it() {
-    let fails_once = r#"[ -e "$LAB/failed" ] && exit 0; touch "$LAB/failed"; echo "no such table" >&2; exit 9"#;
+    let fails_once =
+        r#"[ -e "$LAB/failed" ] && exit 0; touch "$LAB/failed"; echo "no such table" >&2; exit 9"#;
     let mut factory = Factory::with_agent(&script(&[NOTE_START, fails_once]));
     factory.set("attempts", "backoff_base", "\"200ms\"");
     factory.item("AR-1");
@@ -132,7 +135,8 @@ const RESUMED: &str = r#"echo "$@" >> "$LAB/argv"; "#;
 
 fn with_session(agent: &str, resumed: &str) -> Factory {
     let mut factory = Factory::new();
-    let resume = json!(["sh", "-c", script(&[NOTE_START, RESUMED, resumed]), "resume", "--resume", "{session}"]);
+    let resume =
+        json!(["sh", "-c", script(&[NOTE_START, RESUMED, resumed]), "resume", "--resume", "{session}"]);
     let more = format!("resume = {resume}\nsession_gone = [\"No conversation found with session ID\"]");
     factory.role("impl", &["sh", "-c", &script(&[NOTE_START, agent])], &more);
     factory
@@ -252,7 +256,10 @@ fn a_workspace_that_leads_elsewhere_is_refused() {
 #[test]
 fn a_prompt_that_cannot_be_rendered_fails_its_own_item_and_no_other() {
     let mut factory = Factory::new();
-    put(&factory.path("prompt.md"), "{% if item.priority == 3 %}{{ titel }}{% endif %}Do {{ item.title }}.\n");
+    put(
+        &factory.path("prompt.md"),
+        "{% if item.priority == 3 %}{{ titel }}{% endif %}Do {{ item.title }}.\n",
+    );
     factory.role("impl", &["sh", "-c", &script(&[NOTE_START, "exit 0"])], "prompt = \"prompt.md\"");
     for n in 1..=5 {
         put(&factory.issues().join(format!("AR-{n}.json")), &format!("{{\"priority\": {n}}}"));
@@ -397,7 +404,10 @@ fn an_agent_starts_in_its_workspace_with_its_prompt_and_a_clean_process() {
     let signals = factory.told("signals");
     let masks = signals.lines().map(|line| u64::from_str_radix(line.split_whitespace().last().unwrap(), 16));
     // Signals 1 to 31; those above belong to the C library, which lets nobody change its own.
-    assert!(signals.lines().count() == 2 && masks.into_iter().all(|mask| mask.unwrap() & 0x7fff_ffff == 0), "{signals}");
+    assert!(
+        signals.lines().count() == 2 && masks.into_iter().all(|mask| mask.unwrap() & 0x7fff_ffff == 0),
+        "{signals}"
+    );
     let binary = env!("CARGO_BIN_EXE_factory-tick");
     assert!(!factory.told("files").contains(binary), "{}", factory.told("files"));
 }
