@@ -286,7 +286,8 @@ fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
         return;
     }
     let other = "setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=-all --ambient-caps=-all sleep 600 & ";
-    let mut factory = Factory::with_agent(&[NOTE_START, other, r#"echo $! > "$LAB/other"; exit 0"#].concat());
+    let ends = r#"until grep -q "^Uid:.1" /proc/$!/status; do sleep 0.05; done; echo $! > "$LAB/other"; exit 0"#;
+    let mut factory = Factory::with_agent(&[NOTE_START, other, ends].concat());
     factory.set("fleet", "grace", "\"200ms\"");
     factory.item("AR-1");
     let binary = factory.program(&[]).get_program().to_owned();
