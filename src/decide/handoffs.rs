@@ -24,7 +24,7 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
     };
     let reap = |claim: Option<&crate::model::Claimed>| {
         let launcher = claim.map(|claim| claim.process.clone()).or(handoff.process.clone());
-        Action::Reap(Reap { run: run.clone(), launcher })
+        Action::Reap(Reap { run: run.clone(), launcher, survivors: handoff.survivors.clone() })
     };
     match &sighting {
         Sighting::Unclaimed => {

@@ -52,14 +52,22 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
         Sighting::Orphaned { claim } => {
             let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
             let because = "its launcher is dead and nobody has looked for what it left behind";
-            draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));
+            draft.decide(
+                Some(item),
+                because,
+                Action::Reap(Reap { run: run.clone(), launcher, survivors: Vec::new() }),
+            );
         }
         Sighting::Sweeping { claim, exit } => {
             let late = draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft));
             if late {
                 let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
                 let because = "its launcher should have ended its processes long ago";
-                draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));
+                draft.decide(
+                    Some(item),
+                    because,
+                    Action::Reap(Reap { run: run.clone(), launcher, survivors: Vec::new() }),
+                );
             }
         }
         Sighting::Unknown(why) => draft.unsure(Some(item), format!("{run}: {why}")),

@@ -20,9 +20,10 @@ use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
 use crate::config::{Config, EnvConfig, FleetConfig};
 use crate::model::{
     AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
-    Reaped, RunId, Sighting, Signalled, Stray, Swept,
+    Reaped, RunId, Sighting, Signalled, Stray, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
+use crate::process::scan::Entry;
 use crate::process::signal::{self, Guard, Sent};
 use crate::process::tree::{self, Target};
 use crate::prompt;
@@ -301,12 +302,31 @@ impl LocalFleet {
         reaps
             .iter()
             .zip(reaped)
-            .map(|(reap, reaped)| match self.leave_swept(reap, &reaped) {
-                Ok(()) => Happened::Reaped(reaped),
-                Err(error) => Happened::Failed(format!("{error:#}")),
+            .map(|(reap, mut reaped)| {
+                let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
+                reaped.survivors.extend(unseen);
+                match self.leave_swept(reap, &reaped) {
+                    Ok(()) => Happened::Reaped(reaped),
+                    Err(error) => Happened::Failed(format!("{error:#}")),
+                }
             })
             .collect()
     }
+}
+
+/// Those on record that live and were not found again: one that has become another user's shows nothing any
+/// more by which a scan could tell whose it is. They are not signalled for being on record, only not forgotten.
+fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec<Survivor> {
+    let lives = |one: &Survivor| match Entry::read(one.pid) {
+        Ok(entry) => entry.is_some_and(|entry| entry.start_ticks == one.start_ticks && !entry.is_dead()),
+        Err(_) => true,
+    };
+    let is_found = |one: &Survivor| found.iter().any(|other| other.pid == one.pid);
+    on_record
+        .iter()
+        .filter(|one| !is_found(one) && guard.protects(one.pid).is_none() && lives(one))
+        .cloned()
+        .collect()
 }
 
 /// The folder of workspaces.

@@ -200,6 +200,8 @@ pub struct Reap {
     pub run: RunId,
     /// Its launcher, if one was ever seen.
     pub launcher: Option<Process>,
+    /// What could not be ended so far.
+    pub survivors: Vec<Survivor>,
 }
 
 impl Action {

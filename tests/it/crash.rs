@@ -101,7 +101,15 @@ fn kill_at(at: Duration) {
     assert_eq!(starts.len(), 5, "{starts:?}");
     // It is over: nothing is left to decide.
     assert_eq!(factory.tick().expect(0).decided(), [""; 0]);
-    assert_eq!(factory.registry()["items"].as_object().unwrap().values().filter(|item| item["attempts"] != 0).count(), 0);
+    assert_eq!(
+        factory.registry()["items"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter(|item| item["attempts"] != 0)
+            .count(),
+        0
+    );
 }
 
 /// SplitMix64: a seed replays exactly.
@@ -168,7 +176,10 @@ fn no_agent_holds_a_lock_of_its_tick_or_of_the_ticks_caller() {
     for one in factory.processes() {
         let files = fs::read_dir(format!("/proc/{}/fd", one.pid)).unwrap();
         let files: Vec<_> = files.map(|file| fs::read_link(file.unwrap().path()).unwrap()).collect();
-        assert!(!files.contains(&factory.state("lock")) && !files.contains(&factory.lab("outer")), "{one:?}: {files:?}");
+        assert!(
+            !files.contains(&factory.state("lock")) && !files.contains(&factory.lab("outer")),
+            "{one:?}: {files:?}"
+        );
     }
 }
 
@@ -264,7 +275,9 @@ fn after_a_restart_of_the_machine_nobody_is_charged_and_everything_goes_on() {
 
 #[test]
 fn a_tick_that_died_is_told_once_and_nothing_else_is_wrong() {
-    let mut factory = Factory::with_agent(&[NOTE_START, "trap 'echo term >> $LAB/term' TERM; while :; do sleep 0.05; done"].concat());
+    let mut factory = Factory::with_agent(
+        &[NOTE_START, "trap 'echo term >> $LAB/term' TERM; while :; do sleep 0.05; done"].concat(),
+    );
     factory.role("missing", &["no-such-agent"], "");
     factory.item("AR-1");
     factory.tick().expect(3);

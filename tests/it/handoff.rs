@@ -100,7 +100,8 @@ fn protected_processes_and_strangers_live_while_everything_else_of_the_run_is_en
     assert!(!is_alive(child) && !is_alive(marked.pid()), "{report}");
     assert!(is_alive(protected.pid()) && is_alive(broker), "{report}");
     assert!(strangers.iter().all(|stranger| is_alive(stranger.pid())), "{report}");
-    let skipped: Vec<_> = report["skipped"].as_array().unwrap().iter().map(|one| one["pid"].clone()).collect();
+    let skipped: Vec<_> =
+        report["skipped"].as_array().unwrap().iter().map(|one| one["pid"].clone()).collect();
     assert!(skipped.contains(&json!(protected.pid())) && skipped.contains(&json!(broker)), "{report}");
     assert_eq!(report["survivors"], json!([]));
     factory.tick().expect(0);
@@ -215,7 +216,8 @@ fn stop_ends_one_item_and_parks_it_for_good() {
 
 #[test]
 fn stop_all_ends_everything_however_stubborn() {
-    let stubborn = r#"trap '' TERM; (trap '' TERM HUP; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"#;
+    let stubborn =
+        r#"trap '' TERM; (trap '' TERM HUP; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"#;
     let mut factory = Factory::with_agent(&[NOTE_START, stubborn].concat());
     factory.set("fleet", "grace", "\"500ms\"");
     ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
@@ -265,7 +267,11 @@ fn as_nobody(factory: &Factory, arguments: &[&str]) -> Command {
     let ours = factory.program(arguments);
     let mut command = system("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.args(["--inh-caps=-all,+setuid,+setgid", "--ambient-caps=+setuid,+setgid", "--bounding-set=-all,+setuid,+setgid"]);
+    command.args([
+        "--inh-caps=-all,+setuid,+setgid",
+        "--ambient-caps=+setuid,+setgid",
+        "--bounding-set=-all,+setuid,+setgid",
+    ]);
     command.arg(factory.path("tick")).args(ours.get_args()).current_dir(factory.path("")).env_clear();
     command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
@@ -286,7 +292,8 @@ fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
         return;
     }
     let other = "setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=-all --ambient-caps=-all sleep 600 & ";
-    let ends = r#"until grep -q "^Uid:.1" /proc/$!/status; do sleep 0.05; done; echo $! > "$LAB/other"; exit 0"#;
+    let ends =
+        r#"until grep -q "^Uid:.1" /proc/$!/status; do sleep 0.05; done; echo $! > "$LAB/other"; exit 0"#;
     let mut factory = Factory::with_agent(&[NOTE_START, other, ends].concat());
     factory.set("fleet", "grace", "\"200ms\"");
     factory.item("AR-1");
@@ -310,7 +317,8 @@ fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
         let ran = tick();
         assert_eq!(handoffs(&factory), ["ar-1-impl.1"], "it lives: {}", ran.stdout);
         ran.expect(3);
-        let survivors: Vec<Value> = factory.registry()["handoffs"]["ar-1-impl.1"]["survivors"].as_array().unwrap().clone();
+        let survivors: Vec<Value> =
+            factory.registry()["handoffs"]["ar-1-impl.1"]["survivors"].as_array().unwrap().clone();
         assert_eq!(survivors[0]["pid"], other, "{survivors:?}");
     }
     assert_eq!(factory.registry()["counters"]["survivors"], 1, "counted once");

@@ -418,11 +418,11 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait_stderr(&mut self, text: &str) -> String {
         let pipe = self.0.stderr.as_mut().unwrap();
-        let mut line = Vec::new();
+        let (mut line, mut byte) = (Vec::new(), [0]);
         // Byte by byte: what follows is for whoever reads the rest.
-        for byte in pipe.bytes() {
-            line.push(byte.unwrap());
-            if line.ends_with(b"\n") {
+        while pipe.read(&mut byte).unwrap() == 1 {
+            line.push(byte[0]);
+            if byte == *b"\n" {
                 let heard = String::from_utf8(std::mem::take(&mut line)).unwrap();
                 if heard.contains(text) {
                     return heard;
