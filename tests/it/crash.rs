@@ -88,7 +88,12 @@ fn kill_at(at: Duration) {
         agents.values().filter(|agent| agent["state"] == "running").count()
     };
     factory.wait_for("five agents run and are on record", || {
-        factory.tick().expect(0);
+        // For an instant what the tick was about to start, a fork of it still, holds its lock.
+        let code = factory.tick().code;
+        if code == Some(75) {
+            return false;
+        }
+        assert_eq!(code, Some(0));
         let alive = factory.agents_alive();
         let agents: Vec<_> = alive.iter().map(|run| run.split_once('.').unwrap().0.to_owned()).collect();
         assert_unique(&agents);
