@@ -20,8 +20,10 @@ use crate::model::WorkItem;
 pub const BUILT_IN: &str = r#"You are the {{ role }} of one work item. Nobody reads along and nobody can answer: decide for yourself, and finish.
 
 # {{ item.key }}: {{ item.title }}
+
 {% if item.body %}
-{{ item.body }}
+{{ item.body | trim }}
+
 {% endif %}
 # How to work
 
@@ -31,6 +33,7 @@ pub const BUILT_IN: &str = r#"You are the {{ role }} of one work item. Nobody re
 - If your session can be gone on with later, say so early: print a line of its own, `FACTORY_SESSION=<id>`.
 - If only a person can bring it further, print a line of its own, `FACTORY_PARK=<reason>`, and end. Nothing is tried again until that person has looked.
 {% if last_error %}
+
 # Attempt {{ attempt }}
 
 The attempt before this one failed: {{ last_error }}

@@ -18,6 +18,9 @@ use crate::tick::{Ticked, decision_of};
 /// The layout of the JSON report.
 const SCHEMA: u32 = 1;
 
+/// How many errors the one line of a reason names.
+const REASON_PARTS_MAX: usize = 3;
+
 /// What one run of the program did.
 #[derive(Clone, Debug, Serialize)]
 pub struct TickReport {
@@ -38,6 +41,8 @@ pub struct TickReport {
     skipped: Vec<crate::model::Skipped>,
     counters: Counters,
     errors: Vec<String>,
+    #[serde(skip)]
+    title: &'static str,
     #[serde(skip)]
     exit: ExitStatus,
     #[serde(skip)]
@@ -80,9 +85,10 @@ struct SurvivorLine {
 }
 
 impl TickReport {
-    /// A report of nothing yet.
-    pub fn new(now: &Moment, dry_run: bool) -> TickReport {
+    /// A report of nothing yet. `title` is how its text begins.
+    pub fn new(title: &'static str, now: &Moment, dry_run: bool) -> TickReport {
         TickReport {
+            title,
             schema: SCHEMA,
             dry_run,
             status: ExitStatus::Ok.name(),
@@ -143,6 +149,11 @@ impl TickReport {
         let mut parts: Vec<String> = self.errors.clone();
         parts.extend(self.survivors.iter().map(|line| format!("{} survives", line.pid)));
         parts.sort();
+        let more = parts.len().saturating_sub(REASON_PARTS_MAX);
+        parts.truncate(REASON_PARTS_MAX);
+        if more > 0 {
+            parts.push(format!("and {more} more"));
+        }
         if parts.is_empty() {
             self.status.to_owned()
         } else {
@@ -283,8 +294,7 @@ impl TickReport {
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
-        let kind = if self.dry_run { "dry run, nothing changed" } else { "tick" };
-        format!("{kind}: {} ({did}) in {} ms", self.status, self.duration_ms)
+        format!("{}: {} ({did}) in {} ms", self.title, self.status, self.duration_ms)
     }
 }
 

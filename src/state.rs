@@ -115,6 +115,16 @@ impl State {
         self.file.serial()
     }
 
+    /// That the registry was damaged, and what became of it; `None` where it was not.
+    pub fn damage_note(&self) -> Option<String> {
+        let damage = self.damage.as_ref()?;
+        let kept = self
+            .file
+            .quarantined()
+            .map_or_else(String::new, |name| format!(" and what was there is kept as {name}"));
+        Some(format!("{damage}: its backup was read{kept}"))
+    }
+
     /// Whether the last tick said `running` and its process is gone.
     pub fn last_tick_died(&self, host: &Host) -> bool {
         match &self.pulse {
@@ -153,11 +163,7 @@ fn log_lines(dir: &StateDir, lines: &[impl Serialize], bytes_max: u64) {
 
 impl Store for State {
     fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
-        let committed = self.file.commit(registry)?;
-        if let Some(name) = self.file.quarantined() {
-            log::warn!("the damaged registry is kept as {name}");
-        }
-        Ok(committed)
+        self.file.commit(registry)
     }
 
     fn log_plan(&mut self, plan: &Plan, now: &Moment) {

@@ -177,7 +177,7 @@ impl Context {
         // As the command would leave it, so that items which are new have their keys.
         let mut after = registry;
         after.intend(&plan, &self.now);
-        let mut report = TickReport::new(&self.now, true);
+        let mut report = TickReport::new("dry run, nothing changed", &self.now, true);
         report.add_plan(&plan, &after);
         report.worsen(status);
         if self.options.detailed_exitcode && !plan.is_empty() {
@@ -213,10 +213,13 @@ fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
         return failure.status;
     }
     if options.format == Format::Json {
-        let mut report = TickReport::new(&clock::moment(""), options.dry_run);
+        let mut report = TickReport::new("tick", &clock::moment(""), options.dry_run);
         report.fail(failure);
         report.finish(None, Duration::ZERO);
         say(&report.to_json());
+    } else if failure.status == ExitStatus::BadConfig {
+        // Each line begins with its place in the file, as an editor wants it.
+        let _ = std::io::stderr().write_all(format!("{}\n", failure.text).as_bytes());
     } else {
         complain(&failure.text);
     }

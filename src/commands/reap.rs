@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     }
     let shutdown = Shutdown::listen()?;
     let mut state = context.lock(WAIT_LOCK)?;
-    let mut report = TickReport::new(&context.now, false);
+    let mut report = TickReport::new("reap", &context.now, false);
     rounds(context, &mut state, &shutdown, &mut report)?;
     Ok(context.print(&report))
 }
@@ -38,6 +38,9 @@ pub(super) fn rounds(
         if ticked.plan.is_empty() || shutdown.asked() {
             break;
         }
+    }
+    if let Some(damage) = state.damage_note() {
+        report.note(damage);
     }
     report.worsen(shutdown.status());
     report.finish(Some(state.serial()), context.began.elapsed());

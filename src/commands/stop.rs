@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
     registry.intend(&plan, &context.now);
     state.commit(&registry)?;
     state.log_plan(&plan, &context.now);
-    let mut report = TickReport::new(&context.now, false);
+    let mut report = TickReport::new("stop", &context.now, false);
     report.add_plan(&plan, &registry);
     state.registry = registry;
     reap::rounds(context, &mut state, &shutdown, &mut report)?;

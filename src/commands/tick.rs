@@ -34,13 +34,13 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let mut state = context.lock(Duration::ZERO)?;
     let beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
-    let mut report = TickReport::new(&context.now, false);
+    let mut report = TickReport::new("tick", &context.now, false);
     let last = iterate(context, &mut state, &shutdown, &mut report);
     if let Err(failure) = &last {
         report.fail(failure);
     }
-    if let Some(damage) = &state.damage {
-        report.note(format!("{damage}; its backup was read, and what was damaged is kept beside it"));
+    if let Some(damage) = state.damage_note() {
+        report.note(damage);
     }
     report.worsen(shutdown.status());
     report.finish(Some(state.serial()), context.began.elapsed());
