@@ -16,8 +16,14 @@ for program in strace /usr/bin/time awk; do
   command -v "$program" >/dev/null || give_up "$program is needed (Debian packages: strace, time, gawk)"
 done
 
-cargo build --release --locked
-tick=$PWD/target/release/factory-tick
+# Cargo says where the program is: the target directory may be configured to be anywhere.
+tick=$(cargo build --release --locked --quiet --message-format=json-render-diagnostics |
+  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+[ -x "$tick" ] || give_up "cargo built no program"
+
+# The caller's own settings must not steer it.
+for name in $(compgen -e FACTORY_TICK_ || true); do unset "$name"; done
+unset GITHUB_ACTIONS
 
 home=$(mktemp -d)
 cleanup() {

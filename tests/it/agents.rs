@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, is_alive, put, put_program, system};
+use crate::support::{Factory, NOTE_START, Ran, install, is_alive, put, system};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -224,7 +224,8 @@ fn a_program_that_is_not_there_is_a_failed_launch_and_no_start() {
 #[test]
 fn a_program_that_cannot_be_executed_is_a_failed_launch_with_the_systems_words() {
     let mut factory = Factory::new();
-    put_program(&factory.lab("agent"), "#!/no/such/interpreter\n");
+    put(&factory.lab("draft"), "#!/no/such/interpreter\n");
+    install(&factory.lab("draft"), &factory.lab("agent"));
     factory.role("impl", &["./lab/agent"], "");
     factory.item("AR-1");
     factory.tick().expect(0);

@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, Running, everything, is_root, put, toml_text};
+use crate::support::{Factory, HeldLock, NOTE_START, Ran, Running, everything, is_root, put, toml_text};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -15,15 +15,6 @@ const WORKS: &str = "exec sleep 600";
 /// An agent that is told to end and goes on.
 const STUBBORN: &str =
     r#"trap 'echo term >> "$LAB/term"' TERM; echo up >> "$LAB/up"; while :; do sleep 0.05; done"#;
-
-/// The state's own lock, held by this test.
-struct Held(#[expect(dead_code, reason = "held open is held")] fs::File);
-
-fn hold_lock(factory: &Factory) -> Held {
-    let file = fs::OpenOptions::new().write(true).open(factory.state("lock")).unwrap();
-    fs2::FileExt::try_lock_exclusive(&file).unwrap();
-    Held(file)
-}
 
 /// Text of which only the expected stream holds anything.
 #[track_caller]
@@ -119,7 +110,7 @@ fn code_65_is_a_state_that_cannot_be_read_and_nothing_is_touched() {
     factory.tick().expect(0);
     factory.wait_for("the agent runs", || !factory.agents_alive().is_empty());
     factory.tick().expect(0);
-    let alive = factory.processes();
+    let alive = factory.pids();
 
     let newer = r#"{"schema":2,"lineage":"00","serial":9,"sha256":"","config":null,"body":{}}"#;
     let whole = fs::read_to_string(factory.state("registry.json")).unwrap();
@@ -137,7 +128,7 @@ fn code_65_is_a_state_that_cannot_be_read_and_nothing_is_touched() {
         let report = factory.tick().expect(65).json();
         assert_eq!(report["status"], "bad-state");
     }
-    assert_eq!(factory.processes(), alive);
+    assert_eq!(factory.pids(), alive);
     put(&factory.state("registry.json"), &whole);
     put(&factory.state("registry.json.bak"), &backup);
 }
@@ -206,7 +197,7 @@ fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
     factory.tick().expect(3);
     factory.wait_for("the first role's agent runs", || factory.starts().len() == 1);
     let before = fs::read(factory.state("registry.json")).unwrap();
-    let alive = factory.processes();
+    let alive = factory.pids();
     assert!(factory.registry()["handoffs"]["ar-1-impl.1"].is_object());
 
     // Files may not grow beyond a block, and the signal that says so is ignored: what a full disk does.
@@ -217,7 +208,7 @@ fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
     assert_has(report["errors"][0].as_str().unwrap(), &["cannot save", "registry.json", "make room"]);
     assert_eq!(report["outcomes"], json!([]));
     assert_eq!(fs::read(factory.state("registry.json")).unwrap(), before);
-    assert_eq!(factory.processes(), alive, "nobody was started and nobody was ended");
+    assert_eq!(factory.pids(), alive, "nobody was started and nobody was ended");
 
     // With room again the next tick does what that one could not.
     factory.tick().expect(3);
@@ -231,7 +222,7 @@ fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
 fn code_75_is_another_tick_and_silent_when_quiet() {
     let factory = Factory::with_agent(WORKS);
     factory.tick().expect(0);
-    let held = hold_lock(&factory);
+    let held = HeldLock::take(&factory.state("lock"));
     assert_has(&complaint(factory.run(&[]).expect(75)), &["the lock is held by"]);
     assert_eq!(factory.tick().expect(75).json()["status"], "busy");
     let quiet = factory.run(&["-q"]).expect(75);
@@ -468,7 +459,7 @@ fn status_exits_with_3_unless_ticks_come() {
 #[track_caller]
 fn assert_only_looks(factory: &Factory, item: &str) {
     let before = everything(&factory.path(""));
-    let processes = factory.processes();
+    let pids = factory.pids();
     for command in [
         &["-n"][..],
         &["-n", "--format", "json", "-v"],
@@ -483,7 +474,7 @@ fn assert_only_looks(factory: &Factory, item: &str) {
         let ran = factory.run(command);
         assert!(matches!(ran.code, Some(0 | 3)), "{command:?}: {ran:?}");
         assert_eq!(everything(&factory.path("")), before, "{command:?}");
-        assert_eq!(factory.processes(), processes, "{command:?}");
+        assert_eq!(factory.pids(), pids, "{command:?}");
     }
 }
 
@@ -562,7 +553,7 @@ fn a_quiet_tick_prints_what_is_new_once_and_what_lasts_once_a_day() {
     assert_eq!(quiet(), (3, true), "a day later");
     assert_eq!(quiet(), (3, false));
     // A tick that was busy in between has no say in it.
-    let held = hold_lock(&factory);
+    let held = HeldLock::take(&factory.state("lock"));
     assert_eq!(quiet(), (75, false));
     drop(held);
     assert_eq!(quiet(), (3, false));
@@ -591,7 +582,7 @@ fn iterations_go_on_as_long_as_something_is_decided() {
 fn a_tick_can_wait_for_another_one() {
     let factory = Factory::with_agent(WORKS);
     factory.tick().expect(0);
-    let held = hold_lock(&factory);
+    let held = HeldLock::take(&factory.state("lock"));
     factory.run(&["--wait-lock", "10ms"]).expect(75);
     let mut waiting = Running::start(&mut factory.program(&["--wait-lock", "10m"]));
     assert_has(&waiting.wait_stderr("waiting for"), &["waiting for tick pid", " s)…"]);

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, Running, is_alive, kill_9, number_from, pause};
+use crate::support::{Factory, HeldLock, NOTE_START, Ran, Running, is_alive, kill_9, number_from, pause};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -172,8 +171,7 @@ fn no_agent_holds_a_lock_of_its_tick_or_of_the_ticks_caller() {
     Ran::of(&mut shell).expect(0);
     factory.wait_for("the agent runs", || factory.starts().len() == 1);
     for lock in [factory.state("lock"), factory.lab("outer")] {
-        let file = fs::File::open(&lock).unwrap();
-        fs2::FileExt::try_lock_exclusive(&file).unwrap_or_else(|error| panic!("{}: {error}", lock.display()));
+        drop(HeldLock::take(&lock));
     }
     for _ in 0..3 {
         factory.tick().expect(0);
@@ -193,9 +191,7 @@ fn no_agent_holds_a_lock_of_its_tick_or_of_the_ticks_caller() {
 fn a_launcher_that_finds_another_one_of_its_agent_starts_nothing() {
     let factory = worker();
     factory.tick().expect(0);
-    let path = factory.state("live").join("ar-1-impl");
-    let live = fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
-    fs2::FileExt::try_lock_exclusive(&live).unwrap();
+    let live = HeldLock::take(&factory.state("live/ar-1-impl"));
     factory.item("AR-1");
     factory.tick().expect(0);
     factory.wait_for("its launcher declines", || factory.receipt("ar-1-impl.1", "claim").is_some());

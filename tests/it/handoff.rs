@@ -1,13 +1,15 @@
 //! Runs that must end: durable until zero survivors were seen, and nobody else is ever touched.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, Running, everything, is_alive, is_root, kill_9, put, system};
+use crate::support::{
+    Factory, NOTE_START, Ran, Running, binary, everything, install, is_alive, is_root, kill_9, put, system,
+};
 
 /// An agent with a child in a session of its own, which both work until they are ended.
 const TREE: &str = r#"setsid sh -c 'echo $$ >> "$LAB/children"; exec sleep 600' & exec sleep 600"#;
@@ -163,16 +165,16 @@ fn two_factories_with_the_same_items_never_touch_each_other() {
         factory.tick().expect(0);
     }
     assert_ne!(ours.lineage(), theirs.lineage());
-    let alive = theirs.processes();
+    let alive = theirs.pids();
     assert_eq!(alive.len(), 3);
     // By its launcher, and by what is found where that is dead.
     kill_9(ours.launcher("ar-1-impl.1"));
     ours.tick().expect(0);
     ours.wait_all_gone();
-    assert_eq!(theirs.processes(), alive);
+    assert_eq!(theirs.pids(), alive);
     ours.run(&["stop", "--all"]).expect(0);
     ours.run(&["reap"]).expect(0);
-    assert_eq!(theirs.processes(), alive);
+    assert_eq!(theirs.pids(), alive);
     theirs.run(&["stop", "--all"]).expect(0);
     assert!(theirs.processes().is_empty());
 }
@@ -183,11 +185,11 @@ fn two_factories_with_the_same_items_never_touch_each_other() {
 /// A command first dry, which changes and ends nothing, then in earnest.
 #[track_caller]
 fn dry_then_real(factory: &Factory, arguments: &[&str]) -> Ran {
-    let (before, processes) = (everything(&factory.path("")), factory.processes());
+    let (before, pids) = (everything(&factory.path("")), factory.pids());
     let dry = factory.run(&[arguments, &["-n"]].concat()).expect(0);
     assert!(dry.stdout.starts_with("dry run, nothing changed"), "{}", dry.stdout);
     assert_eq!(everything(&factory.path("")), before);
-    assert_eq!(factory.processes(), processes);
+    assert_eq!(factory.pids(), pids);
     factory.run(arguments)
 }
 
@@ -216,8 +218,8 @@ fn stop_ends_one_item_and_parks_it_for_good() {
 
 #[test]
 fn stop_all_ends_everything_however_stubborn() {
-    let stubborn =
-        r#"trap '' TERM; (trap '' TERM HUP; while :; do sleep 0.05; done) & while :; do sleep 0.05; done"#;
+    // What is ignored stays ignored across exec.
+    let stubborn = "trap '' TERM HUP; setsid sleep 600 & exec sleep 600";
     let mut factory = Factory::with_agent(&[NOTE_START, stubborn].concat());
     factory.set("fleet", "grace", "\"500ms\"");
     ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
@@ -297,9 +299,7 @@ fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
     let mut factory = Factory::with_agent(&[NOTE_START, other, ends].concat());
     factory.set("fleet", "grace", "\"200ms\"");
     factory.item("AR-1");
-    let binary = factory.program(&[]).get_program().to_owned();
-    fs::copy(binary, factory.path("tick")).unwrap();
-    fs::set_permissions(factory.path("tick"), fs::Permissions::from_mode(0o755)).unwrap();
+    install(binary(), &factory.path("tick"));
     give_away(&factory.path(""));
     let tick = || Ran::of(&mut as_nobody(&factory, &["--format", "json"]));
 

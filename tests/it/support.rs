@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -278,6 +278,11 @@ impl Factory {
         live_processes().into_iter().filter(|(_, vars)| is_ours(vars)).map(Seen::of).collect()
     }
 
+    /// Their pids: what stays the same while one becomes its program.
+    pub(crate) fn pids(&self) -> BTreeSet<u32> {
+        self.processes().iter().map(|one| one.pid).collect()
+    }
+
     /// Those of them that are agents, not launchers: `<agent>.<n>` each.
     pub(crate) fn agents_alive(&self) -> Vec<String> {
         let agents = self.processes().into_iter().filter(|one| !one.is_launcher());
@@ -305,7 +310,7 @@ impl Drop for Factory {
 }
 
 /// A live process of a factory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug)]
 pub(crate) struct Seen {
     /// Its pid.
     pub(crate) pid: u32,
@@ -381,6 +386,27 @@ impl From<Output> for Ran {
     fn from(output: Output) -> Ran {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the program prints UTF-8");
         Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+/// A lock file of the program's, held by a test.
+pub(crate) struct HeldLock(fs::File);
+
+impl HeldLock {
+    /// Takes it, made where it is missing.
+    #[track_caller]
+    pub(crate) fn take(path: &Path) -> HeldLock {
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).unwrap();
+        fs2::FileExt::try_lock_exclusive(&file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        HeldLock(file)
+    }
+}
+
+impl Drop for HeldLock {
+    /// Closing would not do: a process that another test is about to start still has a copy.
+    fn drop(&mut self) {
+        fs2::FileExt::unlock(&self.0).unwrap();
     }
 }
 
@@ -475,11 +501,11 @@ pub(crate) fn put(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
 }
 
-/// Puts a script where it can be executed.
-pub(crate) fn put_program(path: &Path, content: &str) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(path).unwrap();
-    file.write_all(content.as_bytes()).unwrap();
+/// Puts a program where it can be executed. Copied by a process of its own: a file that this one had open for
+/// writing could not be executed as long as a process which another test starts has a copy of that.
+pub(crate) fn install(from: &Path, to: &Path) {
+    let installed = system("install").args(["-m", "755"]).args([from, to]).status().unwrap();
+    assert!(installed.success());
 }
 
 /// Whether this test runs as root, which no permission stops and who can become others.
@@ -511,7 +537,7 @@ fn live_processes() -> Vec<(u32, BTreeSet<String>)> {
     pids.filter_map(vars).collect()
 }
 
-fn binary() -> &'static Path {
+pub(crate) fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_factory-tick"))
 }
 
