@@ -32,10 +32,12 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     }
     let shutdown = Shutdown::listen()?;
     let mut state = context.lock(Duration::ZERO)?;
+    // Before anything is touched: a name that means nothing refuses the command, not the tick.
+    let item = wanted_item(context, &state.registry)?;
     let beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
     let mut report = TickReport::new("tick", &context.now, false);
-    let last = iterate(context, &mut state, &shutdown, &mut report);
+    let last = iterate(context, &mut state, &shutdown, &mut report, item.as_ref());
     if let Err(failure) = &last {
         report.fail(failure);
     }
@@ -59,11 +61,11 @@ fn iterate(
     state: &mut State,
     shutdown: &Shutdown,
     report: &mut TickReport,
+    item: Option<&ItemId>,
 ) -> Result<Option<Ticked>, Failure> {
-    let item = wanted_item(context, &state.registry)?;
     let mut last = None;
     for _ in 0..context.options.iterations {
-        let request = Request { item: item.clone(), reap_only: false };
+        let request = Request { item: item.cloned(), reap_only: false };
         let ticked = once(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);

@@ -23,6 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::exec::{EXEC_FAILED, ExecError};
 use super::logs::BoundedLog;
+use super::protected;
 use super::rundir::{EXIT, PROMPT, RunDir, SAID, SWEPT, Spec};
 use super::said::Listener;
 use crate::clock;
@@ -169,17 +170,18 @@ struct Ending {
 
 impl Launcher {
     fn run(self) -> Result<()> {
-        let (guard, mut agent) = match self.start() {
+        let (mut guard, mut agent) = match self.start() {
             Ok(started) => started,
             Err(never_ran) => return self.close(&self.receipt_of_nothing(never_ran)),
         };
-        let (status, ending) = self.watch(&mut agent, &guard);
+        let (status, ending) = self.watch(&mut agent, &mut guard);
         agent.drain(&self.run_dir);
         let exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
         let written = self.run_dir.put(EXIT, &exit);
         // What the agent was given of its grace, its children are not given again.
         let left = ending
             .map_or(self.spec.grace(), |ending| ending.kill_at.saturating_duration_since(Instant::now()));
+        self.renew(&mut guard);
         let survivors = sweep::sweep_descendants(&self.host, &guard, left, left + SWEEP_SLACK);
         agent.drain(&self.run_dir);
         agent.finish_logs();
@@ -259,11 +261,24 @@ impl Launcher {
         self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors: Vec::new() })
     }
 
+    fn guard(&self) -> Result<Guard> {
+        protected::guard(&self.spec.protected_pids, &self.spec.protected_pidfiles)
+    }
+
+    /// Who must not be signalled by now. A pid file that is being rewritten at this very moment must not keep
+    /// an agent from its deadline: then those count that were protected before.
+    fn renew(&self, guard: &mut Guard) {
+        if let Ok(now) = self.guard() {
+            *guard = now;
+        }
+    }
+
     /// Everything that can fail comes before the agent is started: after that it has to be looked after.
     fn start(&self) -> Result<(Guard, Agent), NeverRan> {
         let infra = |error: String| NeverRan { reason: ExitReason::Infra, error };
-        let guard = Guard::new(self.spec.protected_pids.iter().copied())
-            .map_err(|error| infra(format!("cannot tell who must never be signalled: {error}")))?;
+        let guard = self
+            .guard()
+            .map_err(|error| infra(format!("cannot tell who must never be signalled: {error:#}")))?;
         let log = |name: &str| {
             BoundedLog::create(self.run_dir.file(name), self.spec.log_bytes_max)
                 .map_err(|error| infra(format!("cannot create {name}: {error}")))
@@ -284,7 +299,7 @@ impl Launcher {
     }
 
     /// Until the main process has ended, by itself or by us.
-    fn watch(&self, agent: &mut Agent, guard: &Guard) -> (Status, Option<Ending>) {
+    fn watch(&self, agent: &mut Agent, guard: &mut Guard) -> (Status, Option<Ending>) {
         let mut ending: Option<Ending> = None;
         let mut next_check = Instant::now() + DIRECTORY_CHECK;
         loop {
@@ -295,6 +310,7 @@ impl Launcher {
             if ending.is_none()
                 && let Some(reason) = self.reason_to_end(agent, now, &mut next_check)
             {
+                self.renew(guard);
                 sweep::signal_descendants(&self.host, guard, rustix::process::Signal::TERM);
                 ending = Some(Ending { reason, kill_at: now + self.spec.grace(), killed: false });
             }

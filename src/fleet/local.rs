@@ -1,6 +1,6 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -16,6 +16,7 @@ use rustix::process::{PidfdFlags, Signal, pidfd_open};
 
 use super::Fleet;
 use super::env::{self, Vars};
+use super::protected;
 use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
 use crate::config::{Config, EnvConfig, FleetConfig};
 use crate::model::{
@@ -85,28 +86,8 @@ impl LocalFleet {
         RunDir::new(self.runs.join(run.to_string()))
     }
 
-    /// Who must never be signalled, with the pid files as they are now.
     fn guard(&self) -> Result<Guard> {
-        Ok(Guard::new(self.protected_pids()?)?)
-    }
-
-    /// A pid file that can't be read protects nobody, and then nobody may be signalled: its process could be
-    /// any of them. One that is not there says that its process does not run.
-    fn protected_pids(&self) -> Result<BTreeSet<u32>> {
-        let mut pids: BTreeSet<u32> = self.settings.protected_pids.iter().copied().collect();
-        for file in &self.settings.protected_pidfiles {
-            match fs::read_to_string(file) {
-                Ok(text) => pids.insert(text.trim().parse().with_context(|| {
-                    format!("{} of protected_pidfiles holds no pid: correct or remove it", file.display())
-                })?),
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot read {} of protected_pidfiles", file.display()));
-                }
-            };
-        }
-        Ok(pids)
+        protected::guard(&self.settings.protected_pids, &self.settings.protected_pidfiles)
     }
 
     fn sight(&self, quarry: &Quarry) -> Sighting {
@@ -168,6 +149,10 @@ impl LocalFleet {
         let mut strays = Vec::new();
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", self.runs.display()))?;
+            // What is no directory was never a run, whoever put it there.
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
             let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
                 continue;
             };
@@ -175,7 +160,8 @@ impl LocalFleet {
             {
                 continue;
             }
-            let spec = self.run_dir(&run).open()?.and_then(|files| files.spec().ok().flatten());
+            let files = self.run_dir(&run).open().ok().flatten();
+            let spec = files.and_then(|files| files.spec().ok().flatten());
             let ours = spec.filter(|spec| spec.run == run && spec.lineage == self.lineage);
             strays.push(Stray { run, spec: ours.map(Into::into) });
         }
@@ -233,7 +219,8 @@ impl LocalFleet {
             stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
             grace_ms: self.settings.grace.as_millis() as u64,
             log_bytes_max: self.log_bytes_max,
-            protected_pids: self.protected_pids()?.into_iter().collect(),
+            protected_pids: self.settings.protected_pids.clone(),
+            protected_pidfiles: self.settings.protected_pidfiles.clone(),
         })
     }
 

@@ -5,6 +5,7 @@ pub mod exec;
 pub mod launcher;
 pub mod local;
 pub mod logs;
+pub mod protected;
 pub mod rundir;
 pub mod said;
 

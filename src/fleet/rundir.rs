@@ -82,6 +82,8 @@ pub struct Spec {
     pub log_bytes_max: u64,
     /// Never signalled.
     pub protected_pids: Vec<u32>,
+    /// Files that hold the pids of others; read when it comes to signals.
+    pub protected_pidfiles: Vec<PathBuf>,
 }
 
 impl Spec {

@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Factory, NOTE_START, Ran, Running, binary, everything, install, is_alive, is_root, kill_9, put, system,
+    Factory, NOTE_START, Ran, Running, binary, everything, install, is_alive, is_root, kill_9, put, skipped,
+    system,
 };
 
 /// An agent with a child in a session of its own, which both work until they are ended.
@@ -153,6 +154,55 @@ fn a_required_note_that_fails_hands_the_whole_crew_off_and_success_leaves_nothin
     assert_eq!(starts.len(), 4, "{starts:?}");
 }
 
+// Origin: pear#264 review, egg#1510 - what could not be written was taken for written.
+#[test]
+fn a_required_note_on_a_full_disk_hands_the_whole_crew_off() {
+    let mut factory = Factory::new();
+    for suffix in ["impl", "review"] {
+        factory.role(suffix, &["sh", "-c", &[NOTE_START, TREE].concat()], "");
+    }
+    factory.set("writeback", "started", "\"required\"");
+    factory.item("AR-1");
+    fs::create_dir(factory.issues().join(".factory")).unwrap();
+    let on_a_full_disk = r#"
+        mount -t tmpfs -o size=4k tmpfs issues/.factory
+        head -c 4096 /dev/zero > issues/.factory/filler
+        exec "$TICK" --format json
+    "#;
+    let mut unshare = vec!["unshare", "--mount"];
+    unshare.extend((!is_root()).then_some("--map-root-user"));
+    let script = format!("exec {} sh -ec '{on_a_full_disk}'", unshare.join(" "));
+    let ran = Ran::of(&mut factory.shell(&script));
+    if ran.stderr.contains("unshare failed") {
+        return skipped(&format!("this machine allows no mount namespace: {}", ran.stderr));
+    }
+    let report = ran.expect(3).json();
+    assert!(report["errors"][0].as_str().unwrap().contains("No space left on device"), "{report}");
+    assert_eq!(handoffs(&factory), ["ar-1-impl.1", "ar-1-review.1"]);
+    let children = children(&factory, 2);
+    factory.tick().expect(0);
+    assert!(children.iter().all(|child| !is_alive(*child)));
+    factory.wait_all_gone();
+    factory.tick().expect(0);
+    assert_eq!(handoffs(&factory), [""; 0]);
+}
+
+#[test]
+fn a_launcher_leaves_alone_what_was_protected_while_its_agent_ran() {
+    let server = r#"setsid sh -c 'echo $$ > "$LAB/server.pid"; exec sleep 600' & "#;
+    let ends_when_it_runs = r#"until [ -s "$LAB/server.pid" ]; do sleep 0.01; done"#;
+    let mut factory = Factory::with_agent(&[server, ends_when_it_runs].concat());
+    factory.set("fleet", "protected_pidfiles", "[\"lab/server.pid\"]");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    let server = factory.wait_pid("server.pid");
+    assert!(is_alive(server));
+    factory.tick().expect(0);
+    assert_eq!(factory.recorded("AR-1")["state"], "done");
+    kill_9(server);
+}
+
 // Origin: factory#244 - equal keys in two places shared an agent.
 #[test]
 fn two_factories_with_the_same_items_never_touch_each_other() {
@@ -290,8 +340,7 @@ fn give_away(path: &Path) {
 #[test]
 fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
     if !is_root() {
-        // Only root can start something that an ordinary user may not signal.
-        return;
+        return skipped("only root can start something that an ordinary user may not signal");
     }
     let other = "setpriv --reuid=1 --regid=1 --clear-groups --inh-caps=-all --ambient-caps=-all sleep 600 & ";
     let ends =

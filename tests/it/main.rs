@@ -7,3 +7,4 @@ mod crash;
 mod handoff;
 mod readme;
 mod support;
+mod usage;

@@ -513,6 +513,12 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Says aloud that a test could not be done here.
+#[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+}
+
 /// A number from the environment: larger sizes for the scripts that drive single tests.
 #[expect(clippy::disallowed_methods, reason = "the tests' own knob")]
 pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
