@@ -146,11 +146,16 @@ fn code_69_is_a_tick_that_could_decide_nothing() {
     let factory = Factory::with_agent(WORKS);
     factory.tick().expect(0);
     fs::remove_dir(factory.issues()).unwrap();
-    // A file where a run's directory would be: what runs can't be told.
-    put(&factory.state("runs/ar-1-impl.1"), "");
-    let ran = factory.run(&[]).expect(69);
-    assert_has(&ran.stdout, &["tick: unavailable", "agents: ", "items: ", "ar-1-impl.1"]);
-    factory.run(&["-n"]).expect(69);
+    // What runs can't be told, not even by a root that has no right over other users' files.
+    fs::set_permissions(factory.state("runs"), fs::Permissions::from_mode(0o000)).unwrap();
+    let limited = |arguments: &str| {
+        let without_rights = if is_root() { "setpriv --bounding-set=-all" } else { "" };
+        Ran::of(&mut factory.shell(&format!("exec {without_rights} \"$TICK\" {arguments}")))
+    };
+    let ran = limited("").expect(69);
+    assert_has(&ran.stdout, &["tick: unavailable", "agents: ", "items: ", "runs"]);
+    limited("-n").expect(69);
+    fs::set_permissions(factory.state("runs"), fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]
