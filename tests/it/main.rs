@@ -6,5 +6,7 @@ mod compat;
 mod crash;
 mod handoff;
 mod readme;
+mod sim;
 mod support;
+mod tidy;
 mod usage;

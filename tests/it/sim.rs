@@ -1,0 +1,558 @@
+//! The simulator: the real orchestration, decisions and registry over a world in which everything goes wrong
+//! that can, from a seed that replays exactly.
+//!
+//! A seed draws a configuration, items and the likelihood of each fault, and then lives through ticks. After
+//! each of them every rule of [`check`] must hold against what really lives. At last the faults end, and
+//! within a bounded number of ticks everything must come to rest.
+//!
+//! `FACTORY_TICK_SIM_SEED=7` replays one seed, telling each tick. `FACTORY_TICK_SIM_SEEDS`,
+//! `FACTORY_TICK_SIM_TICKS` and `FACTORY_TICK_SIM_FIRST_SEED` run others than the fixed ones.
+
+mod check;
+mod dice;
+mod disk;
+mod faults;
+mod machine;
+mod setting;
+mod tracker;
+mod world;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use factory_tick::config::Config;
+use factory_tick::decide::Request;
+use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
+use factory_tick::registry::{AgentStanding, ItemStanding, Registry};
+use factory_tick::tick::{self, Tick};
+
+use check::{Broken, History, Life, Scene};
+use dice::Dice;
+use faults::Fault;
+use world::{Hands, World};
+
+const SEEDS: u64 = 500;
+const TICKS: u64 = 100;
+
+/// One fault in the code breaks many seeds; the first few tell enough, and which of them is the shortest.
+const BROKEN_SEEDS_MAX: usize = 20;
+
+/// A number from the environment: the simulator's own switches, which no tick ever sees.
+#[expect(clippy::disallowed_methods, reason = "a test run is told what to do by its environment")]
+fn asked_for(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("the switches of the simulator are numbers"))
+}
+
+/// Origin: gastown#1752, autonomous-dev-team#32, dot-agent-deck#471, relay#1604, pear#248, midtown#2330 – and
+/// every crash that nobody has filed yet.
+#[test]
+fn every_rule_holds_after_every_tick() {
+    let ticks = asked_for("FACTORY_TICK_SIM_TICKS").unwrap_or(TICKS);
+    if let Some(seed) = asked_for("FACTORY_TICK_SIM_SEED") {
+        let (_, broken) = Simulation::new(seed, true).live(ticks);
+        return assert!(broken.is_none(), "{}", broken.unwrap_or_default());
+    }
+    let first = asked_for("FACTORY_TICK_SIM_FIRST_SEED").unwrap_or(1);
+    let seeds = asked_for("FACTORY_TICK_SIM_SEEDS").unwrap_or(SEEDS);
+    let mut tally = Tally::default();
+    let mut broken_seeds = Vec::new();
+    for seed in first..first + seeds {
+        let (lived, broken) = Simulation::new(seed, false).live(ticks);
+        tally.add(&lived);
+        broken_seeds.extend(broken);
+        if broken_seeds.len() >= BROKEN_SEEDS_MAX {
+            break;
+        }
+    }
+    say(&format!("seeds {first}..{}\n{tally}", first + seeds));
+    assert!(
+        broken_seeds.is_empty(),
+        "{}\nreplay one: FACTORY_TICK_SIM_TICKS={ticks} FACTORY_TICK_SIM_SEED=<seed> cargo test --test it every_rule -- --nocapture",
+        broken_seeds.join("\n")
+    );
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 1..=5 {
+        let story = |_| {
+            let mut simulation = Simulation::new(seed, false);
+            simulation.story = Some(String::new());
+            let _ = simulation.run(60);
+            simulation.story
+        };
+        assert_eq!(story(1), story(2));
+    }
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// What a number of seeds lived through.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    ticks: u64,
+    /// Ticks that were killed in the middle.
+    killed: u64,
+    /// Ticks whose commit failed.
+    failed: u64,
+    /// Agents that really began.
+    begun: u64,
+    resumed: u64,
+    done: u64,
+    /// The most ticks that any seed took to come to rest.
+    to_rest: u64,
+    faults: BTreeMap<Fault, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.ticks += other.ticks;
+        self.killed += other.killed;
+        self.failed += other.failed;
+        self.begun += other.begun;
+        self.resumed += other.resumed;
+        self.done += other.done;
+        self.to_rest = self.to_rest.max(other.to_rest);
+        for (fault, times) in &other.faults {
+            *self.faults.entry(*fault).or_default() += times;
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Tally { ticks, killed, failed, begun, resumed, done, to_rest, faults } = self;
+        writeln!(f, "{ticks} ticks, {killed} killed in the middle, {failed} with a commit that failed")?;
+        writeln!(f, "{begun} agents began, {resumed} of them resumed; {done} times an item was done")?;
+        writeln!(f, "at rest after at most {to_rest} ticks without faults")?;
+        faults.iter().try_for_each(|(fault, times)| writeln!(f, "{times:9} {fault:?}"))
+    }
+}
+
+struct Simulation {
+    seed: u64,
+    aloud: bool,
+    story: Option<String>,
+    dice: Dice,
+    full: Config,
+    config: Config,
+    world: RefCell<World>,
+    history: History,
+    tally: Tally,
+    missing_env: BTreeMap<String, Vec<String>>,
+    disk_free_bytes: Option<u64>,
+}
+
+impl Simulation {
+    fn new(seed: u64, aloud: bool) -> Simulation {
+        let mut dice = Dice::new(seed);
+        let config = setting::draw(&mut dice);
+        let world = World::new(Dice::new(dice.throw()), &config);
+        Simulation {
+            seed,
+            aloud,
+            story: None,
+            dice,
+            full: config.clone(),
+            config,
+            world: RefCell::new(world),
+            history: History::default(),
+            tally: Tally::default(),
+            missing_env: BTreeMap::new(),
+            disk_free_bytes: None,
+        }
+    }
+
+    /// Lives through so many ticks and comes to rest. Tells the first rule that was broken, with seed and tick.
+    fn live(mut self, ticks: u64) -> (Tally, Option<String>) {
+        let broken = self.run(ticks).err();
+        let (seed, tick) = (self.seed, self.tally.ticks);
+        let world = self.world.borrow();
+        self.tally.faults.clone_from(&world.faults.happened);
+        self.tally.begun = world.machine.begun;
+        self.tally.resumed = world.machine.resumed.values().map(|times| u64::from(*times)).sum();
+        (self.tally.clone(), broken.map(|broken| format!("seed {seed}, tick {tick}, rule {broken}")))
+    }
+
+    fn run(&mut self, ticks: u64) -> Result<(), Broken> {
+        if self.aloud {
+            say(&format!("{:#?}", self.config));
+        }
+        for _ in 0..ticks {
+            self.wait();
+            self.reconfigure();
+            self.world.borrow_mut().begin_tick();
+            self.lose_a_generation();
+            self.a_person_stops_something();
+            let request = self.request();
+            self.tick(request)?;
+        }
+        self.come_to_rest()
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // Between ticks
+
+    /// Everybody else's time until the next tick.
+    fn wait(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        let pause_s = self.dice.pick(&[0, 5, 60, 60, 60, 60, 120, 600]);
+        for _ in 0..3 {
+            world.advance(pause_s * 1_000 / 3);
+            if world.strike(Fault::Edit) {
+                world.tracker.edit(&mut world.dice);
+            }
+            if world.strike(Fault::ClockSet) {
+                const HOUR_MS: i64 = 3_600_000;
+                let by = world.dice.pick(&[HOUR_MS, -HOUR_MS, -365 * 24 * HOUR_MS, 3_650 * 24 * HOUR_MS]);
+                // Ten years forward again and again would leave the calendar.
+                if (0..4_000_000_000_000).contains(&(world.machine.wall_ms + by)) {
+                    world.machine.wall_ms += by;
+                }
+            }
+            if world.strike(Fault::Reboot) {
+                world.machine.reboot();
+            }
+            for run in world.machine.busy.clone() {
+                if world.strike(Fault::LauncherKilled) {
+                    world.machine.kill_launcher(&run);
+                } else if world.strike(Fault::SomebodyStops) {
+                    world.machine.stop_launcher(&run);
+                }
+            }
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        if self.config.roles != self.full.roles {
+            if self.dice.percent(30) {
+                self.config = self.full.clone();
+            }
+        } else if world.strike(Fault::Reconfigured) {
+            if self.config.roles.len() > 1 && self.dice.percent(50) {
+                self.config.roles.pop();
+            } else {
+                self.config.roles[0].resume.clear();
+            }
+        }
+        self.missing_env.clear();
+        if world.strike(Fault::NoVariable) {
+            self.missing_env.insert(self.config.roles[0].name.clone(), vec!["TOKEN".to_owned()]);
+        }
+        self.disk_free_bytes = world.strike(Fault::DiskLow).then_some(1);
+    }
+
+    fn lose_a_generation(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        if world.strike(Fault::RegistryLost) && world.disk.damage() {
+            self.history.lose();
+        }
+    }
+
+    /// What `stop` does: every run of the item is handed off, and a person holds the item.
+    fn a_person_stops_something(&mut self) {
+        let world = &mut *self.world.borrow_mut();
+        if !world.strike(Fault::PersonStops) {
+            return;
+        }
+        let mut registry = world.disk.load();
+        let nth = self.dice.index(world.tracker.items.len());
+        let Some(tracked) = world.tracker.items.values().nth(nth).filter(|tracked| tracked.present) else {
+            return;
+        };
+        let (id, mut plan) = (tracked.item.id.clone(), Plan::default());
+        if !registry.items.contains_key(&id) {
+            plan.steps.push(Step::Refresh(registry.seen_as(&tracked.item)));
+        }
+        let decide = |action| {
+            Step::Decide(Decision { action, item: Some(id.clone()), because: "stopped".to_owned(), group: 0 })
+        };
+        let runs = registry.agents_of(&id).filter_map(|(_, agent)| agent.run.clone());
+        let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
+        plan.steps.extend(stops.map(decide));
+        plan.steps.push(decide(Action::Park { item: id.clone(), class: None, by_person: true }));
+        registry.intend(&plan, &world.machine.moment());
+        let body = serde_json::to_string(&registry).unwrap_or_default();
+        world.disk.keep_backup();
+        world.disk.publish(body, &registry);
+    }
+
+    fn request(&mut self) -> Request {
+        let world = &mut *self.world.borrow_mut();
+        let reap_only = world.strike(Fault::ReapOnly);
+        let one = world.strike(Fault::OneItem).then(|| self.dice.index(world.tracker.items.len()));
+        let item = one.and_then(|nth| world.tracker.items.keys().nth(nth).cloned());
+        Request { item: item.filter(|_| !reap_only), reap_only }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // A tick
+
+    fn tick(&mut self, request: Request) -> Result<Came, Broken> {
+        self.tally.ticks += 1;
+        let (before, now, lives) = {
+            let world = &mut *self.world.borrow_mut();
+            (world.disk.load(), world.machine.moment(), lives(world))
+        };
+        let hands = Hands(&self.world);
+        let stop = || self.world.borrow_mut().time_is_up();
+        let clock = || self.world.borrow().machine.moment();
+        let tick = Tick {
+            config: &self.config,
+            source: &hands,
+            fleet: &hands,
+            request: request.clone(),
+            now: now.clone(),
+            until: far_away(),
+            missing_env: self.missing_env.clone(),
+            disk_free_bytes: self.disk_free_bytes,
+            workspaces: PathBuf::from("/simulated/workspaces"),
+            stop: &stop,
+            clock: &clock,
+        };
+        let plan = self.plan_alone(&tick, &before)?;
+        if !self.world.borrow().today.source_unknown && !request.reap_only {
+            self.world.borrow_mut().tracker.count_read();
+        }
+        let mut registry = before.clone();
+        let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
+        let world = &*self.world.borrow();
+        let ticked = match &result {
+            _ if world.dead => {
+                self.tally.killed += 1;
+                None
+            }
+            Err(_) => {
+                self.tally.failed += 1;
+                None
+            }
+            Ok(ticked) => Some(ticked),
+        };
+        if let Some(ticked) = ticked
+            && ticked.plan != plan
+        {
+            let what = format!("planned {plan:?}\nand then {:?}", ticked.plan);
+            return Err(Broken { rule: "the_same_world_makes_the_same_plan", what });
+        }
+        let mut intended = before.clone();
+        intended.intend(&plan, &now);
+        let scene = Scene {
+            config: &self.config,
+            world,
+            before: &before,
+            now: &now,
+            lives: &lives,
+            plan: &plan,
+            intended: &intended,
+            after: &world.disk.standing,
+            ticked,
+            history: &self.history,
+        };
+        if self.aloud || self.story.is_some() {
+            let line = tell(self.tally.ticks, &request, &scene);
+            if self.aloud {
+                say(&line);
+            }
+            if let Some(story) = &mut self.story {
+                story.push_str(&line);
+            }
+        }
+        let done = plan.decisions().filter(|(_, one)| matches!(one.action, Action::Done { run: None, .. }));
+        self.tally.done += done.count() as u64;
+        let checked = check::check(&scene);
+        let mut history = self.history.clone();
+        history.learn(&scene, request.item.is_some());
+        let quiet = plan.is_empty() && before == world.disk.standing && world.machine.busy.is_empty();
+        self.history = history;
+        checked.map(|()| Came { quiet, plan })
+    }
+
+    /// What a dry run does: it must change nothing, and nobody must notice.
+    fn plan_alone(&self, tick: &Tick<'_>, registry: &Registry) -> Result<Plan, Broken> {
+        let effects = self.world.borrow().effects;
+        let untouched = registry.clone();
+        let (plan, _) = tick::plan(tick, registry);
+        let clean = self.world.borrow().effects == effects && untouched == *registry;
+        let broken = || Broken { rule: "a_plan_changes_nothing", what: format!("{plan:?}") };
+        if clean { Ok(plan) } else { Err(broken()) }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // The end
+
+    /// From here on nothing goes wrong but agents, and everything must come to rest.
+    fn come_to_rest(&mut self) -> Result<(), Broken> {
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.faults.end();
+            world.tracker.tidy();
+            world.machine.calm_down();
+        }
+        self.config = self.full.clone();
+        self.missing_env.clear();
+        self.disk_free_bytes = None;
+        let pause = self.config.attempts.backoff_max + Duration::from_secs(600);
+        let most = self.longest_way_to_rest();
+        let mut last = None;
+        for ticks in 1..=most {
+            {
+                let world = &mut *self.world.borrow_mut();
+                world.advance(pause.as_millis() as u64);
+                world.begin_tick();
+            }
+            let one = self.tick(Request::default())?;
+            if one.quiet {
+                self.tally.to_rest = ticks;
+                return self.is_at_rest(&one.plan);
+            }
+            last = Some(one.plan);
+        }
+        let what = format!("still at work after {most} ticks without faults: {last:?}");
+        Err(Broken { rule: "everything_comes_to_rest", what })
+    }
+
+    /// The worst case: items come one after the other, and each uses up its attempts, every one of them with
+    /// its uncharged failures (5 in a row park it), one tick to start, see, hand off, reap and release each,
+    /// once more for an edit that counts when it ends; and the way out of whatever was under way.
+    fn longest_way_to_rest(&self) -> u64 {
+        let items = self.world.borrow().tracker.items.len() as u64;
+        let attempts = u64::from(self.config.attempts.max);
+        20 + items * (attempts * 5 * 4 + 10) * 2
+    }
+
+    /// At rest, nobody waits for something that will not come.
+    fn is_at_rest(&self, plan: &Plan) -> Result<(), Broken> {
+        let world = &*self.world.borrow();
+        let registry = &world.disk.standing;
+        let broken = |what: String| Err(Broken { rule: "at_rest_nothing_waits_in_vain", what });
+        if let Some((run, handoff)) = registry.handoffs.first_key_value() {
+            return broken(format!("the hand-off {run} stays: {handoff:?}"));
+        }
+        if let Some((name, agent)) = registry.agents.iter().find(|(_, one)| one.state != AgentStanding::Idle)
+        {
+            return broken(format!("{name} is not idle: {agent:?}"));
+        }
+        if let Some(error) = plan.errors.first() {
+            return broken(format!("it still complains: {error}"));
+        }
+        for id in world.tracker.items.keys() {
+            let held = plan.held.iter().find(|held| held.item == *id);
+            let fine = match registry.items.get(id).map(|record| record.state) {
+                Some(ItemStanding::Done | ItemStanding::Parked) => true,
+                _ if !world.tracker.is_eligible(id) => !registry.items.contains_key(id),
+                _ => held.is_some_and(|held| held.code == HeldCode::Blocked),
+            };
+            if !fine {
+                return broken(format!("{id}: {held:?}, {:?}", registry.items.get(id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a tick came to.
+struct Came {
+    /// Nothing was decided, nothing changed, nothing lives.
+    quiet: bool,
+    plan: Plan,
+}
+
+fn lives(world: &World) -> BTreeMap<RunId, Life> {
+    let machine = &world.machine;
+    let life = |run: &RunId| {
+        let one = &machine.runs[run];
+        (run.clone(), Life { live: one.is_live(), healthy: one.is_healthy() && !one.is_stuck() })
+    };
+    machine.busy.iter().map(life).collect()
+}
+
+/// No simulated tick runs into a real clock.
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(24 * 3600)
+}
+
+/// One tick in a few lines.
+fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
+    let world = scene.world;
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "--- {number} at {} ({} ms of {}){}{}",
+        scene.now.at,
+        scene.now.mono_ms,
+        scene.now.boot_id,
+        request.item.as_ref().map_or(String::new(), |item: &ItemId| format!(" for {item} alone")),
+        if request.reap_only { " to reap" } else { "" },
+    );
+    let _ = writeln!(text, "    {:?}", world.today);
+    for (_, decision) in scene.plan.decisions() {
+        let action = &decision.action;
+        let about = action.run().map(ToString::to_string).or(decision.item.as_ref().map(ToString::to_string));
+        let _ = writeln!(
+            text,
+            "    {} {} {}: {}",
+            action.name(),
+            about.unwrap_or_default(),
+            action.code().unwrap_or(""),
+            decision.because
+        );
+    }
+    for step in &scene.plan.steps {
+        if let Step::Refresh(refresh) = step {
+            let _ = writeln!(text, "    {refresh:?}");
+        }
+    }
+    for error in &scene.plan.errors {
+        let _ = writeln!(text, "    ! {error}");
+    }
+    for outcome in scene.ticked.iter().flat_map(|ticked| &ticked.outcomes) {
+        let _ = writeln!(text, "    -> {:?}", outcome.happened);
+    }
+    if scene.ticked.is_none() {
+        let _ = writeln!(text, "    {}", if world.dead { "KILLED" } else { "COMMIT FAILED" });
+    }
+    for (id, record) in &scene.after.items {
+        let _ = writeln!(
+            text,
+            "    = {id} {:?} attempts {} row {} due {:?} dispatch {} told {:?} missing {}",
+            record.state,
+            record.attempts,
+            record.infra_row,
+            record.due_at.map(|due| due.to_string()),
+            record.dispatch,
+            record.told.as_ref().map(|told| (told.status, told.dispatch, told.dropped)),
+            record.missing_reads,
+        );
+        for (name, agent) in scene.after.agents_of(id) {
+            let _ = writeln!(
+                text,
+                "      {name} {:?} {:?} ok {} next {:?} session {:?} resumes {}",
+                agent.state,
+                agent.run.as_ref().map(ToString::to_string),
+                agent.ok,
+                agent.next.as_ref().map(|next| next.resume),
+                agent.session,
+                agent.resumes
+            );
+        }
+    }
+    for (run, handoff) in &scene.after.handoffs {
+        let _ = writeln!(text, "      hand-off {run}: {}", handoff.why);
+    }
+    for run in &world.machine.busy {
+        let one = &world.machine.runs[run];
+        let _ = writeln!(
+            text,
+            "      really {run} {:?} main {} others {}",
+            one.launcher, one.main_alive, one.others
+        );
+    }
+    text
+}

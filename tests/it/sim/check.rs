@@ -1,0 +1,584 @@
+//! The rules: what must hold after every tick, whatever went wrong during it.
+//!
+//! Each is judged against what really lives and happened, never against what the registry believes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use factory_tick::config::{Config, WritebackMode};
+use factory_tick::model::{
+    Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+};
+use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry};
+use factory_tick::tick::Ticked;
+
+use super::world::World;
+
+/// A rule that was broken, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Broken {
+    pub(super) rule: &'static str,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.rule, self.what)
+    }
+}
+
+/// What was true of a run just before a tick.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    pub(super) live: bool,
+    pub(super) healthy: bool,
+}
+
+/// One tick, from outside.
+pub(super) struct Scene<'a> {
+    pub(super) config: &'a Config,
+    pub(super) world: &'a World,
+    /// What the tick loaded.
+    pub(super) before: &'a Registry,
+    /// When it began.
+    pub(super) now: &'a Moment,
+    /// What really lived then.
+    pub(super) lives: &'a BTreeMap<RunId, Life>,
+    /// What it decided.
+    pub(super) plan: &'a Plan,
+    /// `before` with the plan applied.
+    pub(super) intended: &'a Registry,
+    /// What stands now: what the next tick will load.
+    pub(super) after: &'a Registry,
+    /// How it ended, where it was neither killed nor failed.
+    pub(super) ticked: Option<&'a Ticked>,
+    pub(super) history: &'a History,
+}
+
+/// What is remembered of earlier ticks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// A generation was lost, and no tick has looked at the fleet since.
+    pub(super) unreconciled: bool,
+    /// Runs that cost an attempt.
+    charged: BTreeSet<RunId>,
+}
+
+impl History {
+    /// Takes in what a tick made durable.
+    pub(super) fn learn(&mut self, scene: &Scene<'_>, one_item: bool) {
+        self.charged.extend(newly_charged(scene).cloned());
+        if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
+            self.unreconciled = false;
+        }
+    }
+
+    pub(super) fn lose(&mut self) {
+        self.unreconciled = true;
+        // What it was charged for may have been lost with it.
+        self.charged.clear();
+    }
+}
+
+type Rule = fn(&Scene<'_>) -> Result<(), String>;
+
+macro_rules! rules {
+    ($($rule:ident,)*) => { const RULES: &[(&str, Rule)] = &[$((stringify!($rule), $rule),)*]; };
+}
+
+rules! {
+    one_live_run_per_agent,
+    a_run_starts_once,
+    nothing_is_forgotten,
+    limits_hold,
+    labels_hold,
+    starts_are_bounded,
+    the_living_get_no_verdict,
+    nothing_healthy_is_reaped,
+    no_run_ends_without_a_reason,
+    hand_offs_last_until_all_is_dead,
+    an_item_with_a_hand_off_waits,
+    attempts_only_grow,
+    a_run_is_charged_once,
+    parked_and_done_stay_so,
+    backoff_is_waited_for,
+    sessions_are_resumed_so_often,
+    a_required_note_comes_first,
+    a_refused_dispatch_keeps_nothing,
+    unknown_is_not_empty,
+    gone_takes_two_reads,
+    hashes_are_of_what_was_given,
+    names_are_never_shared,
+    numbers_only_grow,
+    between_runs_nothing_is_left,
+    the_registry_reads_back,
+    counters_never_shrink,
+}
+
+/// The first rule that the tick broke.
+pub(super) fn check(scene: &Scene<'_>) -> Result<(), Broken> {
+    if let Some(broken) = &scene.world.broken {
+        return Err(broken.clone());
+    }
+    RULES.iter().try_for_each(|(rule, holds)| holds(scene).map_err(|what| Broken { rule, what }))
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+impl<'a> Scene<'a> {
+    fn actions(&self) -> impl Iterator<Item = &'a Action> {
+        self.plan.decisions().map(|(_, decision)| &decision.action)
+    }
+
+    /// Items for which something is started, with the run.
+    fn starts(&self) -> impl Iterator<Item = (&'a ItemId, &'a RunId)> {
+        self.actions().filter_map(|action| match action {
+            Action::Start(launch) | Action::Resume(launch) => Some((&launch.item, &launch.run)),
+            _ => None,
+        })
+    }
+
+    fn renews(&self, id: &ItemId) -> bool {
+        self.plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Refresh(Refresh::Renew { item, .. }) if item == id))
+    }
+
+    fn item(&self, id: &ItemId) -> Option<&'a WorkItem> {
+        self.world.tracker.items.get(id).map(|tracked| &tracked.item)
+    }
+
+    fn missing_reads(&self, id: &ItemId) -> u32 {
+        self.world.tracker.items.get(id).map_or(u32::MAX, |tracked| tracked.missing_reads)
+    }
+
+    /// Whether the item itself gave a reason for a new life: it was edited since it was given to a run, or it
+    /// came back.
+    fn changed(&self, id: &ItemId) -> bool {
+        let (Some(record), Some(item)) = (self.before.items.get(id), self.item(id)) else { return false };
+        let edited = match record.state {
+            ItemStanding::Done => record.content_hash.as_ref() != Some(&item.content_hash),
+            _ => record.hash.as_ref() != Some(&item.hash),
+        };
+        edited || record.missing_reads >= 2
+    }
+
+    fn life(&self, run: &RunId) -> Life {
+        self.lives.get(run).copied().unwrap_or(Life { live: false, healthy: false })
+    }
+}
+
+/// Two runs of one agent never live at once: not their launchers, not their agents, not what those forked.
+fn one_live_run_per_agent(scene: &Scene<'_>) -> Result<(), String> {
+    let machine = &scene.world.machine;
+    let mut alive: BTreeMap<&AgentName, &RunId> = BTreeMap::new();
+    for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
+        if let Some(other) = alive.insert(&run.agent, run) {
+            return Err(format!("{other} and {run} are alive"));
+        }
+    }
+    Ok(())
+}
+
+/// Whatever is killed when: an agent is started at most once per run.
+fn a_run_starts_once(scene: &Scene<'_>) -> Result<(), String> {
+    let machine = &scene.world.machine;
+    machine.busy.iter().try_for_each(|run| {
+        ensure(machine.runs[run].begun <= 1, || format!("{run} began {} times", machine.runs[run].begun))
+    })
+}
+
+/// Every process that the factory started, and every launcher that could still start one, is on record. Where
+/// a generation was lost, its runs must at least be numbered so that the next look finds them.
+fn nothing_is_forgotten(scene: &Scene<'_>) -> Result<(), String> {
+    for run in &scene.world.machine.busy {
+        let one = &scene.world.machine.runs[run];
+        let matters = one.is_live() || (one.is_coming() && one.claim.is_none());
+        let current = scene.after.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run));
+        if !matters || current || scene.after.handoffs.contains_key(run) {
+            continue;
+        }
+        let last = scene.after.names.last_n.get(&run.agent).copied().unwrap_or(0);
+        ensure(scene.history.unreconciled && run.n > last, || {
+            format!("{run} lives and is neither its agent's run nor a hand-off (last n {last})")
+        })?;
+    }
+    Ok(())
+}
+
+/// Items that got a slot in this plan: something is started, and nothing of them was in flight otherwise.
+fn newcomers<'a>(scene: &Scene<'a>) -> BTreeSet<&'a ItemId> {
+    let started: BTreeSet<&RunId> = scene.starts().map(|(_, run)| run).collect();
+    let goes_on = |id: &ItemId| {
+        let runs = scene.intended.agents_of(id).filter_map(|(_, agent)| agent.run.as_ref());
+        runs.into_iter().any(|run| !started.contains(run)) || scene.intended.handoffs_of(id).next().is_some()
+    };
+    scene.starts().map(|(id, _)| id).filter(|id| !goes_on(id)).collect()
+}
+
+/// No item takes a slot beyond `items_max`, counting agents that nobody has seen yet.
+fn limits_hold(scene: &Scene<'_>) -> Result<(), String> {
+    let max = scene.config.limits.items_max as usize;
+    let flying = scene.intended.items.keys().filter(|id| scene.intended.in_flight(id)).count();
+    ensure(newcomers(scene).is_empty() || flying <= max, || {
+        format!("{flying} items in flight, at most {max} may be")
+    })?;
+    let machine = &scene.world.machine;
+    let alive: BTreeSet<&ItemId> = machine
+        .busy
+        .iter()
+        .filter(|run| machine.runs[*run].is_live())
+        .filter_map(|run| Some(&machine.runs[run].spec.as_ref()?.item))
+        .collect();
+    ensure(scene.world.disk.losses > 0 || alive.len() <= max, || {
+        format!("{} items really live, at most {max} may", alive.len())
+    })
+}
+
+/// Nor beyond the limit of one of its labels, as far as labels can be read.
+fn labels_hold(scene: &Scene<'_>) -> Result<(), String> {
+    let view = scene.world.tracker.view();
+    for (label, max) in &scene.config.limits.per_label {
+        let labelled: Vec<_> = view.items.iter().filter(|item| item.labels.contains(label)).collect();
+        let flying = labelled.iter().filter(|item| scene.intended.in_flight(&item.id)).count();
+        let newcomer = newcomers(scene).into_iter().find(|id| labelled.iter().any(|item| item.id == **id));
+        ensure(newcomer.is_none() || flying <= *max as usize, || {
+            format!("{flying} items labelled {label} in flight, at most {max} may be")
+        })?;
+    }
+    Ok(())
+}
+
+/// Resumes are starts too.
+fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
+    let (starts, max) = (scene.starts().count(), scene.config.tick.starts_max);
+    ensure(starts <= max as usize, || format!("{starts} starts in one tick, at most {max} may be"))
+}
+
+/// A run gets a verdict when nothing of it lives, or it is handed off with it.
+fn the_living_get_no_verdict(scene: &Scene<'_>) -> Result<(), String> {
+    let stopped: BTreeSet<&RunId> = scene
+        .actions()
+        .filter_map(|action| match action {
+            Action::Stop { run, .. } => Some(run),
+            _ => None,
+        })
+        .collect();
+    scene.actions().try_for_each(|action| match action {
+        Action::Done { run: Some(run), .. } | Action::Fail { run: Some(run), .. } => {
+            ensure(!scene.life(run).live || stopped.contains(run), || {
+                format!("{} {run}, and it lives", action.name())
+            })
+        }
+        _ => Ok(()),
+    })
+}
+
+/// What is reaped was handed off before, or has lost its launcher, or its launcher is late.
+fn nothing_healthy_is_reaped(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Reap(reap) if !scene.before.handoffs.contains_key(&reap.run) => {
+            ensure(!scene.life(&reap.run).healthy, || format!("{} is reaped, and is in order", reap.run))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// A run in order is ended only when its item is parked, gone or reconfigured, its dispatch failed, its time is
+/// up, or its agent is past it.
+fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
+    for action in scene.actions() {
+        let Action::Stop { run, survivors, dispatch_failed } = action else { continue };
+        if !scene.life(run).healthy || *dispatch_failed || !survivors.is_empty() {
+            continue;
+        }
+        let Some(spec) = scene.world.machine.runs.get(run).and_then(|run| run.spec.as_ref()) else {
+            continue;
+        };
+        let parked =
+            scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemStanding::Parked);
+        let gone = scene.missing_reads(&spec.item) >= 2;
+        let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
+        let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
+        let timed_out = scene.actions().any(|action| {
+            matches!(action, Action::Fail { run: Some(failed), class, .. }
+                if failed == run && *class == factory_tick::model::Class::Deadline)
+        });
+        ensure(parked || gone || role_gone || past || timed_out, || {
+            format!("{run} is in order and is handed off")
+        })?;
+    }
+    Ok(())
+}
+
+/// A hand-off leaves the record only by a decision, and only when nothing of its run lives or can still come.
+fn hand_offs_last_until_all_is_dead(scene: &Scene<'_>) -> Result<(), String> {
+    let released: BTreeSet<&RunId> = scene
+        .actions()
+        .filter_map(|action| match action {
+            Action::Release { run } => Some(run),
+            _ => None,
+        })
+        .collect();
+    for run in scene.before.handoffs.keys() {
+        ensure(released.contains(run) || scene.after.handoffs.contains_key(run), || {
+            format!("the hand-off {run} is off the record, and nobody decided so")
+        })?;
+    }
+    released.into_iter().try_for_each(|run| {
+        let one = scene.world.machine.runs.get(run);
+        let comes = one.is_some_and(|one| one.is_coming() && one.claim.is_none());
+        ensure(!scene.life(run).live && !comes, || format!("the hand-off {run} is released, and it lives"))
+    })
+}
+
+/// Nothing is started for an item while processes of an abandoned run of it are still to be ended.
+fn an_item_with_a_hand_off_waits(scene: &Scene<'_>) -> Result<(), String> {
+    scene.starts().try_for_each(|(id, run)| {
+        let pending = scene.intended.handoffs_of(id).next();
+        ensure(pending.is_none(), || format!("{run} is started while {} must end", pending.unwrap().0))
+    })
+}
+
+/// Attempts shrink only by a change of the item.
+fn attempts_only_grow(scene: &Scene<'_>) -> Result<(), String> {
+    for (id, before) in &scene.before.items {
+        let Some(after) = scene.after.items.get(id) else { continue };
+        ensure(after.attempts >= before.attempts || scene.changed(id), || {
+            format!("{id} had {} attempts and has {}", before.attempts, after.attempts)
+        })?;
+    }
+    Ok(())
+}
+
+/// Charged failures of runs that this tick made durable.
+fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
+    let (before, after) = (scene.before, scene.after);
+    let holds = |registry: &Registry, run: &RunId| {
+        registry.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run))
+    };
+    scene.actions().filter_map(move |action| match action {
+        Action::Fail { run: Some(run), class, .. }
+            if class.charged() && holds(before, run) && !holds(after, run) =>
+        {
+            Some(run)
+        }
+        _ => None,
+    })
+}
+
+/// A run costs at most one attempt, and an item no more than its failures.
+fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
+    newly_charged(scene).try_for_each(|run| {
+        ensure(!scene.history.charged.contains(run), || format!("{run} is charged a second time"))
+    })?;
+    let Some(ticked) = scene.ticked else { return Ok(()) };
+    for (id, after) in &scene.after.items {
+        let before = scene.before.items.get(id).map_or(0, |before| before.attempts);
+        let failures = scene
+            .actions()
+            .filter(
+                |action| matches!(action, Action::Fail { item, class, .. } if item == id && class.charged()),
+            )
+            .count();
+        let failed_effects = ticked.outcomes.iter().filter(|outcome| {
+            let failed = matches!(&outcome.happened, Happened::NotStarted { class, .. } if class.charged())
+                || matches!(&outcome.happened, Happened::Failed(_));
+            let Some(Step::Decide(decision)) = scene.plan.steps.get(outcome.step) else { return false };
+            failed && decision.item.as_ref() == Some(id)
+        });
+        let most = before as usize + failures + failed_effects.count();
+        ensure(after.attempts as usize <= most, || {
+            format!("{id} had {before} attempts and has {}, more than its failures", after.attempts)
+        })?;
+    }
+    Ok(())
+}
+
+/// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
+fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
+    for (id, before) in &scene.before.items {
+        let by_person = before.parked_by == Some(ParkedBy::Person);
+        let out = before.state == ItemStanding::Done || before.state == ItemStanding::Parked;
+        if !out || (scene.changed(id) && !by_person) {
+            continue;
+        }
+        if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id) {
+            return Err(format!("{id} is {:?} and unchanged, and {run} is started", before.state));
+        }
+        let Some(after) = scene.after.items.get(id) else { continue };
+        let stray = scene
+            .actions()
+            .any(|action| matches!(action, Action::AdoptStray { spec, .. } if spec.item == *id));
+        ensure(after.state == before.state || stray, || {
+            format!("{id} was {:?} and is {:?}, unchanged", before.state, after.state)
+        })?;
+        ensure(!by_person || after.parked_by == before.parked_by, || {
+            format!("{id} was parked by a person, and a rule took it over")
+        })?;
+    }
+    Ok(())
+}
+
+/// No fresh dispatch before its time.
+fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
+    for (id, before) in &scene.before.items {
+        let waits =
+            before.state == ItemStanding::Waiting && before.due_at.is_some_and(|due| due > scene.now.at);
+        if !waits || scene.renews(id) {
+            continue;
+        }
+        if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id) {
+            return Err(format!("{run} is started before {}", before.due_at.unwrap()));
+        }
+    }
+    Ok(())
+}
+
+/// Counted where it happens: agents that were really started with that session.
+fn sessions_are_resumed_so_often(scene: &Scene<'_>) -> Result<(), String> {
+    // A lost generation takes its counts with it.
+    let max = u64::from(scene.config.attempts.resumes_max) + scene.world.disk.losses;
+    scene.world.machine.resumed.iter().try_for_each(|(session, times)| {
+        ensure(u64::from(*times) <= max, || {
+            format!("session {session} was resumed {times} times, at most {max} may be")
+        })
+    })
+}
+
+/// Where `started` is required, nothing counts as done that was not announced.
+fn a_required_note_comes_first(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.config.writeback.started != WritebackMode::Required {
+        return Ok(());
+    }
+    scene.after.agents.iter().filter(|(_, agent)| agent.ok).try_for_each(|(name, agent)| {
+        let told = scene.world.tracker.announced.contains(&(agent.item.clone(), agent.dispatch));
+        ensure(told, || format!("{name} is ok, and dispatch {} was never announced", agent.dispatch))
+    })
+}
+
+/// A dispatch whose required `started` failed leaves nothing behind that runs or counts.
+fn a_refused_dispatch_keeps_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.ticked.is_none() {
+        return Ok(());
+    }
+    for (id, dispatch) in &scene.world.refused_notes {
+        for (name, agent) in scene.after.agents_of(id).filter(|(_, agent)| agent.dispatch == *dispatch) {
+            ensure(!agent.ok && agent.run.is_none() && agent.next.is_none(), || {
+                format!("{name} goes on although dispatch {dispatch} could not be announced")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// A fleet that can't be seen proves nothing of any run; a source that can't be read, nothing of any item.
+fn unknown_is_not_empty(scene: &Scene<'_>) -> Result<(), String> {
+    let today = &scene.world.today;
+    for action in scene.actions() {
+        let of_fleet = match action {
+            Action::Start(_)
+            | Action::Resume(_)
+            | Action::Adopt { .. }
+            | Action::AdoptStray { .. }
+            | Action::Fence { .. }
+            | Action::Reap(_)
+            | Action::Release { .. } => true,
+            Action::Done { run, .. } | Action::Fail { run, .. } => run.is_some(),
+            _ => false,
+        };
+        ensure(!(today.fleet_unknown && of_fleet), || format!("{} with an unknown fleet", action.name()))?;
+        let of_source = matches!(action, Action::Start(_) | Action::Resume(_) | Action::Forget { .. });
+        ensure(!(today.source_unknown && of_source), || format!("{} with an unknown source", action.name()))?;
+    }
+    Ok(())
+}
+
+/// An item is given up only when two complete reads in a row did not have it.
+fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Forget { item } => ensure(scene.missing_reads(item) >= 2, || {
+            format!("{item} is forgotten after {} reads without it", scene.missing_reads(item))
+        }),
+        _ => Ok(()),
+    })
+}
+
+/// The recorded hash is that of what the latest fresh run was given.
+fn hashes_are_of_what_was_given(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Start(launch) => {
+            let record = scene.intended.items.get(&launch.item);
+            let given = scene.item(&launch.item).map(|item| &item.hash);
+            ensure(record.is_some_and(|record| record.hash.as_ref() == given), || {
+                format!("{} was given another text than its record says", launch.run)
+            })
+        }
+        _ => Ok(()),
+    })
+}
+
+/// A slug, a workspace and an agent belong to one item, for ever.
+fn names_are_never_shared(scene: &Scene<'_>) -> Result<(), String> {
+    let names = &scene.after.names.items;
+    let slugs: BTreeSet<_> = names.values().map(|named| &named.slug).collect();
+    let workspaces: BTreeSet<_> = names.values().map(|named| &named.workspace).collect();
+    ensure(slugs.len() == names.len() && workspaces.len() == names.len(), || {
+        format!("two items share a name: {names:?}")
+    })?;
+    let mut owners: BTreeMap<&AgentName, &ItemId> = BTreeMap::new();
+    for (run, one) in &scene.world.machine.runs {
+        let Some(spec) = &one.spec else { continue };
+        let owner = owners.entry(&run.agent).or_insert(&spec.item);
+        ensure(*owner == &spec.item, || format!("{run} is of {}, and earlier ones of {owner}", spec.item))?;
+    }
+    Ok(())
+}
+
+/// A run's number is never given out again.
+fn numbers_only_grow(scene: &Scene<'_>) -> Result<(), String> {
+    scene.before.names.last_n.iter().try_for_each(|(agent, last)| {
+        let after = scene.after.names.last_n.get(agent).copied().unwrap_or(0);
+        ensure(after >= *last, || format!("{agent} was at {last} and is at {after}"))
+    })
+}
+
+/// Between runs an agent has no run, pid or process; during one it has what was seen of it.
+fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
+    scene.after.agents.iter().try_for_each(|(name, agent)| {
+        let seen = agent.pid.is_some() && agent.process.is_some();
+        let unseen = agent.pid.is_none() && agent.process.is_none();
+        let right = match agent.state {
+            AgentStanding::Idle => agent.run.is_none() && agent.since.is_none() && unseen,
+            AgentStanding::Starting => agent.run.is_some() && agent.since.is_some() && unseen,
+            AgentStanding::Running => agent.run.is_some() && agent.since.is_some() && seen,
+        };
+        let in_order = right
+            && agent.stopped_at.is_some() == (agent.state == AgentStanding::Idle)
+            && agent.run.as_ref().is_none_or(|run| run.agent == *name && run.n == agent.n)
+            && scene.after.items.contains_key(&agent.item);
+        ensure(in_order, || format!("{name}: {agent:?}"))
+    })
+}
+
+/// Every generation loads as what it was.
+fn the_registry_reads_back(scene: &Scene<'_>) -> Result<(), String> {
+    for registry in [scene.intended, scene.after] {
+        let text = serde_json::to_string(registry).map_err(|error| error.to_string())?;
+        let read: Registry = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        ensure(read == *registry, || format!("it reads back as another: {text}"))?;
+    }
+    Ok(())
+}
+
+fn counters_never_shrink(scene: &Scene<'_>) -> Result<(), String> {
+    let count = |registry: &Registry| serde_json::to_value(&registry.counters).unwrap_or_default();
+    let (before, after) = (count(scene.before), count(scene.after));
+    before.as_object().into_iter().flatten().try_for_each(|(name, value)| {
+        let after = after.get(name).and_then(serde_json::Value::as_u64);
+        ensure(after >= value.as_u64(), || format!("{name} was {value} and is {after:?}"))
+    })
+}

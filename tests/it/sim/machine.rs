@@ -1,0 +1,585 @@
+//! Run directories, launchers and processes: what the kernel, `fleet/local.rs` and the launcher do, on one
+//! simulated clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use factory_tick::model::{
+    AgentName, Claim, Claimed, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry, Refusal,
+    RunId, Said, Sighting, Stray, StraySpec, Survivor, Swept,
+};
+use jiff::Timestamp;
+
+use super::dice::Dice;
+use super::faults::{Fault, Faults};
+use super::setting::SESSION_GONE;
+
+/// A launcher and how far it has come. It can be killed before each of its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Launcher {
+    /// There was none yet.
+    None,
+    /// Started; it will try to take the claim at that instant.
+    Coming(u64),
+    /// It holds the claim, and starts its agent at that instant.
+    Preparing(u64),
+    /// Its agent was started at that instant.
+    Watching(u64),
+    /// The agent has ended; what it left is ended at that instant.
+    Sweeping(u64),
+    /// Dead.
+    Gone,
+}
+
+/// How a run will go.
+#[derive(Clone, Debug)]
+struct Script {
+    claim_after: u64,
+    begin_after: u64,
+    /// `None`: it hangs.
+    life: Option<u64>,
+    end: End,
+    /// It names its session, after so long.
+    session: Option<(u64, String)>,
+    forks: u32,
+    sweep: u64,
+    /// What it forked can't be ended for so long.
+    tough: u64,
+    stuck: bool,
+    exit_lost: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Code(i32),
+    Signal,
+    Park,
+    SessionGone,
+    NeverRan(ExitReason),
+}
+
+/// `runs/<run>/` and everything alive of it.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) spec: Option<StraySpec>,
+    pub(super) claim: Option<Claim>,
+    pub(super) launcher: Launcher,
+    pub(super) process: Option<Process>,
+    pub(super) main_alive: bool,
+    /// How often a main process of it began.
+    pub(super) begun: u32,
+    /// Processes that the agent forked.
+    pub(super) others: u32,
+    tough_until: u64,
+    deadline_ms: Option<u64>,
+    exit: Option<Exit>,
+    swept: Option<Swept>,
+    said: Said,
+    stderr: String,
+    script: Option<Script>,
+}
+
+impl Run {
+    fn new() -> Run {
+        Run {
+            spec: None,
+            claim: None,
+            launcher: Launcher::None,
+            process: None,
+            main_alive: false,
+            begun: 0,
+            others: 0,
+            tough_until: 0,
+            deadline_ms: None,
+            exit: None,
+            swept: None,
+            said: Said::default(),
+            stderr: String::new(),
+            script: None,
+        }
+    }
+
+    fn launcher_lives(&self) -> bool {
+        !matches!(self.launcher, Launcher::None | Launcher::Gone)
+    }
+
+    /// A launcher that has not asked for the claim yet.
+    pub(super) fn is_coming(&self) -> bool {
+        matches!(self.launcher, Launcher::Coming(_))
+    }
+
+    /// Whether the agent, its launcher at work, or anything that it forked is alive.
+    pub(super) fn is_live(&self) -> bool {
+        self.main_alive || self.others > 0 || (self.launcher_lives() && !self.is_coming())
+    }
+
+    /// Alive and in order: its launcher watches or is about to.
+    pub(super) fn is_healthy(&self) -> bool {
+        matches!(self.launcher, Launcher::Preparing(_) | Launcher::Watching(_))
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.script.as_ref().is_some_and(|script| script.stuck)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    pub(super) wall_ms: i64,
+    pub(super) mono_ms: u64,
+    pub(super) boots: u32,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    /// Runs of which something is alive or coming.
+    pub(super) busy: BTreeSet<RunId>,
+    /// How often an agent was really started with each session to go on with.
+    pub(super) resumed: BTreeMap<String, u32>,
+    pub(super) begun: u64,
+    next_pid: u32,
+    sessions: u64,
+    gone_sessions: BTreeSet<String>,
+}
+
+impl Machine {
+    pub(super) fn new() -> Machine {
+        Machine {
+            wall_ms: 1_790_000_000_000,
+            mono_ms: 5_000,
+            boots: 1,
+            runs: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            resumed: BTreeMap::new(),
+            begun: 0,
+            next_pid: 100,
+            sessions: 0,
+            gone_sessions: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn boot_id(&self) -> String {
+        format!("boot {}", self.boots)
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        let at = Timestamp::from_millisecond(self.wall_ms).unwrap();
+        Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id() }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What a tick does to it
+
+    pub(super) fn make_dir(&mut self, run: &RunId) {
+        self.runs.entry(run.clone()).or_insert_with(Run::new);
+    }
+
+    pub(super) fn write_spec(&mut self, launch: &Launch, since: Moment) {
+        let Some(run) = self.runs.get_mut(&launch.run) else { return };
+        run.deadline_ms = launch.deadline.map(|deadline| deadline.as_millis() as u64);
+        run.spec = Some(StraySpec {
+            item: launch.item.clone(),
+            key: launch.key.clone(),
+            slug: launch.slug.clone(),
+            workspace: launch.workspace.clone(),
+            role: launch.role.clone(),
+            harness: launch.harness.clone(),
+            session: launch.session.clone(),
+            dispatch: launch.dispatch,
+            since,
+        });
+    }
+
+    /// Starts a launcher; `lost`: it dies at once.
+    pub(super) fn spawn(
+        &mut self,
+        launch: &Launch,
+        start_grace_ms: u64,
+        lost: bool,
+        faults: &mut Faults,
+        dice: &mut Dice,
+    ) {
+        let script = self.script(launch, start_grace_ms, faults, dice);
+        let process = self.process();
+        let at = self.mono_ms + script.claim_after;
+        let Some(run) = self.runs.get_mut(&launch.run) else { return };
+        run.script = Some(script);
+        run.process = Some(process);
+        run.launcher = if lost { Launcher::Gone } else { Launcher::Coming(at) };
+        if !lost {
+            self.busy.insert(launch.run.clone());
+        }
+    }
+
+    fn script(&mut self, launch: &Launch, grace_ms: u64, faults: &mut Faults, dice: &mut Dice) -> Script {
+        let session = match &launch.session {
+            Some(session) if dice.percent(80) => Some(session.clone()),
+            _ if dice.percent(60) => {
+                self.sessions += 1;
+                Some(format!("s{}", self.sessions))
+            }
+            _ => None,
+        };
+        let gone = launch
+            .session
+            .as_ref()
+            .filter(|session| self.gone_sessions.contains(*session) || dice.percent(20));
+        let end = match gone {
+            Some(session) => {
+                self.gone_sessions.insert(session.clone());
+                End::SessionGone
+            }
+            None => match dice.range(0, 99) {
+                0..=49 => End::Code(0),
+                50..=79 => End::Code(1),
+                80..=84 => End::Signal,
+                85..=89 => End::Park,
+                90..=93 => End::NeverRan(ExitReason::Launch),
+                94..=95 => End::NeverRan(ExitReason::Hook),
+                _ => End::NeverRan(ExitReason::Infra),
+            },
+        };
+        let hangs = launch.deadline.is_some() && dice.percent(10);
+        let stuck = hangs && faults.strike(Fault::LauncherStuck, dice);
+        let slow = faults.strike(Fault::SlowClaim, dice);
+        let forks = if dice.percent(40) { dice.range(1, 3) as u32 } else { 0 };
+        Script {
+            claim_after: if slow { dice.range(0, 4 * grace_ms) } else { dice.range(1, 2_000) },
+            begin_after: dice.range(0, 3_000),
+            life: (!hangs).then(|| dice.pick(&[500, 5_000, 30_000, 90_000, 300_000])),
+            end,
+            session: session.map(|session| (dice.range(0, 20_000), session)),
+            forks,
+            sweep: if faults.strike(Fault::SlowSweep, dice) {
+                dice.range(0, 90_000)
+            } else {
+                dice.range(0, 900)
+            },
+            tough: if faults.strike(Fault::Unkillable, dice) { dice.range(0, 1_200_000) } else { 0 },
+            stuck,
+            exit_lost: faults.strike(Fault::ExitLost, dice),
+        }
+    }
+
+    fn process(&mut self) -> Process {
+        self.next_pid += 1;
+        Process {
+            pid: self.next_pid,
+            start_ticks: self.mono_ms / 10,
+            boot_id: self.boot_id(),
+            pid_ns: 1,
+            uid: 1000,
+        }
+    }
+
+    /// Links a fence; false where a claim stood already.
+    pub(super) fn fence(&mut self, run: &RunId) -> bool {
+        self.make_dir(run);
+        let Some(run) = self.runs.get_mut(run) else { return false };
+        let won = run.claim.is_none();
+        if won {
+            run.claim = Some(Claim::FencedBy("a tick".to_owned()));
+        }
+        won
+    }
+
+    /// TERM to a launcher, and the time it takes to follow. One that has only just come dies of it.
+    pub(super) fn stop_launcher(&mut self, run: &RunId) {
+        let now = self.moment();
+        let Some(one) = self.runs.get_mut(run) else { return };
+        if let Some(script) = &mut one.script {
+            script.stuck = false;
+        }
+        match one.launcher {
+            Launcher::Coming(_) => one.launcher = Launcher::Gone,
+            // It starts its agent before it looks at its signals.
+            Launcher::Preparing(_) => {
+                self.begin(run);
+                self.end_main(run, &now, ExitReason::Stopped, None, Some(15));
+            }
+            Launcher::Watching(_) => self.end_main(run, &now, ExitReason::Stopped, None, Some(15)),
+            Launcher::None | Launcher::Sweeping(_) | Launcher::Gone => {}
+        }
+        self.sweep(run);
+    }
+
+    /// KILL to everything of a run that can be found: the survivors.
+    pub(super) fn kill_tree(&mut self, run: &RunId) -> Vec<Survivor> {
+        self.kill_launcher(run);
+        let now = self.mono_ms;
+        let Some(one) = self.runs.get_mut(run) else { return Vec::new() };
+        if one.tough_until <= now {
+            one.others = 0;
+        }
+        let survivors = survivors(one);
+        self.forget_if_dead(run);
+        survivors
+    }
+
+    pub(super) fn leave_swept(&mut self, run: &RunId, survivors: &[Survivor]) {
+        self.make_dir(run);
+        if let Some(run) = self.runs.get_mut(run) {
+            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec() });
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What happens by itself
+
+    /// `kill -9`: the agent's main process dies with its launcher, what it forked lives on.
+    pub(super) fn kill_launcher(&mut self, run: &RunId) {
+        if let Some(one) = self.runs.get_mut(run) {
+            one.launcher = Launcher::Gone;
+            one.main_alive = false;
+        }
+        self.forget_if_dead(run);
+    }
+
+    pub(super) fn reboot(&mut self) {
+        for run in std::mem::take(&mut self.busy) {
+            let Some(run) = self.runs.get_mut(&run) else { continue };
+            (run.launcher, run.main_alive, run.others, run.tough_until) = (Launcher::Gone, false, 0, 0);
+        }
+        self.boots += 1;
+        self.mono_ms = 1_000;
+    }
+
+    /// Nothing resists any more, and no launcher is stuck or late.
+    pub(super) fn calm_down(&mut self) {
+        for run in self.runs.values_mut() {
+            run.tough_until = 0;
+        }
+    }
+
+    /// Lets time pass. Each step of a launcher may be the last.
+    pub(super) fn advance(&mut self, ms: u64, faults: &mut Faults, dice: &mut Dice) {
+        let until = self.mono_ms + ms;
+        let next = |machine: &Machine| {
+            let due = machine.busy.iter().filter_map(|run| Some((machine.next_step(run)?, run.clone())));
+            due.min().filter(|(at, _)| *at <= until)
+        };
+        while let Some((at, run)) = next(self) {
+            self.pass(at.saturating_sub(self.mono_ms));
+            if faults.strike(Fault::LauncherKilled, dice) {
+                self.kill_launcher(&run);
+            } else {
+                self.step(&run);
+            }
+        }
+        self.pass(until.saturating_sub(self.mono_ms));
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.mono_ms += ms;
+        self.wall_ms += ms as i64;
+    }
+
+    /// When the launcher of a run does something next.
+    fn next_step(&self, run: &RunId) -> Option<u64> {
+        let run = self.runs.get(run)?;
+        let script = run.script.as_ref()?;
+        match run.launcher {
+            Launcher::Coming(at) | Launcher::Preparing(at) | Launcher::Sweeping(at) => Some(at),
+            Launcher::Watching(_) if script.stuck => None,
+            Launcher::Watching(began) => {
+                let says = script.session.as_ref().filter(|(_, id)| run.said.session.as_ref() != Some(id));
+                let says = says.map(|(after, _)| began + after);
+                let ends = script.life.map(|life| began + life);
+                let times_out = self.deadline_at(run);
+                [says, ends, times_out].into_iter().flatten().min()
+            }
+            Launcher::None | Launcher::Gone => None,
+        }
+    }
+
+    fn deadline_at(&self, run: &Run) -> Option<u64> {
+        match &run.claim {
+            Some(Claim::Launcher(claimed)) => Some(claimed.since.mono_ms + run.deadline_ms?),
+            _ => None,
+        }
+    }
+
+    fn step(&mut self, run: &RunId) {
+        let now = self.moment();
+        let Some(one) = self.runs.get(run) else { return };
+        let Some(script) = one.script.clone() else { return };
+        match one.launcher {
+            Launcher::Coming(_) => self.claim(run, &script),
+            Launcher::Preparing(_) => match script.end {
+                End::NeverRan(reason) => {
+                    self.end_main(run, &now, reason, None, None);
+                    self.sweep(run);
+                }
+                _ => self.begin(run),
+            },
+            Launcher::Watching(began) => {
+                let at = self.mono_ms;
+                if self.deadline_at(one).is_some_and(|deadline| deadline <= at) {
+                    self.end_main(run, &now, ExitReason::Deadline, None, Some(15));
+                } else if script.life.is_some_and(|life| began + life <= at) {
+                    let (code, signal) = match script.end {
+                        End::Code(code) => (Some(code), None),
+                        End::Signal => (None, Some(11)),
+                        End::Park | End::NeverRan(_) => (Some(0), None),
+                        End::SessionGone => (Some(1), None),
+                    };
+                    self.end_main(run, &now, ExitReason::Exited, code, signal);
+                } else if let (Some((_, session)), Some(one)) = (script.session, self.runs.get_mut(run)) {
+                    one.said.session = Some(session);
+                }
+            }
+            Launcher::Sweeping(_) => self.sweep(run),
+            Launcher::None | Launcher::Gone => {}
+        }
+    }
+
+    /// The lock of the agent first, then the link.
+    fn claim(&mut self, run: &RunId, script: &Script) {
+        let since = self.moment();
+        let taken = self.busy.iter().any(|other| {
+            other != run
+                && other.agent == run.agent
+                && self.runs[other].launcher_lives()
+                && !self.runs[other].is_coming()
+        });
+        let Some(one) = self.runs.get_mut(run) else { return };
+        let Some(process) = one.process.clone() else { return };
+        if one.claim.is_some() || taken {
+            one.launcher = Launcher::Gone;
+            one.claim.get_or_insert(Claim::Refused(Refusal {
+                because: "another launcher is alive".to_owned(),
+                duplicate: true,
+            }));
+            return self.forget_if_dead(run);
+        }
+        one.launcher = Launcher::Preparing(since.mono_ms + script.begin_after);
+        one.claim = Some(Claim::Launcher(Box::new(Claimed { process, since })));
+    }
+
+    fn begin(&mut self, run: &RunId) {
+        let now = self.mono_ms;
+        let Some(one) = self.runs.get_mut(run) else { return };
+        let Some(script) = &one.script else { return };
+        one.launcher = Launcher::Watching(now);
+        one.main_alive = true;
+        one.begun += 1;
+        one.others = script.forks;
+        one.tough_until = now + script.tough;
+        // A run that goes on with a session has it from the beginning.
+        if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
+            *self.resumed.entry(session.clone()).or_default() += 1;
+            one.said.session = Some(session);
+        }
+        self.begun += 1;
+    }
+
+    fn end_main(
+        &mut self,
+        run: &RunId,
+        now: &Moment,
+        reason: ExitReason,
+        code: Option<i32>,
+        signal: Option<i32>,
+    ) {
+        let Some(one) = self.runs.get_mut(run) else { return };
+        let Some(script) = &one.script else { return };
+        one.main_alive = false;
+        one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep);
+        if script.end == End::Park && reason == ExitReason::Exited {
+            one.said.park = Some("which database?".to_owned());
+        }
+        if script.end == End::SessionGone {
+            one.stderr = SESSION_GONE.to_owned();
+        }
+        if !script.exit_lost {
+            one.exit = Some(Exit {
+                code,
+                signal,
+                reason,
+                error: matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra)
+                    .then(|| "it never ran".to_owned()),
+                started: now.clone(),
+                ended: now.clone(),
+                cpu_ms: 0,
+                peak_kib: 0,
+                said: one.said.clone(),
+            });
+        }
+    }
+
+    fn sweep(&mut self, run: &RunId) {
+        let now = self.mono_ms;
+        let Some(one) = self.runs.get_mut(run) else { return };
+        if !matches!(one.launcher, Launcher::Sweeping(_)) {
+            return self.forget_if_dead(run);
+        }
+        if one.tough_until <= now {
+            one.others = 0;
+        }
+        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one) });
+        one.launcher = Launcher::Gone;
+        self.forget_if_dead(run);
+    }
+
+    fn forget_if_dead(&mut self, run: &RunId) {
+        if self.runs.get(run).is_none_or(|run| !run.launcher_lives() && !run.is_live()) {
+            self.busy.remove(run);
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What can be seen of it
+
+    /// What the real fleet would read out of these files and processes.
+    pub(super) fn sight(&self, quarry: &Quarry) -> Sighting {
+        let run = self.runs.get(&quarry.run);
+        let (claim, process) = match (&quarry.process, run.map(|run| &run.claim)) {
+            (Some(process), _) => (None, process.clone()),
+            (None, None | Some(None)) => return Sighting::Unclaimed,
+            (None, Some(Some(Claim::FencedBy(_)))) => return Sighting::Fenced,
+            (None, Some(Some(Claim::Refused(refusal)))) => return Sighting::Refused(refusal.clone()),
+            (None, Some(Some(Claim::Launcher(claimed)))) => {
+                (Some((**claimed).clone()), claimed.process.clone())
+            }
+        };
+        let alive = run.is_some_and(|run| run.launcher_lives() && run.process.as_ref() == Some(&process));
+        let exit = run.and_then(|run| run.exit.clone());
+        let said = run.map(|run| run.said.clone()).unwrap_or_default();
+        let ended = |claim, swept: Option<&Swept>| {
+            let stderr_tail = run.map(|run| run.stderr.clone()).unwrap_or_default();
+            Box::new(Ended {
+                claim,
+                exit: exit.clone(),
+                survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
+                said: exit.as_ref().map_or_else(|| said.clone(), |exit| exit.said.clone()),
+                output: Output { stdout_tail: String::new(), stderr_tail },
+            })
+        };
+        if process.boot_id != self.boot_id() {
+            return Sighting::Rebooted(ended(claim, None));
+        }
+        let swept = run.and_then(|run| run.swept.as_ref()).filter(|_| exit.is_some() || !alive);
+        match (swept, &exit) {
+            (Some(swept), _) => Sighting::Ended(ended(claim, Some(swept))),
+            (None, Some(exit)) if alive => Sighting::Sweeping { claim, exit: Box::new(exit.clone()) },
+            (None, None) if alive => Sighting::Alive { claim, said },
+            (None, _) => Sighting::Orphaned { claim },
+        }
+    }
+
+    pub(super) fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Vec<Stray> {
+        self.runs
+            .iter()
+            .filter(|(run, _)| known.get(&run.agent).is_none_or(|last| run.n > *last))
+            .filter(|(run, _)| asked.iter().all(|quarry| quarry.run != **run))
+            .map(|(run, one)| Stray { run: run.clone(), spec: one.spec.clone() })
+            .collect()
+    }
+}
+
+fn survivors(run: &Run) -> Vec<Survivor> {
+    (0..run.others)
+        .map(|pid| Survivor {
+            pid,
+            start_ticks: 0,
+            comm: "sleep".to_owned(),
+            because: "operation not permitted".to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! The configuration of a seed.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use factory_tick::config::{self, Config};
+
+use super::dice::Dice;
+
+/// What stderr says when a session is gone.
+pub(super) const SESSION_GONE: &str = "no such session";
+
+/// Fails for one title of the tracker: an item whose prompt can't be rendered.
+const PROMPT: &str = "{{ item.key }}{% if 'unrenderable' in item.title %}{{ nope }}{% endif %}";
+
+/// Draws a configuration as a person could have typed it.
+pub(super) fn draw(dice: &mut Dice) -> Config {
+    let roles = dice.pick(&[1, 1, 2, 2, 3]);
+    let mut text = format!(
+        "[tick]\nstarts_max = {}\n[limits]\nitems_max = {}\n",
+        dice.range(roles, 5),
+        dice.range(1, 4)
+    );
+    if dice.percent(40) {
+        text += &format!("per_label = {{ backend = {} }}\n", dice.range(1, 2));
+    }
+    let base_s = dice.pick(&[1, 60, 300]);
+    write!(
+        text,
+        "[attempts]\nmax = {}\nresumes_max = {}\nbackoff_base = \"{base_s}s\"\nbackoff_max = \"{}s\"\njitter = {}\n",
+        dice.range(1, 4),
+        dice.range(0, 2),
+        base_s * dice.pick(&[1, 4, 12]),
+        dice.pick(&["0.0", "0.2", "0.3"]),
+    )
+    .unwrap();
+    text += "[source]\npath = \"issues\"\n[source.scope]\n";
+    if dice.percent(50) {
+        text += "labels = [\"factory\"]\n";
+    }
+    if dice.percent(30) {
+        text += "title_prefix = \"[go]\"\n";
+    }
+    text += "[writeback]\n";
+    for kind in ["started", "done", "parked"] {
+        writeln!(text, "{kind} = \"{}\"", dice.pick(&["required", "best-effort", "off"])).unwrap();
+    }
+    writeln!(
+        text,
+        "[fleet]\ngrace = \"{}s\"\nstart_grace = \"{}s\"",
+        dice.pick(&[1, 10]),
+        dice.pick(&[5, 30, 90])
+    )
+    .unwrap();
+    for role in 0..roles {
+        write!(
+            text,
+            "[[role]]\nname = \"role {role}\"\nsuffix = \"{}\"\ncommand = [\"agent\"]\nsession_gone = [\"{SESSION_GONE}\"]\ndeadline = \"{}s\"\n",
+            ["impl", "review", "1"][role as usize],
+            dice.pick(&[0, 120, 400]),
+        )
+        .unwrap();
+        if dice.percent(70) {
+            text += "resume = [\"agent\", \"--resume\", \"{session}\"]\n";
+        }
+    }
+    let mut config = config::parse(&text, Path::new("/simulated/factory.toml"), &|_| Err(String::new()))
+        .unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+    config.roles.iter_mut().for_each(|role| role.prompt = PROMPT.to_owned());
+    config
+}

@@ -1,0 +1,346 @@
+//! Everything outside of a tick, and the hands through which it reaches it.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use factory_tick::config::Config;
+use factory_tick::fleet::Fleet;
+use factory_tick::model::{
+    AgentName, Class, FleetView, Happened, ItemId, Launch, Moment, Observed, Outcome, Plan, Quarry, Reap,
+    Reaped, RunId, Sighting, Signalled, SourceView, Status, Writeback,
+};
+use factory_tick::registry::Registry;
+use factory_tick::source::Source;
+use factory_tick::store::{Committed, StoreError};
+use factory_tick::tick::Store;
+
+use super::check::Broken;
+use super::dice::Dice;
+use super::disk::Disk;
+use super::faults::{Fault, Faults};
+use super::machine::Machine;
+use super::tracker::Tracker;
+
+/// What is wrong during the whole of one tick.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Today {
+    pub(super) fleet_unknown: bool,
+    pub(super) source_unknown: bool,
+    /// Picks one run that can't be told.
+    pub(super) unknown_run: Option<u64>,
+    /// Lasting steps until the tick is killed.
+    pub(super) killed_after: Option<u64>,
+    /// Effects until the tick's time is up.
+    pub(super) stopped_after: Option<u64>,
+}
+
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) faults: Faults,
+    pub(super) machine: Machine,
+    pub(super) tracker: Tracker,
+    pub(super) disk: Disk,
+    pub(super) today: Today,
+    /// The tick was killed: nothing that it still does lasts.
+    pub(super) dead: bool,
+    /// Everything that was ever done to this world.
+    pub(super) effects: u64,
+    /// Runs that a start was asked for.
+    pub(super) started: BTreeSet<RunId>,
+    /// Required `started` notes of this tick that failed.
+    pub(super) refused_notes: Vec<(ItemId, u64)>,
+    /// A rule that was broken in the middle of an effect.
+    pub(super) broken: Option<Broken>,
+    start_grace_ms: u64,
+}
+
+impl World {
+    pub(super) fn new(mut dice: Dice, config: &Config) -> World {
+        let faults = Faults::draw(&mut dice);
+        World {
+            faults,
+            machine: Machine::new(),
+            tracker: Tracker::new(&mut dice, &config.scope),
+            disk: Disk::default(),
+            today: Today::default(),
+            dead: false,
+            effects: 0,
+            started: BTreeSet::new(),
+            refused_notes: Vec::new(),
+            broken: None,
+            start_grace_ms: config.fleet.start_grace.as_millis() as u64,
+            dice,
+        }
+    }
+
+    pub(super) fn strike(&mut self, fault: Fault) -> bool {
+        self.faults.strike(fault, &mut self.dice)
+    }
+
+    /// What goes wrong during the tick that begins now.
+    pub(super) fn begin_tick(&mut self) {
+        self.dead = false;
+        self.refused_notes.clear();
+        self.today = Today {
+            fleet_unknown: self.strike(Fault::FleetUnknown),
+            source_unknown: self.strike(Fault::SourceUnknown),
+            unknown_run: self.strike(Fault::RunUnknown).then(|| self.dice.throw()),
+            killed_after: self.strike(Fault::TickKilled).then(|| {
+                let longest = self.dice.pick(&[3, 8, 20]);
+                self.dice.range(0, longest)
+            }),
+            stopped_after: self.strike(Fault::TickStopped).then(|| self.dice.range(0, 4)),
+        };
+    }
+
+    pub(super) fn advance(&mut self, ms: u64) {
+        self.machine.advance(ms, &mut self.faults, &mut self.dice);
+    }
+
+    /// One step of the tick that lasts. False: it is killed before it, now or some time ago.
+    fn step(&mut self) -> bool {
+        match &mut self.today.killed_after {
+            _ if self.dead => false,
+            Some(0) => {
+                self.dead = true;
+                false
+            }
+            left => {
+                left.iter_mut().for_each(|left| *left -= 1);
+                self.effects += 1;
+                true
+            }
+        }
+    }
+
+    /// While the tick works, so does everybody else.
+    fn lapse(&mut self) {
+        if !self.dead && self.dice.percent(40) {
+            let ms = self.dice.pick(&[10, 500, 3_000]);
+            self.advance(ms);
+        }
+    }
+
+    /// Asked before each effect.
+    pub(super) fn time_is_up(&mut self) -> bool {
+        match &mut self.today.stopped_after {
+            Some(0) => true,
+            left => {
+                left.iter_mut().for_each(|left| *left -= 1);
+                false
+            }
+        }
+    }
+
+    fn breaks(&mut self, rule: &'static str, what: String) {
+        if !self.dead {
+            self.broken.get_or_insert(Broken { rule, what });
+        }
+    }
+
+    fn start(&mut self, launch: &Launch) -> Happened {
+        self.lapse();
+        let run = &launch.run;
+        let on_record = self.disk.standing.agents.get(&run.agent);
+        if on_record.is_none_or(|agent| agent.run.as_ref() != Some(run)) {
+            self.breaks("intent_before_effect", format!("{run} is started, and no registry says so"));
+        }
+        if self.strike(Fault::NoProgram) {
+            let error = "the program is missing".to_owned();
+            return Happened::NotStarted { class: Class::Launch, error };
+        }
+        let refused = |error: &str| Happened::NotStarted { class: Class::Infra, error: error.to_owned() };
+        if !self.step() {
+            return Happened::Tried;
+        }
+        if self.machine.runs.contains_key(run) || !self.started.insert(run.clone()) {
+            self.breaks("a_run_id_is_used_once", format!("{run} is started, and its directory is there"));
+            return refused("the directory is there");
+        }
+        self.machine.make_dir(run);
+        if self.strike(Fault::NoProcess) {
+            return refused("no space for spec.json");
+        }
+        if !self.step() {
+            return Happened::Tried;
+        }
+        let now = self.machine.moment();
+        self.machine.write_spec(launch, now);
+        if self.strike(Fault::NoProcess) {
+            return refused("no process could be made");
+        }
+        if !self.step() {
+            return Happened::Tried;
+        }
+        let lost = self.strike(Fault::StartLost);
+        self.machine.spawn(launch, self.start_grace_ms, lost, &mut self.faults, &mut self.dice);
+        self.lapse();
+        Happened::Tried
+    }
+
+    fn fence(&mut self, run: &RunId) -> Happened {
+        self.lapse();
+        let fails = self.strike(Fault::FenceFails);
+        let failed = || Happened::Failed("cannot write the claim".to_owned());
+        if fails && self.dice.percent(50) {
+            return failed();
+        }
+        if !self.step() {
+            return failed();
+        }
+        let won = self.machine.fence(run);
+        match won {
+            _ if fails => failed(),
+            true => Happened::FenceWon,
+            false => Happened::FenceLost,
+        }
+    }
+
+    fn reap(&mut self, reap: &Reap) -> Happened {
+        let failed = || Happened::Failed("nobody may be signalled".to_owned());
+        let fails = self.strike(Fault::ReapFails);
+        if fails && self.dice.percent(50) || !self.step() {
+            return failed();
+        }
+        let mut reaped = Reaped::default();
+        let told = reap.launcher.as_ref().filter(|launcher| {
+            let run = self.machine.runs.get(&reap.run);
+            run.is_some_and(|run| run.process.as_ref() == Some(launcher) && run.is_live())
+        });
+        if let Some(launcher) = told {
+            reaped.signalled.push(Signalled { pid: launcher.pid, signals: vec!["TERM"] });
+            self.machine.stop_launcher(&reap.run);
+            let grace = self.dice.pick(&[0, 1_000, 12_000]);
+            self.advance(grace);
+            let swept =
+                self.machine.sight(&Quarry { run: reap.run.clone(), process: Some(launcher.clone()) });
+            if matches!(swept, Sighting::Ended(ended) if ended.survivors.is_empty()) {
+                return Happened::Reaped(reaped);
+            }
+        }
+        if !self.step() {
+            return failed();
+        }
+        reaped.survivors = self.machine.kill_tree(&reap.run);
+        if fails || !self.step() {
+            return failed();
+        }
+        self.machine.leave_swept(&reap.run, &reaped.survivors);
+        Happened::Reaped(reaped)
+    }
+
+    fn tell(&mut self, note: &Writeback) -> Result<(), String> {
+        self.lapse();
+        let refused = |world: &mut World, why: &str| {
+            if note.required && note.status == Status::Started {
+                world.refused_notes.push((note.item.clone(), note.dispatch));
+            }
+            Err(why.to_owned())
+        };
+        if self.strike(Fault::NoteFails) || !self.step() {
+            return refused(self, "the tracker is full");
+        }
+        if self.strike(Fault::NoteLost) {
+            return refused(self, "the tracker did not answer");
+        }
+        self.tracker.take(note);
+        Ok(())
+    }
+
+    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
+        let failed = || StoreError::Io("cannot save".to_owned());
+        if self.disk.unknown || self.dead {
+            return Err(failed());
+        }
+        let body = serde_json::to_string(registry).map_err(|error| StoreError::Io(error.to_string()))?;
+        if self.disk.is(&body) {
+            return Ok(Committed::Unchanged);
+        }
+        let fails = self.strike(Fault::CommitFails);
+        if fails && self.dice.percent(50) {
+            self.disk.unknown = true;
+            return Err(failed());
+        }
+        if !self.step() {
+            return Err(failed());
+        }
+        self.disk.keep_backup();
+        if !self.step() {
+            return Err(failed());
+        }
+        self.disk.publish(body, registry);
+        self.disk.unknown = fails;
+        if fails || !self.step() { Err(failed()) } else { Ok(Committed::Written { serial: 0 }) }
+    }
+}
+
+/// The world, as a tick holds it.
+pub(super) struct Hands<'a>(pub(super) &'a RefCell<World>);
+
+impl Fleet for Hands<'_> {
+    fn observe(
+        &self,
+        quarry: &[Quarry],
+        known: &BTreeMap<AgentName, u64>,
+        _until: Instant,
+    ) -> Observed<FleetView> {
+        let world = self.0.borrow();
+        if world.today.fleet_unknown {
+            return Observed::Unknown("it can't be seen".to_owned());
+        }
+        let strays = world.machine.strays(quarry, known);
+        let mut runs: BTreeMap<_, _> =
+            quarry.iter().map(|quarry| (quarry.run.clone(), world.machine.sight(quarry))).collect();
+        for stray in &strays {
+            let quarry = Quarry { run: stray.run.clone(), process: None };
+            runs.insert(stray.run.clone(), world.machine.sight(&quarry));
+        }
+        if let Some(pick) = world.today.unknown_run
+            && !runs.is_empty()
+        {
+            let nth = (pick % runs.len() as u64) as usize;
+            if let Some(sighting) = runs.values_mut().nth(nth) {
+                *sighting = Sighting::Unknown("its claim can't be read".to_owned());
+            }
+        }
+        Observed::Known(FleetView { runs, strays })
+    }
+
+    fn start(&self, launch: &Launch) -> Happened {
+        self.0.borrow_mut().start(launch)
+    }
+
+    fn fence(&self, run: &RunId) -> Happened {
+        self.0.borrow_mut().fence(run)
+    }
+
+    fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<Happened> {
+        let mut world = self.0.borrow_mut();
+        reaps.iter().map(|reap| world.reap(reap)).collect()
+    }
+}
+
+impl Source for Hands<'_> {
+    fn read(&self, _until: Instant) -> Observed<SourceView> {
+        let world = self.0.borrow();
+        match world.today.source_unknown {
+            true => Observed::Unknown("it can't be read".to_owned()),
+            false => Observed::Known(world.tracker.view()),
+        }
+    }
+
+    fn tell(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
+        self.0.borrow_mut().tell(note)
+    }
+}
+
+impl Store for Hands<'_> {
+    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
+        self.0.borrow_mut().commit(registry)
+    }
+
+    fn log_plan(&mut self, _plan: &Plan, _now: &Moment) {}
+
+    fn log_outcomes(&mut self, _plan: &Plan, _outcomes: &[Outcome], _now: &Moment) {}
+}
