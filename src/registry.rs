@@ -389,8 +389,10 @@ impl Registry {
             }
             Action::Fail { item, run, class, said, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
-                if let Some(run) = run {
-                    self.fail_run(run, *class, said.session.as_deref(), next.clone(), now);
+                match run {
+                    Some(run) => self.fail_run(run, *class, said.session.as_deref(), next.clone(), now),
+                    // Whatever was to follow by itself follows with the item's next dispatch.
+                    None => self.forget_next(item),
                 }
                 self.blame(item, *class, because, *due_at, now);
             }
@@ -427,6 +429,12 @@ impl Registry {
             Refresh::Missing { item, reads } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.missing_reads = *reads;
+                }
+            }
+            Refresh::Given { item, hash, content_hash } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.hash = Some(hash.clone());
+                    record.content_hash = Some(content_hash.clone());
                 }
             }
             Refresh::Renew { item, .. } => {
@@ -782,6 +790,10 @@ impl Registry {
         record.tell_tries = 0;
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
         self.counters.dispatch_terminal_failures += u64::from(!by_person);
+        self.forget_next(item);
+    }
+
+    fn forget_next(&mut self, item: &ItemId) {
         for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
             agent.next = None;
         }

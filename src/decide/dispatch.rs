@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Draft, items, launch, notes};
+use super::{Draft, items, launch, notes, runs};
 use crate::backoff::backoff;
 use crate::config::Role;
-use crate::model::{Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Status, WorkItem};
+use crate::model::{
+    Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Refresh, Status, WorkItem,
+};
 use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
 
 /// Why an item waits.
@@ -281,10 +283,14 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
     Ok(())
 }
 
-/// Its prompt can't be rendered: nothing was started, and the attempt is charged.
+/// Its prompt can't be rendered: the attempt is charged, and as a role of it can't be started, so is nobody else
+/// of its dispatch kept.
 fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), Hold> {
     let charged = draft.registry.items.get(&item.id).map_or(0, |record| record.attempts) + 1;
     let due_at = draft.now.after(backoff(&draft.config.attempts, &item.id, charged));
+    // The text that can't be used: an edit of it is a reason to try again, and without one there is none.
+    let (hash, content_hash) = (item.hash.clone(), item.content_hash.clone());
+    draft.refresh(Refresh::Given { item: item.id.clone(), hash, content_hash });
     let action = Action::Fail {
         item: item.id.clone(),
         run: None,
@@ -295,6 +301,7 @@ fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), H
         duplicate: false,
     };
     draft.decide(Some(&item.id), error, action);
+    runs::stop_dispatch(draft, &item.id, error);
     Ok(())
 }
 

@@ -16,10 +16,11 @@ pub(super) fn follow(draft: &mut Draft) {
     drop_removed_roles(draft);
     for id in draft.item_ids() {
         finish(draft, &id);
-        park_when_spent(draft, &id);
+        // Before parking: an edit is a new life, and nobody need be alarmed about the old one.
         if draft.source().is_some() {
             follow_source(draft, &id);
         }
+        park_when_spent(draft, &id);
         clamp_due_time(draft, &id);
     }
 }
@@ -74,12 +75,23 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
         } else {
             return;
         };
+        if edited_meanwhile(draft, id) {
+            return;
+        }
         let park = Action::Park { item: id.clone(), class, by_person: false };
         draft.decide(Some(id), because, park);
     } else if !parked || draft.registry.items[id].parked_by != Some(ParkedBy::Rule) {
         return;
     }
     stop_all(draft, id, "its item was parked");
+}
+
+/// Whether something still runs for an item that was edited since: the edit counts when that ends, and
+/// parking would end it for nothing.
+fn edited_meanwhile(draft: &Draft, id: &ItemId) -> bool {
+    let given = draft.registry.items.get(id).and_then(|record| record.hash.as_ref());
+    let now = draft.seen.get(id).filter(|item| eligible(draft, item)).map(|item| &item.hash);
+    draft.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
 }
 
 fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {

@@ -9,7 +9,7 @@ use super::verdict::{Verdict, verdict};
 use crate::backoff::backoff;
 use crate::config::{Role, WritebackMode};
 use crate::model::{
-    Action, AgentName, Class, Ended, Exit, Next, Output, Reap, Refresh, RunId, Said, Sighting, Status,
+    Action, AgentName, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said, Sighting, Status,
 };
 use crate::registry::{AgentRecord, AgentStanding};
 
@@ -209,10 +209,16 @@ fn failed_launch(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &
     if agent.resumed {
         return;
     }
+    stop_dispatch(draft, &agent.item, because);
+}
+
+/// What still runs of an item's latest dispatch, which failed.
+pub(super) fn stop_dispatch(draft: &mut Draft, item: &ItemId, because: &str) {
+    let dispatch = draft.registry.items.get(item).map(|record| record.dispatch);
     let others: Vec<_> = draft
         .registry
-        .agents_of(&agent.item)
-        .filter(|(_, other)| other.dispatch == agent.dispatch)
+        .agents_of(item)
+        .filter(|(_, other)| Some(other.dispatch) == dispatch)
         .filter_map(|(_, other)| Some((other.clone(), other.run.clone()?)))
         .collect();
     for (other, run) in others {

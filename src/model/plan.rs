@@ -287,6 +287,15 @@ pub enum Refresh {
         /// How many times.
         reads: u32,
     },
+    /// A fresh start was to be made of an item as it is now, and could not be.
+    Given {
+        /// Which item.
+        item: ItemId,
+        /// Its hash.
+        hash: String,
+        /// Hash of its title and body.
+        content_hash: String,
+    },
     /// An item changed in a way that gives it a new life: attempts from 0, due now.
     Renew {
         /// Which item.

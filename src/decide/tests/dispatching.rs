@@ -169,6 +169,40 @@ fn a_prompt_that_cannot_be_rendered_fails_that_attempt_alone() {
     assert!(factory.registry.handoffs.is_empty());
 }
 
+// Found by the simulator: the hash stayed that of an older text, so each tick saw an edit and began anew.
+#[test]
+fn an_edit_that_cannot_be_rendered_is_a_new_life_once() {
+    let mut factory = Factory::crew("[attempts]\nmax = 2", &["A"]).running("a-impl.1");
+    factory.config.roles[0].prompt = "{% if item.body == 'bad' %}{{ nonsense }}{% endif %}".into();
+    factory.see("a-impl.1", failed());
+    factory.see("a-rev.1", succeeded());
+    factory.tick_told();
+    factory.edit("A", |item| item.body = "bad".into());
+    assert_eq!(told(&factory.tick_told()), ["fail A launch"]);
+    assert!(factory.tick_told().is_empty(), "its backoff is waited for");
+    factory.later(4000);
+    assert_eq!(told(&factory.tick_told()), ["fail A launch"]);
+    assert_eq!(told(&factory.tick_told()), ["park A launch", "writeback A parked"]);
+    assert!(factory.tick_told().is_empty());
+    factory.edit("A", |item| item.body = "good".into());
+    assert_eq!(told(&factory.tick_told())[..2], ["start a-impl.2", "start a-rev.2"]);
+}
+
+// Found by the simulator: it was charged again by every tick, and its crew went on without it.
+#[test]
+fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    let refused = Refusal { because: "no lock".into(), duplicate: false };
+    factory.see("a-rev.1", Sighting::Refused(refused));
+    factory.config.roles[1].prompt = "{{ nonsense }}".into();
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-rev.1 infra", "fail A launch", "stop a-impl.1"]);
+    assert_eq!(factory.record("A").attempts, 1);
+    factory.see("a-impl.1", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1"]);
+    assert!(factory.tick_told().is_empty(), "its backoff is waited for");
+}
+
 // Origin: factory#244; P - equal numbers in two repositories shared an agent.
 #[test]
 fn two_items_never_share_an_agent_or_a_workspace() {

@@ -187,6 +187,23 @@ fn parking_by_a_rule_ends_the_other_roles() {
 }
 
 /// The tick that dispatched died before it could say `started`.
+// Found by the simulator: the same tick parked the item, ended its healthy role and gave it a new life.
+#[test]
+fn an_edit_while_it_runs_keeps_a_spent_item_from_being_parked_for_nothing() {
+    let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.body = "more".into());
+    factory.see("a-rev.1", failed());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-rev.1", "fail a-rev.1 agent"]);
+    assert!(factory.tick_told().is_empty());
+    factory.see("a-impl.1", failed());
+    let plan = factory.tick_told();
+    assert_eq!(
+        told(&plan),
+        ["fail a-impl.1 agent", "start a-impl.2", "start a-rev.2", "writeback A started"]
+    );
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
 fn untold(mode: &str) -> Factory {
     let mut factory = Factory::crew(&format!("[writeback]\nstarted = \"{mode}\""), &["A"]);
     factory.tick();
