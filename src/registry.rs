@@ -469,6 +469,7 @@ impl Registry {
 
     /// Writes down what became of a plan's effects.
     pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome], attempts: &Attempts, now: &Moment) {
+        self.withdraw_all(plan, outcomes, now);
         for outcome in outcomes {
             let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { continue };
             match (&decision.action, &outcome.happened) {
@@ -496,22 +497,33 @@ impl Registry {
         }
     }
 
+    /// Everything that was not started, before anything is made of it: whether one of a crew starts again by
+    /// itself depends on whether any other of them was started.
+    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
+        for outcome in outcomes {
+            if let Happened::NotTried(_) | Happened::NotStarted { .. } = outcome.happened
+                && let Some(Step::Decide(decision)) = plan.steps.get(outcome.step)
+                && let Action::Start(launch) | Action::Resume(launch) = &decision.action
+            {
+                self.withdraw(&launch.run, now);
+            }
+        }
+    }
+
     fn note_start(&mut self, launch: &Launch, happened: &Happened, attempts: &Attempts, now: &Moment) {
         let resume = launch.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
         let again = Next { resume, due_at: Timestamp::MIN };
         match happened {
-            Happened::NotTried(_) => self.try_again(launch, again, now),
+            Happened::NotTried(_) => self.try_again(launch, again),
             Happened::NotStarted { class: Class::Infra, error } => {
-                self.try_again(launch, again, now);
+                self.try_again(launch, again);
                 self.blame(&launch.item, Class::Infra, error, None, now);
             }
             Happened::NotStarted { class, error } if resume => {
-                self.withdraw(&launch.run, now);
                 self.charge(&launch.item, *class, error, attempts, now);
             }
             Happened::NotStarted { class, error } => {
-                self.withdraw(&launch.run, now);
                 self.fail_dispatch(&launch.item, *class, error, attempts, now);
             }
             _ => {}
@@ -520,8 +532,7 @@ impl Registry {
 
     /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
     /// other with its item's next dispatch.
-    fn try_again(&mut self, launch: &Launch, again: Next, now: &Moment) {
-        self.withdraw(&launch.run, now);
+    fn try_again(&mut self, launch: &Launch, again: Next) {
         let alone = again.resume || self.running(&launch.item);
         if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
             agent.next = alone.then_some(again);

@@ -270,3 +270,17 @@ fn a_fixpoint_decides_nothing() {
         assert_eq!(factory.registry, before);
     }
 }
+
+// Found by the simulator: all but the last of a new crew started again "alone", unannounced and without it.
+#[test]
+fn a_crew_of_which_nobody_was_started_starts_again_whole() {
+    let mut factory = Factory::crew("", &["A"]);
+    let plan = factory.tick();
+    let infra = Happened::NotStarted { class: Class::Infra, error: "no space".into() };
+    let not_tried = Happened::NotTried("its group failed");
+    let happened = [infra, not_tried.clone(), not_tried];
+    let steps = plan.decisions().map(|(step, _)| step);
+    let outcomes: Vec<_> = steps.zip(happened).map(|(step, happened)| Outcome { step, happened }).collect();
+    factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
+    assert_eq!(told(&factory.tick()), ["start a-impl.2", "start a-rev.2", "writeback A started"]);
+}
