@@ -308,10 +308,10 @@ pub(super) fn stop(
 }
 
 /// Whether the tracker must hear of this dispatch before any of its runs counts. The tick that started it
-/// died before it could say so; this one says so, and the next takes the verdict.
+/// died before it could say so; this one says so, or a later one when the source can be reached again, and the
+/// tick after that takes the verdict.
 fn awaits_note(draft: &Draft, agent: &AgentRecord) -> bool {
     draft.config.writeback.started == WritebackMode::Required
-        && draft.source().is_some()
         && draft.registry.items.get(&agent.item).is_some_and(|record| {
             record.dispatch == agent.dispatch
                 && !record

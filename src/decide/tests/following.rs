@@ -219,6 +219,17 @@ fn a_required_note_that_was_never_tried_comes_before_any_verdict() {
     assert_eq!(told(&factory.tick_told()), ["done a-impl.1"]);
 }
 
+// Found by the simulator: a source that could not be read stood for a tracker that had been told.
+#[test]
+fn a_required_note_comes_before_any_verdict_however_long_its_source_is_away() {
+    let mut factory = untold("required");
+    let items = std::mem::replace(&mut factory.items, Observed::Unknown("away".into()));
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "adopt a-rev.1"]);
+    factory.items = items;
+    assert_eq!(told(&factory.tick_told()), ["writeback A started"]);
+    assert_eq!(told(&factory.tick_told()), ["done a-impl.1"]);
+}
+
 // Origin: pear#248, pear#264 - the dispatch failed after the spawn, and the agents lived on beside their successors.
 #[test]
 fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
