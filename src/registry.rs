@@ -791,8 +791,10 @@ impl Registry {
 
     fn park(&mut self, item: &ItemId, class: Option<Class>, by_person: bool, because: &str, now: &Moment) {
         let Some(record) = self.items.get_mut(item) else { return };
-        // A rule never takes over what a person parked: the person's word must hold.
-        if record.parked_by == Some(ParkedBy::Person) && !by_person {
+        // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
+        // is must be remembered, or the work is done again.
+        let settled = record.parked_by == Some(ParkedBy::Person) || record.state == ItemStanding::Done;
+        if settled && !by_person {
             return;
         }
         record.state = ItemStanding::Parked;

@@ -1,7 +1,7 @@
 //! Items: edited, closed, gone, back, parked, done.
 
 use super::*;
-use crate::model::{Happened, Unclear};
+use crate::model::{Happened, Reaped, Survivor, Unclear};
 use crate::registry::{ItemStanding, ParkedBy};
 
 fn parked(mut factory: Factory) -> Factory {
@@ -271,4 +271,24 @@ fn a_due_time_that_no_backoff_can_have_set_is_clamped_and_told() {
     assert_eq!(plan.errors.len(), 1);
     assert_eq!(factory.record("A").due_at, Some(factory.now.after(Duration::from_secs(3600))));
     assert!(factory.tick_told().errors.is_empty());
+}
+
+// Found by the simulator: processes that can't be ended made finished work forgotten, to be done again.
+#[test]
+fn finished_work_stays_finished_whatever_survives_of_a_removed_role() {
+    let mut factory = Factory::crew("", &["A"]).running("a-rev.1");
+    factory.see("a-impl.1", succeeded());
+    factory.config.roles.pop();
+    assert!(told(&factory.tick_told()).contains(&"done A".to_owned()));
+    factory.see("a-rev.1", alive());
+    let plan = factory.plan();
+    assert_eq!(told(&plan), ["reap a-rev.1"]);
+    let because = "operation not permitted".to_owned();
+    let survivor = Survivor { pid: 7, start_ticks: 1, comm: "sleep".into(), because };
+    let reaped = Reaped { survivors: vec![survivor], ..Reaped::default() };
+    let (step, _) = plan.decisions().next().unwrap();
+    let outcomes = [Outcome { step, happened: Happened::Reaped(reaped) }];
+    factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.registry.counters.survivors, 1);
 }
