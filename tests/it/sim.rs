@@ -145,6 +145,8 @@ struct Simulation {
     world: RefCell<World>,
     history: History,
     tally: Tally,
+    /// How likely people are to do something, several times between two ticks.
+    busy_percent: u64,
     missing_env: BTreeMap<String, Vec<String>>,
     disk_free_bytes: Option<u64>,
 }
@@ -154,6 +156,7 @@ impl Simulation {
         let mut dice = Dice::new(seed);
         let config = setting::draw(&mut dice);
         let world = World::new(Dice::new(dice.throw()), &config);
+        let busy_percent = dice.pick(&[0, 5, 20, 40]);
         Simulation {
             seed,
             aloud,
@@ -164,6 +167,7 @@ impl Simulation {
             world: RefCell::new(world),
             history: History::default(),
             tally: Tally::default(),
+            busy_percent,
             missing_env: BTreeMap::new(),
             disk_free_bytes: None,
         }
@@ -205,6 +209,9 @@ impl Simulation {
         let pause_s = self.dice.pick(&[0, 5, 60, 60, 60, 60, 120, 600]);
         for _ in 0..3 {
             world.advance(pause_s * 1_000 / 3);
+            if self.dice.percent(self.busy_percent) {
+                world.tracker.work_goes_on(&mut world.dice);
+            }
             if world.strike(Fault::Edit) {
                 world.tracker.edit(&mut world.dice);
             }
@@ -253,6 +260,7 @@ impl Simulation {
         let world = &mut *self.world.borrow_mut();
         if world.strike(Fault::RegistryLost) && world.disk.damage() {
             self.history.lose();
+            world.tracker.forget_a_read();
         }
     }
 
@@ -318,11 +326,9 @@ impl Simulation {
             clock: &clock,
         };
         let plan = self.plan_alone(&tick, &before)?;
-        if !self.world.borrow().today.source_unknown && !request.reap_only {
-            self.world.borrow_mut().tracker.count_read();
-        }
         let mut registry = before.clone();
         let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
+        self.count_read(&request, result.is_ok());
         let world = &*self.world.borrow();
         let ticked = match &result {
             _ if world.dead => {
@@ -372,6 +378,16 @@ impl Simulation {
         let quiet = plan.is_empty() && before == world.disk.standing && world.machine.busy.is_empty();
         self.history = history;
         checked.map(|()| Came { quiet, plan })
+    }
+
+    /// Keeps the true count of reads without an item. Nobody edits during a tick.
+    fn count_read(&self, request: &Request, committed: bool) {
+        let world = &mut *self.world.borrow_mut();
+        if !world.today.source_unknown && !request.reap_only {
+            let remembered = committed && !world.dead;
+            let concerns = |id: &ItemId| request.item.as_ref().is_none_or(|only| only == id);
+            world.tracker.count_read(|id| remembered && concerns(id));
+        }
     }
 
     /// What a dry run does: it must change nothing, and nobody must notice.
@@ -542,6 +558,16 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
                 agent.resumes
             );
         }
+    }
+    for (id, tracked) in &world.tracker.items {
+        let _ = writeln!(
+            text,
+            "    ? {id} eligible {} present {} malformed {} missing {}",
+            world.tracker.is_eligible(id),
+            tracked.present,
+            tracked.malformed,
+            tracked.missing_reads
+        );
     }
     for (run, handoff) in &scene.after.handoffs {
         let _ = writeln!(text, "      hand-off {run}: {}", handoff.why);

@@ -93,6 +93,19 @@ impl Tracker {
         hash(item);
     }
 
+    /// Ordinary work: somebody describes an item anew, closes what is done, or files one again.
+    pub(super) fn work_goes_on(&mut self, dice: &mut Dice) {
+        let nth = dice.index(self.items.len());
+        let Some(tracked) = self.items.values_mut().nth(nth) else { return };
+        let item = &mut tracked.item;
+        match dice.range(0, 5) {
+            0..=3 => item.body = format!("body {}", dice.throw()),
+            4 => (tracked.present, item.state) = (true, ItemState::Open),
+            _ => tracked.present = !tracked.present,
+        }
+        hash(item);
+    }
+
     /// Somebody tidies up: every item is readable again, and nothing of it goes on changing.
     pub(super) fn tidy(&mut self) {
         self.items.values_mut().for_each(|tracked| tracked.malformed = false);
@@ -124,18 +137,23 @@ impl Tracker {
         })
     }
 
-    /// A complete read was taken.
-    pub(super) fn count_read(&mut self) {
+    /// A complete read was taken; `remembered`: what it showed of this item was written down.
+    pub(super) fn count_read(&mut self, remembered: impl Fn(&ItemId) -> bool) {
         let ids: Vec<_> = self.items.keys().cloned().collect();
         for id in ids {
             let eligible = self.is_eligible(&id);
             let Some(tracked) = self.items.get_mut(&id) else { continue };
-            if eligible {
+            if eligible && remembered(&id) {
                 tracked.missing_reads = 0;
-            } else if !(tracked.present && tracked.malformed) {
+            } else if !eligible && !(tracked.present && tracked.malformed) {
                 tracked.missing_reads += 1;
             }
         }
+    }
+
+    /// An older generation may remember a read without an item that a lost one had struck off again.
+    pub(super) fn forget_a_read(&mut self) {
+        self.items.values_mut().for_each(|tracked| tracked.missing_reads += 1);
     }
 
     pub(super) fn take(&mut self, note: &Writeback) {
