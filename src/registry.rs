@@ -634,10 +634,14 @@ impl Registry {
         self.names.raise(&launch.run);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
         record.state = ItemStanding::Active;
-        record.dispatch = record.dispatch.max(launch.dispatch);
-        if !resumed {
+        // One that starts again alone may be given a later text than its crew was. The first one counts: that
+        // there is a later one must not be forgotten.
+        if launch.dispatch > record.dispatch {
+            record.dispatch = launch.dispatch;
             record.hash = Some(launch.hash.clone());
             record.content_hash = Some(launch.content_hash.clone());
+        }
+        if !resumed {
             record.due_at = None;
             record.tell_tries = 0;
         }

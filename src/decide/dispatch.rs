@@ -268,7 +268,12 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
         roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None)).collect();
     let launches = match launches {
         Ok(launches) => launches,
-        Err(error) => return unlaunchable(draft, item, &error),
+        Err(error) => {
+            // The text that can't be used: an edit of it is a reason to try again, and without one there is none.
+            let (hash, content_hash) = (item.hash.clone(), item.content_hash.clone());
+            draft.refresh(Refresh::Given { item: item.id.clone(), hash, content_hash });
+            return unlaunchable(draft, item, &error);
+        }
     };
     slots.take(draft, item, launches.len());
     draft.group += 1;
@@ -288,9 +293,6 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
 fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), Hold> {
     let charged = draft.registry.items.get(&item.id).map_or(0, |record| record.attempts) + 1;
     let due_at = draft.now.after(backoff(&draft.config.attempts, &item.id, charged));
-    // The text that can't be used: an edit of it is a reason to try again, and without one there is none.
-    let (hash, content_hash) = (item.hash.clone(), item.content_hash.clone());
-    draft.refresh(Refresh::Given { item: item.id.clone(), hash, content_hash });
     let action = Action::Fail {
         item: item.id.clone(),
         run: None,

@@ -141,15 +141,17 @@ fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
     let because = if returned { "it came back into scope" } else { "it was edited" };
     let renew = match record.state {
         ItemStanding::Waiting => {
-            let clean = record.attempts == 0 && record.due_at.is_none() && record.infra_row == 0;
-            (changed || returned) && !clean
+            let untried = record.attempts == 0 && record.due_at.is_none() && record.infra_row == 0;
+            let kept = draft.registry.agents_of(&item.id).any(|(_, agent)| agent.ok);
+            (changed || returned) && (!untried || kept)
         }
         ItemStanding::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
         // Doing finished work again burns money: a new label or priority is no reason.
         ItemStanding::Done => redone || returned,
-        ItemStanding::Active => (changed || returned) && !draft.registry.running(&item.id),
+        ItemStanding::Active => changed || returned,
     };
-    if renew {
+    // While a run of the old text is under way, it must not count as one of the new.
+    if renew && !draft.registry.running(&item.id) {
         draft.refresh(Refresh::Renew { item: item.id.clone(), because: because.to_owned() });
     }
 }

@@ -292,3 +292,38 @@ fn finished_work_stays_finished_whatever_survives_of_a_removed_role() {
     assert_eq!(factory.record("A").state, ItemStanding::Done);
     assert_eq!(factory.registry.counters.survivors, 1);
 }
+
+// Found by the simulator: the run of the old text ended well after the new life had begun, and counted for it.
+#[test]
+fn an_item_that_is_parked_and_edited_is_new_only_when_nothing_of_the_old_text_runs() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.body = "more".into());
+    let mut asks = over(0, ExitReason::Exited, None, "");
+    if let Sighting::Ended(ended) = &mut asks {
+        ended.said.park = Some("which database?".into());
+        ended.exit.as_mut().unwrap().said.park = ended.said.park.clone();
+    }
+    factory.see("a-rev.1", asks);
+    let plan = factory.tick_told();
+    let lines = told(&plan);
+    assert!(lines.contains(&"stop a-impl.1".to_owned()), "{lines:?}");
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    factory.see("a-impl.1", succeeded());
+    assert_eq!(told(&factory.tick_told())[..2], ["forget a-impl.1", "start a-impl.2"]);
+}
+
+// Found by the simulator: one role was started alone with the new text, and the work of its crew passed for it.
+#[test]
+fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.body = "more".into());
+    factory.see("a-rev.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    assert_eq!(told(&factory.tick_told()), ["fail a-rev.1 infra", "start a-rev.2"]);
+    factory.see("a-rev.2", succeeded());
+    factory.see("a-impl.1", succeeded());
+    let lines = told(&factory.tick_told());
+    assert!(
+        lines.ends_with(&["start a-impl.2", "start a-rev.3", "writeback A started"].map(String::from)),
+        "{lines:?}"
+    );
+}
