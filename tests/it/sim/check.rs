@@ -106,8 +106,11 @@ rules! {
     a_required_note_comes_first,
     a_refused_dispatch_keeps_nothing,
     unknown_is_not_empty,
+    what_cannot_be_told_is_left_alone,
+    a_start_gets_its_grace,
+    a_group_stops_at_its_first_failure,
     gone_takes_two_reads,
-    hashes_are_of_what_was_given,
+    done_work_is_of_this_text,
     names_are_never_shared,
     numbers_only_grow,
     between_runs_nothing_is_left,
@@ -507,18 +510,74 @@ fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
-/// The recorded hash is that of what the latest fresh run was given.
-fn hashes_are_of_what_was_given(scene: &Scene<'_>) -> Result<(), String> {
-    scene.actions().try_for_each(|action| match action {
-        Action::Start(launch) => {
-            let record = scene.intended.items.get(&launch.item);
-            let given = scene.item(&launch.item).map(|item| &item.hash);
-            ensure(record.is_some_and(|record| record.hash.as_ref() == given), || {
-                format!("{} was given another text than its record says", launch.run)
-            })
-        }
-        _ => Ok(()),
+/// While the record says that an item is as its runs were given it, each role that counts as done was.
+fn done_work_is_of_this_text(scene: &Scene<'_>) -> Result<(), String> {
+    // What a lost generation knew of a text is lost with it: a run directory does not tell which it was given.
+    if scene.world.disk.losses > 0 {
+        return Ok(());
+    }
+    for (name, agent) in scene.after.agents.iter().filter(|(_, agent)| agent.ok) {
+        let run = RunId { agent: name.clone(), n: agent.n };
+        let given = scene.world.machine.runs.get(&run).and_then(|run| run.given.as_ref());
+        let recorded = scene.after.items.get(&agent.item).and_then(|item| item.content_hash.as_ref());
+        let now = scene.item(&agent.item).map(|item| &item.content_hash);
+        ensure(given.is_none() || recorded != now || given == now, || {
+            format!("{run} counts as done, was given another text, and nobody will know")
+        })?;
+    }
+    Ok(())
+}
+
+/// Nothing is decided about an item of which a run can't be told.
+fn what_cannot_be_told_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
+    let Some(untold) = &scene.world.untold else { return Ok(()) };
+    let current = scene.before.agents.get(&untold.agent).filter(|agent| agent.run.as_ref() == Some(untold));
+    let item = current.map(|agent| &agent.item);
+    let item = item.or(scene.before.handoffs.get(untold).and_then(|handoff| handoff.item.as_ref()));
+    let verdict = scene.actions().find(|action| match action {
+        Action::Start(launch) | Action::Resume(launch) => Some(&launch.item) == item,
+        Action::Stop { .. } => false,
+        _ => action.run() == Some(untold) && !matches!(action, Action::AdoptStray { .. }),
+    });
+    ensure(verdict.is_none(), || format!("{untold} can't be told, and {verdict:?} is decided"))
+}
+
+/// A start that nobody has claimed is fenced only when its time is up, or its machine was restarted, or it is to
+/// end anyway.
+fn a_start_gets_its_grace(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| {
+        let Action::Fence { run } = action else { return Ok(()) };
+        let Some(agent) = scene.before.agents.get(&run.agent) else { return Ok(()) };
+        let since = agent.since.as_ref().filter(|_| agent.run.as_ref() == Some(run));
+        let age = since.and_then(|since| scene.now.since(since));
+        ensure(age.is_none_or(|age| age >= scene.config.fleet.start_grace), || {
+            format!("{run} is fenced after {age:?}")
+        })
     })
+}
+
+/// Effects that depend on each other: the first that fails stops the rest of its group, and nobody else.
+fn a_group_stops_at_its_first_failure(scene: &Scene<'_>) -> Result<(), String> {
+    let mut failed: BTreeSet<u32> = BTreeSet::new();
+    for outcome in scene.ticked.iter().flat_map(|ticked| &ticked.outcomes) {
+        let Some(Step::Decide(decision)) = scene.plan.steps.get(outcome.step) else { continue };
+        let stopped = matches!(&outcome.happened, Happened::NotTried(why) if *why == "its group failed");
+        let tried = !matches!(outcome.happened, Happened::NotTried(_));
+        ensure(!tried || !failed.contains(&decision.group), || {
+            format!("{} was tried although its group had failed", decision.action.name())
+        })?;
+        ensure(!stopped || failed.contains(&decision.group), || {
+            format!("{} was not tried although nothing of its group failed", decision.action.name())
+        })?;
+        let bad = matches!(
+            outcome.happened,
+            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_)
+        );
+        if bad && !matches!(decision.action, Action::Reap(_)) {
+            failed.insert(decision.group);
+        }
+    }
+    Ok(())
 }
 
 /// A slug, a workspace and an agent belong to one item, for ever.

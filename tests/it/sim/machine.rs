@@ -61,6 +61,8 @@ enum End {
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) spec: Option<StraySpec>,
+    /// Hash of the title and body that it was given.
+    pub(super) given: Option<String>,
     pub(super) claim: Option<Claim>,
     pub(super) launcher: Launcher,
     pub(super) process: Option<Process>,
@@ -82,6 +84,7 @@ impl Run {
     fn new() -> Run {
         Run {
             spec: None,
+            given: None,
             claim: None,
             launcher: Launcher::None,
             process: None,
@@ -173,6 +176,7 @@ impl Machine {
     pub(super) fn write_spec(&mut self, launch: &Launch, since: Moment) {
         let Some(run) = self.runs.get_mut(&launch.run) else { return };
         run.deadline_ms = launch.deadline.map(|deadline| deadline.as_millis() as u64);
+        run.given = Some(launch.content_hash.clone()).filter(|_| launch.session.is_none());
         run.spec = Some(StraySpec {
             item: launch.item.clone(),
             key: launch.key.clone(),

@@ -48,6 +48,8 @@ pub(super) struct World {
     pub(super) effects: u64,
     /// Runs that a start was asked for.
     pub(super) started: BTreeSet<RunId>,
+    /// The run that could not be told at the last look.
+    pub(super) untold: Option<RunId>,
     /// Required `started` notes of this tick that failed.
     pub(super) refused_notes: Vec<(ItemId, u64)>,
     /// A rule that was broken in the middle of an effect.
@@ -67,6 +69,7 @@ impl World {
             dead: false,
             effects: 0,
             started: BTreeSet::new(),
+            untold: None,
             refused_notes: Vec::new(),
             broken: None,
             start_grace_ms: config.fleet.start_grace.as_millis() as u64,
@@ -285,7 +288,8 @@ impl Fleet for Hands<'_> {
         known: &BTreeMap<AgentName, u64>,
         _until: Instant,
     ) -> Observed<FleetView> {
-        let world = self.0.borrow();
+        let mut world = self.0.borrow_mut();
+        world.untold = None;
         if world.today.fleet_unknown {
             return Observed::Unknown("it can't be seen".to_owned());
         }
@@ -300,7 +304,8 @@ impl Fleet for Hands<'_> {
             && !runs.is_empty()
         {
             let nth = (pick % runs.len() as u64) as usize;
-            if let Some(sighting) = runs.values_mut().nth(nth) {
+            if let Some((run, sighting)) = runs.iter_mut().nth(nth) {
+                world.untold = Some(run.clone());
                 *sighting = Sighting::Unknown("its claim can't be read".to_owned());
             }
         }

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Breaks the program on purpose, one line at a time, and demands that the simulator notices, or else a unit test of the
+# rooms it broke. Works on a copy of the tree under target/. scripts/mutants.sh [NAME...] tries only the named ones.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly copy=target/mutants/tree build=$PWD/target/mutants/build
+
+# name | file | sed script: what a tired person could write.
+mutants() {
+  cat <<'LIST'
+first-commit-dropped|src/tick.rs|0,/store.commit(registry)?;/{/store.commit(registry)?;/d}
+first-commit-unchecked|src/tick.rs|0,/store.commit(registry)?;/s/store.commit(registry)?;/let _ = store.commit(registry);/
+second-commit-dropped|src/tick.rs|/registry.note(&plan/{n;d}
+unknown-fleet-is-empty|src/tick.rs|s/fleet: tick.fleet.observe(\(.*\)),$/fleet: Observed::Known(tick.fleet.observe(\1).known().cloned().unwrap_or_default()),/
+unknown-source-is-empty|src/tick.rs|s/tick.source.read(tick.until)/Observed::Known(tick.source.read(tick.until).known().cloned().unwrap_or_default())/
+groups-never-fail|src/tick.rs|s/failed_group = Some(decision.group);/failed_group = None;/
+reply-is-sight|src/registry.rs|s/Happened::NotTried(_) => self.try_again(launch, again),/Happened::Tried => self.current(\&launch.run).into_iter().for_each(|agent| agent.state = AgentStanding::Running),\n&/
+not-started-is-not-withdrawn|src/registry.rs|s/^        self.withdraw_all(plan, outcomes, now);//
+all-start-again-alone|src/registry.rs|s/let alone = again.resume.*/let alone = true;/
+withdrawn-number-used-again|src/registry.rs|/^    fn withdraw(/a\        self.names.last_n.insert(run.agent.clone(), run.n - 1);
+number-not-raised|src/registry.rs|/^    fn start(/{n;d}
+resumes-not-counted|src/registry.rs|s/map_or(0, |agent| agent.resumes) + 1/map_or(0, |agent| agent.resumes)/
+claimed-resume-given-back|src/registry.rs|s/if class == Class::Infra \&\& never_claimed/if class == Class::Infra/
+handoff-not-recorded|src/registry.rs|/self.handoffs.entry(run.clone()).or_insert(handoff);/d
+required-note-ignored|src/registry.rs|s/if note.required \&\& note.status == Status::Started {/if false {/
+refused-dispatch-keeps-ok|src/registry.rs|/agent.ok &= class != Class::Writeback;/d
+person-overruled|src/registry.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
+new-life-keeps-old-work|src/registry.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
+active-for-ever|src/registry.rs|/^    fn settle(/,/^    }/s/record.state = ItemStanding::Waiting;//
+later-text-forgotten|src/registry.rs|s/if launch.dispatch > record.dispatch {/if true {/
+nothing-charged|src/registry.rs|s/record.attempts += 1;//
+in-flight-ignored|src/decide/dispatch.rs|s/if draft.registry.in_flight(&item.id) || record.state == ItemStanding::Active {/if false {/
+backoff-ignored|src/decide/dispatch.rs|s/record.due_at.filter(|due_at| \*due_at > draft.now.at)/record.due_at.filter(|_| false)/
+unseen-takes-no-slot|src/decide/dispatch.rs|s/filter(|agent| agent.state != AgentStanding::Idle);/filter(|agent| agent.state == AgentStanding::Running);/
+handoff-takes-no-slot|src/decide/dispatch.rs|s/running.map(|agent| &agent.item).chain(handed_off)/running.map(|agent| \&agent.item).chain(handed_off.take(0))/
+starts-unbounded|src/decide/dispatch.rs|s/if self.starts + roles.len() as u32 > max {/if false {/
+labels-unbounded|src/decide/dispatch.rs|s/filter(|max| taken >= \*\*max)/filter(|_| false)/
+starts-into-the-dark|src/decide/dispatch.rs|s/draft.world.fleet.unknown()/draft.world.fleet.unknown().filter(|_| false)/
+uncertain-is-fine|src/decide/dispatch.rs|s/if draft.uncertain.contains(&item.id) {/if false {/
+handoff-not-awaited|src/decide/dispatch.rs|s/draft.registry.handoffs_of(&item.id).next() {/draft.registry.handoffs_of(\&item.id).nth(9) {/
+parked-is-no-bar|src/decide/dispatch.rs|/ItemStanding::Parked => return/s/return Err(Hold(HeldCode::Parked, words, None))/()/
+bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
+no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
+fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/
+orphan-not-reaped|src/decide/runs.rs|s/draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));/{ let _ = launcher; infra(draft, agent, run, because, false); }/
+late-at-once|src/decide/runs.rs|s/let late = .*/let late = true;/
+verdict-before-the-note|src/decide/runs.rs|s/draft.config.writeback.started == WritebackMode::Required$/false/
+resumed-for-ever|src/decide/runs.rs|s/&& resumes < limits.resumes_max/\&\& resumes <= limits.resumes_max/
+deadline-at-once|src/decide/runs.rs|s/&& age > latest/\&\& age < latest/
+survivors-forgotten|src/decide/runs.rs|s/if !survivors.is_empty() {/if false {/
+handoff-released-with-survivors|src/decide/handoffs.rs|s/Sighting::Ended(ended) if ended.survivors.is_empty() =>/Sighting::Ended(_) =>/
+handoff-released-at-sight|src/decide/handoffs.rs|s/draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));/{ let _ = reap(claim.as_ref()); release(draft, item, run, "seen") }/
+handoff-unclaimed-released|src/decide/handoffs.rs|s/draft.decide(item, "it must never start", Action::Fence { run: run.clone() });/release(draft, item, run, "nobody claimed it");/
+one-read-is-enough|src/decide/items.rs|s/const MISSING_READS_MAX: u32 = 2;/const MISSING_READS_MAX: u32 = 1;/
+persons-park-overruled|src/decide/items.rs|s/ItemStanding::Parked => (changed || returned) .*/ItemStanding::Parked => changed || returned,/
+labels-redo-finished-work|src/decide/items.rs|s/ItemStanding::Done => redone || returned,/ItemStanding::Done => changed || returned,/
+attempts-unbounded|src/decide/items.rs|s/if record.attempts >= max {/if false {/
+uncharged-unbounded|src/decide/items.rs|s/const UNCHARGED_ROW_MAX: u32 = 5;/const UNCHARGED_ROW_MAX: u32 = u32::MAX;/
+parked-runs-on|src/decide/items.rs|s/stop_all(draft, id, "its item was parked");//
+clock-set-back-believed|src/decide/items.rs|/^        clamp_due_time(draft, &id);/d
+malformed-is-gone|src/decide/items.rs|s/if view.unclear.iter().any(.*/if false {/
+new-life-beside-old-run|src/decide/items.rs|s/if renew \&\& !draft.registry.running(&item.id) {/if renew {/
+edited-item-parked|src/decide/items.rs|s/if edited_meanwhile(draft, id) {/if false {/
+half-a-crew-is-done|src/decide/items.rs|s/\.all(|role| draft.registry.agents_of(id)/.any(|role| draft.registry.agents_of(id)/
+strays-ignored|src/decide/strays.rs|s/in &fleet.strays {/in fleet.strays.iter().take(0) {/
+older-strays-live-on|src/decide/strays.rs|/^            end_older(draft, run, spec);/d
+recorded-run-replaced|src/decide/strays.rs|/^        end_recorded(draft, highest);/d
+announced-again-and-again|src/decide/notes.rs|s/(!is_told(record, status)).then_some(status)/Some(status)/
+best-effort-for-ever|src/registry.rs|s/if record.tell_tries >= NOTE_TRIES_MAX \&\& !note.required {/if false {/
+LIST
+}
+
+wanted() {
+  local name=$1
+  shift
+  [ $# -eq 0 ] && return 0
+  local one
+  for one in "$@"; do [ "$one" = "$name" ] && return 0; done
+  return 1
+}
+
+fresh_copy() {
+  rm -rf "$copy"
+  mkdir -p "$copy"
+  # What git knows, as it is in the working tree, committed or not.
+  git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
+    [ -e "$file" ] && cp --parents -p "$file" "$copy"
+  done
+}
+
+# Prints who noticed and how; fails where nobody did.
+noticed_by() {
+  local log=target/mutants/log
+  local cargo=(cargo test --offline --locked --manifest-path "$copy/Cargo.toml" --target-dir "$build")
+  if ! "${cargo[@]}" --test it --no-run >"$log" 2>&1; then
+    printf 'does not compile: %s' "$(grep -m 1 '^error' "$log")"
+    return 2
+  fi
+  if ! timeout 600 "${cargo[@]}" --test it sim::every_rule >"$log" 2>&1; then
+    # The first rule that it broke; or that it never came to an end.
+    printf 'simulator: %s' "$(grep -m 1 -oE 'seed [0-9]+, tick [0-9]+, rule [a-z_]+' "$log" || tail -n 1 "$log")"
+    return 0
+  fi
+  if ! timeout 600 "${cargo[@]}" --lib -- decide:: registry:: tick:: >"$log" 2>&1; then
+    printf 'unit test: %s' "$(grep -m 1 -oE '^test .* FAILED' "$log" || tail -n 1 "$log")"
+    return 0
+  fi
+  return 1
+}
+
+fresh_copy
+survived=() tried=0
+while IFS='|' read -r name file script <&3; do
+  # A script may hold the separator too: read has left it whole in the last field.
+  wanted "$name" "$@" || continue
+  tried=$((tried + 1))
+  cp "$file" "$copy/$file.mutated"
+  sed -i "$script" "$copy/$file.mutated"
+  if cmp -s "$file" "$copy/$file.mutated"; then
+    printf '%-34s no longer applies to %s: adapt it\n' "$name" "$file"
+    survived+=("$name")
+    rm "$copy/$file.mutated"
+    continue
+  fi
+  mv "$copy/$file.mutated" "$copy/$file"
+  touch "$copy/$file"
+  if how=$(noticed_by); then
+    printf '%-34s %s\n' "$name" "$how"
+  else
+    printf '%-34s NOBODY NOTICED %s\n' "$name" "$how"
+    survived+=("$name")
+  fi
+  cp "$file" "$copy/$file"
+done 3< <(mutants)
+
+[ "$tried" -gt 0 ] || { printf 'no mutant is called so\n' >&2; exit 2; }
+printf '%d of %d noticed\n' "$((tried - ${#survived[@]}))" "$tried"
+[ "${#survived[@]}" -eq 0 ]
