@@ -115,23 +115,21 @@ while IFS='|' read -r name file script <&3; do
   # A script may hold the separator too: read has left it whole in the last field.
   wanted "$name" "$@" || continue
   tried=$((tried + 1))
-  cp "$file" "$copy/$file.mutated"
-  sed -i "$script" "$copy/$file.mutated"
-  if cmp -s "$file" "$copy/$file.mutated"; then
+  cp "$copy/$file" "$copy/$file.whole"
+  sed -i "$script" "$copy/$file"
+  if cmp -s "$copy/$file" "$copy/$file.whole"; then
     printf '%-34s no longer applies to %s: adapt it\n' "$name" "$file"
     survived+=("$name")
-    rm "$copy/$file.mutated"
     continue
   fi
-  mv "$copy/$file.mutated" "$copy/$file"
-  touch "$copy/$file"
   if how=$(noticed_by); then
     printf '%-34s %s\n' "$name" "$how"
   else
     printf '%-34s NOBODY NOTICED %s\n' "$name" "$how"
     survived+=("$name")
   fi
-  cp "$file" "$copy/$file"
+  # With a new time of change, or cargo would take the broken one for built.
+  cat "$copy/$file.whole" >"$copy/$file"
 done 3< <(mutants)
 
 [ "$tried" -gt 0 ] || { printf 'no mutant is called so\n' >&2; exit 2; }

@@ -431,6 +431,7 @@ impl Registry {
                     record.missing_reads = *reads;
                 }
             }
+            Refresh::Used { run } => self.names.raise(run),
             Refresh::Given { item, hash, content_hash } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.hash = Some(hash.clone());

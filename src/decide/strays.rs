@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Draft;
-use crate::model::{Action, RunId, Sighting, Stray, StraySpec};
+use crate::model::{Action, Refresh, RunId, Sighting, Stray, StraySpec};
 
 pub(super) fn adopt(draft: &mut Draft) {
     let Some(fleet) = draft.fleet() else { return };
@@ -36,7 +36,9 @@ fn fence_unspecified(draft: &mut Draft, run: &RunId) {
     if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
         let because = format!("{run} is not on record and has no readable spec.json");
         draft.decide(None, because, Action::Fence { run: run.clone() });
-    } else if !resolved(draft, run) {
+    } else if resolved(draft, run) {
+        draft.refresh(Refresh::Used { run: run.clone() });
+    } else {
         stop(draft, run, None);
     }
 }

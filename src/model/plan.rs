@@ -287,6 +287,11 @@ pub enum Refresh {
         /// How many times.
         reads: u32,
     },
+    /// The directory of a run that nobody remembers, and of which nothing can live: its number is taken.
+    Used {
+        /// Which run.
+        run: RunId,
+    },
     /// A fresh start was to be made of an item as it is now, and could not be.
     Given {
         /// Which item.

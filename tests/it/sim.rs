@@ -39,7 +39,7 @@ const SEEDS: u64 = 500;
 const TICKS: u64 = 100;
 
 /// One fault in the code breaks many seeds; the first few tell enough, and which of them is the shortest.
-const BROKEN_SEEDS_MAX: usize = 20;
+const BROKEN_SEEDS_MAX: usize = 10;
 
 /// A number from the environment: the simulator's own switches, which no tick ever sees.
 #[expect(clippy::disallowed_methods, reason = "a test run is told what to do by its environment")]

@@ -362,3 +362,13 @@ fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
     assert_eq!(told(&factory.tick()), ["fence a-impl.7"]);
     assert_eq!(factory.registry.names.next_run(&run.agent).n, 8);
 }
+
+// Found by the simulator: the number of a forgotten directory that was fenced already was given out again.
+#[test]
+fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
+    let mut factory = Factory::new(&["A"]);
+    let run: RunId = "a-impl.1".parse().unwrap();
+    factory.strays = vec![Stray { run, spec: None }];
+    factory.see("a-impl.1", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
