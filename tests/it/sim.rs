@@ -309,6 +309,10 @@ impl Simulation {
             let world = &mut *self.world.borrow_mut();
             (world.disk.load(), world.machine.moment(), lives(world))
         };
+        if before != self.world.borrow().disk.standing {
+            let what = "what was committed is not what is loaded".to_owned();
+            return Err(Broken { rule: "the_registry_reads_back", what });
+        }
         let hands = Hands(&self.world);
         let stop = || self.world.borrow_mut().time_is_up();
         let clock = || self.world.borrow().machine.moment();

@@ -623,17 +623,20 @@ fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
-/// Every generation loads as what it was.
+/// What a tick makes durable loads as what it was; what stands is loaded and compared before each tick.
 fn the_registry_reads_back(scene: &Scene<'_>) -> Result<(), String> {
-    for registry in [scene.intended, scene.after] {
-        let text = serde_json::to_string(registry).map_err(|error| error.to_string())?;
-        let read: Registry = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-        ensure(read == *registry, || format!("it reads back as another: {text}"))?;
+    if scene.intended == scene.before {
+        return Ok(());
     }
-    Ok(())
+    let text = serde_json::to_string(scene.intended).map_err(|error| error.to_string())?;
+    let read: Registry = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    ensure(read == *scene.intended, || format!("it reads back as another: {text}"))
 }
 
 fn counters_never_shrink(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.before.counters == scene.after.counters {
+        return Ok(());
+    }
     let count = |registry: &Registry| serde_json::to_value(&registry.counters).unwrap_or_default();
     let (before, after) = (count(scene.before), count(scene.after));
     before.as_object().into_iter().flatten().try_for_each(|(name, value)| {

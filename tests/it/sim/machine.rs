@@ -213,8 +213,8 @@ impl Machine {
 
     fn script(&mut self, launch: &Launch, grace_ms: u64, faults: &mut Faults, dice: &mut Dice) -> Script {
         let session = match &launch.session {
-            Some(session) if dice.percent(80) => Some(session.clone()),
-            _ if dice.percent(60) => {
+            Some(session) if dice.percent(85) => Some(session.clone()),
+            _ if dice.percent(75) => {
                 self.sessions += 1;
                 Some(format!("s{}", self.sessions))
             }
@@ -230,8 +230,8 @@ impl Machine {
                 End::SessionGone
             }
             None => match dice.range(0, 99) {
-                0..=49 => End::Code(0),
-                50..=79 => End::Code(1),
+                0..=44 => End::Code(0),
+                45..=79 => End::Code(1),
                 80..=84 => End::Signal,
                 85..=89 => End::Park,
                 90..=93 => End::NeverRan(ExitReason::Launch),
@@ -248,7 +248,7 @@ impl Machine {
             begin_after: dice.range(0, 3_000),
             life: (!hangs).then(|| dice.pick(&[500, 5_000, 30_000, 90_000, 300_000])),
             end,
-            session: session.map(|session| (dice.range(0, 20_000), session)),
+            session: session.map(|session| (dice.range(0, 4_000), session)),
             forks,
             sweep: if faults.strike(Fault::SlowSweep, dice) {
                 dice.range(0, 90_000)

@@ -143,9 +143,12 @@ impl Tracker {
         for id in ids {
             let eligible = self.is_eligible(&id);
             let Some(tracked) = self.items.get_mut(&id) else { continue };
-            if eligible && remembered(&id) {
-                tracked.missing_reads = 0;
-            } else if !eligible && !(tracked.present && tracked.malformed) {
+            let unclear = tracked.present && tracked.malformed;
+            if eligible {
+                if remembered(&id) {
+                    tracked.missing_reads = 0;
+                }
+            } else if !unclear {
                 tracked.missing_reads += 1;
             }
         }

@@ -90,7 +90,7 @@ impl World {
             source_unknown: self.strike(Fault::SourceUnknown),
             unknown_run: self.strike(Fault::RunUnknown).then(|| self.dice.throw()),
             killed_after: self.strike(Fault::TickKilled).then(|| {
-                let longest = self.dice.pick(&[3, 8, 20]);
+                let longest = self.dice.pick(&[1, 3, 8, 20]);
                 self.dice.range(0, longest)
             }),
             stopped_after: self.strike(Fault::TickStopped).then(|| self.dice.range(0, 4)),
