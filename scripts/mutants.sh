@@ -15,21 +15,21 @@ second-commit-dropped|src/tick.rs|/registry.note(&plan/{n;d}
 unknown-fleet-is-empty|src/tick.rs|s/fleet: tick.fleet.observe(\(.*\)),$/fleet: Observed::Known(tick.fleet.observe(\1).known().cloned().unwrap_or_default()),/
 unknown-source-is-empty|src/tick.rs|s/tick.source.read(tick.until)/Observed::Known(tick.source.read(tick.until).known().cloned().unwrap_or_default())/
 groups-never-fail|src/tick.rs|s/failed_group = Some(decision.group);/failed_group = None;/
-reply-is-sight|src/registry.rs|s/Happened::NotTried(_) => self.try_again(launch, again),/Happened::Tried => self.current(\&launch.run).into_iter().for_each(|agent| agent.state = AgentStanding::Running),\n&/
-not-started-is-not-withdrawn|src/registry.rs|s/^        self.withdraw_all(plan, outcomes, now);//
-all-start-again-alone|src/registry.rs|s/let alone = again.resume.*/let alone = true;/
-withdrawn-number-used-again|src/registry.rs|/^    fn withdraw(/a\        self.names.last_n.insert(run.agent.clone(), run.n - 1);
-number-not-raised|src/registry.rs|/^    fn start(/{n;d}
-resumes-not-counted|src/registry.rs|s/map_or(0, |agent| agent.resumes) + 1/map_or(0, |agent| agent.resumes)/
-claimed-resume-given-back|src/registry.rs|s/if class == Class::Infra \&\& never_claimed/if class == Class::Infra/
-handoff-not-recorded|src/registry.rs|/self.handoffs.entry(run.clone()).or_insert(handoff);/d
-required-note-ignored|src/registry.rs|s/if note.required \&\& note.status == Status::Started {/if false {/
-refused-dispatch-keeps-ok|src/registry.rs|/agent.ok &= class != Class::Writeback;/d
-person-overruled|src/registry.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
-new-life-keeps-old-work|src/registry.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
-active-for-ever|src/registry.rs|/^    fn settle(/,/^    }/s/record.state = ItemStanding::Waiting;//
-later-text-forgotten|src/registry.rs|s/if launch.dispatch > record.dispatch {/if true {/
-nothing-charged|src/registry.rs|s/record.attempts += 1;//
+reply-is-sight|src/registry/note.rs|s/Happened::NotTried(_) => self.try_again(launch, again),/Happened::Tried => self.current(\&launch.run).into_iter().for_each(|agent| agent.state = crate::registry::AgentStanding::Running),\n&/
+not-started-is-not-withdrawn|src/registry/note.rs|s/^        self.withdraw_all(plan, outcomes, now);//
+all-start-again-alone|src/registry/note.rs|s/let alone = again.resume.*/let alone = true;/
+withdrawn-number-used-again|src/registry/intend.rs|/^    pub(super) fn withdraw(/a\        self.names.last_n.insert(run.agent.clone(), run.n - 1);
+number-not-raised|src/registry/intend.rs|/^    pub(super) fn start(/{n;d}
+resumes-not-counted|src/registry/intend.rs|s/map_or(0, |agent| agent.resumes) + 1/map_or(0, |agent| agent.resumes)/
+claimed-resume-given-back|src/registry/intend.rs|s/if class == Class::Infra \&\& never_claimed/if class == Class::Infra/
+handoff-not-recorded|src/registry/intend.rs|/self.handoffs.entry(run.clone()).or_insert(handoff);/d
+required-note-ignored|src/registry/note.rs|s/if note.required \&\& note.status == Status::Started {/if false {/
+refused-dispatch-keeps-ok|src/registry/note.rs|/agent.ok &= class != Class::Writeback;/d
+person-overruled|src/registry/intend.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
+new-life-keeps-old-work|src/registry/intend.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
+active-for-ever|src/registry/intend.rs|/^    pub(super) fn settle(/,/^    }/s/record.state = ItemStanding::Waiting;//
+later-text-forgotten|src/registry/intend.rs|s/if launch.dispatch > record.dispatch {/if true {/
+nothing-charged|src/registry/intend.rs|s/record.attempts += 1;//
 in-flight-ignored|src/decide/dispatch.rs|s/if draft.registry.in_flight(&item.id) || record.state == ItemStanding::Active {/if false {/
 backoff-ignored|src/decide/dispatch.rs|s/record.due_at.filter(|due_at| \*due_at > draft.now.at)/record.due_at.filter(|_| false)/
 unseen-takes-no-slot|src/decide/dispatch.rs|s/filter(|agent| agent.state != AgentStanding::Idle);/filter(|agent| agent.state == AgentStanding::Running);/
@@ -67,7 +67,7 @@ strays-ignored|src/decide/strays.rs|s/in &fleet.strays {/in fleet.strays.iter().
 older-strays-live-on|src/decide/strays.rs|/^            end_older(draft, run, spec);/d
 recorded-run-replaced|src/decide/strays.rs|/^        end_recorded(draft, highest);/d
 announced-again-and-again|src/decide/notes.rs|s/(!is_told(record, status)).then_some(status)/Some(status)/
-best-effort-for-ever|src/registry.rs|s/if record.tell_tries >= NOTE_TRIES_MAX \&\& !note.required {/if false {/
+best-effort-for-ever|src/registry/note.rs|s/if record.tell_tries >= NOTE_TRIES_MAX \&\& !note.required {/if false {/
 LIST
 }
 

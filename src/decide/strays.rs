@@ -33,7 +33,10 @@ pub(super) fn adopt(draft: &mut Draft) {
 
 /// Without a spec no launcher can have started it; the fence makes sure that none will.
 fn fence_unspecified(draft: &mut Draft, run: &RunId) {
-    if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
+    if let Some(Sighting::Unknown(why)) = draft.sighting(run) {
+        let what = format!("{run} is not on record and can't be told: {why}");
+        draft.unsure(None, what);
+    } else if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
         let because = format!("{run} is not on record and has no readable spec.json");
         draft.decide(None, because, Action::Fence { run: run.clone() });
     } else if resolved(draft, run) {

@@ -1,0 +1,362 @@
+//! The transitions of single steps: what a plan writes down before any of its effects.
+
+use jiff::Timestamp;
+
+use super::Registry;
+use super::records::{
+    AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
+};
+use crate::model::{Action, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor};
+
+impl Registry {
+    pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
+        match action {
+            Action::Adopt { run, launcher } => {
+                let Some(agent) = self.current(run) else { return };
+                agent.state = AgentStanding::Running;
+                agent.since = Some(launcher.since.clone());
+                agent.pid = Some(launcher.process.pid);
+                agent.process = Some(launcher.process.clone());
+                let resumed = agent.resumed;
+                self.counters.dispatched += 1;
+                self.counters.resumes += u64::from(resumed);
+            }
+            Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
+            Action::Start(launch) => self.start(launch, now, false),
+            Action::Resume(launch) => self.start(launch, now, true),
+            Action::Fence { run } => self.names.raise(run),
+            Action::Stop { run, survivors, dispatch_failed } => {
+                self.hand_off(run, item, because, now, survivors, *dispatch_failed);
+            }
+            Action::Done { run: Some(run), item, said } => {
+                self.end_run(run, now);
+                if let Some(agent) = self.agents.get_mut(&run.agent) {
+                    agent.ok = true;
+                    agent.next = None;
+                    note_session(agent, said.session.as_deref());
+                }
+                if let Some(record) = self.items.get_mut(item) {
+                    record.infra_row = 0;
+                }
+            }
+            Action::Done { run: None, item, .. } => {
+                let Some(record) = self.items.get_mut(item) else { return };
+                record.state = ItemStanding::Done;
+                record.due_at = None;
+                record.tell_tries = 0;
+            }
+            Action::Fail { item, run, class, said, next, due_at, duplicate } => {
+                self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
+                match run {
+                    Some(run) => self.fail_run(run, *class, said.session.as_deref(), next.clone(), now),
+                    // Whatever was to follow by itself follows with the item's next dispatch.
+                    None => self.forget_next(item),
+                }
+                self.blame(item, *class, because, *due_at, now);
+            }
+            Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
+            Action::Forget { item } => {
+                let gone: Vec<_> = self.agents_of(item).map(|(name, _)| name.clone()).collect();
+                gone.iter().for_each(|name| drop(self.agents.remove(name)));
+                self.items.remove(item);
+            }
+            Action::Release { run } => {
+                if self.handoffs.remove(run).is_some() {
+                    self.counters.handoffs_reaped += 1;
+                }
+            }
+            Action::CoolOff { scope, reason: Some(reason) } => {
+                let cool_off = CoolOff { because: reason.clone(), since: now.at, until: None };
+                self.cool_offs.insert(scope.clone(), cool_off);
+            }
+            Action::CoolOff { scope, reason: None } => drop(self.cool_offs.remove(scope)),
+            Action::Reap(_) | Action::Writeback(_) => {}
+        }
+    }
+
+    pub(super) fn refresh(&mut self, refresh: &Refresh) {
+        match refresh {
+            Refresh::Seen { item, key, origin, slug, workspace } => {
+                let named = Named { slug: slug.clone(), workspace: workspace.clone() };
+                let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
+                let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
+                record.key = key.clone();
+                record.origin = origin.clone();
+                record.missing_reads = 0;
+            }
+            Refresh::Missing { item, reads } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.missing_reads = *reads;
+                }
+            }
+            Refresh::Used { run } => self.names.raise(run),
+            Refresh::Given { item, hash, content_hash } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.hash = Some(hash.clone());
+                    record.content_hash = Some(content_hash.clone());
+                }
+            }
+            Refresh::Renew { item, .. } => {
+                let Some(record) = self.items.get_mut(item) else { return };
+                *record = ItemRecord {
+                    key: record.key.clone(),
+                    origin: record.origin.clone(),
+                    hash: record.hash.clone(),
+                    content_hash: record.content_hash.clone(),
+                    dispatch: record.dispatch,
+                    told: record.told.clone(),
+                    ..ItemRecord::new(record.slug.clone())
+                };
+                for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
+                    agent.ok = false;
+                    agent.next = None;
+                }
+            }
+            Refresh::Clamp { item, due_at } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.due_at = Some(*due_at);
+                }
+            }
+            Refresh::Session { run, session } => {
+                if let Some(agent) = self.current(run) {
+                    note_session(agent, Some(session));
+                }
+            }
+            Refresh::RoleGone { agent } => drop(self.agents.remove(agent)),
+        }
+    }
+
+    /// Writes a failure down at the item, charged or not as its class says.
+    pub(super) fn blame(
+        &mut self,
+        item: &ItemId,
+        class: Class,
+        because: &str,
+        due_at: Option<Timestamp>,
+        now: &Moment,
+    ) {
+        let Some(record) = self.items.get_mut(item) else { return };
+        if class.charged() {
+            record.attempts += 1;
+            record.infra_row = 0;
+            self.counters.dispatch_backoffs += u64::from(due_at.is_some());
+        } else {
+            record.infra_row += 1;
+        }
+        record.due_at = due_at.or(record.due_at);
+        record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
+    }
+
+    pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
+        self.names.raise(&launch.run);
+        let Some(record) = self.items.get_mut(&launch.item) else { return };
+        record.state = ItemStanding::Active;
+        // One that starts again alone may be given a later text than its crew was. The first one counts: that
+        // there is a later one must not be forgotten.
+        if launch.dispatch > record.dispatch {
+            record.dispatch = launch.dispatch;
+            record.hash = Some(launch.hash.clone());
+            record.content_hash = Some(launch.content_hash.clone());
+        }
+        if !resumed {
+            record.due_at = None;
+            record.tell_tries = 0;
+        }
+        let before = self.agents.get(&launch.run.agent);
+        let resumes = if resumed { before.map_or(0, |agent| agent.resumes) + 1 } else { 0 };
+        let agent = AgentRecord {
+            item: launch.item.clone(),
+            role: launch.role.clone(),
+            harness: launch.harness.clone(),
+            n: launch.run.n,
+            state: AgentStanding::Starting,
+            run: Some(launch.run.clone()),
+            since: Some(now.clone()),
+            pid: None,
+            process: None,
+            session: launch.session.clone(),
+            resumes,
+            resumed,
+            stopped_at: None,
+            ok: false,
+            next: None,
+            dispatch: launch.dispatch,
+            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+            cost: before.and_then(|agent| agent.cost),
+            tokens: before.and_then(|agent| agent.tokens),
+        };
+        self.agents.insert(launch.run.agent.clone(), agent);
+    }
+
+    pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &StraySpec) {
+        self.names.raise(run);
+        let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone() };
+        let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
+        let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
+        if record.key.is_empty() {
+            record.key = spec.key.clone();
+        }
+        if record.state != ItemStanding::Parked {
+            record.state = ItemStanding::Active;
+        }
+        record.dispatch = record.dispatch.max(spec.dispatch);
+        let resumed = spec.session.is_some();
+        let agent = AgentRecord {
+            item: spec.item.clone(),
+            role: spec.role.clone(),
+            harness: spec.harness.clone(),
+            n: run.n,
+            state: AgentStanding::Starting,
+            run: Some(run.clone()),
+            since: Some(spec.since.clone()),
+            pid: None,
+            process: None,
+            session: spec.session.clone(),
+            resumes: u32::from(resumed),
+            resumed,
+            stopped_at: None,
+            ok: false,
+            next: None,
+            dispatch: spec.dispatch,
+            deadline_ms: None,
+            cost: None,
+            tokens: None,
+        };
+        self.agents.insert(run.agent.clone(), agent);
+    }
+
+    /// The agent whose current run this is.
+    pub(super) fn current(&mut self, run: &RunId) -> Option<&mut AgentRecord> {
+        self.agents.get_mut(&run.agent).filter(|agent| agent.run.as_ref() == Some(run))
+    }
+
+    pub(super) fn knows(&self, run: &RunId) -> bool {
+        let current = self.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run));
+        current || self.handoffs.contains_key(run)
+    }
+
+    /// Between runs nothing of a run is left in the agent but its number and its session.
+    pub(super) fn end_run(&mut self, run: &RunId, now: &Moment) {
+        let Some(agent) = self.current(run) else { return };
+        agent.state = AgentStanding::Idle;
+        agent.run = None;
+        agent.since = None;
+        agent.pid = None;
+        agent.process = None;
+        agent.stopped_at = Some(now.at);
+    }
+
+    /// A start that is known not to have happened. Its number stays used; its resume was none.
+    pub(super) fn withdraw(&mut self, run: &RunId, now: &Moment) {
+        if let Some(agent) = self.current(run).filter(|agent| agent.resumed) {
+            agent.resumes = agent.resumes.saturating_sub(1);
+        }
+        self.end_run(run, now);
+    }
+
+    pub(super) fn fail_run(
+        &mut self,
+        run: &RunId,
+        class: Class,
+        session: Option<&str>,
+        next: Option<Next>,
+        now: &Moment,
+    ) {
+        let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentStanding::Starting);
+        if class == Class::Infra && never_claimed {
+            self.withdraw(run, now);
+        } else {
+            self.end_run(run, now);
+        }
+        let Some(agent) = self.agents.get_mut(&run.agent) else { return };
+        note_session(agent, session);
+        agent.next = next;
+        if class == Class::SessionGone {
+            agent.session = None;
+            agent.resumes = 0;
+            self.counters.sessions_not_found += 1;
+        }
+    }
+
+    pub(super) fn hand_off(
+        &mut self,
+        run: &RunId,
+        item: Option<&ItemId>,
+        why: &str,
+        now: &Moment,
+        survivors: &[Survivor],
+        dispatch_failed: bool,
+    ) {
+        self.names.raise(run);
+        let of_agent = self.agents.get(&run.agent).map(|agent| &agent.item);
+        let item = item.or(of_agent).cloned();
+        let process = self.current(run).and_then(|agent| agent.process.clone());
+        let handoff = Handoff {
+            item,
+            agent: run.agent.clone(),
+            why: why.to_owned(),
+            since: now.at,
+            process,
+            survivors: survivors.to_vec(),
+            dispatch_failed,
+            skips_counted: false,
+        };
+        self.end_run(run, now);
+        if let Some(agent) = self.agents.get_mut(&run.agent) {
+            agent.next = None;
+        }
+        self.counters.survivors += u64::from(!survivors.is_empty());
+        self.counters.dispatch_failure_reaper_handoffs += u64::from(dispatch_failed);
+        self.handoffs.entry(run.clone()).or_insert(handoff);
+    }
+
+    pub(super) fn park(
+        &mut self,
+        item: &ItemId,
+        class: Option<Class>,
+        by_person: bool,
+        because: &str,
+        now: &Moment,
+    ) {
+        let Some(record) = self.items.get_mut(item) else { return };
+        // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
+        // is must be remembered, or the work is done again.
+        let settled = record.parked_by == Some(ParkedBy::Person) || record.state == ItemStanding::Done;
+        if settled && !by_person {
+            return;
+        }
+        record.state = ItemStanding::Parked;
+        record.parked_by = Some(if by_person { ParkedBy::Person } else { ParkedBy::Rule });
+        record.due_at = None;
+        record.tell_tries = 0;
+        record.last = Some(Last { class, because: because.to_owned(), at: now.at });
+        self.counters.dispatch_terminal_failures += u64::from(!by_person);
+        self.forget_next(item);
+    }
+
+    pub(super) fn forget_next(&mut self, item: &ItemId) {
+        for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
+            agent.next = None;
+        }
+    }
+
+    /// An active item of which nothing runs or follows by itself waits for its next dispatch.
+    pub(super) fn settle(&mut self, item: &ItemId) {
+        let busy =
+            self.agents_of(item).any(|(_, agent)| agent.state != AgentStanding::Idle || agent.next.is_some());
+        if let Some(record) = self.items.get_mut(item)
+            && record.state == ItemStanding::Active
+            && !busy
+        {
+            record.state = ItemStanding::Waiting;
+        }
+    }
+}
+
+/// Another session than before has not been resumed yet.
+fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
+    if let Some(session) = session.filter(|session| agent.session.as_deref() != Some(session)) {
+        agent.session = Some(session.to_owned());
+        agent.resumes = 0;
+    }
+}

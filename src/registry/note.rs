@@ -1,0 +1,163 @@
+//! What became of a plan's effects, written down.
+
+use jiff::Timestamp;
+
+use super::records::Told;
+use super::{NOTE_TRIES_MAX, Registry, name_survivors};
+use crate::backoff::backoff;
+use crate::config::Attempts;
+use crate::model::{
+    Action, Class, Happened, ItemId, Launch, Moment, Next, Outcome, Plan, Reaped, RunId, Status, Step,
+    Writeback,
+};
+
+impl Registry {
+    /// Writes down what became of a plan's effects.
+    pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome], attempts: &Attempts, now: &Moment) {
+        self.withdraw_all(plan, outcomes, now);
+        for outcome in outcomes {
+            let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { continue };
+            match (&decision.action, &outcome.happened) {
+                (Action::Start(launch) | Action::Resume(launch), happened) => {
+                    self.note_start(launch, happened, attempts, now);
+                }
+                (Action::Fence { run }, Happened::FenceWon) => {
+                    self.counters.fences += 1;
+                    self.names.raise(run);
+                }
+                // A run that nobody knew and that does live: from now on it is known, as one to end.
+                (Action::Fence { run }, Happened::FenceLost) if !self.knows(run) => {
+                    self.hand_off(run, decision.item.as_ref(), &decision.because, now, &[], false);
+                }
+                (Action::Reap(reap), Happened::Reaped(reaped)) => self.note_reaped(&reap.run, reaped, now),
+                (Action::Writeback(note), Happened::Told) => self.note_told(note, false),
+                (Action::Writeback(note), Happened::Failed(error)) => {
+                    self.note_untold(note, error, attempts, now);
+                }
+                _ => {}
+            }
+            if let Some(item) = &decision.item {
+                self.settle(item);
+            }
+        }
+    }
+
+    /// Everything that was not started, before anything is made of it: whether one of a crew starts again by
+    /// itself depends on whether any other of them was started.
+    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
+        for outcome in outcomes {
+            if let Happened::NotTried(_) | Happened::NotStarted { .. } = outcome.happened
+                && let Some(Step::Decide(decision)) = plan.steps.get(outcome.step)
+                && let Action::Start(launch) | Action::Resume(launch) = &decision.action
+            {
+                self.withdraw(&launch.run, now);
+            }
+        }
+    }
+
+    fn note_start(&mut self, launch: &Launch, happened: &Happened, attempts: &Attempts, now: &Moment) {
+        let resume = launch.session.is_some();
+        // Due at once, whatever the wall clock does meanwhile.
+        let again = Next { resume, due_at: Timestamp::MIN };
+        match happened {
+            Happened::NotTried(_) => self.try_again(launch, again),
+            Happened::NotStarted { class: Class::Infra, error } => {
+                self.try_again(launch, again);
+                self.blame(&launch.item, Class::Infra, error, None, now);
+            }
+            Happened::NotStarted { class, error } if resume => {
+                self.charge(&launch.item, *class, error, attempts, now);
+            }
+            Happened::NotStarted { class, error } => {
+                self.fail_dispatch(&launch.item, *class, error, attempts, now);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
+    /// other with its item's next dispatch.
+    fn try_again(&mut self, launch: &Launch, again: Next) {
+        let alone = again.resume || self.running(&launch.item);
+        if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
+            agent.next = alone.then_some(again);
+        }
+    }
+
+    fn note_reaped(&mut self, run: &RunId, reaped: &Reaped, now: &Moment) {
+        self.counters.pid_identity_mismatches += reaped.identity_mismatches;
+        if reaped.survivors.is_empty() && !reaped.signalled.is_empty() {
+            self.counters.agents_reaped += 1;
+        }
+        let Some(handoff) = self.handoffs.get_mut(run) else { return };
+        let first_survivors = handoff.survivors.is_empty() && !reaped.survivors.is_empty();
+        handoff.survivors = reaped.survivors.clone();
+        if !reaped.skipped.is_empty() && !handoff.skips_counted {
+            handoff.skips_counted = true;
+            self.counters.protected_pid_skips += 1;
+        }
+        if first_survivors {
+            let dispatch_failed = handoff.dispatch_failed;
+            let item = handoff.item.clone();
+            self.counters.survivors += 1;
+            self.counters.dispatch_failure_reaper_handoff_failures += u64::from(dispatch_failed);
+            if let Some(item) = item {
+                let why =
+                    format!("processes of {run} could not be ended: {}", name_survivors(&reaped.survivors));
+                self.park(&item, None, false, &why, now);
+            }
+        }
+    }
+
+    fn note_told(&mut self, note: &Writeback, dropped: bool) {
+        let Some(record) = self.items.get_mut(&note.item) else { return };
+        record.told = Some(Told { status: note.status, dispatch: note.dispatch, dropped });
+        record.tell_tries = 0;
+    }
+
+    fn note_untold(&mut self, note: &Writeback, error: &str, attempts: &Attempts, now: &Moment) {
+        if note.required && note.status == Status::Started {
+            // Tried once per dispatch: told or not, this dispatch is over.
+            self.note_told(note, true);
+            return self.fail_dispatch(&note.item, Class::Writeback, error, attempts, now);
+        }
+        let Some(record) = self.items.get_mut(&note.item) else { return };
+        record.tell_tries += 1;
+        if record.tell_tries >= NOTE_TRIES_MAX && !note.required {
+            self.note_told(note, true);
+        }
+    }
+
+    /// One charge on the item, and every run of the dispatch is handed off.
+    fn fail_dispatch(
+        &mut self,
+        item: &ItemId,
+        class: Class,
+        because: &str,
+        attempts: &Attempts,
+        now: &Moment,
+    ) {
+        let Some(dispatch) = self.items.get(item).map(|record| record.dispatch) else { return };
+        let ours: Vec<_> = self
+            .agents_of(item)
+            .filter(|(_, agent)| agent.dispatch == dispatch)
+            .map(|(name, agent)| (name.clone(), agent.run.clone()))
+            .collect();
+        for (name, run) in ours {
+            if let Some(run) = run {
+                self.hand_off(&run, Some(item), because, now, &[], true);
+            }
+            let Some(agent) = self.agents.get_mut(&name) else { continue };
+            agent.next = None;
+            // What was never announced must not count as done.
+            agent.ok &= class != Class::Writeback;
+        }
+        self.charge(item, class, because, attempts, now);
+    }
+
+    fn charge(&mut self, item: &ItemId, class: Class, because: &str, attempts: &Attempts, now: &Moment) {
+        let Some(record) = self.items.get(item) else { return };
+        let due_at = now.after(backoff(attempts, item, record.attempts + 1));
+        self.blame(item, class, because, Some(due_at), now);
+    }
+}

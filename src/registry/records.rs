@@ -1,0 +1,280 @@
+//! What is remembered of each thing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AgentName, Class, ItemId, Moment, Next, Process, RunId, Status, Survivor};
+
+/// Where an item stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemStanding {
+    /// Not in flight; to be dispatched when due.
+    Waiting,
+    /// A run of it is in flight, or about to follow one by itself.
+    Active,
+    /// Out of the rotation.
+    Parked,
+    /// Finished, until it changes.
+    Done,
+}
+
+/// Who took an item out of the rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkedBy {
+    /// A rule: a change of the item brings it back.
+    Rule,
+    /// A person: only a person brings it back.
+    Person,
+}
+
+/// An item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ItemRecord {
+    /// What people call it.
+    pub key: String,
+    /// Its part of its agents' names.
+    pub slug: String,
+    /// Where it was read last, within its source.
+    pub origin: String,
+    /// Where it stands.
+    pub state: ItemStanding,
+    /// Charged failures since it last changed.
+    pub attempts: u32,
+    /// No fresh dispatch before this.
+    pub due_at: Option<Timestamp>,
+    /// Hash of the item as its latest runs were given it.
+    pub hash: Option<String>,
+    /// Hash of title and body as its latest runs were given them.
+    pub content_hash: Option<String>,
+    /// How often it was dispatched.
+    pub dispatch: u64,
+    /// What its tracker was told last.
+    pub told: Option<Told>,
+    /// How often telling it the next thing has failed in a row.
+    pub tell_tries: u32,
+    /// Uncharged failures in a row.
+    pub infra_row: u32,
+    /// Who parked it.
+    pub parked_by: Option<ParkedBy>,
+    /// The last thing that went wrong or parked it.
+    pub last: Option<Last>,
+    /// Complete reads in a row that it was missing from.
+    pub missing_reads: u32,
+}
+
+/// The last thing that went wrong with an item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Last {
+    /// What it means; `None` where a person did it.
+    pub class: Option<Class>,
+    /// In words.
+    pub because: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A note that needs no telling any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Told {
+    /// What was said.
+    pub status: Status,
+    /// Of which dispatch.
+    pub dispatch: u64,
+    /// True where it was given up instead.
+    pub dropped: bool,
+}
+
+/// Whether an agent has a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStanding {
+    /// No run.
+    Idle,
+    /// A run was intended; nobody has seen it yet.
+    Starting,
+    /// Its run was seen.
+    Running,
+}
+
+/// An agent: one role at one item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRecord {
+    /// The item.
+    pub item: ItemId,
+    /// The role's name.
+    pub role: String,
+    /// The harness of its latest run.
+    pub harness: String,
+    /// Number of its latest run.
+    pub n: u64,
+    /// Whether it has a run.
+    pub state: AgentStanding,
+    /// That run.
+    pub run: Option<RunId>,
+    /// When the run was intended; once it was seen, when it was claimed.
+    pub since: Option<Moment>,
+    /// The launcher's pid, for people.
+    pub pid: Option<u32>,
+    /// The launcher.
+    pub process: Option<Process>,
+    /// Its latest session.
+    pub session: Option<String>,
+    /// How often that session was resumed.
+    pub resumes: u32,
+    /// Whether its latest run is a resume.
+    pub resumed: bool,
+    /// When its latest run was over for us.
+    pub stopped_at: Option<Timestamp>,
+    /// Whether the role is done for this item.
+    pub ok: bool,
+    /// What it does next by itself.
+    pub next: Option<Next>,
+    /// The item's dispatch that its latest run belongs to.
+    pub dispatch: u64,
+    /// Longest life of its run, in milliseconds from the claim.
+    pub deadline_ms: Option<u64>,
+    /// Cost of its runs in US dollars, where the harness tells it.
+    pub cost: Option<f64>,
+    /// Tokens of its runs, where the harness tells them.
+    pub tokens: Option<u64>,
+}
+
+/// A run that must end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handoff {
+    /// The item; `None` where nobody knows any more.
+    pub item: Option<ItemId>,
+    /// The agent.
+    pub agent: AgentName,
+    /// Why it must end.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Its launcher, if it was ever seen.
+    pub process: Option<Process>,
+    /// What could not be ended so far.
+    pub survivors: Vec<Survivor>,
+    /// Whether a failed dispatch left it.
+    pub dispatch_failed: bool,
+    /// Whether protected processes among its own were counted already.
+    pub skips_counted: bool,
+}
+
+/// Names once given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Names {
+    /// By item.
+    pub items: BTreeMap<ItemId, Named>,
+    /// The highest run number ever used, by agent.
+    pub last_n: BTreeMap<AgentName, u64>,
+}
+
+/// The names of one item.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Named {
+    /// Its part of its agents' names.
+    pub slug: String,
+    /// The directory name of its workspace.
+    pub workspace: String,
+}
+
+impl Names {
+    pub(super) fn raise(&mut self, run: &RunId) {
+        let last = self.last_n.entry(run.agent.clone()).or_default();
+        *last = (*last).max(run.n);
+    }
+
+    /// The run that this agent would have next.
+    pub fn next_run(&self, agent: &AgentName) -> RunId {
+        RunId { agent: agent.clone(), n: self.last_n.get(agent).copied().unwrap_or(0) + 1 }
+    }
+}
+
+/// Something that starts nothing for now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CoolOff {
+    /// Why.
+    pub because: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None`: until its reason is gone.
+    pub until: Option<Timestamp>,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What was ever counted. Units are runs; survivors and skips count once per hand-off.
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+    };
+}
+
+counters! {
+    /// Runs whose claim was seen.
+    dispatched,
+    /// Starts that a live or unseen run of the same agent suppressed.
+    dispatch_duplicate_suppressed,
+    /// Charged failures that were backed off.
+    dispatch_backoffs,
+    /// Items that a rule parked.
+    dispatch_terminal_failures,
+    /// Runs that a failed dispatch handed off.
+    dispatch_failure_reaper_handoffs,
+    /// Those of them whose processes could not all be ended at the first try.
+    dispatch_failure_reaper_handoff_failures,
+    /// Hand-offs that ended with zero survivors.
+    handoffs_reaped,
+    /// Runs that went on with a session and whose claim was seen.
+    resumes,
+    /// Resumes whose name was taken.
+    resume_name_collisions,
+    /// Resumes whose session was gone.
+    sessions_not_found,
+    /// Runs whose left-over processes a tick ended.
+    agents_reaped,
+    /// Hand-offs with processes that could not be ended.
+    survivors,
+    /// Recorded processes whose pid was somebody else's by then.
+    pid_identity_mismatches,
+    /// Hand-offs with a process that was left alone because it is protected.
+    protected_pid_skips,
+    /// Runs fenced off because nobody had claimed them in time.
+    fences,
+    /// Ticks that died in the middle.
+    crashed_ticks,
+}
+
+impl ItemRecord {
+    pub(super) fn new(slug: String) -> ItemRecord {
+        ItemRecord {
+            key: String::new(),
+            slug,
+            origin: String::new(),
+            state: ItemStanding::Waiting,
+            attempts: 0,
+            due_at: None,
+            hash: None,
+            content_hash: None,
+            dispatch: 0,
+            told: None,
+            tell_tries: 0,
+            infra_row: 0,
+            parked_by: None,
+            last: None,
+            missing_reads: 0,
+        }
+    }
+}
