@@ -28,7 +28,9 @@ refused-dispatch-keeps-ok|src/registry/note.rs|/agent.ok &= class != Class::Writ
 person-overruled|src/registry/intend.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
 new-life-keeps-old-work|src/registry/intend.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
 active-for-ever|src/registry/intend.rs|/^    pub(super) fn settle(/,/^    }/s/record.state = ItemStanding::Waiting;//
-later-text-forgotten|src/registry/intend.rs|s/if launch.dispatch > record.dispatch {/if true {/
+later-text-forgotten|src/registry/intend.rs|s/let given = if anew || same {/let given = if true {/
+removed-role-waited-for|src/registry/intend.rs|s/self.settle(&gone.item);//
+stray-without-deadline|src/registry/intend.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
 nothing-charged|src/registry/intend.rs|s/record.attempts += 1;//
 in-flight-ignored|src/decide/dispatch.rs|s/if draft.registry.in_flight(&item.id) || record.state == ItemStanding::Active {/if false {/
 backoff-ignored|src/decide/dispatch.rs|s/record.due_at.filter(|due_at| \*due_at > draft.now.at)/record.due_at.filter(|_| false)/
@@ -63,6 +65,7 @@ malformed-is-gone|src/decide/items.rs|s/if view.unclear.iter().any(.*/if false {
 new-life-beside-old-run|src/decide/items.rs|s/if renew \&\& !draft.registry.running(&item.id) {/if renew {/
 edited-item-parked|src/decide/items.rs|s/if edited_meanwhile(draft, id) {/if false {/
 half-a-crew-is-done|src/decide/items.rs|s/\.all(|role| draft.registry.agents_of(id)/.any(|role| draft.registry.agents_of(id)/
+number-of-fenced-stray-free|src/decide/strays.rs|s/draft.refresh(Refresh::Used.*/{}/
 strays-ignored|src/decide/strays.rs|s/in &fleet.strays {/in fleet.strays.iter().take(0) {/
 older-strays-live-on|src/decide/strays.rs|/^            end_older(draft, run, spec);/d
 recorded-run-replaced|src/decide/strays.rs|/^        end_recorded(draft, highest);/d

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 seeds=${1:-2000}
 ticks=${2:-100}
 # Thirty bits of chance: short enough to be typed again.
-first=${3:-$((RANDOM * 32768 + RANDOM))}
+first=${3:-$((RANDOM * 32768 + RANDOM + 1))}
 
 for number in "$seeds" "$ticks" "$first"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || { printf 'usage: %s [SEEDS] [TICKS] [FIRST_SEED]\n' "$0" >&2; exit 2; }

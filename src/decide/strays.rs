@@ -26,7 +26,7 @@ pub(super) fn adopt(draft: &mut Draft) {
         }
         end_recorded(draft, highest);
         let because = format!("{highest} exists but was not on record: an older registry was read");
-        let action = Action::AdoptStray { run: highest.clone(), spec: spec.clone() };
+        let action = Action::AdoptStray { run: highest.clone(), spec: Box::new(spec.clone()) };
         draft.decide(Some(&spec.item), because, action);
     }
 }

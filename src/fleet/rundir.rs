@@ -110,6 +110,7 @@ impl From<Spec> for StraySpec {
             session: spec.session,
             dispatch: spec.dispatch,
             since: spec.since,
+            deadline_ms: spec.deadline_ms,
         }
     }
 }

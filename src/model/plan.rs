@@ -115,7 +115,7 @@ pub enum Action {
         /// Which run.
         run: RunId,
         /// What its spec says.
-        spec: StraySpec,
+        spec: Box<StraySpec>,
     },
     /// Start a fresh run.
     Start(Box<Launch>),

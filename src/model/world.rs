@@ -103,6 +103,8 @@ pub struct StraySpec {
     pub dispatch: u64,
     /// When it was to start.
     pub since: Moment,
+    /// Longest life from its claim, in milliseconds; `None` is no limit.
+    pub deadline_ms: Option<u64>,
 }
 
 /// Everything the fleet can see.

@@ -8,6 +8,9 @@ use super::records::{
 };
 use crate::model::{Action, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor};
 
+/// Stands for a hash, and is none.
+const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
+
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
         match action {
@@ -122,7 +125,12 @@ impl Registry {
                     note_session(agent, Some(session));
                 }
             }
-            Refresh::RoleGone { agent } => drop(self.agents.remove(agent)),
+            Refresh::RoleGone { agent } => {
+                if let Some(gone) = self.agents.remove(agent) {
+                    // What it would have done next by itself may have been all that its item waited for.
+                    self.settle(&gone.item);
+                }
+            }
         }
     }
 
@@ -151,14 +159,11 @@ impl Registry {
         self.names.raise(&launch.run);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
         record.state = ItemStanding::Active;
-        // One that starts again alone may be given a later text than its crew was. The first one counts: that
-        // there is a later one must not be forgotten.
-        if launch.dispatch > record.dispatch {
-            record.dispatch = launch.dispatch;
-            record.hash = Some(launch.hash.clone());
-            record.content_hash = Some(launch.content_hash.clone());
-        }
+        let anew = launch.dispatch > record.dispatch;
+        record.dispatch = record.dispatch.max(launch.dispatch);
         if !resumed {
+            give(&mut record.hash, &launch.hash, anew);
+            give(&mut record.content_hash, &launch.content_hash, anew);
             record.due_at = None;
             record.tell_tries = 0;
         }
@@ -218,7 +223,7 @@ impl Registry {
             ok: false,
             next: None,
             dispatch: spec.dispatch,
-            deadline_ms: None,
+            deadline_ms: spec.deadline_ms,
             cost: None,
             tokens: None,
         };
@@ -351,6 +356,14 @@ impl Registry {
             record.state = ItemStanding::Waiting;
         }
     }
+}
+
+/// Records what a run is given. One that starts again alone may be given a later text than its crew was: then
+/// no text is that of the whole dispatch, not even where the edit is taken back.
+fn give(recorded: &mut Option<String>, hash: &str, anew: bool) {
+    let same = recorded.as_deref().is_none_or(|recorded| recorded == hash);
+    let given = if anew || same { hash } else { OF_MORE_THAN_ONE_TEXT };
+    *recorded = Some(given.to_owned());
 }
 
 /// Another session than before has not been resumed yet.

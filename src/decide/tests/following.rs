@@ -319,6 +319,8 @@ fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
     factory.edit("A", |item| item.body = "more".into());
     factory.see("a-rev.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
     assert_eq!(told(&factory.tick_told()), ["fail a-rev.1 infra", "start a-rev.2"]);
+    // Taken back: one of them has seen it all the same.
+    factory.edit("A", |item| item.body = String::new());
     factory.see("a-rev.2", succeeded());
     factory.see("a-impl.1", succeeded());
     let lines = told(&factory.tick_told());
@@ -326,4 +328,32 @@ fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
         lines.ends_with(&["start a-impl.2", "start a-rev.3", "writeback A started"].map(String::from)),
         "{lines:?}"
     );
+}
+
+// Found by the simulator: the item stayed active for ever, waiting for a session of a role that was gone.
+#[test]
+fn a_removed_role_takes_what_its_item_waited_for_with_it() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    factory.items = Observed::Unknown("away".into());
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent"]);
+    factory.config.roles[0].name = "another".into();
+    factory.config.roles[0].suffix = "other".into();
+    factory.tick_told();
+    assert!(factory.registry.agents.is_empty());
+    assert_eq!(factory.record("A").state, ItemStanding::Waiting);
+}
+
+#[test]
+fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
+    let mut factory = untold("off");
+    assert_eq!(told(&factory.tick()), ["adopt a-impl.1", "done a-impl.1", "adopt a-rev.1"]);
+    factory.config.writeback.started = crate::config::WritebackMode::Required;
+    let plan = factory.tick();
+    assert_eq!(told(&plan), ["writeback A started"]);
+    let (step, _) = plan.decisions().next().unwrap();
+    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    assert!(!factory.agent("a-impl").ok, "nobody was told of the dispatch that it belongs to");
+    assert_eq!(factory.registry.handoffs.len(), 1);
 }

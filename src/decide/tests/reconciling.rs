@@ -340,6 +340,7 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
         session: None,
         dispatch: 2,
         since: moment(0),
+        deadline_ms: Some(60_000),
     };
     for (n, sighting) in [(1, alive()), (2, succeeded()), (3, Sighting::Unclaimed)] {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
@@ -351,6 +352,8 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
     assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
     assert_eq!(factory.agent("a-impl").n, 3);
     assert_eq!(factory.record("A").dispatch, 2);
+    // Found by the simulator: one whose launcher was stopped ran on for ever, its deadline forgotten.
+    assert_eq!(factory.agent("a-impl").deadline_ms, Some(60_000));
 }
 
 #[test]
@@ -371,4 +374,26 @@ fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
     factory.strays = vec![Stray { run, spec: None }];
     factory.see("a-impl.1", Sighting::Fenced);
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+#[test]
+fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let spec = StraySpec {
+        item: id("A"),
+        key: "A".into(),
+        slug: "a".into(),
+        workspace: "A".into(),
+        role: "implementer".into(),
+        harness: "command".into(),
+        session: None,
+        dispatch: 1,
+        since: moment(0),
+        deadline_ms: None,
+    };
+    factory.see("a-impl.2", alive());
+    factory.strays.push(Stray { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
+    assert_eq!(told(&factory.tick()), ["stop a-impl.1", "adopt a-impl.2", "adopt a-impl.2"]);
+    let handed_off: Vec<_> = factory.registry.handoffs.keys().map(ToString::to_string).collect();
+    assert_eq!(handed_off, ["a-impl.1"]);
 }

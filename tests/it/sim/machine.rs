@@ -187,6 +187,7 @@ impl Machine {
             session: launch.session.clone(),
             dispatch: launch.dispatch,
             since,
+            deadline_ms: run.deadline_ms,
         });
     }
 
