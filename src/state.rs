@@ -1,7 +1,7 @@
 //! The state as a command holds it: locked, loaded, its heartbeat beating.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub struct State {
     pub lineage: String,
     /// The heartbeat as it was before this command wrote its own.
     pub pulse: Pulse,
+    /// Since when it is held; what a tick may take counts from here, not from when it began to wait.
+    pub held_since: Instant,
     /// What is wrong with the registry's latest generation, where its backup was read.
     pub damage: Option<String>,
     file: RegistryFile,
@@ -46,11 +48,12 @@ impl State {
         path: &Path,
         host: &Host,
         wait: Duration,
+        called_off: &dyn Fn() -> bool,
         waiting: impl FnMut(Option<&Process>, Duration),
     ) -> Result<State, Failure> {
         let dir = StateDir::create_or_open(path, config.allow_network_fs)?;
         let me = identity::own(host).map_err(|error| anyhow::anyhow!("cannot read /proc/self: {error}"))?;
-        let lock = match Lock::take(&dir, &me, wait, waiting) {
+        let lock = match Lock::take(&dir, &me, wait, called_off, waiting) {
             Ok(lock) => lock,
             Err(error @ LockError::Busy(_)) => {
                 let now = clock::moment(&host.boot_id);
@@ -58,6 +61,9 @@ impl State {
                     json!({"at": now.at, "pid": me.pid, "event": "busy", "because": error.to_string()});
                 log_lines(&dir, &[event], config.events_bytes_max);
                 return Err(Failure::new(ExitStatus::Busy, error.to_string()));
+            }
+            Err(error @ LockError::CalledOff) => {
+                return Err(Failure::new(ExitStatus::Interrupted, error.to_string()));
             }
             Err(error @ LockError::Io(_)) => {
                 return Err(Failure::new(ExitStatus::IoError, error.to_string()));
@@ -103,6 +109,7 @@ impl State {
             registry: loaded.body,
             lineage: loaded.lineage,
             pulse,
+            held_since: Instant::now(),
             damage,
             file,
             events_bytes_max: config.events_bytes_max,

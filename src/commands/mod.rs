@@ -10,7 +10,7 @@ mod tick;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -106,12 +106,19 @@ impl Context {
     }
 
     /// Takes the lock, saying for whom it waits.
-    fn lock(&self, default_wait: Duration) -> Result<State, Failure> {
+    fn lock(&self, default_wait: Duration, shutdown: &Shutdown) -> Result<State, Failure> {
         let wait = self.options.wait_lock.unwrap_or(default_wait);
-        State::lock(&self.config, &self.state_path, &self.host, wait, |holder, waited| {
-            let holder =
-                holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
-            complain(&format!("waiting for {holder} ({} s)…", waited.as_secs()));
+        let called_off = || shutdown.asked();
+        let locked =
+            State::lock(&self.config, &self.state_path, &self.host, wait, &called_off, |holder, waited| {
+                let holder =
+                    holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
+                complain(&format!("waiting for {holder} ({} s)…", waited.as_secs()));
+            });
+        locked.map_err(|failure| match failure.status {
+            // Which signal it was, the lock does not know.
+            ExitStatus::Interrupted => Failure { status: shutdown.status(), ..failure },
+            _ => failure,
         })
     }
 
@@ -122,10 +129,6 @@ impl Context {
 
     fn source(&self) -> DirSource {
         DirSource::new(self.config.source_path.clone())
-    }
-
-    fn until(&self) -> Instant {
-        self.began + self.config.tick.deadline
     }
 
     fn clock(&self) -> Moment {
@@ -145,7 +148,7 @@ impl Context {
             fleet: outside.fleet,
             request,
             now: (outside.clock)(),
-            until: self.until(),
+            until: outside.since + self.config.tick.deadline,
             missing_env: env::missing(&self.vars, &self.config.env, &self.config.roles),
             disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
             workspaces: local::workspaces(&self.config, &self.state_path),
@@ -156,7 +159,7 @@ impl Context {
 
     /// What the source holds, for finding an item by name; nothing where it can't be read.
     fn items(&self) -> Vec<WorkItem> {
-        match self.source().read(self.until()) {
+        match self.source().read(Instant::now() + self.config.tick.deadline) {
             Observed::Known(view) => view.items,
             Observed::Unknown(_) => Vec::new(),
         }
@@ -204,6 +207,8 @@ struct Outside<'a> {
     dir: Option<&'a StateDir>,
     stop: &'a dyn Fn() -> bool,
     clock: &'a dyn Fn() -> Moment,
+    /// When its time began to count.
+    since: Instant,
 }
 
 /// Tells a failure that left nothing to report, in the format that was asked for.
@@ -243,7 +248,7 @@ fn complain(text: &str) {
 }
 
 /// Whether somebody asked the program to end, and how. The first signal lets the effect under way finish,
-/// then the tick commits and exits; a later one changes nothing, because that path runs once and is short.
+/// then the program commits and exits; a second one ends it at once.
 struct Shutdown {
     signal: Arc<AtomicUsize>,
 }
@@ -251,7 +256,15 @@ struct Shutdown {
 impl Shutdown {
     fn listen() -> Result<Shutdown, Failure> {
         let shutdown = Shutdown { signal: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
+        let again: Arc<AtomicBool> = Arc::default();
+        for (signal, status) in [(SIGINT, ExitStatus::Interrupted), (SIGTERM, ExitStatus::Terminated)] {
+            // A second one ends the program where it is: whatever that leaves behind is a state that a kill may
+            // leave behind. Registered first, so that the first one finds it unarmed.
+            signal_hook::flag::register_conditional_shutdown(signal, status.code().into(), again.clone())
+                .and_then(|_| signal_hook::flag::register(signal, again.clone()))
+                .map_err(|error| {
+                    Failure::new(ExitStatus::Failed, format!("cannot watch signals: {error}"))
+                })?;
             signal_hook::flag::register_usize(
                 signal,
                 shutdown.signal.clone(),

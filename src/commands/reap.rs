@@ -15,12 +15,13 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
         return context.preview(|registry, fleet, dir| {
             let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock };
+            let since = context.began;
+            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
             Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
         });
     }
     let shutdown = Shutdown::listen()?;
-    let mut state = context.lock(WAIT_LOCK)?;
+    let mut state = context.lock(WAIT_LOCK, &shutdown)?;
     let mut report = TickReport::new("reap", &context.now, false);
     rounds(context, &mut state, &shutdown, &mut report)?;
     Ok(context.print(&report))

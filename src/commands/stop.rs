@@ -15,7 +15,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
         return context.preview(|registry, _, _| Ok((plan(context, args, registry)?, ExitStatus::Ok)));
     }
     let shutdown = Shutdown::listen()?;
-    let mut state = context.lock(WAIT_LOCK)?;
+    let mut state = context.lock(WAIT_LOCK, &shutdown)?;
     let plan = plan(context, args, &state.registry)?;
     let mut registry = state.registry.clone();
     registry.intend(&plan, &context.now);

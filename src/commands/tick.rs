@@ -23,7 +23,8 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
         return context.preview(|registry, fleet, dir| {
             let item = wanted_item(context, registry)?;
             let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock };
+            let since = context.began;
+            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
             let tick = context.tick(&outside, Request { item, reap_only: false });
             let (plan, world) = tick::plan(&tick, registry);
             let blind = world.source.known().is_none() && world.fleet.known().is_none();
@@ -31,7 +32,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
         });
     }
     let shutdown = Shutdown::listen()?;
-    let mut state = context.lock(Duration::ZERO)?;
+    let mut state = context.lock(Duration::ZERO, &shutdown)?;
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
     let item = wanted_item(context, &state.registry)?;
     let beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
@@ -86,7 +87,9 @@ pub(super) fn once(
 ) -> Result<Ticked, Failure> {
     let (source, fleet) = (context.source(), context.fleet(&state.lineage));
     let (stop, clock, dir) = (|| shutdown.asked(), || context.clock(), state.dir.clone());
-    let outside = Outside { source: &source, fleet: &fleet, dir: Some(&dir), stop: &stop, clock: &clock };
+    let since = state.held_since;
+    let outside =
+        Outside { source: &source, fleet: &fleet, dir: Some(&dir), stop: &stop, clock: &clock, since };
     let before = state.registry.clone();
     let mut registry = before.clone();
     let ticked = tick::run(&context.tick(&outside, request), state, &mut registry)?;

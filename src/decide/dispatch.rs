@@ -168,26 +168,35 @@ fn barred(draft: &Draft, item: &WorkItem, record: &ItemRecord) -> Result<(), Hol
 
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
 fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
-    let agents: Vec<_> = draft
-        .registry
-        .agents_of(&item.id)
-        .filter_map(|(name, agent)| Some((name.clone(), agent.next.clone()?)))
-        .collect();
+    let follows = draft.registry.agents_of(&item.id).filter(|(_, agent)| agent.next.is_some());
+    let agents: Vec<_> = follows.map(|(name, _)| name.clone()).collect();
     if agents.is_empty() || !items::eligible(draft, item) {
         return Ok(false);
     }
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(false) };
     barred(draft, item, &record)?;
-    for (name, next) in agents {
-        // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
-        let latest = draft.now.after(draft.config.attempts.backoff_max);
-        if next.due_at > draft.now.at && next.due_at <= latest {
-            let because = "its session goes on later".to_owned();
-            return Err(Hold(HeldCode::Backoff, because, Some(next.due_at)));
-        }
-        one_more_run(draft, slots, item, &record, &name, next.resume)?;
+    // One that has to wait holds up none of the others.
+    let tried: Vec<_> = agents.iter().map(|name| follow_up(draft, slots, item, &record, name)).collect();
+    tried.into_iter().find_map(Result::err).map_or(Ok(true), Err)
+}
+
+/// What one agent does next by itself, if that is due. An earlier one of its crew may have called it off.
+fn follow_up(
+    draft: &mut Draft,
+    slots: &mut Slots,
+    item: &WorkItem,
+    record: &ItemRecord,
+    name: &AgentName,
+) -> Result<(), Hold> {
+    let Some(next) = draft.registry.agents.get(name).and_then(|agent| agent.next.clone()) else {
+        return Ok(());
+    };
+    // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
+    let latest = draft.now.after(draft.config.attempts.backoff_max);
+    if next.due_at > draft.now.at && next.due_at <= latest {
+        return Err(Hold(HeldCode::Backoff, "its session goes on later".to_owned(), Some(next.due_at)));
     }
-    Ok(true)
+    one_more_run(draft, slots, item, record, name, next.resume)
 }
 
 fn one_more_run(

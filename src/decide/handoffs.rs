@@ -27,6 +27,10 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
         Action::Reap(Reap { run: run.clone(), launcher, survivors: handoff.survivors.clone() })
     };
     match &sighting {
+        // Something of it was seen to live: no missing file proves that it does not any more.
+        Sighting::Unclaimed | Sighting::Fenced if !handoff.survivors.is_empty() => {
+            draft.decide(item, handoff.why.clone(), reap(None));
+        }
         Sighting::Unclaimed => {
             draft.decide(item, "it must never start", Action::Fence { run: run.clone() });
         }

@@ -11,7 +11,7 @@ use crate::config::{Role, WritebackMode};
 use crate::model::{
     Action, AgentName, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said, Sighting, Status,
 };
-use crate::registry::{AgentRecord, AgentStanding};
+use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 
 /// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
 pub(super) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
@@ -127,8 +127,9 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
         && !awaits_note(draft, &agent)
     {
         let because = "its launcher did not end it at its deadline";
-        charge(draft, &agent, run, Class::Deadline, because, said);
-        return stop(draft, &agent, run, because, false);
+        // First handed off, while the record still tells the launcher; then judged.
+        stop(draft, &agent, run, because, false);
+        return charge(draft, &agent, run, Class::Deadline, because, said);
     }
     if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
         draft.refresh(Refresh::Session { run: run.clone(), session });
@@ -146,18 +147,16 @@ fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
         return stop(draft, &agent, run, "its role is no longer configured", false);
     };
     let Ended { exit, survivors, said, output, .. } = ended;
-    judge(draft, &agent, role, run, exit.as_ref(), said, output);
-    if !survivors.is_empty() {
-        let names = crate::registry::name_survivors(survivors);
-        let because = format!("processes could not be ended: {names}");
-        let action = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
-        draft.decide(Some(&agent.item), because.clone(), action);
-        draft.decide(
-            Some(&agent.item),
-            because,
-            Action::Park { item: agent.item.clone(), class: None, by_person: false },
-        );
+    if survivors.is_empty() {
+        return judge(draft, &agent, role, run, exit.as_ref(), said, output);
     }
+    let item = Some(&agent.item);
+    let because = format!("processes could not be ended: {}", name_survivors(survivors));
+    let stop = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
+    draft.decide(item, because.clone(), stop);
+    judge(draft, &agent, role, run, exit.as_ref(), said, output);
+    let park = Action::Park { item: agent.item.clone(), class: None, by_person: false };
+    draft.decide(item, because, park);
 }
 
 fn judge(

@@ -35,7 +35,12 @@ use crate::store::{Lock, LockError, atomic};
 
 /// How often a launcher looks whether its run directory is still there: `git clean -ffdx` in a checkout
 /// takes the state with it, and a run that nobody knows of any more must not go on.
-const DIRECTORY_CHECK: Duration = Duration::from_secs(5);
+///
+/// Often, because a tick may find the place empty meanwhile and start the same item anew.
+const DIRECTORY_CHECK: Duration = Duration::from_secs(1);
+
+/// How soon what was killed and has not ended is killed again.
+const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a sweep may take beyond its grace.
 const SWEEP_SLACK: Duration = Duration::from_secs(2);
@@ -54,13 +59,17 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become a subreaper")?;
     let signals = watch_signals()?;
-    let run_dir = RunDir::new(run_dir);
+    let run_dir = RunDir::pinned(run_dir)?;
     let spec = read_spec(&run_dir)?;
     let host = Host::read()?;
     let me = identity::own(&host)?;
     let Some(_live) = take_live_lock(&run_dir, &spec, &me)? else { return Ok(()) };
     let claimed = Claimed { process: me, since: clock::moment(&host.boot_id) };
     if !run_dir.link_claim(&Claim::Launcher(Box::new(claimed.clone())))? {
+        return Ok(());
+    }
+    // Moved away before it was claimed: nobody looks there any more.
+    if !run_dir.is_still_there() {
         return Ok(());
     }
     Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now() }.run()
@@ -107,7 +116,7 @@ fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<
             run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: true }))?;
             Ok(None)
         }
-        Err(LockError::Io(error)) => {
+        Err(error @ (LockError::Io(_) | LockError::CalledOff)) => {
             // Said in the claim, so that the next tick need not wait for the end of the start grace.
             let because = format!("cannot take the lock of {}: {error}", spec.run.agent);
             run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: false }))?;
@@ -165,7 +174,6 @@ impl From<ExecError> for NeverRan {
 struct Ending {
     reason: ExitReason,
     kill_at: Instant,
-    killed: bool,
 }
 
 impl Launcher {
@@ -307,31 +315,44 @@ impl Launcher {
                 return (status, ending);
             }
             let now = Instant::now();
-            if ending.is_none()
-                && let Some(reason) = self.reason_to_end(agent, now, &mut next_check)
-            {
-                self.renew(guard);
-                sweep::signal_descendants(&self.host, guard, rustix::process::Signal::TERM);
-                ending = Some(Ending { reason, kill_at: now + self.spec.grace(), killed: false });
-            }
-            if let Some(ending) = ending.as_mut().filter(|ending| !ending.killed && ending.kill_at <= now) {
-                sweep::signal_descendants(&self.host, guard, rustix::process::Signal::KILL);
-                ending.killed = true;
+            // Read on every turn, or what nobody reads keeps the wait below from waiting.
+            let told_to_stop = self.told_to_stop();
+            match &ending {
+                None => {
+                    let reason = if told_to_stop {
+                        Some(ExitReason::Stopped)
+                    } else {
+                        self.reason_to_end(agent, now, &mut next_check)
+                    };
+                    if let Some(reason) = reason {
+                        self.renew(guard);
+                        sweep::signal_descendants(&self.host, guard, rustix::process::Signal::TERM);
+                        ending = Some(Ending { reason, kill_at: now + self.spec.grace() });
+                    }
+                }
+                // Again and again, until the main process is gone: one look can fail, or miss a newcomer.
+                Some(ending) if ending.kill_at <= now => {
+                    sweep::signal_descendants(&self.host, guard, rustix::process::Signal::KILL);
+                }
+                Some(_) => {}
             }
             self.wait(agent, self.wake_at(agent, ending.as_ref(), next_check));
             agent.drain(&self.run_dir);
         }
     }
 
-    fn reason_to_end(&self, agent: &Agent, now: Instant, next_check: &mut Instant) -> Option<ExitReason> {
+    fn told_to_stop(&self) -> bool {
+        let mut told = false;
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo != Signal::SIGCHLD as u32 {
-                return Some(ExitReason::Stopped);
-            }
+            told |= signal.ssi_signo != Signal::SIGCHLD as u32;
         }
+        told
+    }
+
+    fn reason_to_end(&self, agent: &Agent, now: Instant, next_check: &mut Instant) -> Option<ExitReason> {
         if *next_check <= now {
             *next_check = now + DIRECTORY_CHECK;
-            if !self.run_dir.path().exists() {
+            if !self.run_dir.is_still_there() {
                 return Some(ExitReason::Stopped);
             }
         }
@@ -351,8 +372,7 @@ impl Launcher {
 
     fn wake_at(&self, agent: &Agent, ending: Option<&Ending>, next_check: Instant) -> Instant {
         match ending {
-            Some(ending) if !ending.killed => ending.kill_at,
-            Some(_) => Instant::now() + Duration::from_millis(20),
+            Some(ending) => ending.kill_at.max(Instant::now() + KILL_AGAIN),
             None => [self.deadline_at(), self.stalled_at(agent)]
                 .into_iter()
                 .flatten()

@@ -279,6 +279,10 @@ impl LocalFleet {
     }
 
     fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
+        // Half a grace kills nothing, and what lives after it has not survived anything.
+        if Instant::now() + self.settings.grace + LAUNCHER_SLACK > until {
+            return vec![Happened::NotTried("the tick's deadline is too near for a grace"); reaps.len()];
+        }
         let targets: Vec<_> = reaps
             .iter()
             .map(|reap| Target { marker: marker(&self.lineage, &reap.run), launcher: reap.launcher.clone() })

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -120,44 +121,75 @@ pub fn marker(lineage: &str, run: &RunId) -> String {
     format!("{lineage}/{run}")
 }
 
-/// One run's directory, by its absolute path: a directory that retention has moved away is simply gone.
+/// One run's directory.
 #[derive(Clone, Debug)]
-pub struct RunDir(PathBuf);
+pub struct RunDir {
+    path: PathBuf,
+    /// The directory itself, for whom another one under the same path is a stranger's.
+    pinned: Option<Arc<OwnedFd>>,
+}
 
 impl RunDir {
     /// The directory at this path.
     pub fn new(path: PathBuf) -> RunDir {
-        RunDir(path)
+        RunDir { path, pinned: None }
+    }
+
+    /// The directory that is at this path now, whatever is there later. When the state is deleted and a new
+    /// factory makes a run of the same name, its files are not to be mistaken for this one's.
+    ///
+    /// # Errors
+    ///
+    /// That it can't be opened.
+    pub fn pinned(path: PathBuf) -> Result<RunDir> {
+        let dir = atomic::open_dir(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(RunDir { path, pinned: Some(Arc::new(dir)) })
+    }
+
+    /// Whether a pinned directory is still the one at its path.
+    pub fn is_still_there(&self) -> bool {
+        let Some(pinned) = &self.pinned else { return self.path.exists() };
+        let (Ok(ours), Ok(there)) = (rustix::fs::fstat(pinned), rustix::fs::stat(&self.path)) else {
+            return false;
+        };
+        (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+    }
+
+    fn dir(&self) -> io::Result<OwnedFd> {
+        match &self.pinned {
+            Some(pinned) => pinned.try_clone(),
+            None => atomic::open_dir(&self.path),
+        }
     }
 
     /// Its path.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// The path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Its files as they are now; `None` where there is no such directory.
     pub fn open(&self) -> Result<Option<RunFiles>> {
-        match atomic::open_dir(&self.0) {
-            Ok(dir) => Ok(Some(RunFiles { dir, path: self.0.clone() })),
+        match self.dir() {
+            Ok(dir) => Ok(Some(RunFiles { dir, path: self.path.clone() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot open {}", self.0.display())),
+            Err(error) => Err(error).with_context(|| format!("cannot open {}", self.path.display())),
         }
     }
 
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.
     pub fn link_claim(&self, claim: &Claim) -> Result<bool> {
-        let link = || atomic::link_new(atomic::open_dir(&self.0)?, CLAIM, &serde_json::to_vec(claim)?);
+        let link = || atomic::link_new(self.dir()?, CLAIM, &serde_json::to_vec(claim)?);
         link().with_context(|| format!("cannot write {}", self.file(CLAIM).display()))
     }
 
     /// Writes a receipt over whatever stood there, durably.
     pub fn put(&self, name: &str, receipt: &impl Serialize) -> Result<()> {
-        let put = || atomic::replace(atomic::open_dir(&self.0)?, name, &serde_json::to_vec(receipt)?, true);
+        let put = || atomic::replace(self.dir()?, name, &serde_json::to_vec(receipt)?, true);
         put().with_context(|| format!("cannot write {}", self.file(name).display()))
     }
 }

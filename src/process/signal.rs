@@ -19,6 +19,9 @@ pub struct Guard {
     own: u32,
     /// With their start times: this program may outlive a parent, whose pid then protects nobody.
     ancestors: Vec<Entry>,
+    /// An ancestor that `/proc` hides from us (`hidepid`): whatever is above it is hidden too, and so out of
+    /// reach of our signals.
+    hidden: Option<u32>,
     configured: BTreeSet<u32>,
 }
 
@@ -26,18 +29,31 @@ impl Guard {
     /// Looks up this program's ancestors and adds the `configured` pids.
     ///
     /// # Errors
-    /// When `/proc` does not tell the ancestors.
+    /// When `/proc` can't be read; the text names the process.
     pub fn new(configured: impl IntoIterator<Item = u32>) -> io::Result<Guard> {
         let own = std::process::id();
         let mut ancestors: Vec<Entry> = Vec::new();
+        let mut hidden = None;
         let mut next = Entry::read(own)?.map_or(0, |entry| entry.ppid);
         while next > 1 && ancestors.iter().all(|above| above.pid != next) {
             // A parent that ended meanwhile has handed us to somebody above it, or to init.
-            let Some(entry) = Entry::read(next)? else { break };
-            next = entry.ppid;
-            ancestors.push(entry);
+            match Entry::read(next) {
+                Ok(Some(entry)) => {
+                    next = entry.ppid;
+                    ancestors.push(entry);
+                }
+                Ok(None) => break,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    hidden = Some(next);
+                    break;
+                }
+                Err(error) => {
+                    let text = format!("cannot read /proc/{next}/stat of a parent of this program: {error}");
+                    return Err(io::Error::new(error.kind(), text));
+                }
+            }
         }
-        Ok(Guard { own, ancestors, configured: configured.into_iter().collect() })
+        Ok(Guard { own, ancestors, hidden, configured: configured.into_iter().collect() })
     }
 
     /// Why this pid must not be signalled now, if it must not.
@@ -46,7 +62,7 @@ impl Guard {
             0 | 1 => "init is never signalled",
             _ if pid == self.own => "it is factory-tick itself",
             _ if self.configured.contains(&pid) => "its pid is configured as protected",
-            _ if self.is_ancestor(pid) => "factory-tick was started by it",
+            _ if self.is_ancestor(pid) || self.hidden == Some(pid) => "factory-tick was started by it",
             _ => return None,
         };
         Some(why.to_owned())
@@ -55,8 +71,12 @@ impl Guard {
     /// Every protected pid, sorted.
     pub fn pids(&self) -> Vec<u32> {
         let ancestors = self.ancestors.iter().map(|above| above.pid).filter(|&pid| self.is_ancestor(pid));
-        let all: BTreeSet<u32> =
-            [0, 1, self.own].into_iter().chain(ancestors).chain(self.configured.iter().copied()).collect();
+        let all: BTreeSet<u32> = [0, 1, self.own]
+            .into_iter()
+            .chain(ancestors)
+            .chain(self.hidden)
+            .chain(self.configured.iter().copied())
+            .collect();
         all.into_iter().collect()
     }
 

@@ -149,7 +149,8 @@ impl Registry {
             record.infra_row = 0;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
         } else {
-            record.infra_row += 1;
+            // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
+            record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
@@ -345,15 +346,16 @@ impl Registry {
         }
     }
 
-    /// An active item of which nothing runs or follows by itself waits for its next dispatch.
+    /// An item of which nothing runs or follows by itself waits for its next dispatch; any other is active.
     pub(super) fn settle(&mut self, item: &ItemId) {
         let busy =
             self.agents_of(item).any(|(_, agent)| agent.state != AgentStanding::Idle || agent.next.is_some());
-        if let Some(record) = self.items.get_mut(item)
-            && record.state == ItemStanding::Active
-            && !busy
-        {
-            record.state = ItemStanding::Waiting;
+        if let Some(record) = self.items.get_mut(item) {
+            record.state = match record.state {
+                ItemStanding::Active | ItemStanding::Waiting if busy => ItemStanding::Active,
+                ItemStanding::Active | ItemStanding::Waiting => ItemStanding::Waiting,
+                settled => settled,
+            };
         }
     }
 }

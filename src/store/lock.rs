@@ -46,6 +46,8 @@ pub enum LockError {
     /// Another process holds it: the one that the file names, as far as that can be read. It is a
     /// hint for people; between taking the lock and writing its name a holder is anonymous.
     Busy(Option<Process>),
+    /// Whoever waited was told to end; nothing was taken.
+    CalledOff,
     /// Something else is wrong, and whether the lock is held is not known. Never to be taken for busy.
     Io(io::Error),
 }
@@ -55,6 +57,9 @@ impl fmt::Display for LockError {
         match self {
             LockError::Busy(Some(holder)) => write!(f, "the lock is held by pid {}", holder.pid),
             LockError::Busy(None) => f.write_str("the lock is held by another process"),
+            LockError::CalledOff => {
+                f.write_str("told to end while waiting for the lock; nothing was changed")
+            }
             LockError::Io(error) => write!(f, "cannot take the lock: {error}"),
         }
     }
@@ -71,15 +76,17 @@ struct Holder {
 
 impl Lock {
     /// Takes the lock of the state directory for `me`, waiting for at most `wait`; zero fails fast.
-    /// About once a second `waiting` is told for whom, and for how long already.
+    /// About once a second `waiting` is told for whom, and for how long already. `called_off` ends the wait.
     ///
     /// # Errors
     ///
-    /// [`LockError::Busy`] when `wait` is over, [`LockError::Io`] (naming the file) for anything else.
+    /// [`LockError::Busy`] when `wait` is over, [`LockError::CalledOff`], and [`LockError::Io`] (naming the
+    /// file) for anything else.
     pub fn take(
         dir: &StateDir,
         me: &Process,
         wait: Duration,
+        called_off: &dyn Fn() -> bool,
         mut waiting: impl FnMut(Option<&Process>, Duration),
     ) -> Result<Lock, LockError> {
         let begun = clock::monotonic();
@@ -90,12 +97,16 @@ impl Lock {
                 Err(LockError::Io(error)) => {
                     return Err(LockError::Io(naming(&dir.path().join(LOCK), &error)));
                 }
+                Err(LockError::CalledOff) => return Err(LockError::CalledOff),
                 Ok(lock) => return Ok(lock),
             };
             let waited = clock::monotonic().saturating_sub(begun);
             if waited >= remind {
                 waiting(holder.as_ref(), waited);
                 remind = waited + REMIND;
+            }
+            if called_off() {
+                return Err(LockError::CalledOff);
             }
             if waited >= wait {
                 return Err(LockError::Busy(holder));
@@ -222,7 +233,7 @@ mod tests {
     }
 
     fn take(dir: &StateDir, pid: u32, wait: Duration) -> Result<Lock, LockError> {
-        Lock::take(dir, &process(pid), wait, |_, _| {})
+        Lock::take(dir, &process(pid), wait, &|| false, |_, _| {})
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
@@ -261,8 +272,9 @@ mod tests {
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
         let mut told = Vec::new();
         let wait = REMIND + POLL;
-        let result =
-            Lock::take(&dir, &process(4712), wait, |who, time| told.push((who.map(|who| who.pid), time)));
+        let result = Lock::take(&dir, &process(4712), wait, &|| false, |who, time| {
+            told.push((who.map(|who| who.pid), time))
+        });
         assert!(matches!(result, Err(LockError::Busy(Some(_)))));
         assert_eq!(told[0].0, Some(4711));
         assert!(told[0].1 >= REMIND, "{told:?}");

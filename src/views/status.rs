@@ -70,6 +70,8 @@ struct Parked {
     since: Option<Timestamp>,
     #[serde(rename = "try")]
     next: String,
+    #[serde(skip)]
+    by_person: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -233,6 +235,8 @@ fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
     let by_person = record.parked_by == Some(crate::registry::ParkedBy::Person);
     let next = if by_person {
         format!("to bring it back, delete {} and put it back two ticks later", record.origin)
+    } else if last.is_some_and(|last| last.class.is_none()) {
+        format!("end the processes named; then edit {}: a change brings it back", record.origin)
     } else {
         format!("correct the cause and edit {}: a change brings it back", record.origin)
     };
@@ -243,6 +247,7 @@ fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
         because: last.map_or_else(String::new, |last| last.because.clone()),
         since: last.map(|last| last.at),
         next,
+        by_person,
     })
 }
 
@@ -290,7 +295,8 @@ impl Parked {
     /// What happened, and below it what helps.
     fn rows(&self, now: Timestamp) -> [[String; 4]; 2] {
         let since = self.since.map_or_else(String::new, |at| ago(at, now));
-        let class = self.class.unwrap_or("by a person").to_owned();
+        let by = if self.by_person { "by a person" } else { "survivors" };
+        let class = self.class.unwrap_or(by).to_owned();
         let help = [String::new(), String::new(), String::new(), format!("→ {}", self.next)];
         [[self.key.clone(), class, since, self.because.clone()], help]
     }

@@ -82,9 +82,11 @@ fn five_uncharged_failures_in_a_row_park() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     for n in 1..=4 {
+        factory.later(1);
         factory.see(&format!("a-impl.{n}"), Sighting::Fenced);
         assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.{n} infra"));
     }
+    factory.later(1);
     factory.see("a-impl.5", Sighting::Fenced);
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.5 infra", "park A infra", "writeback A parked"]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -168,8 +170,71 @@ fn a_launcher_that_missed_its_deadline_is_handed_off() {
     factory.later(3600 + 12);
     assert!(factory.tick_told().is_empty());
     factory.later(1);
-    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 deadline", "stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+}
+
+#[test]
+fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.later(4000);
+    factory.tick_told();
+    let handoff = factory.registry.handoffs.values().next().unwrap();
+    assert_eq!(handoff.process, Some(launcher().process));
+    assert!(factory.agent("a-impl").process.is_none());
+}
+
+#[test]
+fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let said = Said { session: Some("s-1".into()), park: None };
+    factory.see("a-impl.1", Sighting::Alive { claim: None, said });
+    factory.later(4000);
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
+    assert_eq!(factory.record("A").state, ItemStanding::Active, "it is about to go on");
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
+}
+
+#[test]
+fn survivors_are_not_forgotten_with_the_files_of_their_run() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let survivor =
+        Survivor { pid: 9, start_ticks: 1, comm: "sleep".into(), because: "operation not permitted".into() };
+    let ended = Ended { survivors: vec![survivor], ..Ended::default() };
+    factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
+    factory.tick_told();
+    for gone in [Sighting::Unclaimed, Sighting::Fenced] {
+        factory.see("a-impl.1", gone);
+        assert_eq!(told(&factory.plan()), ["reap a-impl.1"]);
+    }
+}
+
+#[test]
+fn one_reboot_is_one_misfortune_however_large_the_crew() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.see("a-rev.1", alive());
+    factory.tick_told();
+    factory.reboot();
+    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    factory.see("a-rev.1", Sighting::Rebooted(Box::default()));
+    factory.tick_told();
+    assert_eq!(factory.record("A").infra_row, 1);
+}
+
+#[test]
+fn a_role_that_waits_holds_up_no_session_of_another() {
+    let mut factory = Factory::crew("", &["A"]);
+    for role in &mut factory.config.roles {
+        role.resume = vec!["agent".into(), "{session}".into()];
+    }
+    factory.tick_told();
+    factory.see("a-impl.1", over(143, ExitReason::Stopped, Some("s-1"), ""));
+    factory.see("a-rev.1", over(1, ExitReason::Exited, Some("s-2"), ""));
+    let plan = factory.tick_told();
+    assert!(told(&plan).contains(&"resume a-rev.2".to_owned()), "{:?}", told(&plan));
+    factory.later(300);
+    assert!(told(&factory.tick_told()).contains(&"resume a-impl.2".to_owned()));
 }
 
 #[test]
@@ -181,7 +246,7 @@ fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
     let ended = Ended { exit: Some(exit), survivors: vec![survivor], ..Ended::default() };
     factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
     let plan = factory.tick_told();
-    assert_eq!(told(&plan), ["fail a-impl.1 agent", "stop a-impl.1", "park A", "writeback A parked"]);
+    assert_eq!(told(&plan), ["stop a-impl.1", "fail a-impl.1 agent", "park A", "writeback A parked"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "tried again, without another word");
 }
 
