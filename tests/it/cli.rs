@@ -583,6 +583,27 @@ fn iterations_go_on_as_long_as_something_is_decided() {
     assert_eq!(beat["ticks"], 1, "they are one tick");
 }
 
+// Origin: pear#248 review - a signal ran the exit path, and what it should have stopped was done all the same.
+#[test]
+fn a_signal_while_waiting_for_the_lock_changes_nothing() {
+    let factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("it runs", || factory.starts().len() == 1);
+    factory.tick().expect(0);
+    let registry = fs::read(factory.state("registry.json")).unwrap();
+    let held = HeldLock::take(&factory.state("lock"));
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut waiting = Running::start(&mut factory.program(&["stop", "AR-1"]));
+        waiting.wait_stderr("waiting for");
+        waiting.signal(signal);
+        assert_has(&waiting.end().expect(code).stderr, &["nothing was changed"]);
+    }
+    drop(held);
+    assert_eq!(fs::read(factory.state("registry.json")).unwrap(), registry);
+    assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+}
+
 #[test]
 fn a_tick_can_wait_for_another_one() {
     let factory = Factory::with_agent(WORKS);

@@ -297,3 +297,27 @@ fn a_tick_that_died_is_told_once_and_nothing_else_is_wrong() {
     assert_eq!(factory.registry()["counters"]["crashed_ticks"], 1);
     factory.wait_all_gone();
 }
+
+// Origin: a `git clean -ffdx` in a checkout deletes the ignored state folder, agents alive: all start twice.
+#[test]
+fn an_agent_whose_state_was_deleted_ends_and_never_speaks_for_its_successor() {
+    let factory = worker();
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("it runs", || factory.starts().len() == 1);
+    let before = factory.pids();
+    let first = factory.lineage();
+    std::fs::remove_dir_all(factory.state("")).unwrap();
+    // At once, before its launcher can have noticed: the same names again, in a factory of its own.
+    factory.tick().expect(0);
+    assert_ne!(factory.lineage(), first);
+    factory.wait_for("the first agent is ended by its own launcher", || {
+        before.iter().all(|pid| !is_alive(*pid))
+    });
+    factory.wait_for("the second one runs", || factory.starts().len() == 2);
+    for receipt in ["exit", "swept", "said"] {
+        assert_eq!(factory.receipt("ar-1-impl.1", receipt), None, "a stranger wrote {receipt}");
+    }
+    assert_eq!(factory.tick().expect(0).decided(), ["adopt ar-1-impl.1"]);
+    assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+}
