@@ -84,6 +84,34 @@ impl Registry {
         Refresh::Seen { item: item.id.clone(), key, origin, slug, workspace }
     }
 
+    /// Whether the records fit together. What does not was written by nobody that this program knows, and a live
+    /// agent could be hidden in it.
+    ///
+    /// # Errors
+    ///
+    /// The first contradiction, in words.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, agent) in &self.agents {
+            let idle = agent.state == AgentStanding::Idle;
+            if idle != agent.run.is_none() {
+                return Err(format!("agent {name} is {:?} with run {:?}", agent.state, agent.run));
+            }
+            if agent.run.as_ref().is_some_and(|run| run.agent != *name) {
+                return Err(format!("agent {name} has the run of another one, {:?}", agent.run));
+            }
+            if !self.items.contains_key(&agent.item) {
+                return Err(format!("agent {name} works on {}, of which there is no record", agent.item));
+            }
+        }
+        for (id, record) in &self.items {
+            let busy = |agent: &AgentRecord| agent.run.is_some() || agent.next.is_some();
+            if record.state == ItemStanding::Active && !self.agents_of(id).any(|(_, agent)| busy(agent)) {
+                return Err(format!("{id} is active, and no agent of it has a run or is about to"));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a plan down before any of its effects.
     pub fn intend(&mut self, plan: &Plan, now: &Moment) {
         for step in &plan.steps {

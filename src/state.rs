@@ -97,6 +97,14 @@ impl State {
             );
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
+        if let Err(why) = loaded.body.check() {
+            let text = format!(
+                "{}: the registry is whole, but its records contradict each other: {why}. Nothing was touched. Put \
+                 an earlier registry.json back, or move the directory away once no agent of it runs",
+                dir.path().join("registry.json").display()
+            );
+            return Err(Failure::new(ExitStatus::BadState, text));
+        }
         if loaded.config.is_none() {
             file.set_config(&config.path);
         }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Command, Format, Invocation, Options};
@@ -39,6 +40,10 @@ const WAIT_LOCK: Duration = Duration::from_secs(60);
 /// killed in, which is an ordinary one.
 pub fn run(invocation: Invocation) -> ExitStatus {
     start_log(&invocation.cli.options);
+    // Under a limit on file sizes a write is to fail, with an exit code and a text, not to kill.
+    let mut file_size = SigSet::empty();
+    file_size.add(Signal::SIGXFSZ);
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&file_size), None);
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(invocation)));
     ran.unwrap_or_else(|_| {
         log::error!("this is a bug in factory-tick; the state is whole, and the next tick goes on from it");
@@ -99,7 +104,7 @@ impl Context {
                         folders such as .factory-tick, agents or not; pass --state-dir";
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
-        let host = Host::read()?;
+        let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
         let state_path = absolute(&state::directory(&config, options.state_dir.as_deref()))?;
         let now = clock::moment(&host.boot_id);
         Ok(Context { options, config, vars, host, state_path, began, now })
@@ -137,7 +142,7 @@ impl Context {
 
     fn me(&self) -> Result<Process, Failure> {
         identity::own(&self.host)
-            .map_err(|error| Failure::new(ExitStatus::Failed, format!("cannot read /proc/self: {error}")))
+            .map_err(|error| Failure::new(ExitStatus::IoError, format!("cannot read /proc/self: {error}")))
     }
 
     /// What a tick works with, for a plan or for the whole of it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::blockers::Blockers;
 use super::{Draft, items, launch, notes, runs};
 use crate::backoff::backoff;
 use crate::config::Role;
@@ -82,11 +83,13 @@ struct Slots {
     items: BTreeSet<ItemId>,
     labels: BTreeMap<String, u32>,
     starts: u32,
+    /// Looked up when the first item asks for them.
+    blockers: Option<Blockers>,
 }
 
 impl Slots {
     fn count(draft: &Draft) -> Slots {
-        let mut slots = Slots { items: BTreeSet::new(), labels: BTreeMap::new(), starts: 0 };
+        let mut slots = Slots { items: BTreeSet::new(), labels: BTreeMap::new(), starts: 0, blockers: None };
         let running = draft.registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
         let handed_off = draft.registry.handoffs.values().filter_map(|handoff| handoff.item.as_ref());
         for id in running.map(|agent| &agent.item).chain(handed_off) {
@@ -258,8 +261,11 @@ fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Ho
     } else if let Some(why) = draft.world.fleet.unknown() {
         return Err(Hold(HeldCode::FleetUnknown, why.to_owned(), None));
     }
-    if let Some(blocker) = unresolved_blocker(draft, item) {
-        return Err(Hold(HeldCode::Blocked, blocker, None));
+    if !item.blocked_by.is_empty() {
+        let blockers = slots.blockers.get_or_insert_with(|| Blockers::new(draft));
+        if let Some(blocker) = blockers.unresolved(item) {
+            return Err(Hold(HeldCode::Blocked, blocker, None));
+        }
     }
     let roles: Vec<_> = draft.config.roles.iter().filter(|role| !is_ok(draft, &item.id, role)).collect();
     slots.admit(draft, item, &roles)?;
@@ -324,25 +330,4 @@ fn what_runs(draft: &Draft, id: &ItemId) -> String {
     let runs: Vec<_> =
         draft.registry.agents_of(id).filter_map(|(_, agent)| Some(agent.run.as_ref()?.to_string())).collect();
     if runs.is_empty() { "its session goes on".to_owned() } else { format!("{} in flight", runs.join(", ")) }
-}
-
-/// The first blocker that is neither closed nor remembered as done. One that nobody knows blocks, by name.
-fn unresolved_blocker(draft: &Draft, item: &WorkItem) -> Option<String> {
-    item.blocked_by.iter().find_map(|blocker| {
-        let is_it = |id: &ItemId, key: &str| id.0 == *blocker || id.plain() == blocker || key == blocker;
-        let remembered = draft
-            .registry
-            .items
-            .iter()
-            .find(|(id, record)| is_it(id, &record.key))
-            .map(|(_, record)| record.state);
-        if remembered == Some(ItemStanding::Done) {
-            return None;
-        }
-        match draft.seen.values().find(|other| is_it(&other.id, &other.key)) {
-            Some(other) if other.state == ItemState::Closed => None,
-            Some(_) => Some(format!("blocked by {blocker}, which is open")),
-            None => Some(format!("blocked by {blocker}, which nobody knows: correct blocked_by or add it")),
-        }
-    })
 }

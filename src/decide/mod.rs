@@ -6,6 +6,7 @@
 //! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`), and what
 //! trackers have to be told (`notes`).
 
+mod blockers;
 mod dispatch;
 mod handoffs;
 mod items;

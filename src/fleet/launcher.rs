@@ -100,7 +100,10 @@ fn watch_signals() -> Result<SignalFd> {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
         watched.add(signal);
     }
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&watched), None).context("cannot block signals")?;
+    let mut blocked = watched;
+    // A limit on file sizes is to cost a part of a log, not the run: the write fails instead.
+    blocked.add(Signal::SIGXFSZ);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).context("cannot block signals")?;
     SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .context("cannot watch signals")
 }

@@ -100,7 +100,7 @@ impl LocalFleet {
                 (None, None) => return Sighting::Unclaimed,
                 (None, Some(files)) => match files.claim() {
                     Ok(None) => return Sighting::Unclaimed,
-                    Ok(Some(Claim::FencedBy(_))) => return Sighting::Fenced,
+                    Ok(Some(Claim::FencedBy(_))) => return fenced(&files),
                     Ok(Some(Claim::Refused(refusal))) => return Sighting::Refused(refusal),
                     Ok(Some(Claim::Launcher(claimed))) => {
                         let process = claimed.process.clone();
@@ -120,15 +120,14 @@ impl LocalFleet {
             let survivors = swept.map(|swept| swept.survivors).unwrap_or_default();
             Box::new(Ended { claim, exit, survivors, said, output })
         };
-        let swept = |exit: &Option<crate::model::Exit>| {
-            // While the launcher lives, nothing is swept before the exit is on record.
-            let worth_a_look = exit.is_some() || life == Life::Dead;
-            files.as_ref().filter(|_| worth_a_look).and_then(RunFiles::swept)
+        let swept = || {
+            // Writing it is a launcher's last act: while it lives, the run is not over.
+            files.as_ref().filter(|_| life == Life::Dead).and_then(RunFiles::swept)
         };
         match &life {
             Life::Unknown(why) => Sighting::Unknown(why.clone()),
             Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)),
-            Life::Alive | Life::Dead => match (swept(&exit), exit) {
+            Life::Alive | Life::Dead => match (swept(), exit) {
                 (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))),
                 (None, Some(exit)) if life == Life::Alive => {
                     Sighting::Sweeping { claim, exit: Box::new(exit) }
@@ -318,6 +317,14 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
         .filter(|one| !is_found(one) && guard.protects(one.pid).is_none() && lives(one))
         .cloned()
         .collect()
+}
+
+/// A run that can never start; over, once somebody has looked for what might carry its marker all the same.
+fn fenced(files: &RunFiles) -> Sighting {
+    match files.swept() {
+        Some(Swept { survivors, .. }) => Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() })),
+        None => Sighting::Fenced,
+    }
 }
 
 /// The folder of workspaces.

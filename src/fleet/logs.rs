@@ -9,6 +9,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
+
 /// One stream's log.
 #[derive(Debug)]
 pub struct BoundedLog {
@@ -72,12 +74,13 @@ impl BoundedLog {
         if self.in_head {
             return Ok(());
         }
-        let mut whole = OpenOptions::new().append(true).open(&self.path)?;
+        let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
+        let mut whole = OpenOptions::new().append(true).custom_flags(no_wait).open(&self.path)?;
         if self.dropped > 0 {
             writeln!(whole, "\n[factory-tick: {} bytes left out here]", self.dropped)?;
         }
         for part in [self.old_tail(), self.tail()] {
-            match File::open(&part) {
+            match OpenOptions::new().read(true).custom_flags(no_wait).open(&part) {
                 Ok(mut file) => drop(io::copy(&mut file, &mut whole)?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(error),
@@ -102,8 +105,13 @@ fn with_suffix(path: &std::path::Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// A new file; whatever stands there is replaced, never written through or waited for.
 fn create(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

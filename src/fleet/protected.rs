@@ -2,13 +2,17 @@
 //! been started long after the agent was.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::process::signal::Guard;
+
+/// A pid and a line break take far less.
+const PIDFILE_BYTES_MAX: u64 = 4096;
 
 /// Who is not to be signalled: those pids, and the ones that these files hold.
 ///
@@ -19,7 +23,7 @@ use crate::process::signal::Guard;
 pub fn guard(pids: &[u32], files: &[PathBuf]) -> Result<Guard> {
     let mut all: BTreeSet<u32> = pids.iter().copied().collect();
     for file in files {
-        match fs::read_to_string(file) {
+        match read(file) {
             Ok(text) => all.insert(text.trim().parse().with_context(|| {
                 format!("{} of protected_pidfiles holds no pid: correct or remove it", file.display())
             })?),
@@ -31,6 +35,18 @@ pub fn guard(pids: &[u32], files: &[PathBuf]) -> Result<Guard> {
         };
     }
     Ok(Guard::new(all)?)
+}
+
+/// The text of a pid file. A FIFO in its place is never waited for.
+fn read(path: &Path) -> io::Result<String> {
+    let no_wait = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(PIDFILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -45,9 +61,9 @@ mod tests {
         let protects =
             |pid| guard(&[7], std::slice::from_ref(&file)).map(|guard| guard.protects(pid).is_some());
         assert!(protects(7).unwrap() && !protects(4_000_000).unwrap());
-        fs::write(&file, "4000000\n").unwrap();
+        std::fs::write(&file, "4000000\n").unwrap();
         assert!(protects(4_000_000).unwrap());
-        fs::write(&file, "").unwrap();
+        std::fs::write(&file, "").unwrap();
         assert!(protects(7).is_err(), "an unknown process may be any");
     }
 }

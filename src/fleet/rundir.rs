@@ -1,8 +1,7 @@
 //! The files of one run, `runs/<run>/`: what a tick asks for in them and what a launcher answers.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,8 +247,10 @@ impl RunFiles {
 
     fn tail(&self, name: &str) -> String {
         let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(self.path.join(name))?;
-            let length = file.metadata()?.len();
+            // An agent could have put a FIFO there.
+            let Some((mut file, length)) = atomic::open_regular(self.dir.as_fd(), name)? else {
+                return Ok(Vec::new());
+            };
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
             let mut bytes = Vec::new();
             file.take(TAIL_BYTES).read_to_end(&mut bytes)?;

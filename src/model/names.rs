@@ -14,6 +14,10 @@ pub struct ItemId(pub String);
 #[serde(transparent)]
 pub struct AgentName(pub String);
 
+/// No agent is ever started so often; a directory with a larger number was never a run, and must not make the
+/// numbers come round.
+const RUN_NUMBER_MAX: u64 = 1 << 53;
+
 /// One start of one agent, `<agent>.<n>`: the idempotency key of that start, never reused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId {
@@ -57,7 +61,8 @@ impl std::str::FromStr for RunId {
         let (agent, n) = text.rsplit_once('.').ok_or_else(not_a_run)?;
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let number: u64 = n.parse().map_err(|_| not_a_run())?;
-        if agent.is_empty() || !agent.bytes().all(plain) || number.to_string() != n {
+        let in_range = (1..=RUN_NUMBER_MAX).contains(&number);
+        if agent.is_empty() || !agent.bytes().all(plain) || !in_range || number.to_string() != n {
             return Err(not_a_run());
         }
         Ok(RunId { agent: AgentName(agent.to_owned()), n: number })

@@ -33,6 +33,14 @@ impl Host {
     pub fn read() -> anyhow::Result<Host> {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context("cannot read /proc/sys/kernel/random/boot_id; is /proc mounted?")?;
+        // Nothing in its place would make every process look like one of an earlier boot: dead.
+        let is_uuid =
+            |text: &str| text.len() == 36 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-');
+        if !is_uuid(boot_id.trim()) {
+            bail!(
+                "/proc/sys/kernel/random/boot_id holds {boot_id:?}, which is no boot id; mount /proc as it should be"
+            );
+        }
         let shown = fs::read_link("/proc/self").context("cannot read /proc/self; is /proc mounted?")?;
         if shown.to_str() != Some(&std::process::id().to_string()) {
             bail!(

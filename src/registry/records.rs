@@ -197,7 +197,7 @@ impl Names {
 
     /// The run that this agent would have next.
     pub fn next_run(&self, agent: &AgentName) -> RunId {
-        RunId { agent: agent.clone(), n: self.last_n.get(agent).copied().unwrap_or(0) + 1 }
+        RunId { agent: agent.clone(), n: self.last_n.get(agent).copied().unwrap_or(0).saturating_add(1) }
     }
 }
 

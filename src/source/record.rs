@@ -140,13 +140,9 @@ fn tidy_labels(labels: Vec<String>) -> Vec<String> {
 
 /// As they were typed: what a blocker means is for the reader of the whole list to say.
 fn tidy_blockers(blockers: Vec<String>) -> Vec<String> {
-    let mut tidy: Vec<String> = Vec::with_capacity(blockers.len());
-    for blocker in blockers.iter().map(|blocker| blocker.trim()) {
-        if !blocker.is_empty() && !tidy.iter().any(|known| known == blocker) {
-            tidy.push(blocker.to_owned());
-        }
-    }
-    tidy
+    let mut known = std::collections::HashSet::new();
+    let trimmed = blockers.iter().map(|blocker| blocker.trim());
+    trimmed.filter(|blocker| !blocker.is_empty() && known.insert(*blocker)).map(str::to_owned).collect()
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -120,8 +120,12 @@ pub(super) fn read_start(dir: BorrowedFd<'_>, name: &str, length: u64) -> Result
     Ok(Some(bytes))
 }
 
-/// Opens a file for reading if it is one to read, with its size in bytes.
-pub(super) fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Result<Option<(File, u64)>, ReadError> {
+/// Opens a file for reading if it is one to read, with its size in bytes; `None` where there is none.
+///
+/// # Errors
+///
+/// [`ReadError`]: a link, FIFO or device (never waited for), another user's, or the system's refusal.
+pub fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Result<Option<(File, u64)>, ReadError> {
     // Without NONBLOCK the open itself would wait for a writer of a FIFO.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {

@@ -246,7 +246,9 @@ impl Factory {
     /// Waits until a run is over and everything it started was looked for.
     #[track_caller]
     pub(crate) fn wait_swept(&self, run: &str) {
-        self.wait_for(&format!("{run} is swept"), || self.receipt(run, "swept").is_some());
+        // Its launcher's last act: a tick takes a run for over once that is gone too.
+        let is_over = || self.receipt(run, "swept").is_some() && !is_alive(self.launcher(run));
+        self.wait_for(&format!("{run} is swept"), is_over);
     }
 
     /// Waits until an agent or the test has put something into a file of the lab.

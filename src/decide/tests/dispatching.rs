@@ -48,7 +48,7 @@ fn slots_count_agents_that_nobody_has_seen_yet_and_handoffs() {
     factory.tick_told();
     factory.tick_told();
     assert_eq!(held(&factory.plan()), [("B", HeldCode::NoSlot)], "the hand-off holds it");
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(started(&factory.tick_told()), ["start b-impl.1"]);
 }
 
@@ -199,6 +199,8 @@ fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
     assert_eq!(told(&plan), ["fail a-rev.1 infra", "fail A launch", "stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 1);
     factory.see("a-impl.1", Sighting::Fenced);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its claim could have been taken away");
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1"]);
     assert!(factory.tick_told().is_empty(), "its backoff is waited for");
 }

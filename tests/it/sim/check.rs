@@ -114,6 +114,7 @@ rules! {
     names_are_never_shared,
     numbers_only_grow,
     between_runs_nothing_is_left,
+    the_records_fit_together,
     the_registry_reads_back,
     counters_never_shrink,
 }
@@ -621,6 +622,11 @@ fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
             && scene.after.items.contains_key(&agent.item);
         ensure(in_order, || format!("{name}: {agent:?}"))
     })
+}
+
+/// No record contradicts another: a registry in which one does is refused at load.
+fn the_records_fit_together(scene: &Scene<'_>) -> Result<(), String> {
+    scene.intended.check().and_then(|()| scene.after.check())
 }
 
 /// What a tick makes durable loads as what it was; what stands is loaded and compared before each tick.

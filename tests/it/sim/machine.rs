@@ -537,7 +537,14 @@ impl Machine {
         let (claim, process) = match (&quarry.process, run.map(|run| &run.claim)) {
             (Some(process), _) => (None, process.clone()),
             (None, None | Some(None)) => return Sighting::Unclaimed,
-            (None, Some(Some(Claim::FencedBy(_)))) => return Sighting::Fenced,
+            (None, Some(Some(Claim::FencedBy(_)))) => {
+                return match run.and_then(|run| run.swept.as_ref()) {
+                    Some(Swept { survivors, .. }) => {
+                        Sighting::Ended(Box::new(Ended { survivors: survivors.clone(), ..Ended::default() }))
+                    }
+                    None => Sighting::Fenced,
+                };
+            }
             (None, Some(Some(Claim::Refused(refusal)))) => return Sighting::Refused(refusal.clone()),
             (None, Some(Some(Claim::Launcher(claimed)))) => {
                 (Some((**claimed).clone()), claimed.process.clone())
@@ -559,7 +566,7 @@ impl Machine {
         if process.boot_id != self.boot_id() {
             return Sighting::Rebooted(ended(claim, None));
         }
-        let swept = run.and_then(|run| run.swept.as_ref()).filter(|_| exit.is_some() || !alive);
+        let swept = run.and_then(|run| run.swept.as_ref()).filter(|_| !alive);
         match (swept, &exit) {
             (Some(swept), _) => Sighting::Ended(ended(claim, Some(swept))),
             (None, Some(exit)) if alive => Sighting::Sweeping { claim, exit: Box::new(exit.clone()) },
