@@ -81,3 +81,34 @@ impl<'de> Deserialize<'de> for RunId {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_read_in_its_canonical_form_alone() {
+        let run: RunId = "ar-1-impl.3".parse().unwrap();
+        assert_eq!((run.agent.0.as_str(), run.n, run.to_string().as_str()), ("ar-1-impl", 3, "ar-1-impl.3"));
+        let largest = format!("a.{RUN_NUMBER_MAX}");
+        assert!(largest.parse::<RunId>().is_ok());
+        let too_large = format!("a.{}", RUN_NUMBER_MAX + 1);
+        for text in [
+            "",
+            "a",
+            "a.",
+            ".1",
+            "a.0",
+            "a.01",
+            "a.-1",
+            "A.1",
+            "a/b.1",
+            "a b.1",
+            "a.1 ",
+            "a.18446744073709551615",
+            &too_large,
+        ] {
+            assert!(text.parse::<RunId>().is_err(), "{text:?}");
+        }
+    }
+}

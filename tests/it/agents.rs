@@ -441,3 +441,38 @@ fn git_in_a_plain_workspace_does_not_find_the_repository_around_it() {
     factory.wait_swept("ar-1-impl.1");
     assert!(factory.told("git").contains("not a git repository"), "{}", factory.told("git"));
 }
+
+// What an agent leaves in its run's directory is not to be waited for: a FIFO held every later tick up.
+#[test]
+fn a_fifo_in_the_place_of_a_log_holds_nothing_up() {
+    let spoils = r#"D=$(dirname "$1"); for log in stdout stderr; do rm "$D/$log.log"; mkfifo "$D/$log.log"; done; exit 1"#;
+    let mut factory = Factory::new();
+    factory.role("impl", &["sh", "-c", spoils, "agent", "{prompt_file}"], "");
+    factory.set("fleet", "protected_pidfiles", "[\"lab/fifo\"]");
+    assert!(system("mkfifo").arg(factory.lab("fifo")).status().unwrap().success());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("its launcher says why it did not start", || {
+        factory.receipt("ar-1-impl.1", "exit").is_some()
+    });
+    let exit = factory.receipt("ar-1-impl.1", "exit").unwrap();
+    assert!(exit["error"].as_str().unwrap().contains("protected_pidfiles"), "{exit}");
+    std::fs::remove_file(factory.lab("fifo")).unwrap();
+    factory.wait_swept("ar-1-impl.1");
+    // The next attempt starts, spoils its logs, and is judged all the same.
+    factory.tick_until("the second run is started", |_| factory.receipt("ar-1-impl.2", "claim").is_some());
+    factory.wait_swept("ar-1-impl.2");
+    assert_eq!(factory.tick().expect(0).decided()[..2], ["adopt ar-1-impl.2", "fail ar-1-impl.2"]);
+}
+
+#[test]
+fn a_limit_on_file_sizes_costs_a_part_of_the_log_and_not_the_run() {
+    let factory = Factory::with_agent("head -c 3000000 /dev/zero; echo done > $LAB/done");
+    factory.item("AR-1");
+    // In blocks of 512 bytes.
+    Ran::of(&mut factory.shell("ulimit -f 2000; exec \"$TICK\"")).expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    assert_eq!(factory.told("done"), "done\n");
+    factory.tick().expect(0);
+    assert_eq!(factory.recorded("AR-1")["state"], "done");
+}
