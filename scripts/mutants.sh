@@ -27,7 +27,7 @@ required-note-ignored|src/registry/note.rs|s/if note.required \&\& note.status =
 refused-dispatch-keeps-ok|src/registry/note.rs|/agent.ok &= class != Class::Writeback;/d
 person-overruled|src/registry/intend.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
 new-life-keeps-old-work|src/registry/intend.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
-active-for-ever|src/registry/intend.rs|/^    pub(super) fn settle(/,/^    }/s/record.state = ItemStanding::Waiting;//
+active-for-ever|src/registry/intend.rs|s/ItemStanding::Active | ItemStanding::Waiting => ItemStanding::Waiting,/still => still,/
 later-text-forgotten|src/registry/intend.rs|s/let given = if anew || same {/let given = if true {/
 removed-role-waited-for|src/registry/intend.rs|s/self.settle(&gone.item);//
 stray-without-deadline|src/registry/intend.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
@@ -45,12 +45,12 @@ parked-is-no-bar|src/decide/dispatch.rs|/ItemStanding::Parked => return/s/return
 bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
 no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
 fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/
-orphan-not-reaped|src/decide/runs.rs|s/draft.decide(Some(item), because, Action::Reap(Reap { run: run.clone(), launcher }));/{ let _ = launcher; infra(draft, agent, run, because, false); }/
+orphan-not-reaped|src/decide/runs.rs|0,/reap(draft, agent, run, claim.as_ref(), because);/s//{ let _ = claim; infra(draft, agent, run, because, false); }/
 late-at-once|src/decide/runs.rs|s/let late = .*/let late = true;/
 verdict-before-the-note|src/decide/runs.rs|s/draft.config.writeback.started == WritebackMode::Required$/false/
 resumed-for-ever|src/decide/runs.rs|s/&& resumes < limits.resumes_max/\&\& resumes <= limits.resumes_max/
 deadline-at-once|src/decide/runs.rs|s/&& age > latest/\&\& age < latest/
-survivors-forgotten|src/decide/runs.rs|s/if !survivors.is_empty() {/if false {/
+survivors-forgotten|src/decide/runs.rs|s/^    if survivors.is_empty() {$/    if true {/
 handoff-released-with-survivors|src/decide/handoffs.rs|s/Sighting::Ended(ended) if ended.survivors.is_empty() =>/Sighting::Ended(_) =>/
 handoff-released-at-sight|src/decide/handoffs.rs|s/draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));/{ let _ = reap(claim.as_ref()); release(draft, item, run, "seen") }/
 handoff-unclaimed-released|src/decide/handoffs.rs|s/draft.decide(item, "it must never start", Action::Fence { run: run.clone() });/release(draft, item, run, "nobody claimed it");/

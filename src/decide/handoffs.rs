@@ -1,7 +1,7 @@
 //! Runs that must end, until zero survivors were seen. Never cleared by age.
 
 use super::Draft;
-use crate::model::{Action, ItemId, Reap, RunId, Sighting};
+use crate::model::{Action, Claimed, ItemId, Reap, RunId, Sighting};
 use crate::registry::{Handoff, Registry};
 
 /// Those that were on record when the tick began: what this tick hands off is ended by the next one, when
@@ -22,7 +22,7 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
     let Some(sighting) = draft.sighting(run).cloned() else {
         return draft.unsure(item, format!("{run}: the fleet did not say anything about it"));
     };
-    let reap = |claim: Option<&crate::model::Claimed>| {
+    let reap = |claim: Option<&Claimed>| {
         let launcher = claim.map(|claim| claim.process.clone()).or(handoff.process.clone());
         Action::Reap(Reap { run: run.clone(), launcher, survivors: handoff.survivors.clone() })
     };

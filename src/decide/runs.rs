@@ -9,7 +9,8 @@ use super::verdict::{Verdict, verdict};
 use crate::backoff::backoff;
 use crate::config::{Role, WritebackMode};
 use crate::model::{
-    Action, AgentName, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said, Sighting, Status,
+    Action, AgentName, Claimed, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said,
+    Sighting, Status,
 };
 use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 
@@ -50,24 +51,14 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
     match &sighting {
         Sighting::Unclaimed => unclaimed(draft, agent, run),
         Sighting::Orphaned { claim } => {
-            let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
             let because = "its launcher is dead and nobody has looked for what it left behind";
-            draft.decide(
-                Some(item),
-                because,
-                Action::Reap(Reap { run: run.clone(), launcher, survivors: Vec::new() }),
-            );
+            reap(draft, agent, run, claim.as_ref(), because);
         }
         Sighting::Sweeping { claim, exit } => {
             let late = draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft));
             if late {
-                let launcher = claim.as_ref().map(|claim| claim.process.clone()).or(agent.process.clone());
                 let because = "its launcher should have ended its processes long ago";
-                draft.decide(
-                    Some(item),
-                    because,
-                    Action::Reap(Reap { run: run.clone(), launcher, survivors: Vec::new() }),
-                );
+                reap(draft, agent, run, claim.as_ref(), because);
             }
         }
         Sighting::Unknown(why) => draft.unsure(Some(item), format!("{run}: {why}")),
@@ -93,6 +84,13 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
             );
         }
     }
+}
+
+/// What is left of it is ended now; a later tick takes the verdict.
+fn reap(draft: &mut Draft, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
+    let launcher = claim.map(|claim| claim.process.clone()).or(agent.process.clone());
+    let reap = Reap { run: run.clone(), launcher, survivors: Vec::new() };
+    draft.decide(Some(&agent.item), because, Action::Reap(reap));
 }
 
 /// How long a launcher may take to end everything.
