@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Draft;
-use crate::model::{Action, Refresh, RunId, Sighting, Stray, StraySpec};
+use crate::model::{Action, ItemId, Refresh, RunId, Sighting, Stray, StraySpec};
 
 pub(super) fn adopt(draft: &mut Draft) {
     let Some(fleet) = draft.fleet() else { return };
@@ -35,7 +35,9 @@ pub(super) fn adopt(draft: &mut Draft) {
 fn fence_unspecified(draft: &mut Draft, run: &RunId) {
     if let Some(Sighting::Unknown(why)) = draft.sighting(run) {
         let what = format!("{run} is not on record and can't be told: {why}");
-        draft.unsure(None, what);
+        // Its number can't be told to be free either.
+        let item = owner(draft, run);
+        draft.unsure(item.as_ref(), what);
     } else if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
         let because = format!("{run} is not on record and has no readable spec.json");
         draft.decide(None, because, Action::Fence { run: run.clone() });
@@ -44,6 +46,13 @@ fn fence_unspecified(draft: &mut Draft, run: &RunId) {
     } else {
         stop(draft, run, None);
     }
+}
+
+/// The item whose agents are called so.
+fn owner(draft: &Draft, run: &RunId) -> Option<ItemId> {
+    let (slug, _) = run.agent.0.rsplit_once('-')?;
+    let named = draft.registry.names.items.iter().find(|(_, named)| named.slug == slug);
+    named.map(|(id, _)| id.clone())
 }
 
 fn end_older(draft: &mut Draft, run: &RunId, spec: &StraySpec) {

@@ -7,8 +7,8 @@ use super::{NOTE_TRIES_MAX, Registry, name_survivors};
 use crate::backoff::backoff;
 use crate::config::Attempts;
 use crate::model::{
-    Action, Class, Happened, ItemId, Launch, Moment, Next, Outcome, Plan, Reaped, RunId, Status, Step,
-    Writeback,
+    Action, Class, Decision, Happened, ItemId, Launch, Moment, Next, Outcome, Plan, Reaped, RunId, Status,
+    Step, Writeback,
 };
 
 impl Registry {
@@ -36,7 +36,11 @@ impl Registry {
                 }
                 _ => {}
             }
-            if let Some(item) = &decision.item {
+        }
+        // Only now: what one of a crew does next may be all that its item waits for.
+        let decisions = outcomes.iter().filter_map(|outcome| plan.steps.get(outcome.step));
+        for step in decisions {
+            if let Step::Decide(Decision { item: Some(item), .. }) = step {
                 self.settle(item);
             }
         }

@@ -286,3 +286,26 @@ fn a_crew_of_which_nobody_was_started_starts_again_whole() {
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
     assert_eq!(told(&factory.tick()), ["start a-impl.2", "start a-rev.2", "writeback A started"]);
 }
+
+// Found by the simulator: the item counted as waiting while a session of it was still to go on.
+#[test]
+fn an_item_with_a_resume_still_owed_is_active_whatever_became_of_its_neighbour() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.config.roles.iter_mut().for_each(|role| role.resume = vec!["agent".into(), "{session}".into()]);
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    factory.see("a-rev.1", over(1, ExitReason::Exited, Some("s-2"), ""));
+    let plan = factory.tick();
+    let resumes: Vec<_> = plan
+        .decisions()
+        .filter(|(_, one)| matches!(one.action, Action::Resume(_)))
+        .map(|(step, _)| step)
+        .collect();
+    let missing = Happened::NotStarted { class: Class::Launch, error: "agent is not in PATH".into() };
+    let happened = [missing, Happened::NotTried("the tick's deadline")];
+    let outcomes: Vec<_> =
+        resumes.into_iter().zip(happened).map(|(step, happened)| Outcome { step, happened }).collect();
+    assert_eq!(outcomes.len(), 2);
+    factory.config.attempts.max = 10;
+    factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
+    assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Active);
+}

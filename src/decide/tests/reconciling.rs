@@ -464,3 +464,17 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
     let handed_off: Vec<_> = factory.registry.handoffs.keys().map(ToString::to_string).collect();
     assert_eq!(handed_off, ["a-impl.1"]);
 }
+
+// Found by the simulator: the item was dispatched under the number of the directory that could not be told.
+#[test]
+fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    factory.edit("A", |item| item.body = "more".into());
+    factory.strays = vec![Stray { run: "a-impl.2".parse().unwrap(), spec: None }];
+    factory.see("a-impl.2", Sighting::Unknown("permission denied".into()));
+    let plan = factory.tick_told();
+    assert!(plan.is_empty());
+    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+}
