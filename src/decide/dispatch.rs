@@ -178,59 +178,68 @@ fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, 
     }
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(false) };
     barred(draft, item, &record)?;
+    // All are worked out before any is started: one that can't be fails the dispatch of them all.
+    let follows: Vec<_> = agents.iter().filter_map(|name| follow_up(draft, item, &record, name)).collect();
+    if let Some(Follow::Fails(error)) = follows.iter().find(|follow| matches!(follow, Follow::Fails(_))) {
+        return unlaunchable(draft, item, error).map(|()| true);
+    }
     // One that has to wait holds up none of the others.
-    let tried: Vec<_> = agents.iter().map(|name| follow_up(draft, slots, item, &record, name)).collect();
-    tried.into_iter().find_map(Result::err).map_or(Ok(true), Err)
+    let mut first_hold = None;
+    for follow in follows {
+        let hold = match follow {
+            Follow::Ready(launch) => one_more_run(draft, slots, item, launch).err(),
+            Follow::Waits(hold) => Some(hold),
+            Follow::Fails(_) => None,
+        };
+        first_hold = first_hold.or(hold);
+    }
+    first_hold.map_or(Ok(true), Err)
 }
 
-/// What one agent does next by itself, if that is due. An earlier one of its crew may have called it off.
-fn follow_up(
-    draft: &mut Draft,
-    slots: &mut Slots,
-    item: &WorkItem,
-    record: &ItemRecord,
-    name: &AgentName,
-) -> Result<(), Hold> {
-    let Some(next) = draft.registry.agents.get(name).and_then(|agent| agent.next.clone()) else {
-        return Ok(());
-    };
+/// What one agent does next by itself.
+enum Follow {
+    Ready(Box<Launch>),
+    Waits(Hold),
+    /// Its prompt can't be rendered.
+    Fails(String),
+}
+
+/// `None` where its role is gone.
+fn follow_up(draft: &Draft, item: &WorkItem, record: &ItemRecord, name: &AgentName) -> Option<Follow> {
+    let agent = draft.registry.agents.get(name)?;
+    let next = agent.next.as_ref()?;
     // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
     let latest = draft.now.after(draft.config.attempts.backoff_max);
     if next.due_at > draft.now.at && next.due_at <= latest {
-        return Err(Hold(HeldCode::Backoff, "its session goes on later".to_owned(), Some(next.due_at)));
+        let because = "its session goes on later".to_owned();
+        return Some(Follow::Waits(Hold(HeldCode::Backoff, because, Some(next.due_at))));
     }
-    one_more_run(draft, slots, item, record, name, next.resume)
+    let role = draft.role(&agent.role)?;
+    // Another harness, or one without a resume command by now, can't go on with this session.
+    let goes_on = next.resume && role.harness == agent.harness && !role.resume.is_empty();
+    let session = agent.session.clone().filter(|_| goes_on);
+    Some(match launch::launch(draft, role, item, record, agent.dispatch, session) {
+        Ok(launch) => Follow::Ready(Box::new(launch)),
+        Err(error) => Follow::Fails(error),
+    })
 }
 
 fn one_more_run(
     draft: &mut Draft,
     slots: &mut Slots,
     item: &WorkItem,
-    record: &ItemRecord,
-    name: &AgentName,
-    resume: bool,
+    launch: Box<Launch>,
 ) -> Result<(), Hold> {
-    let Some(agent) = draft.registry.agents.get(name).cloned() else { return Ok(()) };
-    let Some(role) = draft.role(&agent.role) else { return Ok(()) };
+    let Some(role) = draft.role(&launch.role) else { return Ok(()) };
     slots.admit(draft, item, &[role])?;
-    // Another harness, or one without a resume command by now, can't go on with this session.
-    let session =
-        agent.session.clone().filter(|_| resume && role.harness == agent.harness && !role.resume.is_empty());
-    let resumes = session.is_some();
-    let launch = match launch::launch(draft, role, item, record, agent.dispatch, session) {
-        Ok(launch) => launch,
-        Err(error) => return unlaunchable(draft, item, &error),
-    };
     slots.take(draft, item, 1);
-    if resumes {
-        let because = format!(
-            "its session goes on (resume {} of {})",
-            agent.resumes + 1,
-            draft.config.attempts.resumes_max
-        );
-        draft.decide(Some(&item.id), because, Action::Resume(Box::new(launch)));
+    if launch.session.is_some() {
+        let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
+        let because =
+            format!("its session goes on (resume {} of {})", resumes + 1, draft.config.attempts.resumes_max);
+        draft.decide(Some(&item.id), because, Action::Resume(launch));
     } else {
-        draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(Box::new(launch)));
+        draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));
     }
     Ok(())
 }

@@ -309,3 +309,24 @@ fn an_item_with_a_resume_still_owed_is_active_whatever_became_of_its_neighbour()
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
     assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Active);
 }
+
+// Found by the simulator: a session was sent on its way and called off in one plan, and started all the same.
+#[test]
+fn nothing_follows_of_a_dispatch_that_fails_in_the_same_plan() {
+    let mut factory = Factory::crew("", &["A"]);
+    let third = crate::config::Role {
+        name: "third".into(),
+        suffix: "third".into(),
+        ..factory.config.roles[1].clone()
+    };
+    factory.config.roles.push(third);
+    let mut factory = factory.running("a-third.1");
+    factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
+    factory.config.roles[1].prompt = "{{ nonsense }}".into();
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    factory.see("a-rev.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    assert_eq!(
+        told(&factory.tick_told()),
+        ["adopt a-impl.1", "fail a-impl.1 agent", "fail a-rev.1 infra", "fail A launch", "stop a-third.1"]
+    );
+}

@@ -432,7 +432,11 @@ fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
         let waits =
             before.state == ItemStanding::Waiting && before.due_at.is_some_and(|due| due > scene.now.at);
-        if !waits || scene.renews(id) {
+        // A forgotten run that is found again makes it active: what follows in its dispatch is not fresh.
+        let found = scene
+            .actions()
+            .any(|action| matches!(action, Action::AdoptStray { spec, .. } if spec.item == *id));
+        if !waits || found || scene.renews(id) {
             continue;
         }
         if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id) {
