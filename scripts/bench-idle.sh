@@ -132,5 +132,6 @@ awk -F'|' '
   }' rows
 if command -v hyperfine >/dev/null; then
   echo
-  hyperfine --warmup 3 --shell none "${idle[*]}" "${read_items[*]}" "${empty[*]}"
+  hyperfine --warmup 3 --shell none -n "factory-tick -q" "${idle[*]}" -n "cat the items" "${read_items[*]}" \
+    -n /bin/true "${empty[*]}"
 fi
