@@ -48,7 +48,7 @@ fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because
 orphan-not-reaped|src/decide/runs.rs|0,/reap(draft, agent, run, claim.as_ref(), because);/s//{ let _ = claim; infra(draft, agent, run, because, false); }/
 late-at-once|src/decide/runs.rs|s/let late = .*/let late = true;/
 verdict-before-the-note|src/decide/runs.rs|s/draft.config.writeback.started == WritebackMode::Required$/false/
-resumed-for-ever|src/decide/runs.rs|s/&& resumes < limits.resumes_max/\&\& resumes <= limits.resumes_max/
+resumed-for-ever|src/decide/runs.rs|s/&& resumes < config.attempts.resumes_max/\&\& resumes <= config.attempts.resumes_max/
 deadline-at-once|src/decide/runs.rs|s/&& age > latest/\&\& age < latest/
 survivors-forgotten|src/decide/runs.rs|s/^    if survivors.is_empty() {$/    if true {/
 handoff-released-with-survivors|src/decide/handoffs.rs|s/Sighting::Ended(ended) if ended.survivors.is_empty() =>/Sighting::Ended(_) =>/

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::fleet::env::Vars;
+use crate::model::Class;
 
 /// What a process of this program was started to do.
 #[derive(Debug)]
@@ -111,8 +113,30 @@ pub enum Command {
     Status,
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
     Reap,
+    /// Give an item all its attempts back, due now, and bring it back where it is parked
+    Retry(RetryArgs),
     /// End an item's agents and park it: stopped stays stopped
     Stop(StopArgs),
+}
+
+/// What to try again.
+#[derive(Clone, Debug, Args)]
+pub struct RetryArgs {
+    /// An item's id or key, an agent, a run, or a unique prefix of one
+    #[arg(value_name = "X", required_unless_present = "all")]
+    pub target: Option<String>,
+    /// Everything that is parked
+    #[arg(long, conflicts_with = "target")]
+    pub all: bool,
+    /// Of everything only what is parked for this reason
+    #[arg(long, value_name = "CLASS", requires = "all", conflicts_with = "target", value_parser = class_parser())]
+    pub class: Option<Class>,
+    /// From the beginning: no session goes on
+    #[arg(long)]
+    pub fresh: bool,
+    /// What its next runs are to be told
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub message: Option<String>,
 }
 
 /// What to stop.
@@ -149,6 +173,14 @@ pub fn read() -> Result<Start, clap::Error> {
     let vars: Vars = std::env::vars_os().collect();
     let cli = Cli::try_parse_from(args)?;
     Ok(Start::Command(Box::new(Invocation { cli, vars })))
+}
+
+/// The names of failure classes, as reports tell them.
+fn class_parser() -> impl TypedValueParser<Value = Class> {
+    PossibleValuesParser::new(Class::ALL.map(Class::name)).try_map(|name| {
+        let named = Class::ALL.into_iter().find(|class| class.name() == name);
+        named.ok_or("no such class")
+    })
 }
 
 /// `<int>(ms|s|m|h|d)`, or `0`.

@@ -37,6 +37,12 @@ pub const BUILT_IN: &str = r#"You are the {{ role }} of one work item. Nobody re
 # Attempt {{ attempt }}
 
 The attempt before this one failed: {{ last_error }}
+{% endif %}
+{% if message %}
+
+# From the person in charge
+
+{{ message }}
 {% endif %}"#;
 
 /// What a resumed session is told by a role that says nothing else.
@@ -64,6 +70,8 @@ pub struct PromptVars<'a> {
     pub workspace: &'a str,
     /// Why the attempt before this one failed; `None` when there was none.
     pub last_error: Option<&'a str>,
+    /// What a person had to say with the last retry, until a run has heard it.
+    pub message: Option<&'a str>,
 }
 
 /// Checks the syntax of a template. Names of variables are checked by [`render`] alone: only then are they known.
@@ -212,6 +220,7 @@ mod tests {
                 role: "implementer",
                 workspace: "/w/ar-1",
                 last_error: None,
+                message: None,
             },
         )
     }
@@ -220,11 +229,12 @@ mod tests {
     fn every_variable_is_there_and_nothing_is_escaped_or_read_as_a_template() {
         let all = "{{ item.id }}|{{ item.key }}|{{ item.title }}|{{ item.body }}|{{ item.labels|join(',') }}|\
                    {{ item.priority }}|{{ item.state }}|{{ item.blocked_by|length }}|{{ item.created_at }}|\
-                   {{ item.updated_at }}|{{ attempt }}|{{ run }}|{{ role }}|{{ workspace }}|{{ last_error }}";
+                   {{ item.updated_at }}|{{ attempt }}|{{ run }}|{{ role }}|{{ workspace }}|{{ last_error }}|\
+                   {{ message }}";
         assert_eq!(
             rendered(all).as_deref(),
             Ok("dir:AR-1|AR-1|Fix <b> & \"c\"|First line.\n{{ 7 * 6 }}\n|backend,urgent|2|open|0|None|\
-                2024-05-06T07:08:09Z|2|ar-1-impl.7|implementer|/w/ar-1|None")
+                2024-05-06T07:08:09Z|2|ar-1-impl.7|implementer|/w/ar-1|None|None")
         );
     }
 
@@ -278,6 +288,7 @@ mod tests {
             role: "implementer",
             workspace: "/w/ar-1",
             last_error: None,
+            message: None,
         };
         let first = render(BUILT_IN, &vars).expect("renders");
         for part in ["the implementer of", "AR-1: Fix <b>", "First line.", "/w/ar-1"] {
@@ -293,6 +304,10 @@ mod tests {
             "{second}"
         );
         assert!(second.ends_with('\n') && !second.contains("\n\n\n"), "{second:?}");
+
+        vars.message = Some("Use the orders table.");
+        let third = render(BUILT_IN, &vars).expect("renders");
+        assert_eq!(third, second + "\n# From the person in charge\n\nUse the orders table.\n");
     }
 
     // A harness that prints its prompt must not be taken for an agent that gives up.

@@ -208,6 +208,7 @@ impl Effect<'_> {
             | Action::Done { .. }
             | Action::Fail { .. }
             | Action::Park { .. }
+            | Action::Retry { .. }
             | Action::Forget { .. }
             | Action::Release { .. }
             | Action::CoolOff { .. } => None,

@@ -1,8 +1,10 @@
 //! What the program can be asked to do: each command is small, and works on the same registry, plan and
 //! performance as a tick.
 
+mod order;
 mod reap;
 mod resolve;
+mod retry;
 mod status;
 mod stop;
 mod tick;
@@ -63,6 +65,7 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
         Command::Status => status::run(&context),
         Command::Reap => reap::run(&context),
         Command::Stop(args) => stop::run(&context, &args),
+        Command::Retry(args) => retry::run(&context, &args),
     };
     ran.unwrap_or_else(|failure| tell_failure(&options, &failure))
 }

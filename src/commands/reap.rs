@@ -1,6 +1,7 @@
 //! `factory-tick reap`: cleans up after dead launchers and failed starts, and nothing else.
 
-use super::{Context, Outside, Shutdown, WAIT_LOCK, tick};
+use super::order::Order;
+use super::{Context, Outside, Shutdown, tick};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::report::TickReport;
@@ -20,11 +21,9 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
             Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
         });
     }
-    let shutdown = Shutdown::listen()?;
-    let mut state = context.lock(WAIT_LOCK, &shutdown)?;
-    let mut report = TickReport::new("reap", &context.now, false);
-    rounds(context, &mut state, &shutdown, &mut report)?;
-    Ok(context.print(&report))
+    let mut order = Order::begin(context, "reap")?;
+    order.reap()?;
+    Ok(order.end())
 }
 
 /// Reaps until there is nothing left to reap, or nothing more can be done about it now.
@@ -40,10 +39,5 @@ pub(super) fn rounds(
             break;
         }
     }
-    if let Some(damage) = state.damage_note() {
-        report.note(damage);
-    }
-    report.worsen(shutdown.status());
-    report.finish(Some(state.serial()), context.began.elapsed());
     Ok(())
 }

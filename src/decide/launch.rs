@@ -19,7 +19,10 @@ pub(super) fn launch(
     let run = draft.registry.names.next_run(&names::agent(&record.slug, &role.suffix));
     let workspace = &draft.registry.names.items[&item.id].workspace;
     let prompt = match session {
-        Some(_) => role.resume_prompt.clone(),
+        Some(_) => match &record.message {
+            Some(message) => format!("{message}\n\n{}", role.resume_prompt),
+            None => role.resume_prompt.clone(),
+        },
         None => render(draft, role, item, record, &run, workspace)?,
     };
     let argv = match &session {
@@ -64,6 +67,7 @@ fn render(
         role: &role.name,
         workspace: &workspace.to_string_lossy(),
         last_error: last_error.map(|last| last.because.as_str()),
+        message: record.message.as_deref(),
     };
     prompt::render(&role.prompt, &vars)
         .map_err(|error| format!("the prompt of role {:?} can't be rendered: {error}", role.name))

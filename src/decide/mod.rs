@@ -28,7 +28,7 @@ use crate::model::{
     Action, Decision, FleetView, Held, HeldCode, ItemId, Moment, Observed, Plan, Refresh, RunId, Sighting,
     SourceView, Step, WorkItem, World,
 };
-use crate::registry::Registry;
+use crate::registry::{AgentRecord, Registry};
 
 /// What is asked of a decision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,12 @@ pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Req
         notes::tell(&mut draft);
     }
     draft.plan
+}
+
+/// Whether an agent of an item that a person wants tried again can go on with its session.
+pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
+    let session = agent.session.as_ref().filter(|_| !agent.ok);
+    session.is_some_and(|session| runs::may_resume(config, agent, session))
 }
 
 /// A plan in the making, and the registry as it leaves it.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Draft;
 use super::verdict::{Verdict, verdict};
 use crate::backoff::backoff;
-use crate::config::{Role, WritebackMode};
+use crate::config::{Config, Role, WritebackMode};
 use crate::model::{
     Action, AgentName, Claimed, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said,
     Sighting, Status,
@@ -254,15 +254,17 @@ fn resume_at(
     charged: u32,
     due_at: Timestamp,
 ) -> Option<Next> {
-    let role = draft.role(&agent.role)?;
     let session = said.session.as_ref().or(agent.session.as_ref())?;
-    let resumes = if agent.session.as_ref() == Some(session) { agent.resumes } else { 0 };
-    let limits = &draft.config.attempts;
-    let may = !role.resume.is_empty()
-        && role.harness == agent.harness
-        && resumes < limits.resumes_max
-        && charged < limits.max;
+    let may = may_resume(draft.config, agent, session) && charged < draft.config.attempts.max;
     may.then_some(Next { resume: true, due_at })
+}
+
+/// Whether this session of an agent can be gone on with once more.
+pub(super) fn may_resume(config: &Config, agent: &AgentRecord, session: &str) -> bool {
+    let resumes = if agent.session.as_deref() == Some(session) { agent.resumes } else { 0 };
+    let role = config.roles.iter().find(|role| role.name == agent.role);
+    role.is_some_and(|role| !role.resume.is_empty() && role.harness == agent.harness)
+        && resumes < config.attempts.resumes_max
 }
 
 fn agent_attempts(draft: &Draft, agent: &AgentRecord) -> u32 {

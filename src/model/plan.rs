@@ -172,6 +172,15 @@ pub enum Action {
         /// True: only a person brings it back.
         by_person: bool,
     },
+    /// A person gives the item a new life: attempts from 0, due now, back in the rotation.
+    Retry {
+        /// Which item.
+        item: ItemId,
+        /// Agents that go on with their sessions; all others that are not done start anew.
+        go_on: Vec<AgentName>,
+        /// What its next runs are to be told; `None` leaves what an earlier retry said.
+        message: Option<String>,
+    },
     /// Nothing is left to remember of an item but its names.
     Forget {
         /// Which item.
@@ -217,6 +226,7 @@ impl Action {
             Action::Done { .. } => "done",
             Action::Fail { .. } => "fail",
             Action::Park { .. } => "park",
+            Action::Retry { .. } => "retry",
             Action::Forget { .. } | Action::Release { .. } => "forget",
             Action::Writeback(_) => "writeback",
             Action::CoolOff { .. } => "cool_off",
@@ -234,9 +244,11 @@ impl Action {
             Action::Start(launch) | Action::Resume(launch) => Some(&launch.run),
             Action::Reap(reap) => Some(&reap.run),
             Action::Done { run, .. } | Action::Fail { run, .. } => run.as_ref(),
-            Action::Park { .. } | Action::Forget { .. } | Action::Writeback(_) | Action::CoolOff { .. } => {
-                None
-            }
+            Action::Park { .. }
+            | Action::Retry { .. }
+            | Action::Forget { .. }
+            | Action::Writeback(_)
+            | Action::CoolOff { .. } => None,
         }
     }
 

@@ -32,6 +32,20 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every one there is.
+    pub const ALL: [Class; 10] = [
+        Class::Agent,
+        Class::Vanished,
+        Class::Deadline,
+        Class::Stalled,
+        Class::Launch,
+        Class::Writeback,
+        Class::SessionGone,
+        Class::NeedsInput,
+        Class::Killed,
+        Class::Infra,
+    ];
+
     /// Whether it costs the item an attempt. The machine's faults and a dead session do not.
     pub fn charged(self) -> bool {
         match self {

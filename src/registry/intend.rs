@@ -6,7 +6,9 @@ use super::Registry;
 use super::records::{
     AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
 };
-use crate::model::{Action, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor};
+use crate::model::{
+    Action, AgentName, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor,
+};
 
 /// Stands for a hash, and is none.
 const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
@@ -20,9 +22,10 @@ impl Registry {
                 agent.since = Some(launcher.since.clone());
                 agent.pid = Some(launcher.process.pid);
                 agent.process = Some(launcher.process.clone());
-                let resumed = agent.resumed;
+                let (item, resumed) = (agent.item.clone(), agent.resumed);
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
+                self.forget_message(&item);
             }
             Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
             Action::Start(launch) => self.start(launch, now, false),
@@ -58,6 +61,7 @@ impl Registry {
                 self.blame(item, *class, because, *due_at, now);
             }
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
+            Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
             Action::Forget { item } => {
                 let gone: Vec<_> = self.agents_of(item).map(|(name, _)| name.clone()).collect();
                 gone.iter().for_each(|name| drop(self.agents.remove(name)));
@@ -108,6 +112,7 @@ impl Registry {
                     content_hash: record.content_hash.clone(),
                     dispatch: record.dispatch,
                     told: record.told.clone(),
+                    message: record.message.clone(),
                     ..ItemRecord::new(record.slug.clone())
                 };
                 for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
@@ -338,6 +343,41 @@ impl Registry {
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
         self.counters.dispatch_terminal_failures += u64::from(!by_person);
         self.forget_next(item);
+    }
+
+    /// A new life, as a person wants it. What is done of it stays done, unless all of it is.
+    fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &Moment) {
+        let Some(record) = self.items.get_mut(item) else { return };
+        let again = record.state == ItemStanding::Done;
+        // Whoever has nothing to go on with is settled as waiting.
+        record.state = ItemStanding::Active;
+        record.attempts = 0;
+        record.infra_row = 0;
+        record.due_at = None;
+        record.tell_tries = 0;
+        record.parked_by = None;
+        record.message = message.or(record.message.as_ref()).cloned();
+        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
+            agent.ok &= !again;
+            if go_on.contains(name) {
+                agent.next = Some(Next { resume: true, due_at: now.at });
+            } else {
+                agent.next = None;
+                agent.session = None;
+                agent.resumes = 0;
+            }
+        }
+    }
+
+    /// What a person had to say was said, once every run that was to hear it was seen to run.
+    fn forget_message(&mut self, item: &ItemId) {
+        let unheard = |agent: &AgentRecord| agent.state == AgentStanding::Starting || agent.next.is_some();
+        if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
+            return;
+        }
+        if let Some(record) = self.items.get_mut(item) {
+            record.message = None;
+        }
     }
 
     pub(super) fn forget_next(&mut self, item: &ItemId) {

@@ -65,6 +65,9 @@ pub struct ItemRecord {
     pub last: Option<Last>,
     /// Complete reads in a row that it was missing from.
     pub missing_reads: u32,
+    /// What a person has to say to its next runs, until all of them were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// The last thing that went wrong with an item.
@@ -275,6 +278,7 @@ impl ItemRecord {
             parked_by: None,
             last: None,
             missing_reads: 0,
+            message: None,
         }
     }
 }

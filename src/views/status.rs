@@ -8,8 +8,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::model::{HeldCode, ItemId, Moment, RunId};
-use crate::registry::{AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, Registry};
+use crate::model::{Class, HeldCode, ItemId, Moment, RunId};
+use crate::registry::{
+    AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, ParkedBy, Registry,
+};
 use crate::store::heartbeat::{Alive, Pulse};
 use crate::text;
 
@@ -116,7 +118,7 @@ impl StatusView {
                 .filter_map(|(name, agent)| in_flight(state, registry, &name.0, agent))
                 .collect(),
             waiting: items().filter_map(|(id, record)| waiting(registry, id, record)).collect(),
-            parked: items().filter_map(|(id, record)| parked(id, record)).collect(),
+            parked: items().filter_map(|(id, record)| parked(registry, id, record)).collect(),
             handoffs: registry
                 .handoffs
                 .iter()
@@ -227,28 +229,45 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
     Some(Waiting { item: id.clone(), key: record.key.clone(), code, because, until })
 }
 
-fn parked(id: &ItemId, record: &ItemRecord) -> Option<Parked> {
+fn parked(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parked> {
     if record.state != ItemStanding::Parked {
         return None;
     }
     let last = record.last.as_ref();
-    let by_person = record.parked_by == Some(crate::registry::ParkedBy::Person);
-    let next = if by_person {
-        format!("to bring it back, delete {} and put it back two ticks later", record.origin)
-    } else if last.is_some_and(|last| last.class.is_none()) {
-        format!("end the processes named; then edit {}: a change brings it back", record.origin)
+    let class = last.and_then(|last| last.class);
+    let name = argument(registry, id, record);
+    let by_person = record.parked_by == Some(ParkedBy::Person);
+    let next = if registry.running(id) {
+        format!("its agent runs; to end it: factory-tick stop {name}")
+    } else if by_person {
+        format!("to bring it back: factory-tick retry {name}")
+    } else if class.is_none() {
+        format!("end the processes named, then: factory-tick retry {name}; or edit {}", record.origin)
+    } else if class == Some(Class::NeedsInput) {
+        format!("to answer: factory-tick retry {name} --message \"…\"; or edit {}", record.origin)
     } else {
-        format!("correct the cause and edit {}: a change brings it back", record.origin)
+        format!("correct the cause, then: factory-tick retry {name}; or edit {}", record.origin)
     };
     Some(Parked {
         item: id.clone(),
         key: record.key.clone(),
-        class: last.and_then(|last| last.class).map(crate::model::Class::name),
+        class: class.map(Class::name),
         because: last.map_or_else(String::new, |last| last.because.clone()),
         since: last.map(|last| last.at),
         next,
         by_person,
     })
+}
+
+/// What names the item on a command line: its key where that is its alone.
+fn argument(registry: &Registry, id: &ItemId, record: &ItemRecord) -> String {
+    let is_shared = registry.items.iter().any(|(other, one)| other != id && one.key == record.key);
+    let name = if is_shared { &id.0 } else { &record.key };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/-@%+=".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) {
+        return name.clone();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
 }
 
 /// `2 min 3 s ago`, of something that has happened
@@ -325,6 +344,28 @@ mod tests {
         assert_eq!(ago(at(100), at(223)), "2 min 3 s ago");
         assert_eq!(relative(at(160), at(100)), "in 1 min");
         assert_eq!(relative(at(100), at(160)), "1 min ago");
+    }
+
+    #[test]
+    fn what_a_person_is_told_to_type_can_be_typed() {
+        let mut registry = Registry::default();
+        let mut told = |id: &str, key: &str| {
+            let id = ItemId(id.to_owned());
+            let seen = crate::model::Refresh::Seen {
+                item: id.clone(),
+                key: key.to_owned(),
+                origin: String::new(),
+                slug: id.0.clone(),
+                workspace: String::new(),
+            };
+            let now = Moment { at: at(0), mono_ms: 0, boot_id: String::new() };
+            registry.apply(&crate::model::Step::Refresh(seen), &now);
+            argument(&registry, &id, &registry.items[&id])
+        };
+        assert_eq!(told("dir:1", "AR-1"), "AR-1");
+        assert_eq!(told("dir:2", "web#2"), "'web#2'");
+        assert_eq!(told("dir:3", "it's; rm"), "'it'\\''s; rm'");
+        assert_eq!(told("dir:4", "AR-1"), "dir:4", "two of that name");
     }
 
     #[test]

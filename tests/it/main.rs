@@ -5,6 +5,7 @@ mod cli;
 mod compat;
 mod crash;
 mod handoff;
+mod orders;
 mod readme;
 mod sim;
 mod support;

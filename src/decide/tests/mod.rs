@@ -2,6 +2,7 @@
 
 mod dispatching;
 mod following;
+mod ordered;
 mod reconciling;
 
 use std::collections::BTreeMap;

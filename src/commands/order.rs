@@ -1,0 +1,80 @@
+//! What a person orders: a plan of its own, decided on the state as it is and written down as a tick's is.
+
+use super::{Context, Shutdown, WAIT_LOCK, reap};
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
+use crate::registry::Registry;
+use crate::report::TickReport;
+use crate::state::State;
+use crate::tick::Store;
+
+/// An order under way: it holds the lock until it ends.
+pub(super) struct Order<'a> {
+    context: &'a Context,
+    pub(super) state: State,
+    shutdown: Shutdown,
+    report: TickReport,
+}
+
+impl<'a> Order<'a> {
+    /// Waits for the lock. `title` is how the report begins.
+    pub(super) fn begin(context: &'a Context, title: &'static str) -> Result<Order<'a>, Failure> {
+        let shutdown = Shutdown::listen()?;
+        let state = context.lock(WAIT_LOCK, &shutdown)?;
+        Ok(Order { context, state, shutdown, report: TickReport::new(title, &context.now, false) })
+    }
+
+    /// Makes a plan durable. It has no effects of its own: what must end is ended from the hand-offs.
+    pub(super) fn write_down(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let now = &self.context.now;
+        let mut registry = self.state.registry.clone();
+        registry.intend(plan, now);
+        self.state.commit(&registry)?;
+        self.state.log_plan(plan, now);
+        self.report.add_plan(plan, &registry);
+        self.state.registry = registry;
+        Ok(())
+    }
+
+    /// Ends what is to be ended.
+    pub(super) fn reap(&mut self) -> Result<(), Failure> {
+        reap::rounds(self.context, &mut self.state, &self.shutdown, &mut self.report)
+    }
+
+    /// Tells what was done.
+    pub(super) fn end(mut self) -> ExitStatus {
+        if let Some(damage) = self.state.damage_note() {
+            self.report.note(damage);
+        }
+        self.report.worsen(self.shutdown.status());
+        self.report.finish(Some(self.state.serial()), self.context.began.elapsed());
+        self.context.print(&self.report)
+    }
+}
+
+/// Carries out an order that is nothing but a plan; with `--dry-run` it is only told.
+pub(super) fn give(
+    context: &Context,
+    title: &'static str,
+    plan: impl FnOnce(&Registry) -> Result<Plan, Failure>,
+) -> Result<ExitStatus, Failure> {
+    if context.options.dry_run {
+        return context.preview(|registry, _, _| Ok((plan(registry)?, ExitStatus::Ok)));
+    }
+    let mut order = Order::begin(context, title)?;
+    let plan = plan(&order.state.registry)?;
+    order.write_down(&plan)?;
+    Ok(order.end())
+}
+
+/// A step that a person decided.
+pub(super) fn decided(id: &ItemId, because: &str, action: Action) -> Step {
+    Step::Decide(Decision { action, item: Some(id.clone()), because: because.to_owned(), group: 0 })
+}
+
+/// A plan about one item. One that was never started gets a record, so that the person's word is kept.
+pub(super) fn plan_of(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
+    let unknown = items.iter().find(|item| item.id == *id && !registry.items.contains_key(id));
+    let steps = unknown.map(|item| Step::Refresh(registry.seen_as(item))).into_iter().collect();
+    Plan { steps, ..Plan::default() }
+}

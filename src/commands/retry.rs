@@ -1,0 +1,69 @@
+//! `factory-tick retry`: an item gets all its attempts back and is due now, whoever had parked it.
+
+use super::order::{self, decided, plan_of};
+use super::{Context, resolve};
+use crate::cli::RetryArgs;
+use crate::config::Config;
+use crate::decide;
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{Action, Class, Held, HeldCode, ItemId, Plan, Step};
+use crate::registry::{ItemRecord, ItemStanding, Registry};
+
+pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
+    order::give(context, "retry", |registry| plan(context, args, registry))
+}
+
+fn plan(context: &Context, args: &RetryArgs, registry: &Registry) -> Result<Plan, Failure> {
+    let retry = |id: &ItemId| retry(&context.config, registry, id, args.fresh, args.message.clone());
+    let Some(wanted) = &args.target else { return Ok(plan_of_all(registry, args.class, retry)) };
+    let items = context.items();
+    let id = resolve::item(wanted, registry, &items)?;
+    if let Some(run) = what_runs(registry, &id) {
+        let text = format!("{run} is in flight; `factory-tick restart {wanted}` ends it and tries again");
+        return Err(Failure::new(ExitStatus::Refused, text));
+    }
+    let mut plan = plan_of(registry, &items, &id);
+    plan.steps.push(retry(&id));
+    Ok(plan)
+}
+
+/// Everything that is parked, or was for this reason. What still runs is left alone.
+fn plan_of_all(registry: &Registry, class: Option<Class>, retry: impl Fn(&ItemId) -> Step) -> Plan {
+    let is_meant = |record: &ItemRecord| {
+        let parked_for = record.last.as_ref().and_then(|last| last.class);
+        record.state == ItemStanding::Parked && (class.is_none() || class == parked_for)
+    };
+    let mut plan = Plan::default();
+    for (id, _) in registry.items.iter().filter(|(_, record)| is_meant(record)) {
+        match what_runs(registry, id) {
+            None => plan.steps.push(retry(id)),
+            Some(run) => plan.held.push(Held {
+                item: id.clone(),
+                code: HeldCode::AlreadyActive,
+                because: format!("{run} is in flight"),
+                until: None,
+            }),
+        }
+    }
+    plan
+}
+
+fn what_runs(registry: &Registry, id: &ItemId) -> Option<String> {
+    registry.agents_of(id).find_map(|(_, agent)| Some(agent.run.as_ref()?.to_string()))
+}
+
+/// A new life for an item of which nothing runs. Sessions go on where that is possible, unless all is to be
+/// `fresh`.
+pub(super) fn retry(
+    config: &Config,
+    registry: &Registry,
+    id: &ItemId,
+    fresh: bool,
+    message: Option<String>,
+) -> Step {
+    // What is done is done again from the beginning.
+    let done = registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done);
+    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent));
+    let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();
+    decided(id, "a person wants it tried again", Action::Retry { item: id.clone(), go_on, message })
+}

@@ -1,0 +1,172 @@
+//! What a person's orders mean for what follows.
+
+use super::super::can_go_on;
+use super::*;
+use crate::model::{AgentName, Decision, Step};
+use crate::registry::ItemStanding;
+
+impl Factory {
+    fn order(&mut self, action: Action) {
+        let decision =
+            Decision { action, item: Some(id("A")), because: "a person said so".to_owned(), group: 0 };
+        self.registry.apply(&Step::Decide(decision), &self.now);
+    }
+
+    /// As the command does: every session that can go on does.
+    fn retry(&mut self, fresh: bool, message: Option<&str>) {
+        let a = id("A");
+        let sessions =
+            self.registry.agents_of(&a).filter(|(_, agent)| !fresh && can_go_on(&self.config, agent));
+        let go_on: Vec<AgentName> = sessions.map(|(name, _)| name.clone()).collect();
+        self.order(Action::Retry { item: a, go_on, message: message.map(Into::into) });
+    }
+}
+
+/// The prompt of the only start or resume of a plan.
+fn prompt(plan: &Plan) -> String {
+    let launches = plan.decisions().filter_map(|(_, decision)| match &decision.action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch.prompt.clone()),
+        _ => None,
+    });
+    let prompts: Vec<_> = launches.collect();
+    assert_eq!(prompts.len(), 1, "{plan:?}");
+    prompts.into_iter().next().unwrap()
+}
+
+/// Asked for a person in a session of its own.
+fn asked() -> Factory {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()) };
+    factory.see(
+        "a-impl.1",
+        Sighting::Ended(Box::new(Ended {
+            claim: Some(launcher()),
+            exit: Some(exit(0, ExitReason::Exited, said.clone())),
+            survivors: Vec::new(),
+            said,
+            output: Output::default(),
+        })),
+    );
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    factory
+}
+
+#[test]
+fn a_retry_goes_on_with_the_session_and_tells_it_the_answer_first() {
+    let mut factory = asked();
+    factory.retry(false, Some("the orders table"));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["resume a-impl.2"]);
+    assert!(prompt(&plan).starts_with("the orders table\n\nYou were interrupted"), "{}", prompt(&plan));
+    assert_eq!(factory.record("A").message.as_deref(), Some("the orders table"), "nobody has heard it yet");
+    factory.see("a-impl.2", alive());
+    factory.tick_told();
+    assert_eq!(factory.record("A").message, None);
+}
+
+#[test]
+fn a_fresh_retry_forgets_the_session_and_its_prompt_holds_the_message() {
+    let mut factory = asked();
+    factory.retry(true, Some("the orders table"));
+    assert_eq!(factory.agent("a-impl").session, None);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["start a-impl.2", "writeback A started"]);
+    assert!(prompt(&plan).ends_with("# From the person in charge\n\nthe orders table\n"));
+}
+
+#[test]
+fn a_message_is_told_again_where_the_run_that_was_to_hear_it_never_ran() {
+    let mut factory = asked();
+    factory.retry(true, Some("the orders table"));
+    factory.tick_told();
+    factory.see("a-impl.2", Sighting::Fenced);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.2 infra", "start a-impl.3", "writeback A started"]);
+    assert!(prompt(&plan).contains("the orders table"));
+}
+
+#[test]
+fn a_message_survives_an_edit_of_its_item_and_an_edit_starts_anew() {
+    let mut factory = asked();
+    factory.retry(false, Some("the orders table"));
+    factory.edit("A", |item| item.body = "more".into());
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["start a-impl.2", "writeback A started"]);
+    assert!(prompt(&plan).contains("the orders table"));
+}
+
+#[test]
+fn a_retry_gives_all_attempts_back_and_takes_the_wait_away() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    assert_eq!(held(&factory.plan()), [("A", HeldCode::Backoff)]);
+    factory.retry(false, None);
+    assert_eq!(factory.record("A").attempts, 0);
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+#[test]
+fn a_retry_brings_back_what_a_person_parked() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    factory.later(7200);
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+    factory.retry(false, None);
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
+    assert_eq!(factory.record("A").parked_by, None);
+}
+
+#[test]
+fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
+    let mut factory = asked();
+    factory.retry(false, None);
+    factory.tick_told();
+    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()) };
+    let ended = Ended {
+        claim: Some(launcher()),
+        exit: Some(exit(0, ExitReason::Exited, said)),
+        ..Default::default()
+    };
+    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.tick_told();
+    factory.tick_told();
+    assert_eq!(factory.agent("a-impl").resumes, 1);
+    factory.retry(false, None);
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.3");
+}
+
+#[test]
+fn only_the_roles_that_are_not_done_are_tried_again() {
+    let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.see("a-rev.1", failed());
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    factory.retry(false, None);
+    assert_eq!(told(&factory.tick_told()), ["start a-rev.2", "writeback A started"]);
+}
+
+#[test]
+fn a_retry_of_what_is_done_does_all_of_it_again() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(0, ExitReason::Exited, Some("s-1"), ""));
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    factory.order(Action::Retry { item: id("A"), go_on: Vec::new(), message: None });
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+}
+
+#[test]
+fn what_a_person_parked_when_it_was_done_stays_done() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    factory.retry(false, None);
+    assert!(!told(&factory.tick_told()).iter().any(|line| line.starts_with("start")));
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+}
