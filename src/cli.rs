@@ -115,8 +115,31 @@ pub enum Command {
     Reap,
     /// Give an item all its attempts back, due now, and bring it back where it is parked
     Retry(RetryArgs),
+    /// Take an item out of the rotation; an agent of it that runs goes on, and nothing follows
+    Park(ParkArgs),
     /// End an item's agents and park it: stopped stays stopped
     Stop(StopArgs),
+    /// End an item's agents, then try it again with all its attempts
+    Restart(RestartArgs),
+}
+
+/// What to park.
+#[derive(Clone, Debug, Args)]
+pub struct ParkArgs {
+    /// An item's id or key, an agent, a run, or a unique prefix of one
+    #[arg(value_name = "X")]
+    pub target: String,
+    /// Why, for whoever reads the status
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub reason: Option<String>,
+}
+
+/// What to start anew.
+#[derive(Clone, Debug, Args)]
+pub struct RestartArgs {
+    /// An item's id or key, an agent, a run, or a unique prefix of one
+    #[arg(value_name = "X")]
+    pub target: String,
 }
 
 /// What to try again.

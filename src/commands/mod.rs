@@ -2,8 +2,10 @@
 //! performance as a tick.
 
 mod order;
+mod park;
 mod reap;
 mod resolve;
+mod restart;
 mod retry;
 mod status;
 mod stop;
@@ -66,6 +68,8 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
         Command::Reap => reap::run(&context),
         Command::Stop(args) => stop::run(&context, &args),
         Command::Retry(args) => retry::run(&context, &args),
+        Command::Park(args) => park::run(&context, &args),
+        Command::Restart(args) => restart::run(&context, &args),
     };
     ran.unwrap_or_else(|failure| tell_failure(&options, &failure))
 }

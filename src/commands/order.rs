@@ -41,6 +41,11 @@ impl<'a> Order<'a> {
         reap::rounds(self.context, &mut self.state, &self.shutdown, &mut self.report)
     }
 
+    /// Something that went wrong and that a later tick or a person can get over.
+    pub(super) fn note(&mut self, error: String) {
+        self.report.note(error);
+    }
+
     /// Tells what was done.
     pub(super) fn end(mut self) -> ExitStatus {
         if let Some(damage) = self.state.damage_note() {

@@ -38,7 +38,7 @@ fn plan(context: &Context, args: &StopArgs, registry: &Registry) -> Result<Plan,
 }
 
 /// Every run of the item is handed off, and a person holds the item.
-fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
+pub(super) fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
     let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
     let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
     plan.steps.extend(stops.map(|stop| decided(id, BECAUSE, stop)));

@@ -23,9 +23,11 @@ pub(super) fn tell(draft: &mut Draft) {
 fn wanted(draft: &Draft, id: &ItemId, record: &ItemRecord) -> Option<Status> {
     let status = match record.state {
         // A dispatch is announced with its starts; here only by a tick after one that died before it could.
-        ItemStanding::Active if announced_late(draft, id, record) => Status::Started,
+        // What a person parked meanwhile is no different: it is parked for the tracker when nothing of it runs.
+        ItemStanding::Active | ItemStanding::Parked if announced_late(draft, id, record) => Status::Started,
         ItemStanding::Active | ItemStanding::Waiting => return None,
         ItemStanding::Done => Status::Done,
+        ItemStanding::Parked if draft.registry.running(id) => return None,
         ItemStanding::Parked => Status::Parked,
     };
     (!is_told(record, status)).then_some(status)

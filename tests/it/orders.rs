@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Factory, NOTE_START, Ran};
+use crate::support::{Factory, NOTE_START, Ran, everything, put};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -121,4 +121,64 @@ fn all_that_is_parked_comes_back_or_what_is_parked_for_one_reason() {
     }
     factory.run(&["retry", "--all", "--class", "nonsense"]).expect(2);
     factory.run(&["retry", "AR-1", "--class", "agent"]).expect(2);
+}
+
+// ---------------------------------------------------------------------------------------------
+// park, restart
+
+#[test]
+fn what_is_parked_while_it_runs_goes_on_and_nothing_follows() {
+    let factory =
+        Factory::with_agent(&[NOTE_START, r#"echo > "$LAB/up"; read x < "$LAB/go"; exit 1"#].concat());
+    nix::unistd::mkfifo(&factory.lab("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_told("up");
+    let ran = factory.run(&["park", "AR-1", "--reason", "the schema changes first"]).expect(0);
+    assert_has(&ran.stdout, &["park: ok (1 park)", "the schema changes first"]);
+    factory.tick().expect(0);
+    assert_eq!(factory.agents_alive(), ["ar-1-impl.1"], "it goes on");
+    let status = factory.run(&["status"]).expect(0).stdout;
+    assert_has(&status, &["In flight: 1", "Parked: 1", "the schema changes first", "→ its agent runs"]);
+
+    put(&factory.lab("go"), "go\n");
+    factory.wait_swept("ar-1-impl.1");
+    assert_eq!(factory.tick().expect(0).decided()[0], "fail ar-1-impl.1");
+    factory.edit("AR-1", "An edit does not bring it back.");
+    assert_eq!(factory.tick().expect(0).held(), ["parked dir:AR-1"]);
+    assert_eq!(factory.starts(), ["ar-1-impl.1"]);
+    assert_has(&factory.run(&["status"]).expect(0).stdout, &["→ to bring it back: factory-tick retry AR-1"]);
+    factory.run(&["retry", "AR-1"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+}
+
+#[test]
+fn what_was_never_started_can_be_parked() {
+    let factory = Factory::with_agent(WORKS);
+    factory.item("AR-1");
+    let before = everything(&factory.path(""));
+    factory.run(&["park", "AR-1", "-n"]).expect(0);
+    assert_eq!(everything(&factory.path("")), before);
+    factory.run(&["park", "AR-1"]).expect(0);
+    assert_eq!(factory.tick().expect(0).held(), ["parked dir:AR-1"]);
+}
+
+#[test]
+fn a_restart_ends_the_agent_and_starts_another_with_all_attempts() {
+    let factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("its agent runs", || factory.starts().len() == 1);
+    let before = everything(&factory.state("registry.json"));
+    let told = factory.run(&["restart", "AR-1", "-n"]).expect(0).stdout;
+    assert_has(&told, &["dry run", "stop", "park", "retry"]);
+    assert_eq!(everything(&factory.state("registry.json")), before);
+
+    let ran = factory.run(&["restart", "ar-1-impl", "--format", "json"]).expect(0);
+    let decided = ran.decided();
+    assert_eq!(decided.first().map(String::as_str), Some("stop ar-1-impl.1"), "{decided:?}");
+    assert_eq!(decided.last().map(String::as_str), Some("retry dir:AR-1"), "{decided:?}");
+    factory.wait_all_gone();
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+    assert_eq!(factory.recorded("AR-1")["attempts"], 0);
 }

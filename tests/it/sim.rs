@@ -25,9 +25,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use factory_tick::config::Config;
-use factory_tick::decide::Request;
+use factory_tick::decide::{Request, can_go_on};
 use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
-use factory_tick::registry::{AgentStanding, ItemStanding, Registry};
+use factory_tick::registry::{AgentRecord, AgentStanding, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -193,7 +193,7 @@ impl Simulation {
             self.reconfigure();
             self.world.borrow_mut().begin_tick();
             self.lose_a_generation();
-            self.a_person_stops_something();
+            self.a_person_orders_something();
             let request = self.request();
             self.tick(request)?;
         }
@@ -264,12 +264,11 @@ impl Simulation {
         }
     }
 
-    /// What `stop` does: every run of the item is handed off, and a person holds the item.
-    fn a_person_stops_something(&mut self) {
+    /// What a person types between two ticks: `stop`, `park` or `retry`.
+    fn a_person_orders_something(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        if !world.strike(Fault::PersonStops) {
-            return;
-        }
+        let order = [Fault::PersonStops, Fault::PersonParks, Fault::PersonRetries];
+        let Some(order) = order.into_iter().find(|order| world.strike(*order)) else { return };
         let mut registry = world.disk.load();
         let nth = self.dice.index(world.tracker.items.len());
         let Some(tracked) = world.tracker.items.values().nth(nth).filter(|tracked| tracked.present) else {
@@ -279,13 +278,27 @@ impl Simulation {
         if !registry.items.contains_key(&id) {
             plan.steps.push(Step::Refresh(registry.seen_as(&tracked.item)));
         }
-        let decide = |action| {
-            Step::Decide(Decision { action, item: Some(id.clone()), because: "stopped".to_owned(), group: 0 })
-        };
-        let runs = registry.agents_of(&id).filter_map(|(_, agent)| agent.run.clone());
-        let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
-        plan.steps.extend(stops.map(decide));
-        plan.steps.push(decide(Action::Park { item: id.clone(), class: None, by_person: true }));
+        match order {
+            Fault::PersonRetries if registry.running(&id) => return,
+            Fault::PersonRetries => {
+                let fresh = self.dice.percent(30);
+                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent);
+                let sessions = registry.agents_of(&id).filter(|(_, agent)| goes_on(agent));
+                let go_on = sessions.map(|(name, _)| name.clone()).collect();
+                let message = self.dice.percent(50).then(|| "a word".to_owned());
+                plan.steps.push(ordered(&id, Action::Retry { item: id.clone(), go_on, message }));
+            }
+            _ => {
+                let runs = registry.agents_of(&id).filter_map(|(_, agent)| agent.run.clone());
+                let stops =
+                    runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
+                if order == Fault::PersonStops {
+                    plan.steps.extend(stops.map(|stop| ordered(&id, stop)));
+                }
+                let park = Action::Park { item: id.clone(), class: None, by_person: true };
+                plan.steps.push(ordered(&id, park));
+            }
+        }
         registry.intend(&plan, &world.machine.moment());
         let body = serde_json::to_string(&registry).unwrap_or_default();
         world.disk.keep_backup();
@@ -475,6 +488,10 @@ impl Simulation {
         }
         Ok(())
     }
+}
+
+fn ordered(id: &ItemId, action: Action) -> Step {
+    Step::Decide(Decision { action, item: Some(id.clone()), because: "ordered".to_owned(), group: 0 })
 }
 
 /// What a tick came to.

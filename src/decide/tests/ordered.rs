@@ -121,6 +121,32 @@ fn a_retry_brings_back_what_a_person_parked() {
 }
 
 #[test]
+fn nothing_follows_the_run_of_an_item_that_a_person_parked_meanwhile() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    assert!(factory.tick_told().decisions().all(|(_, decision)| decision.action.run().is_none()));
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "writeback A parked"]);
+    assert_eq!(held(&plan), [("A", HeldCode::Parked)]);
+    factory.later(7200);
+    assert!(factory.tick_told().is_empty());
+    assert_eq!(factory.record("A").attempts, 1);
+}
+
+#[test]
+fn a_required_note_is_not_overtaken_by_that_of_a_person_who_parks() {
+    let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
+    // The tick that started it died before it could say so.
+    factory.tick();
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    assert!(factory.tick_told().is_empty());
+    factory.see("a-impl.1", failed());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "writeback A started"]);
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent", "writeback A parked"]);
+}
+
+#[test]
 fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);

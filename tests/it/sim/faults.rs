@@ -65,6 +65,10 @@ faults! {
     Edit 20,
     /// A person stops an item.
     PersonStops 4,
+    /// A person parks an item.
+    PersonParks 4,
+    /// A person wants an item tried again.
+    PersonRetries 15,
     /// A tick for one item alone.
     OneItem 10,
     /// A reap instead of a tick.

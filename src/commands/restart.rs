@@ -1,0 +1,39 @@
+//! `factory-tick restart`: what `stop` does, then what `retry` does. Killed in between, it has stopped.
+
+use super::order::{Order, plan_of};
+use super::stop::stop;
+use super::{Context, resolve, retry};
+use crate::cli::RestartArgs;
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{ItemId, Plan};
+use crate::registry::Registry;
+
+pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, Failure> {
+    if context.options.dry_run {
+        return context.preview(|registry, _, _| {
+            let (id, mut plan) = stopping(context, args, registry)?;
+            plan.steps.push(retry::retry(&context.config, registry, &id, false, None));
+            Ok((plan, ExitStatus::Ok))
+        });
+    }
+    let mut order = Order::begin(context, "restart")?;
+    let (id, plan) = stopping(context, args, &order.state.registry)?;
+    order.write_down(&plan)?;
+    order.reap()?;
+    let registry = &order.state.registry;
+    if registry.in_flight(&id) {
+        order.note(format!("{id}: not everything of it could be ended, so it stays parked"));
+        return Ok(order.end());
+    }
+    let again = retry::retry(&context.config, registry, &id, false, None);
+    order.write_down(&Plan { steps: vec![again], ..Plan::default() })?;
+    Ok(order.end())
+}
+
+fn stopping(context: &Context, args: &RestartArgs, registry: &Registry) -> Result<(ItemId, Plan), Failure> {
+    let items = context.items();
+    let id = resolve::item(&args.target, registry, &items)?;
+    let mut plan = plan_of(registry, &items, &id);
+    stop(&mut plan, registry, &id);
+    Ok((id, plan))
+}
