@@ -119,6 +119,10 @@ pub enum Command {
     Park(ParkArgs),
     /// End an item's agents and park it: stopped stays stopped
     Stop(StopArgs),
+    /// Start and resume nothing; what runs goes on, and is ended and cleaned up after as always
+    Pause(PauseArgs),
+    /// Start and resume again
+    Unpause,
     /// End an item's agents, then try it again with all its attempts
     Restart(RestartArgs),
 }
@@ -129,6 +133,17 @@ pub struct ParkArgs {
     /// An item's id or key, an agent, a run, or a unique prefix of one
     #[arg(value_name = "X")]
     pub target: String,
+    /// Why, for whoever reads the status
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
+    pub reason: Option<String>,
+}
+
+/// For how long to pause.
+#[derive(Clone, Debug, Args)]
+pub struct PauseArgs {
+    /// It ends by itself after so long, such as 12h [default: with `unpause`]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_positive_duration)]
+    pub duration: Option<Duration>,
     /// Why, for whoever reads the status
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
@@ -210,6 +225,12 @@ fn class_parser() -> impl TypedValueParser<Value = Class> {
 fn parse_duration(text: &str) -> Result<Duration, String> {
     crate::config::duration(text)
         .ok_or_else(|| "expected a whole number and ms, s, m, h or d, such as 30s".to_owned())
+}
+
+/// The same, and more than nothing.
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration.is_zero() { Err("it must be more than nothing".to_owned()) } else { Ok(duration) }
 }
 
 #[cfg(test)]

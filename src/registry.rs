@@ -17,7 +17,7 @@ use crate::names;
 
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, Handoff, ItemRecord, ItemStanding, Last, Named, Names,
-    ParkedBy, Told,
+    ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost
@@ -40,6 +40,9 @@ pub struct Registry {
     pub counters: Counters,
     /// What starts nothing for now, by `role:<name>`.
     pub cool_offs: BTreeMap<String, CoolOff>,
+    /// What a person paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 impl Registry {

@@ -242,7 +242,7 @@ impl Beats {
             updated_at: now.at,
             updated_at_ms: now.at.as_millisecond(),
             exit_code: before.and_then(|beat| beat.exit_code),
-            paused: false,
+            paused: state.registry.paused.is_some(),
             source: before.map_or_else(|| unseen.clone(), |beat| beat.source.clone()),
             fleet: before.map_or(unseen, |beat| beat.fleet.clone()),
             reason: before.and_then(|beat| beat.reason.clone()),
@@ -268,6 +268,7 @@ impl Beats {
             _ => Status::Idle,
         };
         beat.serial = state.serial();
+        beat.paused = state.registry.paused.is_some();
         beat.exit_code = Some(report.exit().code());
         beat.reason = Some(report.reason());
         if told {

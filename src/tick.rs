@@ -209,6 +209,8 @@ impl Effect<'_> {
             | Action::Fail { .. }
             | Action::Park { .. }
             | Action::Retry { .. }
+            | Action::Pause { .. }
+            | Action::Unpause
             | Action::Forget { .. }
             | Action::Release { .. }
             | Action::CoolOff { .. } => None,

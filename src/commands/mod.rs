@@ -3,6 +3,7 @@
 
 mod order;
 mod park;
+mod pause;
 mod reap;
 mod resolve;
 mod restart;
@@ -69,6 +70,8 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
         Command::Stop(args) => stop::run(&context, &args),
         Command::Retry(args) => retry::run(&context, &args),
         Command::Park(args) => park::run(&context, &args),
+        Command::Pause(args) => pause::run(&context, &args),
+        Command::Unpause => pause::end(&context),
         Command::Restart(args) => restart::run(&context, &args),
     };
     ran.unwrap_or_else(|failure| tell_failure(&options, &failure))

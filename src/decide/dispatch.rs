@@ -17,6 +17,7 @@ use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
 struct Hold(HeldCode, String, Option<Timestamp>);
 
 pub(super) fn dispatch(draft: &mut Draft) {
+    end_pause(draft);
     cool_off_roles(draft);
     let Some(view) = draft.source() else { return hold_unread(draft) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
@@ -56,6 +57,13 @@ fn hold_unread(draft: &mut Draft) {
         .collect();
     for id in waiting {
         draft.hold(&id, HeldCode::SourceUnknown, "its source could not be read", None);
+    }
+}
+
+/// A pause that was to last so long ends by itself.
+fn end_pause(draft: &mut Draft) {
+    if draft.registry.paused.as_ref().is_some_and(|paused| !paused.holds(draft.now.at)) {
+        draft.decide(None, "its time is over", Action::Unpause);
     }
 }
 
@@ -108,6 +116,9 @@ impl Slots {
 
     /// Whether this many agents can be started for the item now.
     fn admit(&self, draft: &Draft, item: &WorkItem, roles: &[&Role]) -> Result<(), Hold> {
+        if let Some(paused) = &draft.registry.paused {
+            return Err(Hold(HeldCode::Paused, paused.because.clone(), paused.until));
+        }
         let limits = &draft.config.limits;
         if let (Some(free), floor) = (draft.world.disk_free_bytes, limits.disk_free_min_bytes)
             && free < floor

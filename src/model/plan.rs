@@ -181,6 +181,13 @@ pub enum Action {
         /// What its next runs are to be told; `None` leaves what an earlier retry said.
         message: Option<String>,
     },
+    /// Nothing is started or resumed from now on.
+    Pause {
+        /// Until then; `None`: until a person says so.
+        until: Option<Timestamp>,
+    },
+    /// Starts and resumes go on.
+    Unpause,
     /// Nothing is left to remember of an item but its names.
     Forget {
         /// Which item.
@@ -227,6 +234,8 @@ impl Action {
             Action::Fail { .. } => "fail",
             Action::Park { .. } => "park",
             Action::Retry { .. } => "retry",
+            Action::Pause { .. } => "pause",
+            Action::Unpause => "unpause",
             Action::Forget { .. } | Action::Release { .. } => "forget",
             Action::Writeback(_) => "writeback",
             Action::CoolOff { .. } => "cool_off",
@@ -246,6 +255,8 @@ impl Action {
             Action::Done { run, .. } | Action::Fail { run, .. } => run.as_ref(),
             Action::Park { .. }
             | Action::Retry { .. }
+            | Action::Pause { .. }
+            | Action::Unpause
             | Action::Forget { .. }
             | Action::Writeback(_)
             | Action::CoolOff { .. } => None,

@@ -90,6 +90,8 @@ pub enum HeldCode {
     Backoff,
     /// Needs a person.
     Parked,
+    /// A person paused all starts.
+    Paused,
     /// `items_max` is reached.
     NoSlot,
     /// A label's own limit is reached.

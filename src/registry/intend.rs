@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Registry;
 use super::records::{
-    AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
+    AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy, Paused,
 };
 use crate::model::{
     Action, AgentName, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor,
@@ -62,6 +62,10 @@ impl Registry {
             }
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
+            Action::Pause { until } => {
+                self.paused = Some(Paused { because: because.to_owned(), since: now.at, until: *until });
+            }
+            Action::Unpause => self.paused = None,
             Action::Forget { item } => {
                 let gone: Vec<_> = self.agents_of(item).map(|(name, _)| name.clone()).collect();
                 gone.iter().for_each(|name| drop(self.agents.remove(name)));

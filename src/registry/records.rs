@@ -204,6 +204,25 @@ impl Names {
     }
 }
 
+/// That a person wants nothing started or resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paused {
+    /// Why.
+    pub because: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; `None`: until a person says so.
+    pub until: Option<Timestamp>,
+}
+
+impl Paused {
+    /// Whether it holds at that instant.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > at)
+    }
+}
+
 /// Something that starts nothing for now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::model::{Class, HeldCode, ItemId, Moment, RunId};
 use crate::registry::{
-    AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, ParkedBy, Registry,
+    AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, ParkedBy, Paused, Registry,
 };
 use crate::store::heartbeat::{Alive, Pulse};
 use crate::text;
@@ -23,6 +23,7 @@ pub struct StatusView {
     #[serde(skip)]
     verdict: String,
     paused: bool,
+    pause: Option<Paused>,
     heartbeat: serde_json::Value,
     in_flight: Vec<InFlight>,
     waiting: Vec<Waiting>,
@@ -103,13 +104,15 @@ impl StatusView {
     ) -> StatusView {
         let empty = Registry::default();
         let registry = registry.unwrap_or(&empty);
+        let pause = registry.paused.as_ref().filter(|paused| paused.holds(now.at));
         let items = || registry.items.iter();
         let flying = registry.agents.iter().filter(|(_, agent)| agent.state != AgentStanding::Idle);
         StatusView {
             schema: 1,
             alive: *alive == Alive::Yes,
             verdict: alive.to_string(),
-            paused: false,
+            paused: pause.is_some(),
+            pause: pause.cloned(),
             heartbeat: match pulse {
                 Pulse::Beat(beat) => json!(beat),
                 Pulse::Absent | Pulse::Unreadable(_) => serde_json::Value::Null,
@@ -189,6 +192,10 @@ fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, no
                 lines.push(format!("{name} unknown since {}: {error}", text::time(since)));
             }
         }
+    }
+    if let Some(Paused { because, since, until }) = registry.paused.as_ref().filter(|one| one.holds(now.at)) {
+        let until = until.map_or_else(|| "factory-tick unpause".to_owned(), text::time);
+        lines.push(format!("paused since {}, until {until}: {because}", text::time(*since)));
     }
     lines.extend(registry.cool_offs.iter().map(|(scope, CoolOff { because, since, .. })| {
         format!("{scope} starts nothing since {}: {because}", text::time(*since))

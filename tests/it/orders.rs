@@ -182,3 +182,41 @@ fn a_restart_ends_the_agent_and_starts_another_with_all_attempts() {
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
     assert_eq!(factory.recorded("AR-1")["attempts"], 0);
 }
+
+// ---------------------------------------------------------------------------------------------
+// pause, unpause
+
+#[test]
+fn a_pause_starts_nothing_and_everything_else_goes_on() {
+    let factory = Factory::with_agent(&[NOTE_START, "exit 1"].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    let ran = factory.run(&["pause", "--for", "12h", "--reason", "the bill"]).expect(0);
+    assert_has(&ran.stdout, &["pause: ok (1 pause)", "the bill"]);
+    factory.item("AR-2");
+    let ran = factory.tick().expect(0);
+    assert_eq!(ran.decided()[1], "fail ar-1-impl.1", "what ended is judged");
+    assert_eq!(ran.held(), ["backoff dir:AR-1", "paused dir:AR-2"]);
+
+    let status = factory.run(&["status", "--format", "json"]).expect(0).json();
+    assert_eq!((&status["paused"], &status["pause"]["because"]), (&json!(true), &json!("the bill")));
+    assert_eq!(status["heartbeat"]["paused"], true);
+    assert_has(&factory.run(&["status"]).expect(0).stdout, &["paused since ", ", until 20", ": the bill"]);
+
+    factory.run(&["unpause"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-2-impl.1");
+    let status = factory.run(&["status", "--format", "json"]).expect(0).json();
+    assert_eq!((&status["paused"], &status["heartbeat"]["paused"]), (&json!(false), &json!(false)));
+    assert_has(&factory.run(&["unpause"]).expect(0).stdout, &["nothing to do"]);
+    factory.run(&["pause", "--for", "0"]).expect(2);
+}
+
+#[test]
+fn a_pause_ends_by_itself() {
+    let factory = Factory::with_agent("exit 0");
+    factory.item("AR-1");
+    factory.run(&["pause", "--for", "300ms"]).expect(0);
+    let ran = factory.tick_until("the pause ends", |ran| !ran.decided().is_empty());
+    assert_eq!(ran.decided()[..2], ["unpause -", "start ar-1-impl.1"]);
+}

@@ -264,10 +264,10 @@ impl Simulation {
         }
     }
 
-    /// What a person types between two ticks: `stop`, `park` or `retry`.
+    /// What a person types between two ticks: `stop`, `park`, `pause` or `retry`.
     fn a_person_orders_something(&mut self) {
         let world = &mut *self.world.borrow_mut();
-        let order = [Fault::PersonStops, Fault::PersonParks, Fault::PersonRetries];
+        let order = [Fault::PersonStops, Fault::PersonParks, Fault::PersonPauses, Fault::PersonRetries];
         let Some(order) = order.into_iter().find(|order| world.strike(*order)) else { return };
         let mut registry = world.disk.load();
         let nth = self.dice.index(world.tracker.items.len());
@@ -279,6 +279,11 @@ impl Simulation {
             plan.steps.push(Step::Refresh(registry.seen_as(&tracked.item)));
         }
         match order {
+            Fault::PersonPauses => {
+                let pause = Duration::from_secs(self.dice.pick(&[1, 90, 900]));
+                let until = Some(world.machine.moment().after(pause));
+                plan.steps.push(ordered(None, Action::Pause { until }));
+            }
             Fault::PersonRetries if registry.running(&id) => return,
             Fault::PersonRetries => {
                 let fresh = self.dice.percent(30);
@@ -286,23 +291,20 @@ impl Simulation {
                 let sessions = registry.agents_of(&id).filter(|(_, agent)| goes_on(agent));
                 let go_on = sessions.map(|(name, _)| name.clone()).collect();
                 let message = self.dice.percent(50).then(|| "a word".to_owned());
-                plan.steps.push(ordered(&id, Action::Retry { item: id.clone(), go_on, message }));
+                plan.steps.push(ordered(Some(&id), Action::Retry { item: id.clone(), go_on, message }));
             }
             _ => {
                 let runs = registry.agents_of(&id).filter_map(|(_, agent)| agent.run.clone());
                 let stops =
                     runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
                 if order == Fault::PersonStops {
-                    plan.steps.extend(stops.map(|stop| ordered(&id, stop)));
+                    plan.steps.extend(stops.map(|stop| ordered(Some(&id), stop)));
                 }
                 let park = Action::Park { item: id.clone(), class: None, by_person: true };
-                plan.steps.push(ordered(&id, park));
+                plan.steps.push(ordered(Some(&id), park));
             }
         }
-        registry.intend(&plan, &world.machine.moment());
-        let body = serde_json::to_string(&registry).unwrap_or_default();
-        world.disk.keep_backup();
-        world.disk.publish(body, &registry);
+        write_down(world, &mut registry, &plan);
     }
 
     fn request(&mut self) -> Request {
@@ -427,6 +429,9 @@ impl Simulation {
             world.faults.end();
             world.tracker.tidy();
             world.machine.calm_down();
+            // The clock may have been set back: nobody waits for the end of such a pause.
+            let (mut registry, unpause) = (world.disk.load(), ordered(None, Action::Unpause));
+            write_down(world, &mut registry, &Plan { steps: vec![unpause], ..Plan::default() });
         }
         self.config = self.full.clone();
         self.missing_env.clear();
@@ -490,8 +495,16 @@ impl Simulation {
     }
 }
 
-fn ordered(id: &ItemId, action: Action) -> Step {
-    Step::Decide(Decision { action, item: Some(id.clone()), because: "ordered".to_owned(), group: 0 })
+/// What a command does that is nothing but a plan.
+fn write_down(world: &mut World, registry: &mut Registry, plan: &Plan) {
+    registry.intend(plan, &world.machine.moment());
+    let body = serde_json::to_string(registry).unwrap_or_default();
+    world.disk.keep_backup();
+    world.disk.publish(body, registry);
+}
+
+fn ordered(id: Option<&ItemId>, action: Action) -> Step {
+    Step::Decide(Decision { action, item: id.cloned(), because: "ordered".to_owned(), group: 0 })
 }
 
 /// What a tick came to.

@@ -147,6 +147,33 @@ fn a_required_note_is_not_overtaken_by_that_of_a_person_who_parks() {
 }
 
 #[test]
+fn a_pause_starts_and_resumes_nothing_and_ends_by_itself() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let until = Some(factory.now.after(Duration::from_secs(600)));
+    factory.order(Action::Pause { until });
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent"], "what runs is judged");
+    assert_eq!(held(&plan), [("A", HeldCode::Paused)]);
+    assert_eq!((plan.held[0].until, plan.held[0].because.as_str()), (until, "a person said so"));
+    factory.later(599);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["unpause ", "resume a-impl.2"]);
+    assert_eq!(factory.registry.paused, None);
+}
+
+#[test]
+fn a_pause_without_an_end_lasts_until_a_person_ends_it() {
+    let mut factory = Factory::new(&["A"]);
+    factory.order(Action::Pause { until: None });
+    factory.later(1_000_000);
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Paused)]);
+    factory.order(Action::Unpause);
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.1");
+}
+
+#[test]
 fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);

@@ -93,6 +93,7 @@ rules! {
     limits_hold,
     labels_hold,
     starts_are_bounded,
+    a_pause_holds,
     the_living_get_no_verdict,
     nothing_healthy_is_reaped,
     no_run_ends_without_a_reason,
@@ -260,6 +261,12 @@ fn labels_hold(scene: &Scene<'_>) -> Result<(), String> {
 fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
     let (starts, max) = (scene.starts().count(), scene.config.tick.starts_max);
     ensure(starts <= max as usize, || format!("{starts} starts in one tick, at most {max} may be"))
+}
+
+/// While a person's pause lasts, nothing is started or resumed.
+fn a_pause_holds(scene: &Scene<'_>) -> Result<(), String> {
+    let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now.at));
+    ensure(!paused || scene.starts().count() == 0, || "something was started during a pause".to_owned())
 }
 
 /// A run gets a verdict when nothing of it lives, or it is handed off with it.

@@ -67,6 +67,8 @@ faults! {
     PersonStops 4,
     /// A person parks an item.
     PersonParks 4,
+    /// A person pauses all starts for a while.
+    PersonPauses 4,
     /// A person wants an item tried again.
     PersonRetries 15,
     /// A tick for one item alone.

@@ -1,0 +1,28 @@
+//! `factory-tick pause` and `unpause`: whether anything is started or resumed. All else goes on.
+
+use super::Context;
+use super::order;
+use crate::cli::PauseArgs;
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{Action, Decision, Plan, Step};
+
+const BECAUSE: &str = "a person paused it";
+
+pub(super) fn run(context: &Context, args: &PauseArgs) -> Result<ExitStatus, Failure> {
+    let because = args.reason.as_deref().unwrap_or(BECAUSE);
+    let until = args.duration.map(|duration| context.now.after(duration));
+    order::give(context, "pause", |_| Ok(plan(because, Action::Pause { until })))
+}
+
+pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
+    order::give(context, "unpause", |registry| {
+        let is_paused = registry.paused.is_some();
+        Ok(if is_paused { plan("a person said so", Action::Unpause) } else { Plan::default() })
+    })
+}
+
+/// A plan about the whole factory.
+pub(super) fn plan(because: &str, action: Action) -> Plan {
+    let decision = Decision { action, item: None, because: because.to_owned(), group: 0 };
+    Plan { steps: vec![Step::Decide(decision)], ..Plan::default() }
+}
