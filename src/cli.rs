@@ -111,20 +111,23 @@ pub enum Command {
     Tick,
     /// What is in flight, what waits, what is parked, and whether ticks come. Exits with 3 when they don't
     Status,
-    /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
-    Reap,
     /// Give an item all its attempts back, due now, and bring it back where it is parked
     Retry(RetryArgs),
     /// Take an item out of the rotation; an agent of it that runs goes on, and nothing follows
     Park(ParkArgs),
     /// End an item's agents and park it: stopped stays stopped
     Stop(StopArgs),
-    /// Start and resume nothing; what runs goes on, and is ended and cleaned up after as always
+    /// End an item's agents, then try it again with all its attempts
+    Restart(RestartArgs),
+    /// Start and resume nothing; what runs goes on, and is judged and cleaned up after as always
     Pause(PauseArgs),
     /// Start and resume again
     Unpause,
-    /// End an item's agents, then try it again with all its attempts
-    Restart(RestartArgs),
+    /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
+    Reap,
+    /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
+    #[command(visible_alias = "kill")]
+    KillTick,
 }
 
 /// What to park.

@@ -36,9 +36,9 @@ pub struct State {
     _lock: Option<Lock>,
 }
 
-/// The state directory that a configuration and a command line name.
-pub fn directory(config: &Config, named: Option<&Path>) -> PathBuf {
-    named.map_or_else(|| config.dir.join(".factory-tick"), Path::to_path_buf)
+/// The state directory of a configuration in this folder, unless the command line names one.
+pub fn directory(folder: &Path, named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| folder.join(".factory-tick"), Path::to_path_buf)
 }
 
 impl State {

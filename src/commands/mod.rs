@@ -1,6 +1,7 @@
 //! What the program can be asked to do: each command is small, and works on the same registry, plan and
 //! performance as a tick.
 
+mod kill_tick;
 mod order;
 mod park;
 mod pause;
@@ -59,22 +60,25 @@ pub fn run(invocation: Invocation) -> ExitStatus {
 fn dispatch(invocation: Invocation) -> ExitStatus {
     let Invocation { cli, vars } = invocation;
     let options = cli.options;
-    let context = match Context::new(options.clone(), vars) {
-        Ok(context) => context,
-        Err(failure) => return tell_failure(&options, &failure),
-    };
-    let ran = match cli.command.unwrap_or(Command::Tick) {
-        Command::Tick => tick::run(&context),
-        Command::Status => status::run(&context),
-        Command::Reap => reap::run(&context),
-        Command::Stop(args) => stop::run(&context, &args),
-        Command::Retry(args) => retry::run(&context, &args),
-        Command::Park(args) => park::run(&context, &args),
-        Command::Pause(args) => pause::run(&context, &args),
-        Command::Unpause => pause::end(&context),
-        Command::Restart(args) => restart::run(&context, &args),
-    };
-    ran.unwrap_or_else(|failure| tell_failure(&options, &failure))
+    let command = cli.command.unwrap_or(Command::Tick);
+    carry_out(command, &options, vars).unwrap_or_else(|failure| tell_failure(&options, &failure))
+}
+
+fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStatus, Failure> {
+    // Only asked for where the configuration is needed: some commands are for when it is broken, or not there yet.
+    let context = || Context::new(options.clone(), vars);
+    match command {
+        Command::Tick => tick::run(&context()?),
+        Command::Status => status::run(&context()?),
+        Command::Retry(args) => retry::run(&context()?, &args),
+        Command::Park(args) => park::run(&context()?, &args),
+        Command::Stop(args) => stop::run(&context()?, &args),
+        Command::Restart(args) => restart::run(&context()?, &args),
+        Command::Pause(args) => pause::run(&context()?, &args),
+        Command::Unpause => pause::end(&context()?),
+        Command::Reap => reap::run(&context()?),
+        Command::KillTick => kill_tick::run(options),
+    }
 }
 
 fn start_log(options: &Options) {
@@ -115,7 +119,7 @@ impl Context {
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
         let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
-        let state_path = absolute(&state::directory(&config, options.state_dir.as_deref()))?;
+        let state_path = absolute(&state::directory(&config.dir, options.state_dir.as_deref()))?;
         let now = clock::moment(&host.boot_id);
         Ok(Context { options, config, vars, host, state_path, began, now })
     }

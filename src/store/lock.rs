@@ -169,6 +169,20 @@ impl Lock {
             Err(error) => Err(named(error)),
         }
     }
+
+    /// Who took the lock of the state directory last, as far as its file tells. Whether it is still held is
+    /// [`Lock::is_held`]'s to say.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming the file.
+    pub fn last_holder(dir: &StateDir) -> io::Result<Option<Process>> {
+        match open(dir.as_fd(), LOCK, OFlags::RDONLY) {
+            Ok(file) => Ok(read_holder(&file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(naming(&dir.path().join(LOCK), &error)),
+        }
+    }
 }
 
 fn open(dir: BorrowedFd<'_>, name: &str, how: OFlags) -> io::Result<File> {
