@@ -124,7 +124,7 @@ pub enum Command {
     /// Start and resume again
     Unpause,
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
-    Reap,
+    Reap(ReapArgs),
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
     #[command(visible_alias = "kill")]
     KillTick,
@@ -139,6 +139,14 @@ pub struct ParkArgs {
     /// Why, for whoever reads the status
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
+}
+
+/// What to clean up after.
+#[derive(Clone, Debug, Args)]
+pub struct ReapArgs {
+    /// Give up a run that must end and of which processes can't be ended, naming them; reap nothing
+    #[arg(long, value_name = "RUN")]
+    pub forget: Option<String>,
 }
 
 /// For how long to pause.

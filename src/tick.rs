@@ -213,6 +213,7 @@ impl Effect<'_> {
             | Action::Unpause
             | Action::Forget { .. }
             | Action::Release { .. }
+            | Action::GiveUp { .. }
             | Action::CoolOff { .. } => None,
         }
     }

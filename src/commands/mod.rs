@@ -76,7 +76,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Command::Restart(args) => restart::run(&context()?, &args),
         Command::Pause(args) => pause::run(&context()?, &args),
         Command::Unpause => pause::end(&context()?),
-        Command::Reap => reap::run(&context()?),
+        Command::Reap(args) => reap::run(&context()?, &args),
         Command::KillTick => kill_tick::run(options),
     }
 }

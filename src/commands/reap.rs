@@ -1,9 +1,12 @@
 //! `factory-tick reap`: cleans up after dead launchers and failed starts, and nothing else.
 
-use super::order::Order;
+use super::order::{self, Order};
 use super::{Context, Outside, Shutdown, tick};
+use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
+use crate::model::{Action, Decision, Plan, Step};
+use crate::registry::{Registry, name_survivors};
 use crate::report::TickReport;
 use crate::state::State;
 
@@ -12,7 +15,10 @@ const ROUNDS_MAX: u32 = 3;
 
 const REQUEST: Request = Request { item: None, reap_only: true };
 
-pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
+pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
+    if let Some(run) = &args.forget {
+        return order::give(context, "reap", |registry| give_up(run, registry));
+    }
     if context.options.dry_run {
         return context.preview(|registry, fleet, dir| {
             let (source, stop, clock) = (context.source(), || false, || context.now.clone());
@@ -24,6 +30,25 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let mut order = Order::begin(context, "reap")?;
     order.reap()?;
     Ok(order.end())
+}
+
+/// A person's way out of a hand-off that never ends.
+fn give_up(wanted: &str, registry: &Registry) -> Result<Plan, Failure> {
+    let refuse = |why: String| Err(Failure::new(ExitStatus::Refused, why));
+    let handoff = registry.handoffs.iter().find(|(run, _)| run.to_string() == wanted);
+    let Some((run, handoff)) = handoff else {
+        let runs: Vec<_> = registry.handoffs.keys().map(ToString::to_string).collect();
+        let which =
+            if runs.is_empty() { "none is".to_owned() } else { format!("only {} is", runs.join(", ")) };
+        return refuse(format!("{wanted} is no run that must end; {which}"));
+    };
+    if handoff.survivors.is_empty() {
+        return refuse(format!("nothing says yet that {run} can't be ended; `factory-tick reap` tries to"));
+    }
+    let because = format!("a person gave it up; these live on: {}", name_survivors(&handoff.survivors));
+    let action = Action::GiveUp { run: run.clone() };
+    let decision = Decision { action, item: handoff.item.clone(), because, group: 0 };
+    Ok(Plan { steps: vec![Step::Decide(decision)], ..Plan::default() })
 }
 
 /// Reaps until there is nothing left to reap, or nothing more can be done about it now.

@@ -198,6 +198,11 @@ pub enum Action {
         /// Which run.
         run: RunId,
     },
+    /// A person gives a hand-off up although processes of it live.
+    GiveUp {
+        /// Which run.
+        run: RunId,
+    },
     /// Tell the item's tracker.
     Writeback(Box<Writeback>),
     /// A role starts nothing until its reason is gone.
@@ -236,7 +241,7 @@ impl Action {
             Action::Retry { .. } => "retry",
             Action::Pause { .. } => "pause",
             Action::Unpause => "unpause",
-            Action::Forget { .. } | Action::Release { .. } => "forget",
+            Action::Forget { .. } | Action::Release { .. } | Action::GiveUp { .. } => "forget",
             Action::Writeback(_) => "writeback",
             Action::CoolOff { .. } => "cool_off",
         }
@@ -249,7 +254,8 @@ impl Action {
             | Action::AdoptStray { run, .. }
             | Action::Fence { run }
             | Action::Stop { run, .. }
-            | Action::Release { run } => Some(run),
+            | Action::Release { run }
+            | Action::GiveUp { run } => Some(run),
             Action::Start(launch) | Action::Resume(launch) => Some(&launch.run),
             Action::Reap(reap) => Some(&reap.run),
             Action::Done { run, .. } | Action::Fail { run, .. } => run.as_ref(),

@@ -76,6 +76,7 @@ impl Registry {
                     self.counters.handoffs_reaped += 1;
                 }
             }
+            Action::GiveUp { run } => drop(self.handoffs.remove(run)),
             Action::CoolOff { scope, reason: Some(reason) } => {
                 let cool_off = CoolOff { because: reason.clone(), since: now.at, until: None };
                 self.cool_offs.insert(scope.clone(), cool_off);

@@ -249,7 +249,9 @@ fn parked(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parke
     } else if by_person {
         format!("to bring it back: factory-tick retry {name}")
     } else if class.is_none() {
-        format!("end the processes named, then: factory-tick retry {name}; or edit {}", record.origin)
+        format!(
+            "end the processes named, or `factory-tick reap --forget` the run; then: factory-tick retry {name}"
+        )
     } else if class == Some(Class::NeedsInput) {
         format!("to answer: factory-tick retry {name} --message \"…\"; or edit {}", record.origin)
     } else {

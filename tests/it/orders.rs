@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Factory, NOTE_START, Ran, everything, put};
+use crate::support::{Factory, NOTE_START, Ran, everything, is_alive, kill_9, put};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -219,4 +219,39 @@ fn a_pause_ends_by_itself() {
     factory.run(&["pause", "--for", "300ms"]).expect(0);
     let ran = factory.tick_until("the pause ends", |ran| !ran.decided().is_empty());
     assert_eq!(ran.decided()[..2], ["unpause -", "start ar-1-impl.1"]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// reap --forget
+
+#[test]
+fn a_hand_off_that_cannot_be_ended_is_given_up_by_name_and_by_a_person_alone() {
+    let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.role("missing", &["no-such-agent"], "");
+    factory.item("AR-1");
+    factory.tick().expect(3);
+    factory.wait_for("its agent runs", || factory.starts().len() == 1);
+    let forget = |run: &str| factory.run(&["reap", "--forget", run, "--format", "json"]);
+    let why = forget("ar-1-impl.1").expect(5).json()["errors"][0].as_str().unwrap().to_owned();
+    assert_has(&why, &["nothing says yet that ar-1-impl.1 can't be ended"]);
+    let why = forget("ar-9-impl.1").expect(5).json()["errors"][0].as_str().unwrap().to_owned();
+    assert_has(&why, &["no run that must end; only ar-1-impl.1 is"]);
+
+    let survivor =
+        json!({"pid": 4_000_000, "start_ticks": 1, "comm": "mount", "because": "it sleeps in the kernel"});
+    let with_survivor = format!("\"survivors\":[{survivor}]");
+    let launcher = factory.launcher("ar-1-impl.1");
+    factory.forge_registry(|text| text.replacen("\"survivors\":[]", &with_survivor, 1));
+    let before = fs::read(factory.state("registry.json")).unwrap();
+    factory.run(&["reap", "--forget", "ar-1-impl.1", "-n"]).expect(0);
+    assert_eq!(fs::read(factory.state("registry.json")).unwrap(), before);
+    let given_up = forget("ar-1-impl.1").expect(0);
+    assert_eq!(given_up.decided(), ["forget ar-1-impl.1"]);
+    assert_has(&given_up.stdout, &["4000000 (mount): it sleeps in the kernel"]);
+    assert_eq!(factory.registry()["handoffs"], json!({}));
+    let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
+    assert_has(events.lines().last().unwrap(), &["\"event\":\"forget\"", "4000000 (mount)"]);
+    assert!(is_alive(launcher), "giving up signals nobody");
+    kill_9(launcher);
+    factory.wait_all_gone();
 }
