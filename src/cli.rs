@@ -123,6 +123,8 @@ pub enum Command {
     Pause(PauseArgs),
     /// Start and resume again
     Unpause,
+    /// Pause, and wait until nothing is in flight. Exits with 3 where something still is
+    Drain(DrainArgs),
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
     Reap(ReapArgs),
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
@@ -139,6 +141,17 @@ pub struct ParkArgs {
     /// Why, for whoever reads the status
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
+}
+
+/// How to drain.
+#[derive(Clone, Debug, Args)]
+pub struct DrainArgs {
+    /// How long to wait; 0 looks once
+    #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = parse_duration)]
+    pub wait: Duration,
+    /// End what is in flight instead of letting it finish; its items start again after `unpause`
+    #[arg(long)]
+    pub stop: bool,
 }
 
 /// What to clean up after.

@@ -1,6 +1,7 @@
 //! What the program can be asked to do: each command is small, and works on the same registry, plan and
 //! performance as a tick.
 
+mod drain;
 mod kill_tick;
 mod order;
 mod park;
@@ -76,6 +77,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Command::Restart(args) => restart::run(&context()?, &args),
         Command::Pause(args) => pause::run(&context()?, &args),
         Command::Unpause => pause::end(&context()?),
+        Command::Drain(args) => drain::run(&context()?, &args),
         Command::Reap(args) => reap::run(&context()?, &args),
         Command::KillTick => kill_tick::run(options),
     }

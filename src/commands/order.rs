@@ -1,18 +1,19 @@
 //! What a person orders: a plan of its own, decided on the state as it is and written down as a tick's is.
 
-use super::{Context, Shutdown, WAIT_LOCK, reap};
+use super::{Context, Shutdown, WAIT_LOCK, reap, tick};
+use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
 use crate::registry::Registry;
 use crate::report::TickReport;
 use crate::state::State;
-use crate::tick::Store;
+use crate::tick::{Store, Ticked};
 
 /// An order under way: it holds the lock until it ends.
 pub(super) struct Order<'a> {
     context: &'a Context,
     pub(super) state: State,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
     report: TickReport,
 }
 
@@ -39,6 +40,21 @@ impl<'a> Order<'a> {
     /// Ends what is to be ended.
     pub(super) fn reap(&mut self) -> Result<(), Failure> {
         reap::rounds(self.context, &mut self.state, &self.shutdown, &mut self.report)
+    }
+
+    /// What a tick does, of which this order's report tells nothing.
+    pub(super) fn look(&mut self) -> Result<Ticked, Failure> {
+        let mut report = TickReport::new("tick", &self.context.now, false);
+        tick::once(self.context, &mut self.state, &self.shutdown, &mut report, Request::default())
+    }
+
+    /// Lets go of the lock, waits, and takes up the state again as somebody else may have left it.
+    pub(super) fn let_go(self, wait: impl FnOnce(&Shutdown)) -> Result<Order<'a>, Failure> {
+        let Order { context, state, shutdown, report } = self;
+        drop(state);
+        wait(&shutdown);
+        let state = context.lock(WAIT_LOCK, &shutdown)?;
+        Ok(Order { context, state, shutdown, report })
     }
 
     /// Something that went wrong and that a later tick or a person can get over.

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::{Factory, NOTE_START, Ran, everything, is_alive, kill_9, put};
+use crate::support::{Factory, NOTE_START, Ran, Running, everything, is_alive, kill_9, put};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -254,4 +254,50 @@ fn a_hand_off_that_cannot_be_ended_is_given_up_by_name_and_by_a_person_alone() {
     assert!(is_alive(launcher), "giving up signals nobody");
     kill_9(launcher);
     factory.wait_all_gone();
+}
+
+// ---------------------------------------------------------------------------------------------
+// drain
+
+// Origin: hermes-agent#27485 - a long job held the lock of the tick: a gap of 68 minutes.
+#[test]
+fn a_drain_waits_for_what_is_in_flight_and_holds_no_lock_meanwhile() {
+    let factory =
+        Factory::with_agent(&[NOTE_START, r#"echo > "$LAB/up"; read x < "$LAB/go"; exit 0"#].concat());
+    nix::unistd::mkfifo(&factory.lab("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_told("up");
+    factory.item("AR-2");
+    let ran = factory.run(&["drain", "--wait", "0"]).expect(3);
+    assert_has(&ran.stdout, &["drain: partial (1 pause)", "still in flight: ar-1-impl.1"]);
+
+    let mut drain = Running::start(&mut factory.program(&["drain"]));
+    drain.wait_stderr("waiting for ar-1-impl.1");
+    let meanwhile = factory.run(&["--wait-lock", "1m", "--format", "json"]).expect(0);
+    assert_eq!(meanwhile.held(), ["already_active dir:AR-1", "paused dir:AR-2"]);
+    put(&factory.lab("go"), "go\n");
+    assert_has(&drain.end().expect(0).stdout, &["drain: ok"]);
+    assert_eq!(factory.recorded("AR-1")["state"], "done", "what ended was judged");
+    assert_eq!(factory.starts(), ["ar-1-impl.1"]);
+    factory.run(&["unpause"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-2-impl.1");
+}
+
+#[test]
+fn a_drain_that_stops_leaves_nothing_alive_and_nothing_parked() {
+    let factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("its agent runs", || factory.starts().len() == 1);
+    let told = factory.run(&["drain", "--stop", "-n", "--format", "json"]).expect(0).decided();
+    assert_eq!(told, ["pause -", "stop ar-1-impl.1"]);
+    factory.run(&["drain", "--stop"]).expect(0);
+    factory.wait_all_gone();
+    assert_eq!(
+        (&factory.registry()["handoffs"], &factory.recorded("AR-1")["state"]),
+        (&json!({}), &json!("waiting"))
+    );
+    factory.run(&["unpause"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
 }

@@ -1,0 +1,81 @@
+//! `factory-tick drain`: starts nothing more, and waits until nothing is in flight.
+//!
+//! The lock is never held while an agent is waited for: each look is a tick's, and between two looks any tick may run.
+
+use std::time::{Duration, Instant};
+
+use super::order::{Order, decided};
+use super::{Context, Shutdown, complain, pause};
+use crate::cli::DrainArgs;
+use crate::exit::{ExitStatus, Failure};
+use crate::model::{Action, Plan};
+use crate::registry::{AgentStanding, Registry};
+
+/// How often it looks. An agent's end may be seen this much later, which nobody who drains for hours feels.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How soon a signal ends the wait.
+const STEP: Duration = Duration::from_millis(50);
+
+const BECAUSE: &str = "a person drains it";
+
+pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Failure> {
+    if context.options.dry_run {
+        return context.preview(|registry, _, _| Ok((plan(registry, args.stop), ExitStatus::Ok)));
+    }
+    let until = Instant::now() + args.wait;
+    let mut order = Order::begin(context, "drain")?;
+    let plan = plan(&order.state.registry, args.stop);
+    order.write_down(&plan)?;
+    let mut told = Vec::new();
+    loop {
+        let looked = order.look()?;
+        let left = in_flight(&order.state.registry);
+        if left.is_empty() {
+            return Ok(order.end());
+        }
+        if order.shutdown.asked() || Instant::now() >= until {
+            order.note(format!("still in flight: {}", left.join(", ")));
+            looked.plan.errors.into_iter().for_each(|error| order.note(error));
+            return Ok(order.end());
+        }
+        if left != told {
+            complain(&format!("waiting for {}", left.join(", ")));
+            told = left;
+        }
+        order = order.let_go(|shutdown| wait(shutdown, until))?;
+    }
+}
+
+/// No starts from now on; with `stop` every run is to end. Its item is not parked: after `unpause` it goes on.
+fn plan(registry: &Registry, stop: bool) -> Plan {
+    let mut plan = match &registry.paused {
+        Some(paused) if paused.until.is_none() => Plan::default(),
+        // One that would end by itself could end in the middle.
+        paused => {
+            let because = paused.as_ref().map_or(BECAUSE, |paused| paused.because.as_str());
+            pause::plan(because, Action::Pause { until: None })
+        }
+    };
+    let running = registry.agents.values().filter(|_| stop);
+    plan.steps.extend(running.filter_map(|agent| {
+        let run = agent.run.clone()?;
+        let stop = Action::Stop { run, survivors: Vec::new(), dispatch_failed: false };
+        Some(decided(&agent.item, BECAUSE, stop))
+    }));
+    plan
+}
+
+fn in_flight(registry: &Registry) -> Vec<String> {
+    let running = registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
+    let runs = running.filter_map(|agent| agent.run.as_ref()).chain(registry.handoffs.keys());
+    runs.map(ToString::to_string).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "bounded by the wait that was asked for, and by a signal")]
+fn wait(shutdown: &Shutdown, until: Instant) {
+    let until = until.min(Instant::now() + LOOK_EVERY);
+    while !shutdown.asked() && Instant::now() < until {
+        std::thread::sleep(STEP);
+    }
+}
