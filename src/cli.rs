@@ -111,6 +111,8 @@ pub enum Command {
     Tick,
     /// What is in flight, what waits, what is parked, and whether ticks come. Exits with 3 when they don't
     Status,
+    /// What the next tick makes of an item and why, and what its next run is given
+    Explain(ExplainArgs),
     /// Give an item all its attempts back, due now, and bring it back where it is parked
     Retry(RetryArgs),
     /// Take an item out of the rotation; an agent of it that runs goes on, and nothing follows
@@ -176,6 +178,14 @@ pub struct PauseArgs {
 /// What to start anew.
 #[derive(Clone, Debug, Args)]
 pub struct RestartArgs {
+    /// An item's id or key, an agent, a run, or a unique prefix of one
+    #[arg(value_name = "X")]
+    pub target: String,
+}
+
+/// What to explain.
+#[derive(Clone, Debug, Args)]
+pub struct ExplainArgs {
     /// An item's id or key, an agent, a run, or a unique prefix of one
     #[arg(value_name = "X")]
     pub target: String,

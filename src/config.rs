@@ -20,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 use toml::de::DeTable;
 
 pub use problems::{Problem, Problems};
+pub use read::OWN_VARIABLES;
 
 /// Size of a configuration or of a prompt template, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;

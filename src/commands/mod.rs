@@ -2,6 +2,7 @@
 //! performance as a tick.
 
 mod drain;
+mod explain;
 mod kill_tick;
 mod order;
 mod park;
@@ -71,6 +72,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
     match command {
         Command::Tick => tick::run(&context()?),
         Command::Status => status::run(&context()?),
+        Command::Explain(args) => explain::run(&context()?, &args),
         Command::Retry(args) => retry::run(&context()?, &args),
         Command::Park(args) => park::run(&context()?, &args),
         Command::Stop(args) => stop::run(&context()?, &args),

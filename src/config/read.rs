@@ -279,7 +279,7 @@ fn retention(section: Section<'_, '_>) -> Option<(u64, u64)> {
 }
 
 /// Variables that every agent is given, besides those that begin with `FACTORY_`.
-const OWN_VARIABLES: [&str; 5] =
+pub const OWN_VARIABLES: [&str; 5] =
     ["FACTORY_RUN", "FACTORY_ITEM", "FACTORY_ROLE", "FACTORY_WORKSPACE", "GIT_CEILING_DIRECTORIES"];
 
 /// The name of a variable that is passed through.

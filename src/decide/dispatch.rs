@@ -323,6 +323,30 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
     Ok(())
 }
 
+/// What the next runs of an item would be started with: its sessions where they go on, else every role of it that
+/// is not done.
+pub(super) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result<Vec<Launch>, String> {
+    let Some(item) = draft.seen.get(id).copied() else { return Ok(Vec::new()) };
+    if !draft.registry.items.contains_key(id) {
+        let seen = draft.registry.seen_as(item);
+        draft.refresh(seen);
+    }
+    let record = draft.registry.items[id].clone();
+    let agents: Vec<_> = draft.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
+    let follows = agents.iter().any(|agent| agent.next.is_some());
+    let roles = draft.config.roles.iter().filter_map(|role| {
+        let agent = agents.iter().find(|agent| agent.role == role.name);
+        let next = agent.and_then(|agent| agent.next.as_ref());
+        let session = agent.and_then(|agent| agent.session.clone());
+        let is_due = if follows { next.is_some() } else { agent.is_none_or(|agent| !agent.ok) };
+        let session = session.filter(|_| next.is_some_and(|next| next.resume) && !role.resume.is_empty());
+        is_due.then_some((role, session))
+    });
+    roles
+        .map(|(role, session)| launch::launch(draft, role, item, &record, record.dispatch + 1, session))
+        .collect()
+}
+
 /// Its prompt can't be rendered: the attempt is charged, and as a role of it can't be started, so is nobody else
 /// of its dispatch kept.
 fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), Hold> {

@@ -25,8 +25,8 @@ use jiff::Timestamp;
 
 use crate::config::{Config, Role};
 use crate::model::{
-    Action, Decision, FleetView, Held, HeldCode, ItemId, Moment, Observed, Plan, Refresh, RunId, Sighting,
-    SourceView, Step, WorkItem, World,
+    Action, Decision, FleetView, Held, HeldCode, ItemId, Launch, Moment, Observed, Plan, Refresh, RunId,
+    Sighting, SourceView, Step, WorkItem, World,
 };
 use crate::registry::{AgentRecord, Registry};
 
@@ -64,6 +64,23 @@ pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Req
 pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.ok);
     session.is_some_and(|session| runs::may_resume(config, agent, session))
+}
+
+/// What the next runs of an item would be started with, whatever keeps it from being started now; none where it is
+/// not in its source.
+///
+/// # Errors
+///
+/// A prompt that can't be rendered.
+pub fn next_launches(
+    config: &Config,
+    registry: &Registry,
+    world: &World,
+    id: &ItemId,
+) -> Result<Vec<Launch>, String> {
+    let request = Request::default();
+    let mut draft = Draft::new(config, registry, world, &request);
+    dispatch::next_launches(&mut draft, id)
 }
 
 /// A plan in the making, and the registry as it leaves it.

@@ -1,3 +1,4 @@
 //! What people look at. Read-only: nothing here changes a byte.
 
+pub mod explain;
 pub mod status;

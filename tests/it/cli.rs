@@ -472,6 +472,7 @@ fn assert_only_looks(factory: &Factory, item: &str) {
         &["-n", "--iterations", "3"],
         &["status"],
         &["status", "--format", "json"],
+        &["explain", item],
         &["reap", "-n"],
         &["stop", item, "-n"],
         &["stop", "--all", "-n"],
@@ -735,6 +736,8 @@ fn nothing_that_a_tracker_or_an_agent_says_reaches_a_terminal_or_a_runner_raw() 
         run(&["status", "--format", format]);
         run(&["-n", "--format", format, "--item", "##[x]"]);
         run(&["stop", "-n", "--format", format, "##[x]"]);
+        run(&["explain", "--format", format, "##[x]1"]);
+        run(&["explain", "--format", format, "::park##[command]1"]);
         run(&["stop", "-n", "--format", format, "::nobody##[x]\u{1b}"]);
     }
     for (command, text) in &printed {
@@ -754,4 +757,42 @@ fn nothing_that_a_tracker_or_an_agent_says_reaches_a_terminal_or_a_runner_raw() 
     put(&factory.path("factory.toml"), &more);
     let text = complaint(factory.run(&[]).expect(78));
     assert!(!text.contains("##["), "{text}");
+}
+
+// ---------------------------------------------------------------------------------------------
+// explain
+
+#[test]
+fn explain_tells_of_any_item_what_decides_and_what_it_would_be_given() {
+    let mut factory = Factory::new();
+    factory.role("impl", &["sh", "-c", WORKS, "agent", "{run}"], "");
+    factory.set("limits", "items_max", "1");
+    ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
+    let explain = |name: &str| factory.run(&["explain", name, "--format", "json"]).expect(0).json();
+    // Never started: there is no state yet.
+    let told = explain("AR-1");
+    assert_eq!((&told["rules"][0]["name"], &told["record"]), (&json!("start"), &Value::Null));
+    let next = &told["next_runs"][0];
+    assert_eq!((&next["run"], &next["argv"][4]), (&json!("ar-1-impl.1"), &json!("ar-1-impl.1")));
+    assert_has(next["prompt"].as_str().unwrap(), &["AR-1: Title of AR-1"]);
+    let env: Vec<_> = next["env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(env.contains(&"FACTORY_RUN") && env.contains(&"LAB"), "{env:?}");
+    assert!(!factory.state("").exists());
+
+    factory.tick().expect(0);
+    let told = explain("AR-2");
+    assert_eq!((&told["rules"][0]["name"], &told["rules"][0]["decides"]), (&json!("no_slot"), &json!(true)));
+    factory.run(&["park", "AR-2", "--reason", "not yet"]).expect(0);
+    let text = factory.run(&["explain", "AR-2"]).expect(0).stdout;
+    let parts = [
+        "AR-2 (dir:AR-2): Title of AR-2",
+        "→  parked",
+        "Record",
+        "parked_by",
+        "Next run ar-2-impl.1",
+        "Lately",
+        "not yet",
+    ];
+    assert_has(&text, &parts);
+    assert_has(&complaint(factory.run(&["explain", "AR-9"]).expect(5)), &["nothing here is called"]);
 }

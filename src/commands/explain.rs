@@ -1,0 +1,83 @@
+//! `factory-tick explain`: what the next tick would make of one item, and why. It looks, and changes nothing.
+
+use super::{Context, Outside, resolve, say};
+use crate::cli::{ExplainArgs, Format};
+use crate::config;
+use crate::decide::{self, Request};
+use crate::exit::{ExitStatus, Failure};
+use crate::fleet::env;
+use crate::model::{ItemId, Launch, Observed, WorkItem};
+use crate::prompt;
+use crate::state::State;
+use crate::store::events;
+use crate::tick;
+use crate::views::explain::{ExplainView, NextRun};
+
+pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
+    let state = State::peek(&context.config, &context.state_path)?;
+    let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
+    let fleet = context.fleet(state.as_ref().map_or("", |state| state.lineage.as_str()));
+    let (source, stop, clock) = (context.source(), || false, || context.now.clone());
+    let dir = state.as_ref().map(|state| &state.dir);
+    let since = context.began;
+    let outside = Outside { source: &source, fleet: &fleet, dir, stop: &stop, clock: &clock, since };
+    // Of everything: what others take before it is among the reasons.
+    let (plan, world) = tick::plan(&context.tick(&outside, Request::default()), &registry);
+    let items: &[WorkItem] = match &world.source {
+        Observed::Known(view) => &view.items,
+        Observed::Unknown(_) => &[],
+    };
+    let id = resolve::item(&args.target, &registry, items)?;
+    let (item, record) = (items.iter().find(|item| item.id == id), registry.items.get(&id));
+    let runs = decide::next_launches(&context.config, &registry, &world, &id);
+    let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(context, launch)).collect());
+    let mut view =
+        ExplainView::new(&id, key(&id, item, record), title(item), &plan, record).with_next_runs(runs);
+    if let Some(dir) = dir {
+        let events =
+            events::read(dir).map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
+        view = view.with_events(events);
+    }
+    match context.options.format {
+        Format::Json => say(&view.to_json()),
+        Format::Text => say(view.to_text().trim_end()),
+    }
+    Ok(ExitStatus::Ok)
+}
+
+fn key(id: &ItemId, item: Option<&WorkItem>, record: Option<&crate::registry::ItemRecord>) -> String {
+    let seen = item.map(|item| item.key.clone());
+    seen.or_else(|| record.map(|record| record.key.clone())).unwrap_or_else(|| id.plain().to_owned())
+}
+
+fn title(item: Option<&WorkItem>) -> Option<String> {
+    item.map(|item| item.title.clone())
+}
+
+/// As the fleet would start it.
+fn next_run(context: &Context, launch: Launch) -> NextRun {
+    let workspaces = crate::fleet::local::workspaces(&context.config, &context.state_path);
+    let cwd = workspaces.join(&launch.workspace).to_string_lossy().into_owned();
+    let run = launch.run.to_string();
+    let prompt_file = context.state_path.join("runs").join(&run).join(crate::fleet::rundir::PROMPT);
+    let prompt_file = prompt_file.to_string_lossy();
+    let vars = env::of_role(&context.vars, &context.config.env, &launch.env);
+    let mut env: Vec<_> = vars.keys().map(|name| name.to_string_lossy().into_owned()).collect();
+    env.extend(config::OWN_VARIABLES.map(str::to_owned));
+    env.sort();
+    NextRun {
+        argv: prompt::fill(
+            &launch.argv,
+            launch.session.as_deref(),
+            Some(&run),
+            Some(&cwd),
+            Some(&prompt_file),
+        ),
+        run,
+        role: launch.role,
+        session: launch.session,
+        cwd,
+        env,
+        prompt: launch.prompt,
+    }
+}

@@ -1,0 +1,200 @@
+//! One item, seen through: what the next tick would make of it and why, what its next runs would be given, and what
+//! became of it lately.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::model::{Decision, Held, ItemId, Plan};
+use crate::registry::ItemRecord;
+use crate::text;
+
+/// How many of the latest events are shown.
+const EVENTS_MAX: usize = 10;
+
+/// Everything that `explain` tells.
+#[derive(Debug, Serialize)]
+pub struct ExplainView {
+    schema: u32,
+    item: ItemId,
+    key: String,
+    title: Option<String>,
+    rules: Vec<Rule>,
+    /// What could not be read, and so may hide more.
+    errors: Vec<String>,
+    record: Option<ItemRecord>,
+    next_runs: Vec<NextRun>,
+    /// Why a next run can't be told.
+    next_runs_error: Option<String>,
+    events: Vec<Value>,
+}
+
+/// A rule that applies to the item now.
+#[derive(Debug, Serialize)]
+struct Rule {
+    /// Its action, or the code of what holds it.
+    name: String,
+    run: Option<String>,
+    because: String,
+    until: Option<Timestamp>,
+    /// Whether it says what becomes of the item now.
+    decides: bool,
+}
+
+/// What a run would be started with.
+#[derive(Clone, Debug, Serialize)]
+pub struct NextRun {
+    /// Its name, unless another one comes before it.
+    pub run: String,
+    /// The role.
+    pub role: String,
+    /// The session that it goes on with.
+    pub session: Option<String>,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Its directory.
+    pub cwd: String,
+    /// Names of its variables.
+    pub env: Vec<String>,
+    /// Its prompt.
+    pub prompt: String,
+}
+
+impl ExplainView {
+    /// Reads off a plan for everything: what other items take is told too.
+    pub fn new(
+        id: &ItemId,
+        key: String,
+        title: Option<String>,
+        plan: &Plan,
+        record: Option<&ItemRecord>,
+    ) -> Self {
+        let decided = plan.decisions().map(|(_, decision)| decision);
+        let mut rules: Vec<_> =
+            decided.filter(|decision| decision.item.as_ref() == Some(id)).map(Rule::of_decision).collect();
+        rules.extend(plan.held.iter().filter(|held| held.item == *id).map(Rule::of_held));
+        if let Some(last) = rules.last_mut() {
+            last.decides = true;
+        }
+        ExplainView {
+            schema: 1,
+            item: id.clone(),
+            key,
+            title,
+            rules,
+            errors: plan.errors.clone(),
+            record: record.cloned(),
+            next_runs: Vec::new(),
+            next_runs_error: None,
+            events: Vec::new(),
+        }
+    }
+
+    /// What its next runs would be given, or why that can't be told.
+    pub fn with_next_runs(mut self, runs: Result<Vec<NextRun>, String>) -> Self {
+        match runs {
+            Ok(runs) => self.next_runs = runs,
+            Err(why) => self.next_runs_error = Some(why),
+        }
+        self
+    }
+
+    /// The latest of these events that are about the item.
+    pub fn with_events(mut self, events: impl Iterator<Item = Value>) -> Self {
+        let ours: Vec<_> = events.filter(|event| event["item"] == json!(self.item)).collect();
+        self.events = ours.into_iter().rev().take(EVENTS_MAX).rev().collect();
+        self
+    }
+
+    /// For a script: one line.
+    pub fn to_json(&self) -> String {
+        text::one_json_line(&json!(self))
+    }
+
+    /// For a person.
+    pub fn to_text(&self) -> String {
+        let title = self.title.as_ref().map_or_else(String::new, |title| format!(": {title}"));
+        let mut out = format!("{}\n", text::plain(&format!("{} ({}){title}", self.key, self.item)));
+        out.push_str("Now\n");
+        if self.rules.is_empty() {
+            out.push_str("  nothing applies to it: it is closed, or not in its source any more\n");
+        }
+        out.push_str(&text::table(&self.rules.iter().map(Rule::row).collect::<Vec<_>>()));
+        for error in &self.errors {
+            out.push_str(&format!("  ! {}\n", text::plain(error)));
+        }
+        if let Some(record) = &self.record {
+            out.push_str("Record\n");
+            out.push_str(&text::table(&record_rows(record)));
+        }
+        for run in &self.next_runs {
+            out.push_str(&run.to_text());
+        }
+        if let Some(why) = &self.next_runs_error {
+            out.push_str(&format!("Next run\n  ! {}\n", text::plain(why)));
+        }
+        if !self.events.is_empty() {
+            out.push_str("Lately\n");
+            out.push_str(&text::table(&self.events.iter().map(event_row).collect::<Vec<_>>()));
+        }
+        out
+    }
+}
+
+impl Rule {
+    fn of_decision(decision: &Decision) -> Rule {
+        Rule {
+            name: decision.action.name().to_owned(),
+            run: decision.action.run().map(ToString::to_string),
+            because: decision.because.clone(),
+            until: None,
+            decides: false,
+        }
+    }
+
+    fn of_held(held: &Held) -> Rule {
+        let name = json!(held.code).as_str().unwrap_or_default().to_owned();
+        Rule { name, run: None, because: held.because.clone(), until: held.until, decides: false }
+    }
+
+    fn row(&self) -> [String; 4] {
+        let mark = if self.decides { "→" } else { " " };
+        let until = self.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
+        let run = self.run.clone().unwrap_or_default();
+        [mark.to_owned(), self.name.clone(), run, format!("{until}{}", self.because)]
+    }
+}
+
+impl NextRun {
+    fn to_text(&self) -> String {
+        let row = |name: &str, value: String| [name.to_owned(), value];
+        let mut rows = vec![
+            row("role", self.role.clone()),
+            row("argv", json!(self.argv).to_string()),
+            row("cwd", self.cwd.clone()),
+            row("variables", self.env.join(" ")),
+        ];
+        rows.extend(self.session.clone().map(|session| row("session", session)));
+        let prompt: String = self.prompt.lines().map(|line| format!("  | {}\n", text::plain(line))).collect();
+        format!("Next run {}\n{}{prompt}", text::plain(&self.run), text::table(&rows))
+    }
+}
+
+/// What is remembered, without what is nothing.
+fn record_rows(record: &ItemRecord) -> Vec<[String; 2]> {
+    let fields = json!(record);
+    let fields = fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    fields.map(|(name, value)| [name.clone(), shown(value)]).collect()
+}
+
+fn event_row(event: &Value) -> [String; 4] {
+    let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let at = word("at").parse().map_or_else(|_| word("at"), text::time);
+    [
+        at,
+        word("event"),
+        word("run"),
+        if event["because"].is_string() { word("because") } else { word("error") },
+    ]
+}
