@@ -6,9 +6,34 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::fleet::env::Vars;
 use crate::model::Class;
+
+/// What `--help` says below the options.
+const MORE_HELP: &str = "\
+Exit codes:
+    0  done, or nothing to do
+    1  a failure that nobody planned for: a bug
+    2  the command line is wrong
+    3  saved; something failed or is unknown, a later tick tries again. status: ticks don't come
+    4  saved; something new needs a person
+    5  the command declined to act, and nothing changed
+   10  --dry-run --detailed-exitcode: a tick would act
+   65  the state is damaged or of a newer version; nothing was touched
+   69  neither items nor agents could be read
+   73  the state directory can't be made or is unsafe
+   74  saving the state failed; nothing was done after that
+   75  another tick holds the lock
+   77  a variable that a role needs is not set
+   78  the configuration is wrong, or the state belongs to another one
+  130  SIGINT: what was under way was finished and saved
+  143  SIGTERM: likewise
+
+Environment:
+  Each option is also read from the variable named beside it; one that is typed wins. Agents get
+  none of them, and nothing else that is not named in [env] or in their role.";
 
 /// What a process of this program was started to do.
 #[derive(Debug)]
@@ -43,7 +68,7 @@ pub struct Invocation {
 /// Without a command it runs one tick: it looks at items and agents, decides, starts, resumes, reaps, writes
 /// down what it saw, and exits. Run it from cron every minute; it keeps nothing between runs but files.
 #[derive(Debug, Parser)]
-#[command(name = "factory-tick", version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+#[command(name = "factory-tick", version, max_term_width = 100, args_conflicts_with_subcommands = false, after_long_help = MORE_HELP)]
 pub struct Cli {
     /// What to do; without one: a tick
     #[command(subcommand)]
@@ -132,6 +157,13 @@ pub enum Command {
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
     #[command(visible_alias = "kill")]
     KillTick,
+    /// Print what makes a shell complete this program's commands and options
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// What to park.

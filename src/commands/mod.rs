@@ -4,6 +4,7 @@
 mod drain;
 mod explain;
 mod kill_tick;
+mod manual;
 mod order;
 mod park;
 mod pause;
@@ -81,6 +82,8 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Command::Unpause => pause::end(&context()?),
         Command::Drain(args) => drain::run(&context()?, &args),
         Command::Reap(args) => reap::run(&context()?, &args),
+        Command::Completions { shell } => Ok(manual::completions(shell)),
+        Command::Man => manual::man(),
         Command::KillTick => kill_tick::run(options),
     }
 }

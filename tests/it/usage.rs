@@ -47,3 +47,24 @@ fn a_folder_without_a_configuration_is_78_and_says_where_it_looked() {
     ran.stderr(contains("factory.toml").and(contains("--config")));
     assert_eq!(empty.path().read_dir().unwrap().count(), 0, "nothing was made");
 }
+
+#[test]
+fn shells_and_man_are_told_the_command_line_without_a_configuration() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = factory_tick().args(["completions", shell]).assert().code(0).stderr("");
+        script.stdout(contains("factory-tick").and(contains("kill-tick")).and(contains("detailed-exitcode")));
+    }
+    factory_tick().args(["completions", "cmd.exe"]).assert().code(2).stderr(contains("bash"));
+    let page = factory_tick().arg("man").assert().code(0).stderr("");
+    page.stdout(
+        contains(".TH factory").and(contains("dry\\-run")).and(contains("another tick holds the lock")),
+    );
+}
+
+#[test]
+fn help_tells_every_exit_code() {
+    let mut help = factory_tick().arg("--help").assert().code(0);
+    for code in [0, 1, 2, 3, 4, 5, 10, 65, 69, 73, 74, 75, 77, 78, 130, 143] {
+        help = help.stdout(contains(format!("\n{code:>5}  ")));
+    }
+}
