@@ -22,6 +22,14 @@ const WRONG_ARROWS: &[(&str, &[&str], &str)] = &[
         &["decide", "tick", "fleet", "source", "store", "registry"],
         "what was typed means the same to everybody",
     ),
+    (
+        "harness",
+        &[
+            "registry", "decide", "tick", "fleet", "source", "store", "state", "commands", "views", "clock",
+            "cli",
+        ],
+        "what a program's words mean does not depend on who asks",
+    ),
     ("store", &["config", "registry", "decide", "tick", "fleet", "source"], "files, and no policy"),
     (
         "process",
@@ -48,7 +56,10 @@ const USERS_OF_PROCESS: &[&str] = &["process", "fleet", "state", "store", "comma
 /// Crates that the nouns may use.
 const CRATES_OF_MODEL: &[&str] = &["std", "serde", "jiff"];
 
-/// What would make a decision depend on anything but its arguments.
+/// Rooms whose answers depend on their arguments alone.
+const PURE: &[&str] = &["decide", "harness"];
+
+/// What would make an answer depend on anything else.
 const IMPURE: &[&str] = &["Instant", "SystemTime", "std::fs", "std::env", "std::thread", "log::"];
 
 /// Of code, tests aside. A file that is longer usually hides two.
@@ -105,9 +116,9 @@ impl Source {
         if room == "model" {
             wrong.extend(self.foreign().map(|name| format!("{}: a noun that needs {name}", self.path)));
         }
-        if room == "decide" {
+        if PURE.contains(&room) {
             let named = IMPURE.iter().filter(|name| self.code.contains(*name));
-            wrong.extend(named.map(|name| format!("{}: a decision that needs {name}", self.path)));
+            wrong.extend(named.map(|name| format!("{}: {room} that needs {name}", self.path)));
         }
         if room == "utils" || self.path.contains("/utils") {
             wrong.push(format!("{}: a bag; its things have better places", self.path));

@@ -1,0 +1,66 @@
+//! Codex, as version 0.169.0 speaks.
+
+use std::time::Duration;
+
+use super::sign::{End, Field, Talk};
+use super::{ARGS, Meaning, Preset, SESSION, SessionFrom};
+
+/// A workspace need not be a repository. The role's arguments belong to `exec`: before `resume` they hold for it, too,
+/// after it most of them are refused.
+pub(super) const PRESET: Preset = Preset {
+    name: "codex",
+    start: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "-"],
+    resume: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "resume", SESSION, "-"],
+    session: SessionFrom::Reported,
+    // As for claude: a command that runs long is silent while it does. Without a network it never ends by itself.
+    stall: Duration::from_secs(20 * 60),
+    // Without the first it takes what `codex login` left below HOME or CODEX_HOME.
+    env: &["CODEX_API_KEY", "CODEX_HOME"],
+    talk: Talk {
+        session: Field { on: &[("/type", "thread.started")], at: "/thread_id" },
+        message: Field {
+            on: &[("/type", "item.completed"), ("/item/type", "agent_message")],
+            at: "/item/text",
+        },
+        work: &[
+            &[("/type", "item.completed"), ("/item/type", "command_execution")],
+            &[("/type", "item.completed"), ("/item/type", "file_change")],
+            &[("/type", "item.completed"), ("/item/type", "mcp_tool_call")],
+        ],
+        wait: Field::NONE,
+        wait_text: Field { on: &[("/type", "error"), ("/message", "Reconnecting...")], at: "/message" },
+        code: Field::NONE,
+        reset: Field::NONE,
+        end: End {
+            on: &[&[("/type", "turn.completed")], &[("/type", "turn.failed")]],
+            failed: &[&[("/type", "turn.failed")]],
+            is_error: None,
+            status: None,
+            words: &["/error/message"],
+            denials: None,
+            denied_tool: None,
+            turns: None,
+            usd: None,
+            tokens: &["/usage/input_tokens", "/usage/output_tokens"],
+        },
+        codes: &[],
+        status_after: &["unexpected status ", "last status: "],
+        // One error code stands for a session that is gone and for one that another process has open.
+        texts: &[
+            ("no rollout found for", Meaning::SessionGone),
+            ("No prompt provided via stdin", Meaning::NoEffect),
+            ("hit your usage limit", Meaning::RateLimited),
+            ("Quota exceeded", Meaning::RateLimited),
+            ("Rate limit reached", Meaning::RateLimited),
+            ("high demand", Meaning::RateLimited),
+            ("at capacity", Meaning::RateLimited),
+            ("Missing environment variable", Meaning::Denied),
+            ("refresh token", Meaning::Denied),
+            ("Not logged in", Meaning::Denied),
+            ("waiting for network", Meaning::Unreachable),
+            ("Connection failed", Meaning::Unreachable),
+            ("error sending request", Meaning::Unreachable),
+            ("stream disconnected", Meaning::Unreachable),
+        ],
+    },
+};

@@ -1,0 +1,131 @@
+//! What a table is made of: signs by which a line of JSON is known, and what such a line holds where.
+
+use serde_json::Value;
+
+use super::Meaning;
+
+/// A kind of line: each of these JSON pointers holds a text that begins so.
+pub(super) type Kind = &'static [(&'static str, &'static str)];
+
+/// Where lines of a kind hold a value.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) on: Kind,
+    pub(super) at: &'static str,
+}
+
+/// How a program's lines are read.
+#[derive(Debug)]
+pub(super) struct Talk {
+    /// The session's id.
+    pub(super) session: Field,
+    /// A message of the agent.
+    pub(super) message: Field,
+    /// The agent did something: a tool answered it.
+    pub(super) work: &'static [Kind],
+    /// It waits for its provider; `at`: the status that it got, if it got one.
+    pub(super) wait: Field,
+    /// It waits for its provider, and the reason is inside the text at `at`.
+    pub(super) wait_text: Field,
+    /// A class of failure in the program's own words, as [`Talk::codes`] has them.
+    pub(super) code: Field,
+    /// When the limit that was hit ends, in seconds since 1970.
+    pub(super) reset: Field,
+    /// The line that ends a session; where it may hold what.
+    pub(super) end: End,
+    /// Meanings of the program's classes. What is not listed may be anything.
+    pub(super) codes: &'static [(&'static str, Meaning)],
+    /// Words before the status that the provider answered with, in an error.
+    pub(super) status_after: &'static [&'static str],
+    /// Texts in an error, or on stderr of a run that failed, and what they mean; the first one found counts.
+    pub(super) texts: &'static [(&'static str, Meaning)],
+}
+
+/// The line that ends a session. `None`: a program does not tell that.
+#[derive(Debug)]
+pub(super) struct End {
+    /// Any of these.
+    pub(super) on: &'static [Kind],
+    /// Kinds that say that it failed.
+    pub(super) failed: &'static [Kind],
+    /// A truth value: it failed.
+    pub(super) is_error: Option<&'static str>,
+    /// The status that the provider answered with last.
+    pub(super) status: Option<&'static str>,
+    /// The error in words, or else the last message: the first pointer that holds a text.
+    pub(super) words: &'static [&'static str],
+    /// What the agent was not allowed to do: a list of objects.
+    pub(super) denials: Option<&'static str>,
+    /// In each of them: of which tool.
+    pub(super) denied_tool: Option<&'static str>,
+    /// How many turns there were.
+    pub(super) turns: Option<&'static str>,
+    /// Cost in US dollars.
+    pub(super) usd: Option<&'static str>,
+    /// Numbers of tokens, to be added up.
+    pub(super) tokens: &'static [&'static str],
+}
+
+impl Field {
+    /// For a program that has no such line.
+    pub(super) const NONE: Field = Field { on: &[("", "never")], at: "" };
+
+    pub(super) fn value_in<'line>(&self, line: &'line Value) -> Option<&'line Value> {
+        is(line, self.on).then(|| line.pointer(self.at)).flatten()
+    }
+
+    pub(super) fn text_in<'line>(&self, line: &'line Value) -> Option<&'line str> {
+        self.value_in(line)?.as_str()
+    }
+}
+
+impl Talk {
+    /// That a line says its program waits for the provider, and what for.
+    pub(super) fn wait_on(&self, line: &Value) -> Option<Meaning> {
+        if is(line, self.wait.on) {
+            // No status: there was no answer.
+            return Some(
+                self.wait.value_in(line).and_then(Value::as_u64).map_or(Meaning::Unreachable, of_status),
+            );
+        }
+        let words = self.wait_text.text_in(line)?;
+        Some(self.of_words(words).unwrap_or(Meaning::Unreachable))
+    }
+
+    /// What an error means, by its words.
+    pub(super) fn of_words(&self, words: &str) -> Option<Meaning> {
+        let by_text = self.texts.iter().find(|(text, _)| words.contains(text)).map(|(_, meaning)| *meaning);
+        by_text.or_else(|| {
+            self.status_after.iter().find_map(|before| number_after(words, before)).map(of_status)
+        })
+    }
+
+    /// What a class of the program's own means.
+    pub(super) fn of_code(&self, code: &str) -> Option<Meaning> {
+        self.codes.iter().find(|(name, _)| *name == code).map(|(_, meaning)| *meaning)
+    }
+}
+
+/// Whether a line is of this kind.
+pub(super) fn is(line: &Value, kind: Kind) -> bool {
+    kind.iter().all(|(at, begin)| {
+        line.pointer(at).and_then(Value::as_str).is_some_and(|text| text.starts_with(begin))
+    })
+}
+
+/// What an answer with this HTTP status means. 402 is an empty account: it can be filled without a change of
+/// credentials, so it is asked again, slowly, like one that has used up its share.
+pub(super) fn of_status(status: u64) -> Meaning {
+    match status {
+        401 | 403 | 407 => Meaning::Denied,
+        402 | 429 | 529 => Meaning::RateLimited,
+        408 | 500..=599 => Meaning::Unreachable,
+        _ => Meaning::Agent,
+    }
+}
+
+fn number_after(text: &str, before: &str) -> Option<u64> {
+    let rest = &text[text.find(before)? + before.len()..];
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
