@@ -5,6 +5,7 @@ mod cli;
 mod compat;
 mod crash;
 mod handoff;
+mod harness;
 mod kill_tick;
 mod orders;
 mod readme;
