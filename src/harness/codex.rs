@@ -14,7 +14,7 @@ pub(super) const PRESET: Preset = Preset {
     session: SessionFrom::Reported,
     // As for claude: a command that runs long is silent while it does. Without a network it never ends by itself.
     stall: Duration::from_secs(20 * 60),
-    // Without the first it takes what `codex login` left below HOME or CODEX_HOME.
+    // Without the first it takes what `codex login` left below HOME or CODEX_HOME; OPENAI_API_KEY it does not send.
     env: &["CODEX_API_KEY", "CODEX_HOME"],
     talk: Talk {
         session: Field { on: &[("/type", "thread.started")], at: "/thread_id" },

@@ -19,8 +19,8 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// on with a session.
 ///
 /// A run that its launcher ended has a reason already, in its receipt. For one that was ended for its deadline or its
-/// silence [`Meaning::RateLimited`] and [`Meaning::Unreachable`] say that it was waiting for its provider then, and
-/// not its agent's fault; anything else is [`Meaning::Agent`], and the receipt says more.
+/// silence anything but [`Meaning::Agent`] says that it was waiting for its provider then, and on what: that is not its
+/// agent's fault. With [`Meaning::Agent`] the receipt says more.
 ///
 /// Tolerates half lines, lines that are no JSON, unknown fields and missing ones: versions differ, and the output is
 /// the end of a bounded log.
@@ -137,8 +137,8 @@ impl Run<'_> {
     fn cause(&self, end: Option<&Ended>) -> Meaning {
         let by_status = end.and_then(|end| end.status).map(of_status);
         let by_words = || {
-            let words = end.and_then(|end| end.words.as_deref()).unwrap_or_default();
-            [words, self.stderr].into_iter().find_map(|words| self.talk.of_words(words))
+            // What is logged to stderr on the way is no cause once the program has named one.
+            self.talk.of_words(end.and_then(|end| end.words.as_deref()).unwrap_or(self.stderr))
         };
         let cause = by_status
             .filter(|meaning| *meaning != Meaning::Agent)

@@ -293,6 +293,10 @@ fn what_was_overcome_is_no_cause() {
     let output = printed(&(limited.clone() + &failed), "");
     let reading = read(named("claude"), &exited(1), &Said::default(), &output, false);
     assert_eq!(reading.verdict, Meaning::Agent, "it went on after the limit");
+    let full = r#"{"type":"turn.failed","error":{"message":"Codex ran out of room in the model's context window."}}"#;
+    let logged = "ERROR codex_core: stream disconnected before completion; retrying";
+    let reading = read(named("codex"), &exited(1), &Said::default(), &printed(full, logged), false);
+    assert_eq!(reading.verdict, Meaning::Agent, "it reconnected, and failed for another reason");
     let waited = file("claude-down.stdout");
     let went_on = file("claude-killed.stdout");
     let killed = exit(None, Some(9), ExitReason::Exited);
