@@ -138,6 +138,8 @@ pub enum Command {
     Status,
     /// What the next tick makes of an item and why, and what its next run is given
     Explain(ExplainArgs),
+    /// What a run prints, also while it runs
+    Logs(LogsArgs),
     /// Give an item all its attempts back, due now, and bring it back where it is parked
     Retry(RetryArgs),
     /// Take an item out of the rotation; an agent of it that runs goes on, and nothing follows
@@ -221,6 +223,23 @@ pub struct ExplainArgs {
     /// An item's id or key, an agent, a run, or a unique prefix of one
     #[arg(value_name = "X")]
     pub target: String,
+}
+
+/// What to show.
+#[derive(Clone, Debug, Args)]
+pub struct LogsArgs {
+    /// A run, an agent, an item that has one agent, or a unique prefix of one
+    #[arg(value_name = "X")]
+    pub target: String,
+    /// Go on as long as it runs
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Its stderr instead of its stdout
+    #[arg(long)]
+    pub stderr: bool,
+    /// The run of this number instead of the latest
+    #[arg(long, value_name = "N")]
+    pub run: Option<u64>,
 }
 
 /// What to try again.

@@ -4,6 +4,7 @@
 mod drain;
 mod explain;
 mod kill_tick;
+mod logs;
 mod manual;
 mod order;
 mod park;
@@ -74,6 +75,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Command::Tick => tick::run(&context()?),
         Command::Status => status::run(&context()?),
         Command::Explain(args) => explain::run(&context()?, &args),
+        Command::Logs(args) => logs::run(&context()?, &args),
         Command::Retry(args) => retry::run(&context()?, &args),
         Command::Park(args) => park::run(&context()?, &args),
         Command::Stop(args) => stop::run(&context()?, &args),

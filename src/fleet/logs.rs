@@ -7,9 +7,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+
+/// How the line begins that says how much is missing.
+pub(super) const GAP_LINE: &str = "\n[factory-tick: ";
 
 /// One stream's log.
 #[derive(Debug)]
@@ -52,8 +55,12 @@ impl BoundedLog {
     }
 
     fn room(&self) -> u64 {
-        let share = if self.in_head { self.bytes_max / 2 } else { self.bytes_max / 4 };
-        if self.bytes_max == 0 { u64::MAX } else { share.max(1).saturating_sub(self.written) }
+        let share = match (self.bytes_max, self.in_head) {
+            (0, _) => u64::MAX,
+            (max, true) => head_bytes(max),
+            (max, false) => (max / 4).max(1),
+        };
+        share.saturating_sub(self.written)
     }
 
     /// The file in hand is full: on to the next tail.
@@ -77,7 +84,7 @@ impl BoundedLog {
         let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
         let mut whole = OpenOptions::new().append(true).custom_flags(no_wait).open(&self.path)?;
         if self.dropped > 0 {
-            writeln!(whole, "\n[factory-tick: {} bytes left out here]", self.dropped)?;
+            writeln!(whole, "{GAP_LINE}{} bytes left out here]", self.dropped)?;
         }
         for part in [self.old_tail(), self.tail()] {
             match OpenOptions::new().read(true).custom_flags(no_wait).open(&part) {
@@ -91,22 +98,37 @@ impl BoundedLog {
     }
 
     fn tail(&self) -> PathBuf {
-        with_suffix(&self.path, ".tail")
+        tail_of(&self.path)
     }
 
     fn old_tail(&self) -> PathBuf {
-        with_suffix(&self.path, ".tail.old")
+        old_tail_of(&self.path)
     }
 }
 
-fn with_suffix(path: &std::path::Path, suffix: &str) -> PathBuf {
+/// The length of a head that is full.
+pub(super) fn head_bytes(bytes_max: u64) -> u64 {
+    if bytes_max == 0 { u64::MAX } else { (bytes_max / 2).max(1) }
+}
+
+/// The tail that is being written.
+pub(super) fn tail_of(path: &Path) -> PathBuf {
+    with_suffix(path, ".tail")
+}
+
+/// The tail before it, which is full.
+pub(super) fn old_tail_of(path: &Path) -> PathBuf {
+    with_suffix(path, ".tail.old")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 /// A new file; whatever stands there is replaced, never written through or waited for.
-fn create(path: &std::path::Path) -> io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

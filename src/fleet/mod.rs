@@ -4,6 +4,7 @@ pub mod env;
 pub mod exec;
 pub mod launcher;
 pub mod local;
+pub mod log_reader;
 pub mod logs;
 pub mod protected;
 pub mod rundir;

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, install, is_alive, put, system};
+use crate::support::{Factory, NOTE_START, Ran, Running, install, is_alive, put, system};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -462,6 +462,8 @@ fn a_fifo_in_the_place_of_a_log_holds_nothing_up() {
     // The next attempt starts, spoils its logs, and is judged all the same.
     factory.tick_until("the second run is started", |_| factory.receipt("ar-1-impl.2", "claim").is_some());
     factory.wait_swept("ar-1-impl.2");
+    let spoiled = factory.run(&["logs", "-f", "ar-1-impl"]).expect(74);
+    assert!(spoiled.stderr.contains("stdout.log: it is not a regular file"), "{}", spoiled.stderr);
     assert_eq!(factory.tick().expect(0).decided()[..2], ["adopt ar-1-impl.2", "fail ar-1-impl.2"]);
 }
 
@@ -475,4 +477,38 @@ fn a_limit_on_file_sizes_costs_a_part_of_the_log_and_not_the_run() {
     assert_eq!(factory.told("done"), "done\n");
     factory.tick().expect(0);
     assert_eq!(factory.recorded("AR-1")["state"], "done");
+}
+
+// ---------------------------------------------------------------------------------------------
+// logs
+
+#[test]
+fn the_output_of_a_run_is_shown_as_it_is_and_followed_until_it_ends() {
+    let prints = r#"printf 'raw \033[31m\n'; echo aside >&2; echo > "$LAB/up"; read x < "$LAB/go"; head -c 300000 /dev/zero | tr '\0' x; echo; echo last; exit 1"#;
+    let mut factory = Factory::with_agent(prints);
+    factory.role("rev", &["sh", "-c", "echo reviewed"], "");
+    factory.set("retention", "log_bytes_max", "\"64KiB\"");
+    nix::unistd::mkfifo(&factory.lab("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    factory.item("AR-1");
+    factory.run(&["logs", "AR-1"]).expect(5);
+    factory.tick().expect(0);
+    factory.wait_told("up");
+    factory.wait_swept("ar-1-rev.1");
+    let logs = |arguments: &[&str]| factory.run(&[&["logs"], arguments].concat());
+    factory.wait_for("its first words are there", || logs(&["ar-1-impl"]).stdout.ends_with('\n'));
+    assert_eq!(logs(&["ar-1-impl"]).expect(0).stdout, "raw \u{1b}[31m\n");
+    assert_eq!(logs(&["ar-1-impl.1", "--stderr"]).expect(0).stdout, "aside\n");
+    assert_eq!(logs(&["ar-1-r"]).expect(0).stdout, "reviewed\n");
+    let several = logs(&["AR-1"]).expect(5).stderr;
+    assert!(several.contains("ar-1-impl, ar-1-rev; name one of them"), "{several}");
+    assert!(logs(&["ar-1-impl", "--run", "7"]).expect(5).stderr.contains("ar-1-impl.7 has no directory"));
+
+    let follower = Running::start(&mut factory.program(&["logs", "-f", "ar-1-impl"]));
+    put(&factory.lab("go"), "go\n");
+    let followed = follower.end().expect(0).stdout;
+    assert!(followed.starts_with("raw ") && followed.ends_with("x\nlast\n"), "{} bytes", followed.len());
+    factory.tick().expect(0);
+    assert_eq!(logs(&["ar-1-impl", "--run", "1", "-f"]).expect(0).stdout.lines().last(), Some("last"));
+    let gone = Ran::of(&mut factory.shell("\"$TICK\" logs ar-1-impl | head -c 1"));
+    assert_eq!(gone.expect(0).stdout, "r");
 }
