@@ -137,8 +137,13 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
 /// The run is over: say what that means, and hand off what could not be ended.
 fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
     let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
-    if awaits_note(draft, &agent) {
+    let claimed = agent.state == AgentStanding::Running;
+    if claimed && awaits_note(draft, &agent) {
         return;
+    }
+    if !claimed && ended.survivors.is_empty() {
+        // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
+        return infra(draft, &agent, run, "fenced: nobody had claimed it in time", false);
     }
     let Some(role) = draft.role(&agent.role) else {
         // Its role is gone from the configuration: nothing of it is charged or kept.

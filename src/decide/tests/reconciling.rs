@@ -478,3 +478,15 @@ fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
     assert!(plan.is_empty());
     assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
 }
+
+// Origin: the simulator - the registry was read from its backup after a tick had fenced a run and
+// swept for it: its required note was waited for for ever.
+#[test]
+fn a_run_that_was_fenced_and_swept_for_waits_for_no_note() {
+    let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
+    factory.tick();
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 infra", "start a-impl.2", "writeback A started"]);
+    assert_eq!(factory.record("A").attempts, 0);
+}
