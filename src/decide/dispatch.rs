@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::blockers::Blockers;
-use super::{Draft, items, launch, notes, runs};
+use super::{Draft, items, launch, notes, runs, strays};
 use crate::backoff::backoff;
 use crate::config::Role;
 use crate::model::{
@@ -158,6 +158,14 @@ impl Slots {
     }
 }
 
+/// A number is given out only where every directory of its agent can be told.
+fn told_apart(draft: &Draft, slug: &str) -> Result<(), Hold> {
+    match strays::untold(draft, slug) {
+        Some(run) => Err(Hold(HeldCode::FleetUnknown, format!("what {run} is can't be told"), None)),
+        None => Ok(()),
+    }
+}
+
 /// What keeps an item from any start at all.
 fn barred(draft: &Draft, item: &WorkItem, record: &ItemRecord) -> Result<(), Hold> {
     if let Some(why) = draft.world.fleet.unknown() {
@@ -167,6 +175,7 @@ fn barred(draft: &Draft, item: &WorkItem, record: &ItemRecord) -> Result<(), Hol
         let because = "what runs for it can't be told".to_owned();
         return Err(Hold(HeldCode::FleetUnknown, because, None));
     }
+    told_apart(draft, &record.slug)?;
     let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
     match record.state {
         ItemStanding::Parked => return Err(Hold(HeldCode::Parked, words, None)),
@@ -290,6 +299,9 @@ fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Ho
     let roles: Vec<_> = draft.config.roles.iter().filter(|role| !is_ok(draft, &item.id, role)).collect();
     slots.admit(draft, item, &roles)?;
     let seen = draft.registry.seen_as(item);
+    if let Refresh::Seen { slug, .. } = &seen {
+        told_apart(draft, slug)?;
+    }
     if known.is_none() {
         draft.refresh(seen);
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Draft;
-use crate::model::{Action, ItemId, Refresh, RunId, Sighting, Stray, StraySpec};
+use crate::model::{Action, Refresh, RunId, Sighting, Stray, StraySpec};
 
 pub(super) fn adopt(draft: &mut Draft) {
     let Some(fleet) = draft.fleet() else { return };
@@ -35,9 +35,7 @@ pub(super) fn adopt(draft: &mut Draft) {
 fn fence_unspecified(draft: &mut Draft, run: &RunId) {
     if let Some(Sighting::Unknown(why)) = draft.sighting(run) {
         let what = format!("{run} is not on record and can't be told: {why}");
-        // Its number can't be told to be free either.
-        let item = owner(draft, run);
-        draft.unsure(item.as_ref(), what);
+        draft.unsure(None, what);
     } else if matches!(draft.sighting(run), Some(Sighting::Unclaimed)) {
         let because = format!("{run} is not on record and has no readable spec.json");
         draft.decide(None, because, Action::Fence { run: run.clone() });
@@ -48,11 +46,12 @@ fn fence_unspecified(draft: &mut Draft, run: &RunId) {
     }
 }
 
-/// The item whose agents are called so.
-fn owner(draft: &Draft, run: &RunId) -> Option<ItemId> {
-    let (slug, _) = run.agent.0.rsplit_once('-')?;
-    let named = draft.registry.names.items.iter().find(|(_, named)| named.slug == slug);
-    named.map(|(id, _)| id.clone())
+/// A forgotten run of an agent with this slug that can't be told: its number can't be told to be free either.
+pub(super) fn untold<'a>(draft: &Draft<'a>, slug: &str) -> Option<&'a RunId> {
+    let is_ours = |run: &RunId| run.agent.0.rsplit_once('-').is_some_and(|(ours, _)| ours == slug);
+    let strays = draft.fleet()?.strays.iter().filter(|stray| stray.spec.is_none());
+    let untold = |run: &RunId| matches!(draft.sighting(run), Some(Sighting::Unknown(_)));
+    strays.map(|stray| &stray.run).find(|run| is_ours(run) && untold(run))
 }
 
 fn end_older(draft: &mut Draft, run: &RunId, spec: &StraySpec) {

@@ -490,3 +490,13 @@ fn a_run_that_was_fenced_and_swept_for_waits_for_no_note() {
     assert_eq!(told(&plan), ["fail a-impl.1 infra", "start a-impl.2", "writeback A started"]);
     assert_eq!(factory.record("A").attempts, 0);
 }
+
+#[test]
+fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_with_it() {
+    let mut factory = Factory::new(&["A", "B"]);
+    factory.strays = vec![Stray { run: "a-impl.1".parse().unwrap(), spec: None }];
+    factory.see("a-impl.1", Sighting::Unknown("permission denied".into()));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["start b-impl.1", "writeback B started"]);
+    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+}
