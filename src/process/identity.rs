@@ -34,9 +34,7 @@ impl Host {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .context("cannot read /proc/sys/kernel/random/boot_id; is /proc mounted?")?;
         // Nothing in its place would make every process look like one of an earlier boot: dead.
-        let is_uuid =
-            |text: &str| text.len() == 36 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-');
-        if !is_uuid(boot_id.trim()) {
+        if !is_boot_id(boot_id.trim()) {
             bail!(
                 "/proc/sys/kernel/random/boot_id holds {boot_id:?}, which is no boot id; mount /proc as it should be"
             );
@@ -53,6 +51,11 @@ impl Host {
         let pid_ns = fs::metadata("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.ino();
         Ok(Host { boot_id: boot_id.trim().to_owned(), pid_ns, uid: rustix::process::getuid().as_raw() })
     }
+}
+
+/// Whether this is what the kernel calls a boot: a UUID.
+fn is_boot_id(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-')
 }
 
 /// The identity of a live process; `None` when there is none with this pid, or only a zombie, or
@@ -169,6 +172,14 @@ fn status_field(status: &str, name: &str) -> Option<u32> {
 mod tests {
     use super::super::tests::Spawned;
     use super::*;
+
+    #[test]
+    fn what_stands_in_the_place_of_a_boot_id_is_none() {
+        assert!(is_boot_id("a2569f14-2537-4f6c-b476-39591a1189e0"));
+        for text in ["", "0", "a2569f14-2537-4f6c-b476-39591a1189e", "a2569f14-2537-4f6c-b476-39591a1189ez"] {
+            assert!(!is_boot_id(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn this_program_is_alive_and_itself() {

@@ -7,7 +7,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, HeldLock, NOTE_START, Ran, Running, everything, is_root, put, toml_text};
+use crate::support::{
+    Factory, HeldLock, NOTE_START, Ran, Running, everything, is_root, put, skipped, toml_text,
+};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -187,6 +189,8 @@ fn code_73_is_a_state_directory_that_is_not_safe() {
     if is_root() {
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
         refused("it belongs to uid 65534, and this is uid 0");
+    } else {
+        skipped("only root can give a directory to another user");
     }
     let json = factory.tick();
     assert!(!is_root() || json.expect(73).json()["status"] == "cannot-create");
@@ -582,6 +586,26 @@ fn iterations_go_on_as_long_as_something_is_decided() {
     let beat: Value =
         serde_json::from_str(&fs::read_to_string(factory.state("heartbeat.json")).unwrap()).unwrap();
     assert_eq!(beat["ticks"], 1, "they are one tick");
+}
+
+// A whole file can still lie: an agent that no record leads to would live on unseen.
+#[test]
+fn records_that_contradict_each_other_are_65_and_nothing_is_touched() {
+    let factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("it runs", || factory.starts().len() == 1);
+    factory.tick().expect(0);
+    let whole = fs::read(factory.state("registry.json")).unwrap();
+    factory.forge_registry(|text| text.replace(r#""run":"ar-1-impl.1""#, r#""run":null"#));
+    let forged = fs::read(factory.state("registry.json")).unwrap();
+    assert_ne!(forged, whole);
+    let text = complaint(factory.run(&[]).expect(65));
+    assert_has(&text, &["registry.json", "contradict each other", "ar-1-impl", "Nothing was touched"]);
+    assert_eq!(fs::read(factory.state("registry.json")).unwrap(), forged);
+    assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+    put(&factory.state("registry.json"), std::str::from_utf8(&whole).unwrap());
+    factory.tick().expect(0);
 }
 
 // Origin: pear#248 review - a signal ran the exit path, and what it should have stopped was done all the same.
