@@ -19,6 +19,8 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use toml::de::DeTable;
 
+use crate::harness::{self, Preset};
+
 pub use problems::{Problem, Problems};
 pub use read::OWN_VARIABLES;
 
@@ -239,11 +241,13 @@ pub struct Role {
     pub name: String,
     /// `[a-z0-9]+`, at most 16 bytes, unique: the end of its agents' names.
     pub suffix: String,
-    /// Name of the harness: `command`.
+    /// Name of the harness: `command`, or a preset's.
     pub harness: String,
-    /// Program and arguments; a program with a `/` is absolute.
+    /// Program and arguments; a program with a `/` is absolute. Empty for a preset.
     pub command: Vec<String>,
-    /// Program and arguments for a resumed session; empty: no resume.
+    /// What is added to a preset's own arguments.
+    pub args: Vec<String>,
+    /// Program and arguments for a resumed session; empty: no resume, or a preset's own.
     pub resume: Vec<String>,
     /// What a resumed session is told.
     pub resume_prompt: String,
@@ -261,4 +265,16 @@ pub struct Role {
     pub prompt: String,
     /// Where the template was read; `None`: the built-in one.
     pub prompt_path: Option<PathBuf>,
+}
+
+impl Role {
+    /// What is known of its harness beforehand; `None` for a command of the configuration's own.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        harness::preset(&self.harness)
+    }
+
+    /// Whether its sessions can be gone on with.
+    pub fn can_resume(&self) -> bool {
+        self.preset().is_some() || !self.resume.is_empty()
+    }
 }

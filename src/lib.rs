@@ -6,8 +6,7 @@
 //! # The rooms, in reading order
 //!
 //! - [`model`]: every noun. [`config`]: what was typed, checked into what is meant.
-//! - [`harness`]: the agent programs known by name, and what their ends mean. Pure. No role can name one yet:
-//!   the configuration refuses it until the verdicts of [`decide`] are taken from here.
+//! - [`harness`]: the agent programs known by name, and what their ends mean. Pure.
 //! - [`registry`]: what is remembered, and the only transitions it may make.
 //! - [`decide`]: what to do, from what is remembered and what was seen. Pure.
 //! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.

@@ -14,7 +14,9 @@ mod world;
 pub use item::{ItemState, Observed, SourceView, Unclear, WorkItem};
 pub use names::{AgentName, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
-pub use plan::{Action, Decision, Launch, Next, Plan, Reap, Refresh, Status, Step, Writeback};
+pub use plan::{
+    Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,
+};
 pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
 pub use time::Moment;
 pub use verdict::{Class, Held, HeldCode};

@@ -44,6 +44,10 @@ pub struct Tick<'a> {
     pub until: Instant,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
+    /// By role: a fingerprint of everything that its agents could use as credentials.
+    pub credentials: BTreeMap<String, String>,
+    /// Which factory.
+    pub lineage: &'a str,
     /// Free bytes where the state lives.
     pub disk_free_bytes: Option<u64>,
     /// The folder of workspaces.
@@ -117,6 +121,8 @@ fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         now: tick.now.clone(),
         disk_free_bytes: tick.disk_free_bytes,
         missing_env: tick.missing_env.clone(),
+        credentials: tick.credentials.clone(),
+        lineage: tick.lineage.to_owned(),
         workspaces: tick.workspaces.clone(),
     }
 }

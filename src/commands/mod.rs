@@ -30,6 +30,7 @@ use crate::cli::{Command, Format, Invocation, Options};
 use crate::config::{self, Config};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
+use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
 use crate::model::{Moment, Observed, Plan, Process, WorkItem};
@@ -178,6 +179,8 @@ impl Context {
             now: (outside.clock)(),
             until: outside.since + self.config.tick.deadline,
             missing_env: env::missing(&self.vars, &self.config.env, &self.config.roles),
+            credentials: credentials::of_roles(&self.vars, &self.config, &outside.fleet.lineage),
+            lineage: &outside.fleet.lineage,
             disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
             workspaces: local::workspaces(&self.config, &self.state_path),
             stop: outside.stop,

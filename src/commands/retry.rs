@@ -6,11 +6,30 @@ use crate::cli::RetryArgs;
 use crate::config::Config;
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Class, Held, HeldCode, ItemId, Plan, Step};
+use crate::model::{Action, Class, Decision, Held, HeldCode, ItemId, Plan, Step};
 use crate::registry::{ItemRecord, ItemStanding, Registry};
 
 pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
-    order::give(context, "retry", |registry| plan(context, args, registry))
+    order::give(context, "retry", |registry| {
+        let mut plan = plan(context, args, registry)?;
+        if !plan.is_empty() {
+            plan.steps.extend(ask_providers_again(registry));
+        }
+        Ok(plan)
+    })
+}
+
+/// Whoever wants it tried now has seen to what its provider had against it, or wants to know.
+fn ask_providers_again(registry: &Registry) -> impl Iterator<Item = Step> {
+    decide::providers_cooling(registry).map(|scope| {
+        let action = Action::CoolOff { scope: scope.clone(), cooling: None };
+        Step::Decide(Decision {
+            action,
+            item: None,
+            because: "a person wants it tried again".to_owned(),
+            group: 0,
+        })
+    })
 }
 
 fn plan(context: &Context, args: &RetryArgs, registry: &Registry) -> Result<Plan, Failure> {

@@ -10,6 +10,7 @@ use super::problems::quoted;
 use super::read::{Place, passed_name, path, without_nul};
 use super::section::Section;
 use super::value::Value;
+use crate::harness::{self, Preset};
 use crate::prompt;
 
 const NAME_BYTES_MAX: usize = 64;
@@ -18,15 +19,11 @@ const SUFFIX_BYTES_MAX: usize = 16;
 /// What `fill` replaces in a command line.
 const PLACEHOLDERS: [&str; 4] = ["{session}", "{run}", "{workspace}", "{prompt_file}"];
 
-#[derive(Clone, Copy, PartialEq)]
-enum Harness {
-    Command,
-    Claude,
-    Codex,
-}
+/// The harness whose command lines and words are the configuration's own.
+const COMMAND: &str = "command";
 
-const HARNESSES: [(&str, Harness); 3] =
-    [("command", Harness::Command), ("claude", Harness::Claude), ("codex", Harness::Codex)];
+/// Keys that say what a preset knows better.
+const OF_COMMAND: [&str; 4] = ["command", "resume", "session", "session_gone"];
 
 /// Reads all roles. `starts_max` is the most agents that one tick may start, where that is known.
 pub(super) fn roles(
@@ -72,15 +69,14 @@ fn role(
         section.required("suffix", "suffix = \"impl\": the end of the names of its agents", |value| {
             unique(value, suffix(value)?, suffixes)
         });
-    let harness = section.later("harness", Harness::Command, "\"command\"", |value| value.one_of(&HARNESSES));
+    let harness = section.or("harness", None, harness);
     let command = match harness {
-        Some(Harness::Command) => {
+        Some(None) => {
             section.required("command", "command = [\"./agent.sh\"]", |value| command(value, place))
         }
-        // What the other harnesses run is their own business.
         _ => section.or("command", Vec::new(), |value| argv(value, place)),
     };
-    section.later("args", Vec::new(), "[]", Value::strings);
+    let args = section.or("args", Vec::new(), Value::strings);
     let resume = section.or("resume", Vec::new(), |value| match value.strings()? {
         typed if typed.is_empty() => Some(typed),
         _ => argv(value, place),
@@ -90,17 +86,21 @@ fn role(
     let session_gone = section.or("session_gone", Vec::new(), |value| value.list(gone_text));
     let env = section.or("env", Vec::new(), |value| value.list(passed_name));
     let deadline = section.or("deadline", Duration::from_secs(60 * 60), Value::duration);
-    let stall = section.or("stall", Duration::ZERO, Value::duration);
+    let stall = harness.flatten().map_or(Duration::ZERO, |preset| preset.stall);
+    let stall = section.or("stall", stall, Value::duration);
     let prompt = section.or("prompt", (prompt::BUILT_IN.to_owned(), None), |value| template(value, place));
+    if let Some(harness) = harness {
+        refuse_others(&section, harness);
+    }
     section.close();
 
     let (prompt, prompt_path) = prompt?;
-    harness?;
     Some(Role {
         name: name?,
         suffix: suffix?,
-        harness: "command".to_owned(),
+        harness: harness?.map_or(COMMAND, |preset| preset.name).to_owned(),
         command: command?,
+        args: args?,
         resume: resume?,
         resume_prompt: Some(resume_prompt?)
             .filter(|text| !text.is_empty())
@@ -113,6 +113,33 @@ fn role(
         prompt,
         prompt_path,
     })
+}
+
+/// A preset, or `None` for `command`.
+fn harness(value: &Value<'_, '_>) -> Option<Option<&'static Preset>> {
+    let presets = harness::presets().map(|preset| (preset.name, Some(preset)));
+    let known: Vec<_> = std::iter::once((COMMAND, None)).chain(presets).collect();
+    value.one_of(&known)
+}
+
+/// Keys that mean nothing to this harness: what is ignored in silence is what somebody relies on.
+fn refuse_others(section: &Section<'_, '_>, harness: Option<&Preset>) {
+    match harness {
+        Some(preset) => {
+            let name = preset.name;
+            for key in OF_COMMAND {
+                section.refuse_key(
+                    key,
+                    &format!("is for `harness = \"command\"`; {name} has its own"),
+                    "remove it; what is to be added to the command line goes into `args`",
+                );
+            }
+        }
+        None => {
+            let hint = "put them into `command`, and into `resume` where they hold for that, too";
+            section.refuse_key("args", "is for a preset such as `harness = \"claude\"`", hint);
+        }
+    }
 }
 
 /// A duration of which `"0"` means that there is no limit.

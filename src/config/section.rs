@@ -190,6 +190,13 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
+    /// Notes a problem with a key where it is there and not empty.
+    pub(super) fn refuse_key(&self, key: &'static str, what: &str, hint: &str) {
+        if let Some(value) = self.get(key).filter(|value| !value.is_empty()) {
+            value.problem(format!("`{key}` {what}"), hint);
+        }
+    }
+
     /// Ends the reading of this table: what was not asked for is unknown.
     pub(super) fn close(self) {
         let known = self.report.known.borrow();

@@ -115,6 +115,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 suffix: "impl".into(),
                 harness: "command".into(),
                 command: vec!["/etc/factory/agent.sh".into(), "{prompt_file}".into()],
+                args: vec![],
                 resume: vec![],
                 resume_prompt: crate::prompt::BUILT_IN_RESUME.into(),
                 session: None,
@@ -275,16 +276,10 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ("[done]", "command", "[\"x\"]", "[]"),
         ("[retention]", "runs_per_item", "3", "10"),
         ("[retention]", "age", "\"0\"", "\"30d\""),
-        ("[[role]]", "harness", "\"claude\"", "\"command\""),
-        ("[[role]]", "harness", "\"codex\"", "\"command\""),
-        ("[[role]]", "args", "[\"x\"]", "[]"),
     ];
     for (title, key, value, default) in later {
         let line = format!("{key} = {value}");
-        let (text, at) = match title {
-            "[[role]]" => (with_role(&line), 5),
-            _ => (with(&format!("{title}\n{line}")), 2),
-        };
+        let (text, at) = (with(&format!("{title}\n{line}")), 2);
         let column = key.len() + 4;
         assert_eq!(
             told(&text),
@@ -321,13 +316,43 @@ fn every_problem_is_told_with_its_place_and_a_hint() {
     assert_eq!(seen, 20, "bad configurations in {}", folder.display());
 }
 
+/// A role with this harness, and nothing else that it needs.
+fn with_harness(name: &str) -> String {
+    format!("[[role]]\nname = \"a\"\nsuffix = \"a\"\nharness = \"{name}\"\n")
+}
+
 #[test]
-fn a_role_of_another_harness_needs_no_command() {
-    let told = told("[[role]]\nname = \"a\"\nsuffix = \"a\"\nharness = \"claude\"\n");
-    assert!(
-        told.contains("`[[role]] harness` is not supported yet")
-            && told.ends_with("1 problem in factory.toml")
-    );
+fn a_preset_needs_no_command_and_brings_its_own_stall() {
+    for name in ["claude", "codex"] {
+        let role = good(&with_harness(name)).roles.remove(0);
+        assert_eq!((role.harness.as_str(), role.command.len(), role.can_resume()), (name, 0, true));
+        assert_eq!(role.stall, Some(Duration::from_secs(20 * 60)));
+        let off = good(&format!("{}stall = \"0\"\nargs = [\"--model\", \"x\"]\n", with_harness(name)));
+        assert_eq!(
+            (off.roles[0].stall, off.roles[0].args.as_slice()),
+            (None, &["--model", "x"].map(String::from)[..])
+        );
+    }
+    assert!(told(&with_harness("gemini")).contains("can't be \"gemini\""));
+}
+
+#[test]
+fn what_a_preset_knows_better_is_refused() {
+    for (key, value) in [
+        ("command", "[\"claude\"]"),
+        ("resume", "[\"claude\"]"),
+        ("session", "\"id (.*)\""),
+        ("session_gone", "[\"gone\"]"),
+    ] {
+        let told = told(&format!("{}{key} = {value}\n", with_harness("claude")));
+        let what = format!(
+            "factory.toml:5:{}: `{key}` is for `harness = \"command\"`; claude has its own",
+            key.len() + 4
+        );
+        assert!(told.starts_with(&what) && told.ends_with("1 problem in factory.toml"), "{told}");
+    }
+    let told = told(&with_role("args = [\"x\"]"));
+    assert!(told.contains("`args` is for a preset") && told.ends_with("1 problem in factory.toml"), "{told}");
 }
 
 #[test]

@@ -139,6 +139,15 @@ impl<'a, 't> Value<'a, 't> {
         }
     }
 
+    /// Whether it is an empty text or an empty array.
+    pub(super) fn is_empty(&self) -> bool {
+        match self.value.get_ref() {
+            DeValue::String(text) => text.is_empty(),
+            DeValue::Array(array) => array.is_empty(),
+            _ => false,
+        }
+    }
+
     /// An array, each element read by `read`. All are read, whatever becomes of the first.
     pub(super) fn list<T>(&self, mut read: impl FnMut(&Value<'a, 't>) -> Option<T>) -> Option<Vec<T>> {
         let Some(array) = self.value.get_ref().as_array() else {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::blockers::Blockers;
-use super::{Draft, items, launch, notes, runs, strays};
+use super::{Draft, cool_offs, items, launch, notes, runs, strays};
 use crate::backoff::backoff;
 use crate::config::Role;
 use crate::model::{
@@ -18,7 +18,7 @@ struct Hold(HeldCode, String, Option<Timestamp>);
 
 pub(super) fn dispatch(draft: &mut Draft) {
     end_pause(draft);
-    cool_off_roles(draft);
+    cool_offs::follow(draft);
     let Some(view) = draft.source() else { return hold_unread(draft) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
     queue.sort_by_cached_key(|item| rank(item));
@@ -67,25 +67,6 @@ fn end_pause(draft: &mut Draft) {
     }
 }
 
-/// A role with a variable that is not set starts nothing until it is.
-fn cool_off_roles(draft: &mut Draft) {
-    for role in &draft.config.roles {
-        let scope = cool_off_scope(role);
-        let missing = draft.world.missing_env.get(&role.name);
-        let reason =
-            missing.map(|names| format!("role {:?} needs {}, which is not set", role.name, names.join(", ")));
-        let recorded = draft.registry.cool_offs.get(&scope).map(|cool_off| &cool_off.because);
-        if recorded != reason.as_ref() {
-            let because = reason.clone().unwrap_or_else(|| "its variables are set again".to_owned());
-            draft.decide(None, because, Action::CoolOff { scope, reason });
-        }
-    }
-}
-
-fn cool_off_scope(role: &Role) -> String {
-    format!("role:{}", role.name)
-}
-
 /// What is taken of each limit, counting runs that nobody has seen yet.
 struct Slots {
     items: BTreeSet<ItemId>,
@@ -127,8 +108,8 @@ impl Slots {
             return Err(Hold(HeldCode::DiskFloor, because, None));
         }
         for role in roles {
-            if let Some(cool_off) = draft.registry.cool_offs.get(&cool_off_scope(role)) {
-                return Err(Hold(HeldCode::CoolingOff, cool_off.because.clone(), cool_off.until));
+            if let Some((because, until)) = cool_offs::gate(draft, role) {
+                return Err(Hold(HeldCode::CoolingOff, because, until));
             }
         }
         if !self.items.contains(&item.id) {
@@ -236,7 +217,7 @@ fn follow_up(draft: &Draft, item: &WorkItem, record: &ItemRecord, name: &AgentNa
     }
     let role = draft.role(&agent.role)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
-    let goes_on = next.resume && role.harness == agent.harness && !role.resume.is_empty();
+    let goes_on = next.resume && role.harness == agent.harness && role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
     Some(match launch::launch(draft, role, item, record, agent.dispatch, session) {
         Ok(launch) => Follow::Ready(Box::new(launch)),
@@ -351,7 +332,7 @@ pub(super) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result<Vec<Launch
         let next = agent.and_then(|agent| agent.next.as_ref());
         let session = agent.and_then(|agent| agent.session.clone());
         let is_due = if follows { next.is_some() } else { agent.is_none_or(|agent| !agent.ok) };
-        let session = session.filter(|_| next.is_some_and(|next| next.resume) && !role.resume.is_empty());
+        let session = session.filter(|_| next.is_some_and(|next| next.resume) && role.can_resume());
         is_due.then_some((role, session))
     });
     roles
@@ -368,7 +349,7 @@ fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), H
         item: item.id.clone(),
         run: None,
         class: Class::Launch,
-        said: Default::default(),
+        left: Default::default(),
         next: None,
         due_at: Some(due_at),
         duplicate: false,

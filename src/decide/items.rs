@@ -54,7 +54,7 @@ fn finish(draft: &mut Draft, id: &ItemId) {
         .iter()
         .all(|role| draft.registry.agents_of(id).any(|(_, agent)| agent.role == role.name && agent.ok));
     if all_ok {
-        let action = Action::Done { item: id.clone(), run: None, said: Default::default() };
+        let action = Action::Done { item: id.clone(), run: None, left: Default::default() };
         draft.decide(Some(id), "every role ended well", action);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Draft;
 use crate::config::Role;
+use crate::harness::{self, SessionFrom};
 use crate::model::{Launch, RunId, WorkItem};
 use crate::names;
 use crate::prompt::{self, PromptVars};
@@ -25,10 +26,17 @@ pub(super) fn launch(
         },
         None => render(draft, role, item, record, &run, workspace)?,
     };
-    let argv = match &session {
-        Some(_) => role.resume.clone(),
-        None => role.command.clone(),
+    let preset = role.preset();
+    let chooses = preset.is_some_and(|preset| preset.session == SessionFrom::Chosen) && session.is_none();
+    let chosen_session = chooses.then(|| harness::chosen_session(&draft.world.lineage, &run));
+    let argv = match (preset, &session) {
+        (Some(preset), Some(session)) => preset.resume_argv(session, &role.args),
+        (Some(preset), None) => preset.start_argv(chosen_session.as_deref().unwrap_or_default(), &role.args),
+        (None, Some(_)) => role.resume.clone(),
+        (None, None) => role.command.clone(),
     };
+    let of_preset = preset.map_or(&[][..], |preset| preset.env);
+    let env = role.env.iter().cloned().chain(of_preset.iter().map(|name| (*name).to_owned()));
     Ok(Launch {
         item: item.id.clone(),
         key: item.key.clone(),
@@ -38,10 +46,12 @@ pub(super) fn launch(
         harness: role.harness.clone(),
         dispatch,
         session,
+        chosen_session,
         argv,
         prompt,
         workspace: workspace.clone(),
-        env: role.env.clone(),
+        env: env.collect(),
+        credentials: draft.world.credentials.get(&role.name).cloned(),
         session_pattern: role.session.clone(),
         deadline: role.deadline,
         stall: role.stall,

@@ -7,6 +7,7 @@
 //! trackers have to be told (`notes`).
 
 mod blockers;
+mod cool_offs;
 mod dispatch;
 mod handoffs;
 mod items;
@@ -64,6 +65,11 @@ pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Req
 pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.ok);
     session.is_some_and(|session| runs::may_resume(config, agent, session))
+}
+
+/// The cool-offs that a provider caused: a person may know better.
+pub fn providers_cooling(registry: &Registry) -> impl Iterator<Item = &String> {
+    registry.cool_offs.keys().filter(|scope| cool_offs::is_of_provider(scope))
 }
 
 /// What the next runs of an item would be started with, whatever keeps it from being started now; none where it is

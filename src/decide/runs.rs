@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Draft;
 use super::verdict::{Verdict, verdict};
+use super::{Draft, cool_offs};
 use crate::backoff::backoff;
 use crate::config::{Config, Role, WritebackMode};
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ItemId, Next, Output, Reap, Refresh, RunId, Said,
+    Action, AgentName, Claimed, Class, Ended, Exit, ItemId, Left, Next, Output, Reap, Refresh, RunId, Said,
     Sighting, Status,
 };
 use crate::registry::{AgentRecord, AgentStanding, name_survivors};
@@ -70,18 +70,9 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
         Sighting::Rebooted(ended) if ended.exit.is_some() => over(draft, name, run, ended),
         Sighting::Rebooted(ended) => {
             let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
-            let next = resume_at(draft, &agent, &ended.said, agent_attempts(draft, &agent), draft.now.at);
-            fail(
-                draft,
-                &agent,
-                run,
-                Class::Infra,
-                "the machine was restarted",
-                &ended.said,
-                next,
-                None,
-                false,
-            );
+            let left = heard(&ended.said);
+            let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
+            fail(draft, &agent, run, Class::Infra, "the machine was restarted", &left, next, None, false);
         }
     }
 }
@@ -127,7 +118,7 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
         let because = "its launcher did not end it at its deadline";
         // First handed off, while the record still tells the launcher; then judged.
         stop(draft, &agent, run, because, false);
-        return charge(draft, &agent, run, Class::Deadline, because, said);
+        return charge(draft, &agent, run, Class::Deadline, because, &heard(said));
     }
     if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
         draft.refresh(Refresh::Session { run: run.clone(), session });
@@ -171,43 +162,72 @@ fn judge(
     said: &Said,
     output: &Output,
 ) {
-    let Verdict { class, because } = verdict(role, agent.resumed, exit, said, output);
+    let Verdict { class, because, left, reset } = verdict(agent, role, exit, said, output);
+    if class.is_none_or(|class| class.is_of_agent()) {
+        cool_offs::answered(draft, agent);
+    }
     let Some(class) = class else {
-        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), said: said.clone() };
+        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
         return draft.decide(Some(&agent.item), because, done);
     };
     match class {
-        Class::Launch => failed_launch(draft, agent, run, &because, said),
-        Class::Infra => infra_after_claim(draft, agent, run, &because, said),
+        Class::Launch => failed_launch(draft, agent, run, &because, &left),
+        Class::Infra => infra_after_claim(draft, agent, run, &because, &left),
         Class::Killed => {
             let due = draft.now.after(draft.config.attempts.backoff_base);
-            let next = resume_at(draft, agent, said, agent_attempts(draft, agent), due);
-            fail(draft, agent, run, class, &because, said, next, Some(due), false);
+            let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);
+            fail(draft, agent, run, class, &because, &left, next, Some(due), false);
         }
-        Class::NeedsInput => {
-            fail(draft, agent, run, class, &because, said, None, None, false);
+        Class::NeedsInput | Class::NoEffect => {
+            fail(draft, agent, run, class, &because, &left, None, None, false);
             let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
             draft.decide(Some(&agent.item), because, park);
         }
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
-        Class::SessionGone => fail(draft, agent, run, class, &because, said, None, None, false),
-        _ => charge(draft, agent, run, class, &because, said),
+        Class::SessionGone => fail(draft, agent, run, class, &because, &left, None, None, false),
+        // It is there already: an earlier run made it.
+        Class::SessionTaken => go_on_or_wait(draft, agent, run, class, &because, &left),
+        Class::RateLimited | Class::Unreachable | Class::Denied => {
+            go_on_or_wait(draft, agent, run, class, &because, &left);
+            cool_offs::begin(draft, agent, class, &because, reset);
+        }
+        Class::Agent | Class::Vanished | Class::Deadline | Class::Stalled | Class::Writeback => {
+            charge(draft, agent, run, class, &because, &left);
+        }
     }
 }
 
+/// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
+fn go_on_or_wait(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    run: &RunId,
+    class: Class,
+    because: &str,
+    left: &Left,
+) {
+    let next = resume_at(draft, agent, left, agent_attempts(draft, agent), draft.now.at);
+    fail(draft, agent, run, class, because, left, next, None, false);
+}
+
+/// What a run leaves behind of which nothing but its own words is known.
+fn heard(said: &Said) -> Left {
+    Left { session: said.session.clone(), usage: Default::default() }
+}
+
 /// A failure that costs an attempt; its session goes on at once where it may.
-fn charge(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, said: &Said) {
+fn charge(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, left: &Left) {
     let charged = agent_attempts(draft, agent) + 1;
-    let next = resume_at(draft, agent, said, charged, draft.now.at);
+    let next = resume_at(draft, agent, left, charged, draft.now.at);
     let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
-    fail(draft, agent, run, class, because, said, next, Some(due), false);
+    fail(draft, agent, run, class, because, left, next, Some(due), false);
 }
 
 /// A start that could not become an agent fails its whole dispatch; a resume only itself.
-fn failed_launch(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, said: &Said) {
+fn failed_launch(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
     let charged = agent_attempts(draft, agent) + 1;
     let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
-    fail(draft, agent, run, Class::Launch, because, said, None, Some(due), false);
+    fail(draft, agent, run, Class::Launch, because, left, None, Some(due), false);
     if agent.resumed {
         return;
     }
@@ -229,15 +249,15 @@ pub(super) fn stop_dispatch(draft: &mut Draft, item: &ItemId, because: &str) {
 }
 
 /// The machine's fault, seen by a launcher that had claimed the run: it alone starts again.
-fn infra_after_claim(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, said: &Said) {
+fn infra_after_claim(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
     let next = again(draft, agent, run);
-    fail(draft, agent, run, Class::Infra, because, said, next, None, false);
+    fail(draft, agent, run, Class::Infra, because, left, next, None, false);
 }
 
 /// It never ran and never will: no charge, no backoff, it alone starts again.
 fn infra(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, duplicate: bool) {
     let next = again(draft, agent, run);
-    fail(draft, agent, run, Class::Infra, because, &Said::default(), next, None, duplicate);
+    fail(draft, agent, run, Class::Infra, because, &Left::default(), next, None, duplicate);
 }
 
 /// What never ran is tried again as what it was: a resume as a resume; a start alone where its crew still
@@ -255,11 +275,11 @@ fn again(draft: &Draft, agent: &AgentRecord, run: &RunId) -> Option<Next> {
 fn resume_at(
     draft: &Draft,
     agent: &AgentRecord,
-    said: &Said,
+    left: &Left,
     charged: u32,
     due_at: Timestamp,
 ) -> Option<Next> {
-    let session = said.session.as_ref().or(agent.session.as_ref())?;
+    let session = left.session.as_ref().or(agent.session.as_ref())?;
     let may = may_resume(draft.config, agent, session) && charged < draft.config.attempts.max;
     may.then_some(Next { resume: true, due_at })
 }
@@ -268,7 +288,7 @@ fn resume_at(
 pub(super) fn may_resume(config: &Config, agent: &AgentRecord, session: &str) -> bool {
     let resumes = if agent.session.as_deref() == Some(session) { agent.resumes } else { 0 };
     let role = config.roles.iter().find(|role| role.name == agent.role);
-    role.is_some_and(|role| !role.resume.is_empty() && role.harness == agent.harness)
+    role.is_some_and(|role| role.can_resume() && role.harness == agent.harness)
         && resumes < config.attempts.resumes_max
 }
 
@@ -283,7 +303,7 @@ fn fail(
     run: &RunId,
     class: Class,
     because: &str,
-    said: &Said,
+    left: &Left,
     next: Option<Next>,
     due_at: Option<Timestamp>,
     duplicate: bool,
@@ -292,7 +312,7 @@ fn fail(
         item: agent.item.clone(),
         run: Some(run.clone()),
         class,
-        said: said.clone(),
+        left: left.clone(),
         next,
         due_at,
         duplicate,

@@ -1,7 +1,11 @@
 //! What the end of a run means: one reading of its receipt and its last words.
 
+use jiff::Timestamp;
+
 use crate::config::Role;
-use crate::model::{Class, Exit, ExitReason, Output, Said};
+use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
+use crate::model::{Class, Exit, ExitReason, Left, Output, Said, Usage};
+use crate::registry::AgentRecord;
 
 /// How much of an agent's own words goes into a reason, in bytes.
 const QUOTE_BYTES: usize = 200;
@@ -13,20 +17,98 @@ pub(super) struct Verdict {
     pub class: Option<Class>,
     /// In words.
     pub because: String,
+    /// What it leaves behind.
+    pub left: Left,
+    /// When its provider is worth asking again, where it said so.
+    pub reset: Option<Timestamp>,
 }
 
-/// Reads the end of a run. `resumed`: it went on with a session.
+/// Reads the end of an agent's run.
 ///
 /// The receipt's reason beats a code of 0: a program that tidies up after a TERM and exits with 0 did not
 /// do its work.
 pub(super) fn verdict(
+    agent: &AgentRecord,
+    role: &Role,
+    exit: Option<&Exit>,
+    said: &Said,
+    output: &Output,
+) -> Verdict {
+    // What ran was the harness on record, whatever is configured by now.
+    let preset = harness::preset(&agent.harness);
+    let reading = preset
+        .zip(exit)
+        .map(|(preset, exit)| (preset, exit, harness::read(preset, exit, said, output, agent.resumed)));
+    let (class, because) = match &reading {
+        Some((_, exit, reading)) if reads_better(exit, reading) => {
+            (class_of(reading.verdict), reading.because.clone())
+        }
+        _ => of_receipt(role, agent.resumed, exit, said, output),
+    };
+    match reading {
+        Some((preset, exit, reading)) => Verdict {
+            class,
+            because,
+            reset: reading.reset_at.map(|hint| match hint {
+                ResetHint::At(at) => at,
+                ResetHint::After(wait) => exit.ended.after(wait),
+            }),
+            left: Left { usage: usage(preset, agent, &reading), session: reading.session },
+        },
+        None => Verdict {
+            class,
+            because,
+            reset: None,
+            left: Left { session: said.session.clone(), usage: Usage::default() },
+        },
+    }
+}
+
+/// Whether the program's own account says more than the receipt: of its own end always, of one that its launcher
+/// made of it only where it was waiting for its provider then.
+fn reads_better(exit: &Exit, reading: &Reading) -> bool {
+    match exit.reason {
+        ExitReason::Exited => true,
+        ExitReason::Deadline | ExitReason::Stalled => reading.verdict != Meaning::Agent,
+        ExitReason::Stopped | ExitReason::Launch | ExitReason::Hook | ExitReason::Infra => false,
+    }
+}
+
+fn class_of(meaning: Meaning) -> Option<Class> {
+    match meaning {
+        Meaning::Ok => None,
+        Meaning::Agent => Some(Class::Agent),
+        Meaning::SessionGone => Some(Class::SessionGone),
+        Meaning::SessionTaken => Some(Class::SessionTaken),
+        Meaning::RateLimited => Some(Class::RateLimited),
+        Meaning::Unreachable => Some(Class::Unreachable),
+        Meaning::Denied => Some(Class::Denied),
+        Meaning::NeedsInput => Some(Class::NeedsInput),
+        Meaning::NoEffect => Some(Class::NoEffect),
+    }
+}
+
+/// What this run used. A program that counts by session counts what its earlier runs have used again.
+fn usage(preset: &Preset, agent: &AgentRecord, reading: &Reading) -> Usage {
+    let before = match preset.counts {
+        Counts::Run => 0,
+        Counts::Session => agent.session_tokens.filter(|_| agent.resumed).unwrap_or(0),
+    };
+    Usage {
+        micro_usd: reading.usd.map(|usd| (usd * 1e6).round() as u64),
+        tokens: reading.tokens.map(|tokens| tokens.saturating_sub(before)),
+        session_tokens: reading.tokens.filter(|_| preset.counts == Counts::Session),
+    }
+}
+
+fn of_receipt(
     role: &Role,
     resumed: bool,
     exit: Option<&Exit>,
     said: &Said,
     output: &Output,
-) -> Verdict {
-    let failed = |class, because: String| Verdict { class: Some(class), because };
+) -> (Option<Class>, String) {
+    let failed = |class, because: String| (Some(class), because);
     let Some(exit) = exit else {
         return failed(
             Class::Vanished,
@@ -51,9 +133,9 @@ pub(super) fn verdict(
     }
 }
 
-fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> Verdict {
+fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<Class>, String) {
     let because = match (exit.code, exit.signal) {
-        (Some(0), _) => return Verdict { class: None, because: "exit code 0".into() },
+        (Some(0), _) => return (None, "exit code 0".into()),
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => "ended in an unknown way".to_owned(),
@@ -64,7 +146,7 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> Verdict 
         None => because,
     };
     let gone = resumed && role.session_gone.iter().any(|text| output.stderr_tail.contains(text.as_str()));
-    Verdict { class: Some(if gone { Class::SessionGone } else { Class::Agent }), because }
+    (Some(if gone { Class::SessionGone } else { Class::Agent }), because)
 }
 
 fn limit(limit: Option<std::time::Duration>) -> String {

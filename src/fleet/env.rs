@@ -56,9 +56,13 @@ pub fn missing(inherited: &Vars, config: &EnvConfig, roles: &[Role]) -> BTreeMap
 
 fn is_passed(name: &OsStr, names: &[String]) -> bool {
     let Some(name) = name.to_str() else { return false };
-    USUAL.contains(&name)
-        || USUAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        || names.iter().any(|named| named == name)
+    is_usual(OsStr::new(name)) || names.iter().any(|named| named == name)
+}
+
+/// Whether every agent gets it: where and how the user works, and nothing secret.
+pub(super) fn is_usual(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    USUAL.contains(&name) || USUAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

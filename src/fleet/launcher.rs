@@ -303,7 +303,7 @@ impl Launcher {
             started: clock::moment(&self.host.boot_id),
             stdout: Stream { pipe: child.stdout.take().map(unblocked), log: stdout_log },
             stderr: Stream { pipe: child.stderr.take().map(unblocked), log: stderr_log },
-            listener: Listener::new(self.spec.session_pattern.as_deref(), self.spec.session.clone()),
+            listener: Listener::of(&self.spec),
             last_stdout: Instant::now(),
         };
         Ok((guard, agent))
@@ -455,8 +455,9 @@ impl Agent {
     fn drain(&mut self, run_dir: &RunDir) {
         let (listener, last_stdout) = (&mut self.listener, &mut self.last_stdout);
         self.stdout.drain(|bytes| {
-            *last_stdout = Instant::now();
-            listener.hear(bytes);
+            if listener.hear(bytes) {
+                *last_stdout = Instant::now();
+            }
         });
         self.stderr.drain(|_| {});
         if let Some(news) = self.listener.news()

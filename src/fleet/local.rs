@@ -207,6 +207,7 @@ impl LocalFleet {
             harness: launch.harness.clone(),
             dispatch: launch.dispatch,
             session: launch.session.clone(),
+            chosen_session: launch.chosen_session.clone(),
             since: self.now.clone(),
             argv,
             env: vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),

@@ -58,6 +58,9 @@ pub struct Spec {
     pub dispatch: u64,
     /// The session it goes on with.
     pub session: Option<String>,
+    /// The session that it is to start, where it is ours to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen_session: Option<String>,
     /// When it was asked for.
     pub since: Moment,
     /// Program and arguments, nothing left to replace; the program is an absolute path.
@@ -108,6 +111,7 @@ impl From<Spec> for StraySpec {
             role: spec.role,
             harness: spec.harness,
             session: spec.session,
+            chosen_session: spec.chosen_session,
             dispatch: spec.dispatch,
             since: spec.since,
             deadline_ms: spec.deadline_ms,

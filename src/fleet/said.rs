@@ -3,6 +3,8 @@
 
 use regex::Regex;
 
+use super::rundir::Spec;
+use crate::harness::{self, Preset};
 use crate::model::Said;
 
 const SESSION: &str = "FACTORY_SESSION=";
@@ -17,10 +19,21 @@ const SESSION_BYTES_MAX: usize = 256;
 /// A reason for a person to read.
 const PARK_BYTES_MAX: usize = 1 << 10;
 
+/// How a line names a session.
+#[derive(Debug)]
+enum Naming {
+    /// `FACTORY_SESSION=<id>`.
+    Own,
+    /// The first group of this pattern.
+    Pattern(Regex),
+    /// As this program does.
+    Preset(&'static Preset),
+}
+
 /// Reads a stream line by line.
 #[derive(Debug)]
 pub struct Listener {
-    pattern: Option<Regex>,
+    naming: Naming,
     said: Said,
     line: Vec<u8>,
     too_long: bool,
@@ -28,13 +41,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `pattern`: its first group is the session id; without one, `FACTORY_SESSION=<id>` lines are. A run
-    /// that goes on with a session has it from the beginning.
-    pub fn new(pattern: Option<&str>, session: Option<String>) -> Listener {
+    /// For the output of this run.
+    pub fn of(spec: &Spec) -> Listener {
+        Listener::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone())
+    }
+
+    /// `harness`: by its name; a preset names its session in its own way. For any other the first group of `pattern`
+    /// is the session id, and without one `FACTORY_SESSION=<id>` lines are. A run that goes on with a session has it
+    /// from the beginning.
+    fn new(harness: &str, pattern: Option<&str>, session: Option<String>) -> Listener {
         // The configuration was checked; an older one's pattern that no longer compiles hears nothing.
         let pattern = pattern.and_then(|pattern| Regex::new(pattern).ok());
+        let naming = harness::preset(harness).map(Naming::Preset);
+        let naming = naming.or_else(|| pattern.map(Naming::Pattern)).unwrap_or(Naming::Own);
         let said = Said { session, park: None };
-        Listener { pattern, said, line: Vec::new(), too_long: false, news: false }
+        Listener { naming, said, line: Vec::new(), too_long: false, news: false }
     }
 
     /// Everything so far.
@@ -47,8 +68,10 @@ impl Listener {
         std::mem::take(&mut self.news).then_some(&self.said)
     }
 
-    /// Takes the next bytes of the stream.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    /// Takes the next bytes of the stream. True: something goes on. A program that only says again that it waits for
+    /// its provider is as silent as one that says nothing.
+    pub fn hear(&mut self, bytes: &[u8]) -> bool {
+        let mut progress = false;
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ends = part.ends_with(b"\n");
             if self.line.len() + part.len() > LINE_BYTES_MAX {
@@ -60,10 +83,21 @@ impl Listener {
                 // The last line counts although nobody ended it: what is not whole yet is heard again.
                 self.hear_line();
             }
+            progress |= self.is_progress(ends);
             if ends {
                 self.too_long = false;
                 self.line.clear();
             }
+        }
+        progress
+    }
+
+    /// Whether the line so far says that something goes on: of a preset's, whole lines tell.
+    fn is_progress(&self, ends: bool) -> bool {
+        match self.naming {
+            Naming::Own | Naming::Pattern(_) => true,
+            Naming::Preset(_) if self.too_long => true,
+            Naming::Preset(preset) => ends && harness::is_progress(preset, &self.line),
         }
     }
 
@@ -75,19 +109,21 @@ impl Listener {
         if let Some(reason) = line.strip_prefix(PARK) {
             said.park = Some(clip(reason.trim(), PARK_BYTES_MAX)).filter(|reason| !reason.is_empty());
         }
-        let session = match &self.pattern {
-            Some(pattern) => {
-                pattern.captures(line).and_then(|groups| groups.get(1)).map(|group| group.as_str())
-            }
-            None => line.strip_prefix(SESSION).map(str::trim),
-        };
         // Half a line may hold half an id: only whole lines name sessions.
-        if let Some(session) = session.filter(|id| ends && is_session(id)) {
-            said.session = Some(session.to_owned());
+        if let Some(session) = self.session_on(line).filter(|id| ends && is_session(id)) {
+            said.session = Some(session);
         }
         if said != self.said {
             self.said = said;
             self.news = true;
+        }
+    }
+
+    fn session_on(&self, line: &str) -> Option<String> {
+        match &self.naming {
+            Naming::Own => line.strip_prefix(SESSION).map(|id| id.trim().to_owned()),
+            Naming::Pattern(pattern) => Some(pattern.captures(line)?.get(1)?.as_str().to_owned()),
+            Naming::Preset(preset) => harness::session_on(preset, line.as_bytes()),
         }
     }
 }
@@ -107,8 +143,10 @@ mod tests {
     use super::*;
 
     fn heard(pattern: Option<&str>, chunks: &[&str]) -> Said {
-        let mut listener = Listener::new(pattern, None);
-        chunks.iter().for_each(|chunk| listener.hear(chunk.as_bytes()));
+        let mut listener = Listener::new("command", pattern, None);
+        for chunk in chunks {
+            listener.hear(chunk.as_bytes());
+        }
         listener.said().clone()
     }
 
@@ -154,12 +192,26 @@ mod tests {
 
     #[test]
     fn an_endless_line_costs_no_memory_and_hides_nothing_after_it() {
-        let mut listener = Listener::new(None, None);
+        let mut listener = Listener::new("command", None, None);
         for _ in 0..100 {
             listener.hear(&[b'x'; 8192]);
             assert!(listener.line.len() <= LINE_BYTES_MAX);
         }
         listener.hear(b"\nFACTORY_SESSION=s\n");
         assert_eq!(listener.said().session.as_deref(), Some("s"));
+    }
+
+    #[test]
+    fn a_preset_names_its_session_and_waiting_is_no_progress() {
+        let mut listener = Listener::new("codex", None, None);
+        assert!(listener.hear(b"{\"type\":\"thread.started\",\"thread_id\":\"t-1\"}\n"));
+        assert_eq!(listener.said().session.as_deref(), Some("t-1"));
+        let waiting: &[u8] = b"{\"type\":\"error\",\"message\":\"Reconnecting... 1/5\"}\n";
+        assert!(!listener.hear(waiting));
+        // Half a line is none yet, whatever it may become.
+        assert!(!listener.hear(&waiting[..20]));
+        assert!(!listener.hear(&waiting[20..]));
+        assert!(listener.hear(b"{\"type\":\"turn.started\"}\n"));
+        assert!(listener.hear(&[b'x'; LINE_BYTES_MAX + 1]), "what is so long is no waiting");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sign::{End, Field, Talk};
-use super::{ARGS, Meaning, Preset, SESSION, SessionFrom};
+use super::{ARGS, Counts, Meaning, Preset, SESSION, SessionFrom};
 
 /// With `text` or `json` it prints nothing until its end, which looks like a stall; `stream-json` needs `--verbose`.
 /// The role's arguments come last: some of its options take every word that follows.
@@ -22,6 +22,8 @@ pub(super) const PRESET: Preset = Preset {
         "ANTHROPIC_BASE_URL",
         "CLAUDE_CONFIG_DIR",
     ],
+    login: ("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
+    counts: Counts::Run,
     talk: Talk {
         // On every line.
         session: Field { on: &[], at: "/session_id" },

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sign::{End, Field, Talk};
-use super::{ARGS, Meaning, Preset, SESSION, SessionFrom};
+use super::{ARGS, Counts, Meaning, Preset, SESSION, SessionFrom};
 
 /// A workspace need not be a repository. The role's arguments belong to `exec`: before `resume` they hold for it, too,
 /// after it most of them are refused.
@@ -16,6 +16,8 @@ pub(super) const PRESET: Preset = Preset {
     stall: Duration::from_secs(20 * 60),
     // Without the first it takes what `codex login` left below HOME or CODEX_HOME; OPENAI_API_KEY it does not send.
     env: &["CODEX_API_KEY", "CODEX_HOME"],
+    login: ("CODEX_HOME", ".codex", "auth.json"),
+    counts: Counts::Session,
     talk: Talk {
         session: Field { on: &[("/type", "thread.started")], at: "/thread_id" },
         message: Field {

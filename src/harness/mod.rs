@@ -67,6 +67,10 @@ pub struct Preset {
     /// Variables that the program itself needs to reach its provider and its sessions. Passed where they are set;
     /// one that is not set is no error.
     pub env: &'static [&'static str],
+    /// Where it keeps a login: a variable that names its folder, that folder below HOME without it, and the file.
+    pub login: (&'static str, &'static str, &'static str),
+    /// What its numbers of tokens count.
+    pub counts: Counts,
     /// How its lines are read.
     talk: Talk,
 }
@@ -78,6 +82,15 @@ pub enum SessionFrom {
     Chosen,
     /// The program does, on a line of its stdout: [`session_on`].
     Reported,
+}
+
+/// What a number of tokens is the number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counts {
+    /// Of one run.
+    Run,
+    /// Of everything that a session has used so far, its earlier runs included.
+    Session,
 }
 
 /// What the end of a run means.
@@ -114,7 +127,7 @@ pub struct Reading {
     pub session: Option<String>,
     /// Cost of this run in US dollars, by the program's own account.
     pub usd: Option<f64>,
-    /// Tokens read and written. Of this run for claude; of the whole session so far for codex.
+    /// Tokens read and written: of what, tells [`Preset::counts`].
     pub tokens: Option<u64>,
     /// When the provider is worth asking again, where that was told.
     pub reset_at: Option<ResetHint>,
@@ -129,6 +142,11 @@ pub enum ResetHint {
     At(Timestamp),
     /// This long after the end of the run.
     After(Duration),
+}
+
+/// Every preset.
+pub fn presets() -> impl Iterator<Item = &'static Preset> {
+    PRESETS.into_iter()
 }
 
 /// The preset of that name; `None` for `command` and for any other.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, Said, StraySpec, Survivor};
+use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, StraySpec, Survivor};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Launch {
     pub dispatch: u64,
     /// The session to go on with; `None` is a fresh start.
     pub session: Option<String>,
+    /// The id that a fresh start gives its session, where it is ours to choose.
+    pub chosen_session: Option<String>,
     /// Program and arguments; `{session}`, `{run}`, `{workspace}` and `{prompt_file}` are still to be replaced.
     pub argv: Vec<String>,
     /// The prompt, rendered.
@@ -34,6 +36,8 @@ pub struct Launch {
     pub workspace: String,
     /// Names of variables passed through.
     pub env: Vec<String>,
+    /// Fingerprint of the credentials that it is given.
+    pub credentials: Option<String>,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
     /// Longest life, from the claim.
@@ -100,6 +104,46 @@ pub struct Next {
     pub due_at: Timestamp,
 }
 
+/// What a run leaves behind, whatever its end means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// The session that it named.
+    pub session: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What a run used, where its harness tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Millionths of a US dollar: whole numbers add up exactly.
+    pub micro_usd: Option<u64>,
+    /// Tokens read and written.
+    pub tokens: Option<u64>,
+    /// Tokens of the whole session so far, where the harness counts by session.
+    pub session_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// The cost in US dollars.
+    pub fn usd(&self) -> Option<f64> {
+        self.micro_usd.map(|micros| micros as f64 / 1e6)
+    }
+}
+
+/// That nothing is started for now, and until when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooling {
+    /// Why, in words.
+    pub because: String,
+    /// Until when; `None`: until its reason is gone.
+    pub until: Option<Timestamp>,
+    /// How many failures in a row led to it.
+    pub row: u32,
+    /// Fingerprint of the credentials that were refused.
+    pub credentials: Option<String>,
+}
+
 /// One thing to do or to write down. A plan of none of these changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -143,8 +187,8 @@ pub enum Action {
         item: ItemId,
         /// The run that ended well; `None` for the whole item.
         run: Option<RunId>,
-        /// What the agent said of itself.
-        said: Said,
+        /// What the run leaves behind.
+        left: Left,
     },
     /// A run ended without success.
     Fail {
@@ -154,8 +198,8 @@ pub enum Action {
         run: Option<RunId>,
         /// What it means.
         class: Class,
-        /// What the agent said of itself.
-        said: Said,
+        /// What the run leaves behind.
+        left: Left,
         /// What the agent does next by itself.
         next: Option<Next>,
         /// No fresh start before this.
@@ -205,12 +249,12 @@ pub enum Action {
     },
     /// Tell the item's tracker.
     Writeback(Box<Writeback>),
-    /// A role starts nothing until its reason is gone.
+    /// A role or a harness starts nothing for now.
     CoolOff {
-        /// `role:<name>`.
+        /// `role:<name>`, `login:<role>` or `harness:<name>`.
         scope: String,
-        /// `None`: the reason is gone.
-        reason: Option<String>,
+        /// `None`: its reason is gone.
+        cooling: Option<Cooling>,
     },
 }
 

@@ -23,8 +23,18 @@ pub enum Class {
     Writeback,
     /// The session to resume no longer exists.
     SessionGone,
+    /// The session to start exists already.
+    SessionTaken,
+    /// The provider is out of capacity, or the account of its share.
+    RateLimited,
+    /// The provider can't be reached.
+    Unreachable,
+    /// The provider refuses the credentials.
+    Denied,
     /// It asks for a person.
     NeedsInput,
+    /// It ended well and did nothing, and would again.
+    NoEffect,
     /// Somebody else told its launcher to stop.
     Killed,
     /// The machine, not the agent.
@@ -33,7 +43,7 @@ pub enum Class {
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 10] = [
+    pub const ALL: [Class; 15] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -41,12 +51,18 @@ impl Class {
         Class::Launch,
         Class::Writeback,
         Class::SessionGone,
+        Class::SessionTaken,
+        Class::RateLimited,
+        Class::Unreachable,
+        Class::Denied,
         Class::NeedsInput,
+        Class::NoEffect,
         Class::Killed,
         Class::Infra,
     ];
 
-    /// Whether it costs the item an attempt. The machine's faults and a dead session do not.
+    /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
+    /// needs a person anyway do not.
     pub fn charged(self) -> bool {
         match self {
             Class::Agent
@@ -55,8 +71,26 @@ impl Class {
             | Class::Stalled
             | Class::Launch
             | Class::Writeback => true,
-            Class::SessionGone | Class::NeedsInput | Class::Killed | Class::Infra => false,
+            Class::SessionGone
+            | Class::SessionTaken
+            | Class::RateLimited
+            | Class::Unreachable
+            | Class::Denied
+            | Class::NeedsInput
+            | Class::NoEffect
+            | Class::Killed
+            | Class::Infra => false,
         }
+    }
+
+    /// Whether an agent that its provider answered could have ended so.
+    pub fn is_of_agent(self) -> bool {
+        matches!(self, Class::Agent | Class::NeedsInput | Class::NoEffect)
+    }
+
+    /// Whether the provider is behind it: then everybody who needs it waits, and no item is blamed.
+    pub fn of_provider(self) -> bool {
+        matches!(self, Class::RateLimited | Class::Unreachable | Class::Denied)
     }
 
     /// The name in registry, reports and `--class`.
@@ -69,7 +103,12 @@ impl Class {
             Class::Launch => "launch",
             Class::Writeback => "writeback",
             Class::SessionGone => "session_gone",
+            Class::SessionTaken => "session_taken",
+            Class::RateLimited => "rate_limited",
+            Class::Unreachable => "unreachable",
+            Class::Denied => "denied",
             Class::NeedsInput => "needs_input",
+            Class::NoEffect => "no_effect",
             Class::Killed => "killed",
             Class::Infra => "infra",
         }

@@ -99,6 +99,8 @@ pub struct StraySpec {
     pub harness: String,
     /// The session it goes on with, for a resume.
     pub session: Option<String>,
+    /// The session that it was to start, where it was ours to choose.
+    pub chosen_session: Option<String>,
     /// The item's dispatch that it belongs to.
     pub dispatch: u64,
     /// When it was to start.
@@ -138,6 +140,10 @@ pub struct World {
     pub disk_free_bytes: Option<u64>,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
+    /// By role: a fingerprint of everything that its agents could use as credentials.
+    pub credentials: BTreeMap<String, String>,
+    /// Which factory.
+    pub lineage: String,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
 }

@@ -7,7 +7,8 @@ use super::records::{
     AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy, Paused,
 };
 use crate::model::{
-    Action, AgentName, Class, ItemId, Launch, Moment, Next, Refresh, RunId, StraySpec, Survivor,
+    Action, AgentName, Class, Cooling, ItemId, Launch, Left, Moment, Next, Refresh, RunId, StraySpec,
+    Survivor, Usage,
 };
 
 /// Stands for a hash, and is none.
@@ -34,12 +35,12 @@ impl Registry {
             Action::Stop { run, survivors, dispatch_failed } => {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
-            Action::Done { run: Some(run), item, said } => {
+            Action::Done { run: Some(run), item, left } => {
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
                     agent.next = None;
-                    note_session(agent, said.session.as_deref());
+                    note_left(agent, left);
                 }
                 if let Some(record) = self.items.get_mut(item) {
                     record.infra_row = 0;
@@ -51,10 +52,10 @@ impl Registry {
                 record.due_at = None;
                 record.tell_tries = 0;
             }
-            Action::Fail { item, run, class, said, next, due_at, duplicate } => {
+            Action::Fail { item, run, class, left, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
                 match run {
-                    Some(run) => self.fail_run(run, *class, said.session.as_deref(), next.clone(), now),
+                    Some(run) => self.fail_run(run, *class, left, next.clone(), now),
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
@@ -77,11 +78,12 @@ impl Registry {
                 }
             }
             Action::GiveUp { run } => drop(self.handoffs.remove(run)),
-            Action::CoolOff { scope, reason: Some(reason) } => {
-                let cool_off = CoolOff { because: reason.clone(), since: now.at, until: None };
+            Action::CoolOff { scope, cooling: Some(Cooling { because, until, row, credentials }) } => {
+                let (because, credentials) = (because.clone(), credentials.clone());
+                let cool_off = CoolOff { because, since: now.at, until: *until, row: *row, credentials };
                 self.cool_offs.insert(scope.clone(), cool_off);
             }
-            Action::CoolOff { scope, reason: None } => drop(self.cool_offs.remove(scope)),
+            Action::CoolOff { scope, cooling: None } => drop(self.cool_offs.remove(scope)),
             Action::Reap(_) | Action::Writeback(_) => {}
         }
     }
@@ -158,7 +160,7 @@ impl Registry {
             record.attempts += 1;
             record.infra_row = 0;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
-        } else {
+        } else if !class.of_provider() {
             // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
             record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
         }
@@ -190,7 +192,7 @@ impl Registry {
             since: Some(now.clone()),
             pid: None,
             process: None,
-            session: launch.session.clone(),
+            session: launch.session.clone().or_else(|| launch.chosen_session.clone()),
             resumes,
             resumed,
             stopped_at: None,
@@ -198,8 +200,10 @@ impl Registry {
             next: None,
             dispatch: launch.dispatch,
             deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+            credentials: launch.credentials.clone(),
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),
+            session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
         };
         self.agents.insert(launch.run.agent.clone(), agent);
     }
@@ -227,7 +231,7 @@ impl Registry {
             since: Some(spec.since.clone()),
             pid: None,
             process: None,
-            session: spec.session.clone(),
+            session: spec.session.clone().or_else(|| spec.chosen_session.clone()),
             resumes: u32::from(resumed),
             resumed,
             stopped_at: None,
@@ -235,8 +239,10 @@ impl Registry {
             next: None,
             dispatch: spec.dispatch,
             deadline_ms: spec.deadline_ms,
+            credentials: None,
             cost: None,
             tokens: None,
+            session_tokens: None,
         };
         self.agents.insert(run.agent.clone(), agent);
     }
@@ -274,7 +280,7 @@ impl Registry {
         &mut self,
         run: &RunId,
         class: Class,
-        session: Option<&str>,
+        left: &Left,
         next: Option<Next>,
         now: &Moment,
     ) {
@@ -285,7 +291,7 @@ impl Registry {
             self.end_run(run, now);
         }
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
-        note_session(agent, session);
+        note_left(agent, left);
         agent.next = next;
         if class == Class::SessionGone {
             agent.session = None;
@@ -413,10 +419,26 @@ fn give(recorded: &mut Option<String>, hash: &str, anew: bool) {
     *recorded = Some(given.to_owned());
 }
 
+/// The session that a run named, and what it used, on top of what its agent's earlier runs did.
+fn note_left(agent: &mut AgentRecord, left: &Left) {
+    note_session(agent, left.session.as_deref());
+    let Usage { tokens, session_tokens, .. } = left.usage;
+    if let Some(usd) = left.usage.usd() {
+        // Millionths, so that many runs add up to what is shown of them.
+        let total = agent.cost.unwrap_or(0.0) + usd;
+        agent.cost = Some((total * 1e6).round() / 1e6);
+    }
+    if let Some(tokens) = tokens {
+        agent.tokens = Some(agent.tokens.unwrap_or(0).saturating_add(tokens));
+    }
+    agent.session_tokens = session_tokens.or(agent.session_tokens);
+}
+
 /// Another session than before has not been resumed yet.
 fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
     if let Some(session) = session.filter(|session| agent.session.as_deref() != Some(session)) {
         agent.session = Some(session.to_owned());
         agent.resumes = 0;
+        agent.session_tokens = None;
     }
 }

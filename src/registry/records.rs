@@ -144,10 +144,16 @@ pub struct AgentRecord {
     pub dispatch: u64,
     /// Longest life of its run, in milliseconds from the claim.
     pub deadline_ms: Option<u64>,
+    /// Fingerprint of the credentials that its latest run was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
     /// Cost of its runs in US dollars, where the harness tells it.
     pub cost: Option<f64>,
     /// Tokens of its runs, where the harness tells them.
     pub tokens: Option<u64>,
+    /// Tokens of its latest session that are in `tokens` already, where the harness counts by session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_tokens: Option<u64>,
 }
 
 /// A run that must end.
@@ -223,7 +229,7 @@ impl Paused {
     }
 }
 
-/// Something that starts nothing for now.
+/// Something that starts nothing for now: a role or a harness.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CoolOff {
@@ -231,8 +237,22 @@ pub struct CoolOff {
     pub because: String,
     /// Since when.
     pub since: Timestamp,
-    /// Until when; `None`: until its reason is gone.
+    /// Until when; `None`: until its reason is gone. A harness whose time is over is tried with one run, and the
+    /// record stays until that has ended.
     pub until: Option<Timestamp>,
+    /// How many failures in a row led to it.
+    #[serde(default)]
+    pub row: u32,
+    /// Fingerprint of the credentials that were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<String>,
+}
+
+impl CoolOff {
+    /// Whether nothing may be started at that instant.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.until.is_none_or(|until| until > at)
+    }
 }
 
 macro_rules! counters {

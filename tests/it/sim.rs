@@ -339,6 +339,8 @@ impl Simulation {
             now: now.clone(),
             until: far_away(),
             missing_env: self.missing_env.clone(),
+            credentials: BTreeMap::new(),
+            lineage: "simulated",
             disk_free_bytes: self.disk_free_bytes,
             workspaces: PathBuf::from("/simulated/workspaces"),
             stop: &stop,

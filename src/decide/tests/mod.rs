@@ -3,6 +3,7 @@
 mod dispatching;
 mod following;
 mod ordered;
+mod providers;
 mod reconciling;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ struct Factory {
     runs: Observed<BTreeMap<RunId, Sighting>>,
     strays: Vec<crate::model::Stray>,
     missing_env: BTreeMap<String, Vec<String>>,
+    credentials: BTreeMap<String, String>,
     now: Moment,
 }
 
@@ -79,6 +81,7 @@ impl Factory {
             runs: Observed::Known(BTreeMap::new()),
             strays: Vec::new(),
             missing_env: BTreeMap::new(),
+            credentials: BTreeMap::new(),
             now: moment(0),
         }
     }
@@ -100,6 +103,8 @@ impl Factory {
             },
             disk_free_bytes: Some(1 << 40),
             missing_env: self.missing_env.clone(),
+            credentials: self.credentials.clone(),
+            lineage: "lineage".to_owned(),
             workspaces: "/factory/workspaces".into(),
         }
     }

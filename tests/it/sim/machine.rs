@@ -185,6 +185,7 @@ impl Machine {
             role: launch.role.clone(),
             harness: launch.harness.clone(),
             session: launch.session.clone(),
+            chosen_session: launch.chosen_session.clone(),
             dispatch: launch.dispatch,
             since,
             deadline_ms: run.deadline_ms,

@@ -1,0 +1,175 @@
+//! Who starts nothing for now: a role without its variables, or whose credentials were refused; a harness whose
+//! provider has no room or can't be reached. None of it is an item's fault, so none of it costs an attempt.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Draft;
+use crate::config::Role;
+use crate::model::{Action, Class, Cooling};
+use crate::registry::{AgentRecord, CoolOff};
+
+/// The first wait for a provider that does not say when to come back. It doubles with each failure in a row.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// The longest such wait.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// After a wait one run is tried before all others. One that has gone on for so long was answered, or has a limit of
+/// its own that ends it: it holds up nobody any more.
+const TRIAL: Duration = Duration::from_secs(5 * 60);
+
+/// What keeps a role from starting anything, and until when.
+pub(super) fn gate(draft: &Draft, role: &Role) -> Option<(String, Option<Timestamp>)> {
+    let cool_offs = &draft.registry.cool_offs;
+    let of_role = [of_variables(role), of_login(&role.name)];
+    let of_role = of_role.iter().find_map(|scope| cool_offs.get(scope));
+    if let Some(CoolOff { because, until, .. }) = of_role {
+        return Some((because.clone(), *until));
+    }
+    let CoolOff { because, since, until, .. } = cool_offs.get(&of_harness(&role.harness))?;
+    if let Some(until) = until.filter(|until| *until > draft.now.at) {
+        return Some((because.clone(), Some(until)));
+    }
+    let on_trial = |agent: &AgentRecord| {
+        let begun = agent.since.as_ref().filter(|since_run| since_run.at >= *since);
+        let young = begun.is_some_and(|begun| draft.now.since(begun).is_some_and(|age| age < TRIAL));
+        agent.harness == role.harness && young
+    };
+    let trial =
+        draft.registry.agents.values().find_map(|agent| agent.run.as_ref().filter(|_| on_trial(agent)));
+    trial.map(|run| (format!("{run} tries first whether its provider answers again: {because}"), None))
+}
+
+/// What the look outside says of the cool-offs on record: variables that are set or not, credentials that changed,
+/// and what is about nobody any more.
+pub(super) fn follow(draft: &mut Draft) {
+    for role in &draft.config.roles {
+        follow_variables(draft, role);
+    }
+    let over: Vec<_> = draft
+        .registry
+        .cool_offs
+        .iter()
+        .filter_map(|(scope, cool_off)| Some((scope.clone(), why_over(draft, scope, cool_off)?)))
+        .collect();
+    for (scope, because) in over {
+        draft.decide(None, because, Action::CoolOff { scope, cooling: None });
+    }
+}
+
+/// A role with a variable that is not set starts nothing until it is.
+fn follow_variables(draft: &mut Draft, role: &Role) {
+    let scope = of_variables(role);
+    let missing = draft.world.missing_env.get(&role.name);
+    let reason =
+        missing.map(|names| format!("role {:?} needs {}, which is not set", role.name, names.join(", ")));
+    let recorded = draft.registry.cool_offs.get(&scope).map(|cool_off| &cool_off.because);
+    if recorded == reason.as_ref() {
+        return;
+    }
+    let because = reason.clone().unwrap_or_else(|| "its variables are set again".to_owned());
+    let cooling = reason.map(|because| Cooling { because, until: None, row: 0, credentials: None });
+    draft.decide(None, because, Action::CoolOff { scope, cooling });
+}
+
+fn why_over(draft: &Draft, scope: &str, cool_off: &CoolOff) -> Option<&'static str> {
+    let mut roles = draft.config.roles.iter();
+    if let Some(name) = scope.strip_prefix("harness:") {
+        if roles.all(|role| role.harness != name) {
+            return Some("no role uses it any more");
+        }
+        let latest = cool_off.until.and_then(|until| until.checked_add(LONGEST).ok());
+        return latest.is_some_and(|latest| latest <= draft.now.at).then_some("nobody has needed it since");
+    }
+    if let Some(name) = scope.strip_prefix("login:") {
+        if roles.all(|role| role.name != name) {
+            return Some("its role is no longer configured");
+        }
+        let now = draft.world.credentials.get(name);
+        return (now != cool_off.credentials.as_ref()).then_some("its credentials have changed");
+    }
+    let known = roles.any(|role| of_variables(role) == scope);
+    (!known).then_some("its role is no longer configured")
+}
+
+/// The provider failed a run: nothing that needs it is started until it is worth asking again.
+pub(super) fn begin(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    class: Class,
+    because: &str,
+    reset: Option<Timestamp>,
+) {
+    if class == Class::Denied {
+        refuse_login(draft, agent, because)
+    } else {
+        wait(draft, agent, because, reset)
+    }
+}
+
+fn refuse_login(draft: &mut Draft, agent: &AgentRecord, because: &str) {
+    let scope = of_login(&agent.role);
+    let now = draft.world.credentials.get(&agent.role);
+    // They were changed while it ran: what was refused is not what the next run gets.
+    let is_old = agent.credentials.as_ref() != now;
+    if is_old || draft.registry.cool_offs.contains_key(&scope) {
+        return;
+    }
+    let because = format!("role {:?} was denied by its provider: {because}", agent.role);
+    let cooling = Cooling { because: because.clone(), until: None, row: 0, credentials: now.cloned() };
+    draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
+}
+
+fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Timestamp>) {
+    let scope = of_harness(&agent.harness);
+    let before = draft.registry.cool_offs.get(&scope);
+    // Runs that were under way when it began fail with it; they are no further failure.
+    let tried = before.is_none_or(|before| began_after(agent, before.since));
+    let row = before.map_or(0, |before| before.row) + u32::from(tried);
+    let soonest = draft.now.after(FIRST);
+    let own = reset.map_or_else(|| draft.now.after(growing(row)), |reset| reset.max(soonest));
+    let until = before.filter(|_| !tried).and_then(|before| before.until).map_or(own, |until| own.max(until));
+    if !tried && before.and_then(|before| before.until) == Some(until) {
+        return;
+    }
+    let cooling = Cooling { because: because.to_owned(), until: Some(until), row, credentials: None };
+    let because = format!("{} starts nothing before {until}: {because}", agent.harness);
+    draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
+}
+
+/// The provider answered a run that began since: what it failed others with is over.
+pub(super) fn answered(draft: &mut Draft, agent: &AgentRecord) {
+    for scope in [of_harness(&agent.harness), of_login(&agent.role)] {
+        if draft.registry.cool_offs.get(&scope).is_some_and(|cool_off| began_after(agent, cool_off.since)) {
+            let because = "its provider answers again";
+            draft.decide(None, because, Action::CoolOff { scope, cooling: None });
+        }
+    }
+}
+
+/// Whether a provider caused it, and not a variable that is not set.
+pub(super) fn is_of_provider(scope: &str) -> bool {
+    scope.starts_with("login:") || scope.starts_with("harness:")
+}
+
+fn began_after(agent: &AgentRecord, since: Timestamp) -> bool {
+    agent.since.as_ref().is_some_and(|begun| begun.at >= since)
+}
+
+fn growing(row: u32) -> Duration {
+    FIRST.saturating_mul(1 << row.saturating_sub(1).min(16)).min(LONGEST)
+}
+
+fn of_variables(role: &Role) -> String {
+    format!("role:{}", role.name)
+}
+
+fn of_login(role: &str) -> String {
+    format!("login:{role}")
+}
+
+fn of_harness(harness: &str) -> String {
+    format!("harness:{harness}")
+}

@@ -1,0 +1,348 @@
+//! Runs of the presets: what their programs said, as recorded, and what the next ticks make of it.
+
+use super::*;
+use crate::harness;
+use crate::model::AgentName;
+use crate::registry::{AgentStanding, ItemStanding, ParkedBy};
+
+/// The first id of each recording.
+const ID: &str = "00000000-0000-4000-8000-000000000001";
+
+macro_rules! recorded {
+    ($name:literal) => {
+        Output {
+            stdout_tail: include_str!(concat!("../../../fixtures/harness/", $name, ".stdout")).to_owned(),
+            stderr_tail: include_str!(concat!("../../../fixtures/harness/", $name, ".stderr")).to_owned(),
+        }
+    };
+}
+
+/// One role with this preset.
+fn factory(preset: &str, keys: &[&str]) -> Factory {
+    with("", preset, keys)
+}
+
+fn with(tables: &str, preset: &str, keys: &[&str]) -> Factory {
+    let role = format!("[[role]]\nname = \"implementer\"\nsuffix = \"impl\"\nharness = \"{preset}\"\n");
+    let mut factory = Factory::configured(&format!("{tables}\n{role}"), keys);
+    factory.credentials.insert("implementer".into(), "key 1".into());
+    factory
+}
+
+impl Factory {
+    /// Its launcher is seen, and has claimed it now.
+    fn claimed(&mut self, run: &str) {
+        let claim = Some(Claimed { since: self.now.clone(), ..launcher() });
+        self.see(run, Sighting::Alive { claim, said: Said::default() });
+        self.tick_told();
+    }
+
+    /// It ended with this code a second after it was claimed, and printed this.
+    fn printed(&mut self, run: &str, code: i32, output: Output) {
+        self.ends(run, code, ExitReason::Exited, output);
+    }
+
+    fn ends(&mut self, run: &str, code: i32, reason: ExitReason, output: Output) {
+        self.later(1);
+        let said = Said::default();
+        let exit = Exit { ended: self.now.clone(), ..exit(code, reason, said.clone()) };
+        let claim = Some(launcher());
+        self.see(
+            run,
+            Sighting::Ended(Box::new(Ended { claim, exit: Some(exit), survivors: vec![], said, output })),
+        );
+    }
+
+    /// Started, claimed, ended, judged: the plan of the tick that sees the end.
+    fn runs(&mut self, run: &str, code: i32, output: Output) -> Plan {
+        self.claimed(run);
+        self.printed(run, code, output);
+        self.tick_told()
+    }
+
+    fn cools_off_until(&self, scope: &str) -> Option<u64> {
+        let until = self.registry.cool_offs.get(scope)?.until?;
+        Some(until.duration_since(self.now.at).as_secs().unsigned_abs())
+    }
+}
+
+fn launched(plan: &Plan) -> &crate::model::Launch {
+    let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch),
+        _ => None,
+    });
+    launch.expect("a start")
+}
+
+#[test]
+fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
+    let mut factory = factory("claude", &["A"]);
+    let plan = factory.tick_told();
+    let launch = launched(&plan);
+    let session = harness::chosen_session("lineage", &launch.run);
+    assert_eq!(launch.chosen_session.as_deref(), Some(session.as_str()));
+    assert!(
+        launch.argv.windows(2).any(|pair| pair == ["--session-id", session.as_str()]),
+        "{:?}",
+        launch.argv
+    );
+    assert!(launch.env.iter().any(|name| name == "ANTHROPIC_API_KEY"));
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.session.as_deref(), agent.resumed), (Some(session.as_str()), false));
+}
+
+// Origin: a claude that is killed has a session or has none, and nobody can tell from outside.
+#[test]
+fn a_killed_claude_is_resumed_with_the_session_that_was_chosen() {
+    let mut factory = factory("claude", &["A"]);
+    let first = launched(&factory.tick_told()).chosen_session.clone();
+    factory.claimed("a-impl.1");
+    factory.printed("a-impl.1", 137, Output::default());
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "resume a-impl.2"]);
+    assert_eq!(launched(&plan).session, first);
+    // It had none: fresh under another id, after the backoff of the failure before it.
+    assert_eq!(
+        told(&factory.runs("a-impl.2", 1, recorded!("claude-resume-after-early"))),
+        ["fail a-impl.2 session_gone"]
+    );
+    assert_eq!((factory.record("A").attempts, factory.agent("a-impl").session.clone()), (1, None));
+    factory.later(3600);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["start a-impl.3", "writeback A started"]);
+    assert_ne!(launched(&plan).chosen_session, first);
+}
+
+#[test]
+fn a_session_that_exists_is_resumed_and_nobody_is_charged() {
+    let mut factory = factory("claude", &["A"]);
+    let chosen = launched(&factory.tick_told()).chosen_session.clone();
+    let plan = factory.runs("a-impl.1", 1, recorded!("claude-session-in-use"));
+    assert_eq!(told(&plan), ["fail a-impl.1 session_taken", "resume a-impl.2"]);
+    assert_eq!((launched(&plan).session.clone(), factory.record("A").attempts), (chosen, 0));
+}
+
+// Origin: the-ozolith#58, a usage limit that ate the retry budget; egg#3212, a respawn loop at the limit.
+#[test]
+fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
+    let mut factory = factory("claude", &["A", "B"]);
+    factory.item("B").labels.push("later".into());
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    let plan = factory.runs("a-impl.1", 1, recorded!("claude-limit"));
+    assert_eq!(told(&plan), ["fail a-impl.1 rate_limited", "cool_off "]);
+    assert_eq!(factory.record("A").attempts, 0);
+    let reset = "2100-01-01T00:00:00Z".parse().unwrap();
+    let held = plan.held.iter().find(|held| held.item == id("A")).expect("A waits");
+    assert_eq!((held.code, held.until), (HeldCode::CoolingOff, Some(reset)));
+    // Another run that had begun before ends well: it proves nothing about now.
+    factory.printed("b-impl.1", 0, recorded!("claude-fresh"));
+    assert_eq!(told(&factory.tick_told()), ["done b-impl.1", "done B", "writeback B done"]);
+    for _ in 0..10 {
+        factory.later(6 * 3600);
+        assert!(factory.tick_told().is_empty());
+    }
+    let until_reset = reset.duration_since(factory.now.at).as_secs().unsigned_abs();
+    factory.later(until_reset - 1);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["resume a-impl.2"]);
+}
+
+// Origin: Kilo-Org/cloud#1932, an outage that exhausted everybody's attempts at once.
+#[test]
+fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
+    let mut factory = with("[limits]\nitems_max = 9\n[attempts]\nmax = 1", "codex", &["A", "B", "C"]);
+    factory.tick_told();
+    for run in ["a-impl.1", "b-impl.1", "c-impl.1"] {
+        factory.claimed(run);
+    }
+    for run in ["a-impl.1", "b-impl.1", "c-impl.1"] {
+        factory.ends(run, 143, ExitReason::Stalled, recorded!("codex-down"));
+    }
+    let plan = factory.tick_told();
+    let failed: Vec<_> = ["a", "b", "c"].map(|slug| format!("fail {slug}-impl.1 unreachable")).into();
+    assert_eq!(told(&plan), [&failed[0], "cool_off ", &failed[1], &failed[2]], "one outage is one failure");
+    assert_eq!(factory.cools_off_until("harness:codex"), Some(60));
+    for (tries, wait) in [60, 120, 240, 480, 960, 1920, 3600, 3600].into_iter().enumerate() {
+        assert_eq!(factory.cools_off_until("harness:codex"), Some(wait), "try {tries}");
+        factory.later(wait - 1);
+        assert!(factory.tick_told().is_empty(), "not before its time");
+        factory.later(1);
+        let plan = factory.tick_told();
+        let run = launched(&plan).run.to_string();
+        assert_eq!(told(&plan).iter().filter(|line| line.contains("-impl.")).count(), 1, "{:?}", told(&plan));
+        assert_eq!(held(&plan).iter().filter(|(_, code)| *code == HeldCode::CoolingOff).count(), 2);
+        factory.claimed(&run);
+        factory.ends(&run, 143, ExitReason::Stalled, recorded!("codex-down"));
+        factory.tick_told();
+    }
+    assert!(["A", "B", "C"].iter().all(|key| factory.record(key).attempts == 0));
+    // It answers: everybody goes on.
+    factory.later(3600);
+    let plan = factory.tick_told();
+    let run = launched(&plan).run.to_string();
+    let plan = factory.runs(&run, 0, recorded!("codex-fresh"));
+    assert!(factory.registry.cool_offs.is_empty(), "{:?}", told(&plan));
+    assert_eq!(started(&plan), 2, "{:?}", told(&plan));
+}
+
+#[test]
+fn a_trial_that_goes_on_holds_up_nobody() {
+    let mut factory = factory("codex", &["A", "B"]);
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    factory.runs("a-impl.1", 1, recorded!("codex-429"));
+    factory.printed("b-impl.1", 1, recorded!("codex-429"));
+    factory.tick_told();
+    factory.later(60);
+    let first = launched(&factory.tick_told()).run.to_string();
+    factory.claimed(&first);
+    factory.later(299);
+    assert_eq!(started(&factory.tick_told()), 0);
+    factory.later(1);
+    assert_eq!(started(&factory.tick_told()), 1);
+}
+
+#[test]
+fn a_wait_that_nobody_asks_about_is_forgotten() {
+    let mut factory = factory("codex", &["A"]);
+    factory.tick_told();
+    factory.runs("a-impl.1", 1, recorded!("codex-429"));
+    factory.remove("A");
+    factory.tick_told();
+    factory.tick_told();
+    assert_eq!(factory.registry.cool_offs.len(), 1);
+    factory.later(3660);
+    assert_eq!(told(&factory.tick_told()), ["cool_off "]);
+    assert!(factory.registry.cool_offs.is_empty() && factory.tick_told().is_empty());
+}
+
+// Origin: an expired key failed the whole backlog in minutes.
+#[test]
+fn refused_credentials_hold_their_role_until_they_change() {
+    let mut factory = factory("claude", &["A", "B"]);
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    let plan = factory.runs("a-impl.1", 1, recorded!("claude-401"));
+    assert_eq!(told(&plan), ["fail a-impl.1 denied", "cool_off "]);
+    factory.printed("b-impl.1", 1, recorded!("claude-401"));
+    assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 denied"], "said once");
+    factory.later(1_000_000);
+    let plan = factory.tick_told();
+    assert!(plan.is_empty());
+    assert_eq!(held(&plan), [("A", HeldCode::CoolingOff), ("B", HeldCode::CoolingOff)]);
+    factory.credentials.insert("implementer".into(), "key 2".into());
+    assert_eq!(told(&factory.tick_told()), ["cool_off ", "resume a-impl.2", "resume b-impl.2"]);
+    assert!(["A", "B"].iter().all(|key| factory.record(key).attempts == 0));
+}
+
+#[test]
+fn credentials_that_changed_while_it_ran_are_not_the_ones_that_were_refused() {
+    let mut factory = factory("claude", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.credentials.insert("implementer".into(), "key 2".into());
+    factory.printed("a-impl.1", 1, recorded!("claude-401"));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 denied", "resume a-impl.2"]);
+}
+
+#[test]
+fn a_cool_off_of_what_is_no_longer_configured_ends() {
+    let mut factory = factory("claude", &["A"]);
+    factory.missing_env.insert("implementer".into(), vec!["TOKEN".into()]);
+    factory.tick_told();
+    factory.config.roles[0].name = "other".into();
+    factory.missing_env.clear();
+    assert_eq!(told(&factory.tick_told()), ["cool_off ", "start a-impl.1", "writeback A started"]);
+}
+
+// Origin: claude -p, refused its tools or asking back, ends with 0.
+#[test]
+fn an_exit_code_of_0_that_did_nothing_parks() {
+    for (output, class, words) in [
+        (recorded!("claude-tools-denied"), Class::NeedsInput, "not allowed to use Bash"),
+        (recorded!("claude-question"), Class::NeedsInput, "Which of the two databases"),
+        (recorded!("claude-empty"), Class::NoEffect, "without any work"),
+    ] {
+        let mut factory = factory("claude", &["A"]);
+        factory.tick_told();
+        let plan = factory.runs("a-impl.1", 0, output);
+        let name = class.name();
+        assert_eq!(
+            told(&plan),
+            [format!("fail a-impl.1 {name}"), format!("park A {name}"), "writeback A parked".to_owned()]
+        );
+        let record = factory.record("A");
+        assert_eq!(
+            (record.state, record.parked_by, record.attempts),
+            (ItemStanding::Parked, Some(ParkedBy::Rule), 0)
+        );
+        assert!(record.last.as_ref().unwrap().because.contains(words), "{:?}", record.last);
+    }
+}
+
+// Origin: codex without a network prints "Reconnecting" for ever; it was charged as stalled.
+#[test]
+fn what_ends_a_run_that_waits_for_its_provider_is_not_its_agents_fault() {
+    let mut factory = factory("codex", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.ends("a-impl.1", 143, ExitReason::Deadline, recorded!("codex-down"));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 unreachable", "cool_off "]);
+    let mut factory = super::providers::factory("codex", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.ends("a-impl.1", 143, ExitReason::Stalled, recorded!("codex-killed"));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fail a-impl.1 stalled", "resume a-impl.2"], "a model that hangs is a stall");
+    assert_eq!((launched(&plan).session.as_deref(), factory.record("A").attempts), (Some(ID), 1));
+}
+
+#[test]
+fn cost_and_tokens_add_up_per_agent() {
+    let mut factory = factory("claude", &["A"]);
+    factory.tick_told();
+    factory.runs("a-impl.1", 1, recorded!("claude-max-turns"));
+    factory.later(60);
+    factory.tick_told();
+    let once = (factory.agent("a-impl").cost.unwrap(), factory.agent("a-impl").tokens.unwrap());
+    factory.runs("a-impl.2", 0, recorded!("claude-fresh"));
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.cost, agent.tokens), (Some(once.0 + 0.000125), Some(once.1 + 9)));
+}
+
+// Codex tells what its whole session has used: a resume must not count its beginning twice.
+#[test]
+fn tokens_of_a_session_are_counted_once() {
+    let mut factory = factory("codex", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.printed("a-impl.1", 137, recorded!("codex-fresh"));
+    factory.tick_told();
+    assert_eq!(factory.agent("a-impl").tokens, Some(9));
+    assert_eq!(factory.agent("a-impl").state, AgentStanding::Starting, "its session goes on");
+    factory.runs("a-impl.2", 0, recorded!("codex-resume"));
+    let agent = factory.agent("a-impl");
+    assert_eq!((agent.tokens, agent.session_tokens, agent.ok), (Some(18), Some(18), true));
+}
+
+#[test]
+fn the_harness_on_record_is_what_is_read() {
+    let mut factory = factory("claude", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    let command = config::parse(
+        "[[role]]\nname = \"implementer\"\nsuffix = \"impl\"\ncommand = [\"agent\"]\n",
+        Path::new("/factory/factory.toml"),
+        &|_| unreachable!(),
+    );
+    factory.config = command.unwrap();
+    factory.printed("a-impl.1", 0, recorded!("claude-empty"));
+    assert_eq!(told(&factory.tick_told())[0], "fail a-impl.1 no_effect");
+    assert!(factory.registry.agents[&AgentName("a-impl".into())].next.is_none());
+}
+
+fn started(plan: &Plan) -> usize {
+    plan.decisions().filter(|(_, one)| matches!(one.action, Action::Start(_) | Action::Resume(_))).count()
+}
