@@ -1,6 +1,6 @@
 //! The command line: the only reader of arguments and of the environment.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,10 @@ use clap_complete::Shell;
 
 use crate::fleet::env::Vars;
 use crate::model::Class;
+use crate::paint::{self, When};
+
+/// Where `--color` is read from besides.
+const COLOR_VARIABLE: &str = "FACTORY_TICK_COLOR";
 
 /// What `--help` says below the options.
 const MORE_HELP: &str = "\
@@ -112,6 +116,9 @@ pub struct Options {
     /// How the result is printed
     #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "FACTORY_TICK_FORMAT")]
     pub format: Format,
+    /// When there is colour; NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM=dumb have a say in auto
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = When::Auto, env = COLOR_VARIABLE)]
+    pub color: When,
     /// Print only what is new since the last tick, and once a day what lasts; for cron
     #[arg(short, long, global = true, env = "FACTORY_TICK_QUIET", value_parser = clap::builder::FalseyValueParser::new())]
     pub quiet: bool,
@@ -294,8 +301,25 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
     let vars: Vars = std::env::vars_os().collect();
+    paint::choose(color(&args, &vars));
     let cli = Cli::try_parse_from(args)?;
     Ok(Start::Command(Box::new(Invocation { cli, vars })))
+}
+
+/// When there is colour, told before the command line is read: help, and what is wrong with it, follow it too. What
+/// is no choice is for the reading to refuse.
+fn color(args: &[OsString], vars: &Vars) -> When {
+    let choice = |text: &OsStr| When::from_str(text.to_str()?, false).ok();
+    let mut when = vars.get(OsStr::new(COLOR_VARIABLE)).and_then(|value| choice(value));
+    let mut args = args.iter().skip(1).take_while(|arg| *arg != "--");
+    while let Some(arg) = args.next() {
+        let value = match arg.to_str() {
+            Some("--color") => args.next().map(OsString::as_os_str),
+            arg => arg.and_then(|arg| arg.strip_prefix("--color=")).map(OsStr::new),
+        };
+        when = value.and_then(choice).or(when);
+    }
+    when.unwrap_or_default()
 }
 
 /// The names of failure classes, as reports tell them.
@@ -325,5 +349,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn the_last_word_on_colour_is_the_one_that_is_typed() {
+        let told = |variable: Option<&str>, args: &[&str]| {
+            let vars = variable.map(|value| (COLOR_VARIABLE.into(), value.into())).into_iter().collect();
+            let args: Vec<_> = std::iter::once(&"factory-tick").chain(args).map(OsString::from).collect();
+            color(&args, &vars)
+        };
+        assert_eq!(told(None, &["status"]), When::Auto);
+        assert_eq!(told(Some("always"), &["status"]), When::Always);
+        assert_eq!(told(Some("always"), &["--color=never", "status"]), When::Never);
+        assert_eq!(told(None, &["status", "--color", "never", "--color", "always"]), When::Always);
+        assert_eq!(told(Some("pink"), &["--color=", "--color"]), When::Auto);
+        assert_eq!(told(None, &["park", "--", "--color=always"]), When::Auto);
     }
 }

@@ -14,6 +14,7 @@
 //! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
 //! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
 //! - [`process`]: who a process is, and the only sender of signals.
+//! - [`paint`]: colour, where there is to be any.
 //! - [`cli`], [`clock`]: the only readers of arguments and environment, and of clocks.
 //!
 //! # One start
@@ -67,5 +68,6 @@ pub mod cli;
 pub mod clock;
 pub mod fingerprint;
 pub mod names;
+pub mod paint;
 pub mod prompt;
 pub mod text;

@@ -11,6 +11,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::model::{
     Action, Class, Happened, Held, HeldCode, ItemId, Moment, Outcome, Plan, Reaped, RunId, Signalled,
 };
+use crate::paint::{Paint, Tone};
 use crate::registry::{Counters, ItemStanding, ParkedBy, Registry};
 use crate::text;
 use crate::tick::{Ticked, decision_of};
@@ -239,7 +240,7 @@ impl TickReport {
     }
 
     /// For a person.
-    pub fn to_text(&self, verbose: bool) -> String {
+    pub fn to_text(&self, verbose: bool, paint: Paint) -> String {
         let mut rows = Vec::new();
         for line in &self.decisions {
             let subject = line.run.as_ref().map_or_else(String::new, ToString::to_string);
@@ -270,13 +271,15 @@ impl TickReport {
                 format!("{until}{}", held.because),
             ]);
         }
-        let mut out = self.headline();
+        let mut out = self.headline(paint);
         out.push('\n');
-        out.push_str(&text::table(&rows));
+        out.push_str(&text::painted_table(&rows, |row, column, cell| {
+            paint.put(tone_of(&rows[row][0], column), cell)
+        }));
         for error in self.errors.iter().filter(|error| {
             !self.outcomes.iter().any(|line| error.ends_with(line.error.as_deref().unwrap_or("\0")))
         }) {
-            out.push_str(&format!("  ! {}\n", text::plain(error)));
+            out.push_str(&format!("  {} {}\n", paint.put(Tone::Bad, "!"), text::plain(error)));
         }
         out
     }
@@ -286,7 +289,7 @@ impl TickReport {
         self.keys.get(id).cloned().filter(|key| !key.is_empty()).unwrap_or_else(|| id.plain().to_owned())
     }
 
-    fn headline(&self) -> String {
+    fn headline(&self, paint: Paint) -> String {
         let did: Vec<_> = self
             .counts
             .iter()
@@ -294,7 +297,30 @@ impl TickReport {
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
-        format!("{}: {} ({did}) in {} ms", self.title, self.status, self.duration_ms)
+        let (title, status) = (paint.put(Tone::Heading, self.title), paint.put(self.tone(), self.status));
+        format!("{title}: {status} ({did}) in {} ms", self.duration_ms)
+    }
+
+    fn tone(&self) -> Tone {
+        match self.exit {
+            ExitStatus::Ok | ExitStatus::WouldAct => Tone::Good,
+            ExitStatus::Partial
+            | ExitStatus::Attention
+            | ExitStatus::Interrupted
+            | ExitStatus::Terminated => Tone::Warn,
+            _ => Tone::Bad,
+        }
+    }
+}
+
+/// How a cell of a line looks whose first word is this: an action, `held`, or `!` for what failed.
+fn tone_of(what: &str, column: usize) -> Tone {
+    match (what, column) {
+        ("held", _) => Tone::Dim,
+        ("done", 0) => Tone::Good,
+        ("park" | "stop" | "cool_off", 0) => Tone::Warn,
+        ("fail" | "!", 0) => Tone::Bad,
+        _ => Tone::Plain,
     }
 }
 

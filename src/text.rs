@@ -64,6 +64,14 @@ pub fn duration(seconds: i64) -> String {
 
 /// Rows in aligned columns, indented by two spaces; the last column is as long as it is.
 pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    painted_table(rows, |_, _, cell| cell.to_owned())
+}
+
+/// The same, each cell painted for its row and column once its width is known.
+pub fn painted_table<const N: usize>(
+    rows: &[[String; N]],
+    paint: impl Fn(usize, usize, &str) -> String,
+) -> String {
     let cells: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
     let mut widths = [0; N];
     for row in &cells {
@@ -72,14 +80,14 @@ pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
         }
     }
     let mut out = String::new();
-    for row in &cells {
+    for (number, row) in cells.iter().enumerate() {
         let mut line = String::from(" ");
         for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
             if width == 0 {
                 continue;
             }
             let padding = if at + 1 == N { 0 } else { width - cell.chars().count() };
-            line.push_str(&format!(" {cell}{} ", " ".repeat(padding)));
+            line.push_str(&format!(" {}{} ", paint(number, at, cell), " ".repeat(padding)));
         }
         out.push_str(line.trim_end());
         out.push('\n');
@@ -118,5 +126,9 @@ mod tests {
     fn columns_line_up_and_empty_ones_take_no_room() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned);
         assert_eq!(table(&[row(["a", "", "x"]), row(["long", "", "y"])]), "  a     x\n  long  y\n");
+        let painted = painted_table(&[row(["a", "", "x"]), row(["long", "", "y"])], |row, column, cell| {
+            if (row, column) == (0, 0) { format!("<<{cell}>>") } else { cell.to_owned() }
+        });
+        assert_eq!(painted, "  <<a>>     x\n  long  y\n", "what colours takes no room");
     }
 }

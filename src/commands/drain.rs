@@ -5,10 +5,11 @@
 use std::time::{Duration, Instant};
 
 use super::order::{Order, decided};
-use super::{Context, Shutdown, complain, pause};
+use super::{Context, Shutdown, pause, tell};
 use crate::cli::DrainArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Plan};
+use crate::paint::Tone;
 use crate::registry::{AgentStanding, Registry};
 
 /// How often it looks. An agent's end may be seen this much later, which nobody who drains for hours feels.
@@ -40,7 +41,7 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
             return Ok(order.end());
         }
         if left != told {
-            complain(&format!("waiting for {}", left.join(", ")));
+            tell(Tone::Dim, &format!("waiting for {}", left.join(", ")));
             told = left;
         }
         order = order.let_go(|shutdown| wait(shutdown, until))?;

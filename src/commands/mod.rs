@@ -34,6 +34,7 @@ use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
 use crate::model::{Moment, Observed, Plan, Process, WorkItem};
+use crate::paint::{Paint, Tone};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::report::TickReport;
@@ -101,7 +102,12 @@ fn start_log(options: &Options) {
     env_logger::Builder::new()
         .filter_level(level)
         .format(|out, record| {
-            let level = record.level().as_str().to_lowercase();
+            let tone = match record.level() {
+                log::Level::Error => Tone::Bad,
+                log::Level::Warn => Tone::Warn,
+                _ => Tone::Dim,
+            };
+            let level = Paint::stderr().put(tone, &record.level().as_str().to_lowercase());
             writeln!(out, "factory-tick: {level}: {}", text::plain(&record.args().to_string()))
         })
         .init();
@@ -142,7 +148,7 @@ impl Context {
             State::lock(&self.config, &self.state_path, &self.host, wait, &called_off, |holder, waited| {
                 let holder =
                     holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
-                complain(&format!("waiting for {holder} ({} s)…", waited.as_secs()));
+                tell(Tone::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
             });
         locked.map_err(|failure| match failure.status {
             // Which signal it was, the lock does not know.
@@ -225,7 +231,7 @@ impl Context {
     fn print(&self, report: &TickReport) -> ExitStatus {
         match self.options.format {
             Format::Json => say(&report.to_json()),
-            Format::Text => say(report.to_text(self.options.verbose > 0).trim_end()),
+            Format::Text => say(report.to_text(self.options.verbose > 0, Paint::stdout()).trim_end()),
         }
         report.exit()
     }
@@ -255,9 +261,9 @@ fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
         say(&report.to_json());
     } else if failure.status == ExitStatus::BadConfig {
         // Each line begins with its place in the file, as an editor wants it.
-        let _ = std::io::stderr().write_all(format!("{}\n", failure.text).as_bytes());
+        let _ = std::io::stderr().write_all(format!("{}\n", hinting(&failure.text)).as_bytes());
     } else {
-        complain(&failure.text);
+        tell(Tone::Bad, &failure.text);
     }
     failure.status
 }
@@ -272,10 +278,19 @@ fn say(line: &str) {
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Prints a complaint for people, line by line: it may quote what a tracker says.
-fn complain(text: &str) {
+/// Prints a word to people that is no result, line by line: it may quote what a tracker says.
+fn tell(tone: Tone, text: &str) {
     let lines: Vec<_> = text.lines().map(text::plain).collect();
-    let _ = std::io::stderr().write_all(format!("factory-tick: {}\n", lines.join("\n")).as_bytes());
+    let name = Paint::stderr().put(tone, "factory-tick:");
+    let _ = std::io::stderr().write_all(format!("{name} {}\n", lines.join("\n")).as_bytes());
+}
+
+/// The problems of a configuration, in which what helps stands out.
+fn hinting(problems: &str) -> String {
+    const HINT: &str = "  hint:";
+    let painted = Paint::stderr().put(Tone::Good, HINT);
+    let line = |line: &str| line.strip_prefix(HINT).map_or(line.to_owned(), |rest| painted.clone() + rest);
+    problems.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether somebody asked the program to end, and how. The first signal lets the effect under way finish,

@@ -2,6 +2,7 @@
 
 mod agents;
 mod cli;
+mod color;
 mod compat;
 mod crash;
 mod handoff;
