@@ -95,6 +95,9 @@ pub struct Options {
         env = "FACTORY_TICK_CONFIG"
     )]
     pub config: PathBuf,
+    /// Set one key of the configuration, such as `limits.items_max=1` or `role.NAME.deadline=5m`; more than once
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_delimiter = '\n', env = "FACTORY_TICK_SET")]
+    pub set: Vec<String>,
     /// The state directory [default: .factory-tick beside the configuration]
     #[arg(long, global = true, value_name = "DIR", env = "FACTORY_TICK_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -302,24 +305,36 @@ pub fn read() -> Result<Start, clap::Error> {
     #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
     let vars: Vars = std::env::vars_os().collect();
     paint::choose(color(&args, &vars));
-    let cli = Cli::try_parse_from(args)?;
+    let mut cli = Cli::try_parse_from(&args)?;
+    // Of those before and behind the command's name the parser keeps only the latter.
+    let sets = typed(&args, "--set");
+    if !sets.is_empty() {
+        cli.options.set = sets.into_iter().map(str::to_owned).collect();
+    }
     Ok(Start::Command(Box::new(Invocation { cli, vars })))
 }
 
 /// When there is colour, told before the command line is read: help, and what is wrong with it, follow it too. What
 /// is no choice is for the reading to refuse.
 fn color(args: &[OsString], vars: &Vars) -> When {
-    let choice = |text: &OsStr| When::from_str(text.to_str()?, false).ok();
-    let mut when = vars.get(OsStr::new(COLOR_VARIABLE)).and_then(|value| choice(value));
-    let mut args = args.iter().skip(1).take_while(|arg| *arg != "--");
+    let choice = |text: &str| When::from_str(text, false).ok();
+    let variable = vars.get(OsStr::new(COLOR_VARIABLE)).and_then(|value| value.to_str());
+    let words = variable.into_iter().chain(typed(args, "--color"));
+    words.filter_map(choice).next_back().unwrap_or_default()
+}
+
+/// Every value that an option was given, wherever it stands.
+fn typed<'a>(args: &'a [OsString], option: &str) -> Vec<&'a str> {
+    let mut args = args.iter().skip(1).take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str());
+    let mut values = Vec::new();
     while let Some(arg) = args.next() {
-        let value = match arg.to_str() {
-            Some("--color") => args.next().map(OsString::as_os_str),
-            arg => arg.and_then(|arg| arg.strip_prefix("--color=")).map(OsStr::new),
-        };
-        when = value.and_then(choice).or(when);
+        if arg == option {
+            values.extend(args.next());
+        } else {
+            values.extend(arg.strip_prefix(option).and_then(|rest| rest.strip_prefix('=')));
+        }
     }
-    when.unwrap_or_default()
+    values
 }
 
 /// The names of failure classes, as reports tell them.
@@ -364,5 +379,6 @@ mod tests {
         assert_eq!(told(None, &["status", "--color", "never", "--color", "always"]), When::Always);
         assert_eq!(told(Some("pink"), &["--color=", "--color"]), When::Auto);
         assert_eq!(told(None, &["park", "--", "--color=always"]), When::Auto);
+        assert_eq!(told(Some("always"), &["--color=pink", "--color-of", "never"]), When::Always);
     }
 }

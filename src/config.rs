@@ -1,5 +1,6 @@
 //! The configuration: what was typed, checked into what is meant, with all problems told at once.
 
+mod overrides;
 mod problems;
 mod read;
 mod roles;
@@ -27,12 +28,13 @@ pub use read::OWN_VARIABLES;
 /// Size of a configuration or of a prompt template, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Reads the configuration at `path`, and the prompt templates it names.
+/// Reads the configuration at `path`, and the prompt templates it names. `sets` are keys that the command line sets,
+/// `table.key=value` each.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with it, at once.
-pub fn load(path: &Path) -> Result<Config, Problems> {
+pub fn load(path: &Path, sets: &[String]) -> Result<Config, Problems> {
     let unreadable = |why: String| Problems::Unreadable { path: path.to_owned(), why };
     let found = |list| Problems::Found { path: path.to_owned(), list };
     let real = std::fs::canonicalize(path).map_err(|error| match error.kind() {
@@ -45,12 +47,13 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
         found(vec![Problem {
             line,
             column,
+            set: None,
             key: String::new(),
             what: "this is not UTF-8".to_owned(),
             hint: "save the file as UTF-8".to_owned(),
         }])
     })?;
-    parse(text, &real, &read_prompt).map_err(found)
+    parse_with(text, sets, &real, &read_prompt).map_err(found)
 }
 
 /// A duration as it is typed everywhere, `<int>(ms|s|m|h|d)` or `0`; `None` for anything else.
@@ -69,8 +72,18 @@ pub fn parse(
     path: &Path,
     read_prompt: &dyn Fn(&Path) -> Result<String, String>,
 ) -> Result<Config, Vec<Problem>> {
-    let report = section::Report::new(text);
-    let document = match DeTable::parse(text) {
+    parse_with(text, &[], path, read_prompt)
+}
+
+/// The same, with what the command line sets put into it.
+fn parse_with(
+    text: &str,
+    sets: &[String],
+    path: &Path,
+    read_prompt: &dyn Fn(&Path) -> Result<String, String>,
+) -> Result<Config, Vec<Problem>> {
+    let report = section::Report::new(text, sets);
+    let mut document = match DeTable::parse(text) {
         Ok(document) => document,
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
@@ -79,6 +92,7 @@ pub fn parse(
             return Err(report.finish());
         }
     };
+    overrides::apply(document.get_mut(), sets, &report);
     let place = read::Place { path, dir: path.parent().unwrap_or(path), read_prompt };
     let config = read::config(&report, document.get_ref(), &place);
     let problems = report.finish();

@@ -127,7 +127,7 @@ struct Context {
 impl Context {
     fn new(options: Options, vars: Vars) -> Result<Context, Failure> {
         let began = Instant::now();
-        let config = config::load(&options.config)
+        let config = config::load(&options.config, &options.set)
             .map_err(|problems| Failure::new(ExitStatus::BadConfig, problems.to_string().trim_end()))?;
         if vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS")) && options.state_dir.is_none() {
             let text = "under GitHub Actions the state directory must be named: a checkout deletes ignored \

@@ -30,10 +30,12 @@ pub enum Problems {
 /// One thing that is wrong, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Line in the file, from 1.
+    /// Line in the file, from 1; 0 where it is about a `--set`.
     pub line: usize,
-    /// Column in that line, in characters, from 1.
+    /// Column in that line, in characters, from 1; for a `--set`: which one.
     pub column: usize,
+    /// The `--set` that it is about: the key, as typed. One line, without control characters.
+    pub set: Option<String>,
     /// The key it is about, dotted: `tick.every`, `role.suffix`; empty for the file as a whole.
     pub key: String,
     /// What is wrong. One line, without control characters.
@@ -59,11 +61,19 @@ impl fmt::Display for Problems {
             ),
             Problems::Found { path, list } => {
                 let path = path.display();
-                for Problem { line, column, what, hint, .. } in list {
-                    writeln!(f, "{path}:{line}:{column}: {what}\n  hint: {hint}")?;
+                for Problem { line, column, set, what, hint, .. } in list {
+                    match set {
+                        Some(set) => writeln!(f, "--set {set}: {what}\n  hint: {hint}")?,
+                        None => writeln!(f, "{path}:{line}:{column}: {what}\n  hint: {hint}")?,
+                    }
                 }
                 let noun = if list.len() == 1 { "problem" } else { "problems" };
-                write!(f, "{} {noun} in {path}", list.len())
+                let of_sets = list.iter().filter(|problem| problem.set.is_some()).count();
+                match of_sets {
+                    0 => write!(f, "{} {noun} in {path}", list.len()),
+                    all if all == list.len() => write!(f, "{all} {noun} in what --set sets"),
+                    some => write!(f, "{} {noun} in {path}, {some} of them in what --set sets", list.len()),
+                }
             }
         }
     }
@@ -118,6 +128,7 @@ mod tests {
         let problem = |line, what: &str| Problem {
             line,
             column: 7,
+            set: None,
             key: String::new(),
             what: what.to_owned(),
             hint: "do better".to_owned(),

@@ -7,12 +7,15 @@ use std::cell::RefCell;
 
 use toml::de::{DeTable, DeValue};
 
+use super::overrides;
 use super::problems::{Problem, position, printable, shortened};
 use super::value::Value;
 
 /// What was found out about one document so far.
 pub(super) struct Report<'t> {
     text: &'t str,
+    /// What the command line sets, as it was typed.
+    sets: &'t [String],
     problems: RefCell<Vec<Problem>>,
     /// Tables and keys that somebody asked for.
     known: RefCell<Vec<Known>>,
@@ -30,15 +33,31 @@ struct Unknown {
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        Report { text, problems: RefCell::default(), known: RefCell::default(), unknown: RefCell::default() }
+    pub(super) fn new(text: &'t str, sets: &'t [String]) -> Self {
+        Report {
+            text,
+            sets,
+            problems: RefCell::default(),
+            known: RefCell::default(),
+            unknown: RefCell::default(),
+        }
+    }
+
+    /// Where the nth `--set` is: behind the end of the text, which may itself be a place.
+    pub(super) fn position_of_set(&self, n: usize) -> usize {
+        self.text.len() + 1 + n
     }
 
     pub(super) fn add(&self, at: usize, key: &str, what: String, hint: &str) {
-        let (line, column) = position(self.text.as_bytes(), at);
+        let set = at.checked_sub(self.position_of_set(0)).and_then(|n| Some((n, self.sets.get(n)?)));
+        let (line, column) = match set {
+            Some((n, _)) => (0, n + 1),
+            None => position(self.text.as_bytes(), at),
+        };
         self.problems.borrow_mut().push(Problem {
             line,
             column,
+            set: set.map(|(_, set)| overrides::name(set)),
             key: printable(key),
             what: printable(&what),
             hint: hint.to_owned(),

@@ -147,7 +147,7 @@ fn every_documented_key_is_taken_with_its_default_and_changes_nothing() {
 
 #[test]
 fn every_key_that_is_read_is_documented() {
-    let report = section::Report::new(ALL_DEFAULTS);
+    let report = section::Report::new(ALL_DEFAULTS, &[]);
     let document = DeTable::parse(ALL_DEFAULTS).expect("TOML");
     let path = Path::new("/etc/factory/factory.toml");
     let place = read::Place { path, dir: Path::new("/etc/factory"), read_prompt: &prompt_of_test };
@@ -410,7 +410,7 @@ fn a_file_is_loaded_from_where_it_really_lies() {
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let link = elsewhere.path().join("factory.toml");
     std::os::unix::fs::symlink(&path, &link).expect("a link");
-    let config = load(&link).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = load(&link, &[]).unwrap_or_else(|problems| panic!("{problems}"));
     let real = std::fs::canonicalize(folder.path()).expect("the folder");
     assert_eq!((config.path, config.dir.clone()), (real.join("real.toml"), real.clone()));
     assert_eq!(config.source_path, real.join("issues"));
@@ -421,9 +421,12 @@ fn a_file_is_loaded_from_where_it_really_lies() {
 fn a_file_that_is_not_there_or_not_a_file_is_told_apart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("factory.toml");
-    assert_eq!(load(&path), Err(Problems::Absent { path: path.clone() }));
+    assert_eq!(load(&path, &[]), Err(Problems::Absent { path: path.clone() }));
     let own = folder.path().to_owned();
-    assert_eq!(load(&own), Err(Problems::Unreadable { path: own, why: "it is not a regular file".into() }));
+    assert_eq!(
+        load(&own, &[]),
+        Err(Problems::Unreadable { path: own, why: "it is not a regular file".into() })
+    );
 }
 
 #[test]
@@ -432,17 +435,17 @@ fn a_fifo_does_not_stop_the_program() {
     let path = folder.path().join("factory.toml");
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
         .expect("a FIFO");
-    assert!(matches!(load(&path), Err(Problems::Unreadable { .. })));
+    assert!(matches!(load(&path, &[]), Err(Problems::Unreadable { .. })));
 }
 
 #[test]
 fn a_file_too_large_or_not_text_is_refused() {
     let (_folder, path) = folder_with("factory.toml", &vec![b'#'; 1024 * 1024 + 1]);
     let why = "it is larger than 1 MiB".to_owned();
-    assert_eq!(load(&path), Err(Problems::Unreadable { path, why }));
+    assert_eq!(load(&path, &[]), Err(Problems::Unreadable { path, why }));
 
     let (_folder, path) = folder_with("factory.toml", b"[tick]\n# \xff\n");
-    let told = load(&path).expect_err("no UTF-8").to_string();
+    let told = load(&path, &[]).expect_err("no UTF-8").to_string();
     assert!(told.contains("factory.toml:2:3: this is not UTF-8\n"), "{told}");
 }
 
@@ -461,7 +464,7 @@ fn nesting_without_end_is_a_problem_and_no_overflow() {
 #[test]
 fn problems_are_reported_under_the_name_that_was_typed() {
     let (_folder, path) = folder_with("factory.toml", b"");
-    let told = load(&path).expect_err("no role").to_string();
+    let told = load(&path, &[]).expect_err("no role").to_string();
     assert!(told.starts_with(&format!("{}:1:1: ", path.display())), "{told}");
 }
 
@@ -495,6 +498,119 @@ proptest! {
                 prop_assert!(!what.is_empty() && !hint.is_empty());
                 prop_assert!(!what.contains(char::is_control) && !hint.contains(char::is_control));
             }
+        }
+    }
+}
+
+fn told_with(text: &str, sets: &[&str]) -> Result<Config, String> {
+    let sets: Vec<_> = sets.iter().map(|&set| set.to_owned()).collect();
+    let read = parse_with(text, &sets, Path::new("/etc/factory/factory.toml"), &prompt_of_test);
+    read.map_err(|list| Problems::Found { path: "factory.toml".into(), list }.to_string())
+}
+
+#[track_caller]
+fn good_with(text: &str, sets: &[&str]) -> Config {
+    told_with(text, sets).unwrap_or_else(|told| panic!("{sets:?}\n{told}"))
+}
+
+#[test]
+fn what_the_command_line_sets_stands_where_the_file_says_nothing_or_something_else() {
+    let text = with("[limits]\nitems_max = 7");
+    let config = good_with(
+        &text,
+        &[
+            "limits.items_max=1",
+            "limits.per_label.\"back.end\"=2",
+            "tick.every=5m",
+            " fleet.grace = 3s ",
+            "source.scope.labels=[\"a\", \"b\"]",
+            "source.scope.title_prefix=",
+            "env.set={ A = \"1\" }",
+            "env.set.B=2",
+            "env.set.B=x=y # no comment",
+            "role.implementer.deadline=5m",
+            "role.'implementer'.prompt=good.md",
+            "",
+        ],
+    );
+    assert_eq!(config.limits.items_max, 1);
+    assert_eq!(config.limits.per_label, BTreeMap::from([("back.end".to_owned(), 2)]));
+    assert_eq!(config.tick.every, Duration::from_secs(300));
+    assert_eq!(config.fleet.grace, Duration::from_secs(3));
+    assert_eq!((config.scope.labels.len(), config.scope.title_prefix.as_str()), (2, ""));
+    let set: Vec<_> = config.env.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    assert_eq!(set, ["A=1", "B=x=y # no comment"], "the last one wins");
+    assert_eq!(config.roles[0].deadline, Some(Duration::from_secs(300)));
+    assert_eq!(config.roles[0].prompt, "Do {{ item.title }}\n");
+    // A whole table takes the place of what was there, and a role's new name is its name.
+    assert_eq!(good_with(&text, &["limits={}"]).limits.items_max, 3);
+    let renamed = good_with(&text, &["role.implementer.name=impl", "role.impl.suffix=x"]);
+    assert_eq!((renamed.roles[0].name.as_str(), renamed.roles[0].suffix.as_str()), ("impl", "x"));
+    assert_eq!(good_with("", &["role=[{ name = \"a\", suffix = \"a\", command = [\"x\"] }]"]).roles.len(), 1);
+    // What is wrong in the file is no more once something else is set.
+    good_with(&with("[limits]\nitems_max = 0"), &["limits.items_max=1"]);
+}
+
+#[test]
+fn what_the_command_line_sets_is_checked_as_the_file_is() {
+    let told = |sets: &[&str]| told_with(&with("[limits]\nitems_max = 7"), sets).expect_err("a problem");
+    let one = |set: &str| told(&[set]);
+    assert_eq!(
+        one("limits.items_max=0"),
+        "--set limits.items_max: `[limits] items_max` is 0, which is out of range\n  hint: it takes an integer from 1 to \
+         1000\n1 problem in what --set sets"
+    );
+    let cases = [
+        ("limits.items_max=many", "--set limits.items_max: `[limits] items_max` takes an integer from"),
+        ("limits.itms_max=1", "there is no `itms_max` in `[limits]`\n  hint: did you mean `items_max`?"),
+        (
+            "limts.items_max=1",
+            "--set limts.items_max: there is no table `[limts]`\n  hint: did you mean `limits`?",
+        ),
+        ("items_max=1", "`items_max` stands outside of any table\n  hint: `items_max` belongs in `[limits]`"),
+        ("limits=5", "`limits` takes a table, not an integer"),
+        ("tick.every.x=5", "`[tick] every` takes a duration, not a table"),
+        ("budget.usd_per_day=5", "`[budget] usd_per_day` is not supported yet"),
+        ("attempts.backoff_max=1s", "--set attempts.backoff_max: `[attempts] backoff_max` is shorter"),
+        ("limits.items_max", "--set limits.items_max: has no `=` in it\n  hint: write table.key=value"),
+        ("=1", "begins with no key: \"\""),
+        ("a b=1", "begins with no key: \"a b\""),
+        ("role.reviewer.deadline=5m", "there is no role \"reviewer\"\n  hint: the roles are \"implementer\""),
+        (
+            "role.implementer.deadlin=5m",
+            "there is no `deadlin` in `[[role]]`\n  hint: did you mean `deadline`?",
+        ),
+        ("role.implementer=5", "takes tables, not an integer"),
+        ("role.implementer.prompt=none.md", "--set role.implementer.prompt: `[[role]] prompt` can't be read"),
+    ];
+    for (set, want) in cases {
+        let told = one(set);
+        assert!(told.contains(want), "{set}: {told}");
+        assert!(told.ends_with("1 problem in what --set sets"), "{set}: {told}");
+    }
+    // With those of the file, in the order in which they were typed.
+    let all = told_with(&with("[tick]\nevry = 1"), &["fleet.grace=secret value", "limits.items_max=0"]);
+    let all = all.expect_err("three problems");
+    let at = |part: &str| all.find(part).unwrap_or_else(|| panic!("{part} in {all}"));
+    assert!(
+        at("--set fleet.grace: ") < at("--set limits.items_max: ") && at("--set limits") < at("toml:2:1: ")
+    );
+    assert!(all.ends_with("3 problems in factory.toml, 2 of them in what --set sets"), "{all}");
+    let blank = told_with("", &["env.set.KEY=s3cret", "role.x.name=y"]).expect_err("no role");
+    assert!(blank.contains("the file names no role") && !blank.contains("s3cret"), "{blank}");
+}
+
+proptest! {
+    #[test]
+    fn any_set_is_taken_or_told(
+        set in "(limits|role|tick|env|source)?[.]?(items_max|implementer|set|scope)?[.='\" a-z0-9{}\\[\\]#\u{0}\n-]{0,20}",
+        value in "[-=.'\"a-z0-9{}\\[\\]#\u{0}\n, ]{0,20}",
+    ) {
+        let sets = [format!("{set}={value}")];
+        let read = parse_with(MINIMAL, &sets, Path::new("/etc/factory/factory.toml"), &prompt_of_test);
+        for problem in read.err().into_iter().flatten() {
+            prop_assert!(!problem.what.contains(char::is_control) && !problem.hint.contains(char::is_control));
+            prop_assert!(problem.set.is_none_or(|set| !set.contains(char::is_control)));
         }
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod cli;
 mod color;
 mod compat;
+mod configured;
 mod crash;
 mod handoff;
 mod harness;
