@@ -32,16 +32,16 @@ later-text-forgotten|src/registry/intend.rs|s/let given = if anew || same {/let 
 removed-role-waited-for|src/registry/intend.rs|s/self.settle(&gone.item);//
 stray-without-deadline|src/registry/intend.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
 nothing-charged|src/registry/intend.rs|s/record.attempts += 1;//
-in-flight-ignored|src/decide/dispatch.rs|s/if draft.registry.in_flight(&item.id) || record.state == ItemStanding::Active {/if false {/
-backoff-ignored|src/decide/dispatch.rs|s/record.due_at.filter(|due_at| \*due_at > draft.now.at)/record.due_at.filter(|_| false)/
-unseen-takes-no-slot|src/decide/dispatch.rs|s/filter(|agent| agent.state != AgentStanding::Idle);/filter(|agent| agent.state == AgentStanding::Running);/
-handoff-takes-no-slot|src/decide/dispatch.rs|s/running.map(|agent| &agent.item).chain(handed_off)/running.map(|agent| \&agent.item).chain(handed_off.take(0))/
-starts-unbounded|src/decide/dispatch.rs|s/if self.starts + roles.len() as u32 > max {/if false {/
-labels-unbounded|src/decide/dispatch.rs|s/filter(|max| taken >= \*\*max)/filter(|_| false)/
-starts-into-the-dark|src/decide/dispatch.rs|s/draft.world.fleet.unknown()/draft.world.fleet.unknown().filter(|_| false)/
-uncertain-is-fine|src/decide/dispatch.rs|s/if draft.uncertain.contains(&item.id) {/if false {/
-handoff-not-awaited|src/decide/dispatch.rs|s/draft.registry.handoffs_of(&item.id).next() {/draft.registry.handoffs_of(\&item.id).nth(9) {/
-parked-is-no-bar|src/decide/dispatch.rs|/ItemStanding::Parked => return/s/return Err(Hold(HeldCode::Parked, words, None))/()/
+in-flight-ignored|src/decide/gates.rs|s/if !registry.in_flight(id) && asked.standing() != .*/if true {/
+backoff-ignored|src/decide/gates.rs|s/due_at.filter(|due_at| \*due_at > now.at)/due_at.filter(|_| false)/
+unseen-takes-no-slot|src/decide/slots.rs|s/filter(|agent| agent.state != AgentStanding::Idle);/filter(|agent| agent.state == AgentStanding::Running);/
+handoff-takes-no-slot|src/decide/slots.rs|s/running.map(|agent| &agent.item).chain(handed_off)/running.map(|agent| \&agent.item).chain(handed_off.take(0))/
+starts-unbounded|src/decide/gates.rs|s/let exhausted = .*/let exhausted = wanted > 100;/
+labels-unbounded|src/decide/gates.rs|s/filter(|max| taken >= \*\*max)/filter(|_| false)/
+starts-into-the-dark|src/decide/gates.rs|s/draft.world.fleet.unknown()/draft.world.fleet.unknown().filter(|_| false)/
+uncertain-is-fine|src/decide/gates.rs|s/if draft.uncertain.contains(&asked.item.id) {/if false {/
+handoff-not-awaited|src/decide/gates.rs|s/handoffs_of(&asked.item.id).next()?/handoffs_of(\&asked.item.id).nth(9)?/
+parked-is-no-bar|src/decide/gates.rs|/^fn parked(/,/^}/s/asked.standing() == Some(ItemStanding::Parked)/false/
 bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
 no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
 fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/

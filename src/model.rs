@@ -19,5 +19,5 @@ pub use plan::{
 };
 pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
 pub use time::Moment;
-pub use verdict::{Class, Held, HeldCode};
+pub use verdict::{Class, GateVerdict, Gates, Held, HeldCode};
 pub use world::{Ended, FleetView, Quarry, Sighting, Stray, StraySpec, World};

@@ -100,7 +100,8 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
     observed.unknown().map_or(Ok(()), |why| Err(why.to_owned()))
 }
 
-fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
+/// One look at everything outside.
+pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let current = registry
         .agents
         .values()

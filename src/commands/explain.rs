@@ -21,18 +21,19 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let dir = state.as_ref().map(|state| &state.dir);
     let since = context.began;
     let outside = Outside { source: &source, fleet: &fleet, dir, stop: &stop, clock: &clock, since };
-    // Of everything: what others take before it is among the reasons.
-    let (plan, world) = tick::plan(&context.tick(&outside, Request::default()), &registry);
+    let world = tick::observe(&context.tick(&outside, Request::default()), &registry);
     let items: &[WorkItem] = match &world.source {
         Observed::Known(view) => &view.items,
         Observed::Unknown(_) => &[],
     };
     let id = resolve::item(&args.target, &registry, items)?;
+    // Of everything: what others take before it is among the reasons.
+    let (plan, gates) = decide::explain(&context.config, &registry, &world, &id);
     let (item, record) = (items.iter().find(|item| item.id == id), registry.items.get(&id));
     let runs = decide::next_launches(&context.config, &registry, &world, &id);
     let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(context, launch)).collect());
-    let mut view =
-        ExplainView::new(&id, key(&id, item, record), title(item), &plan, record).with_next_runs(runs);
+    let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
+        .with_next_runs(runs);
     if let Some(dir) = dir {
         let events =
             events::read(dir).map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;

@@ -9,7 +9,7 @@ use crate::registry::ItemStanding;
 /// Every name that means an item, by whether what it means is resolved: closed, or remembered as done.
 ///
 /// Looked up, not searched for: one item may name thousands of others.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Blockers {
     resolved: HashSet<String>,
     open: HashSet<String>,

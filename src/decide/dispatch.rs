@@ -1,20 +1,18 @@
 //! What is started: sessions that go on, single roles again, and items whose turn it is, within every limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::blockers::Blockers;
-use super::{Draft, cool_offs, items, launch, notes, runs, strays};
+use super::gates::{self, Asked, Hold, Wanted};
+use super::slots::Slots;
+use super::{Draft, cool_offs, items, launch, notes, runs};
 use crate::backoff::backoff;
 use crate::config::Role;
 use crate::model::{
-    Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Refresh, Status, WorkItem,
+    Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Next, Refresh, Status, WorkItem,
 };
-use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
-
-/// Why an item waits.
-struct Hold(HeldCode, String, Option<Timestamp>);
+use crate::registry::{ItemRecord, ItemStanding};
 
 pub(super) fn dispatch(draft: &mut Draft) {
     end_pause(draft);
@@ -29,12 +27,12 @@ pub(super) fn dispatch(draft: &mut Draft) {
         match go_on(draft, &mut slots, item) {
             Ok(false) => continue,
             Ok(true) => {}
-            Err(Hold(code, because, until)) => draft.hold(&item.id, code, because, until),
+            Err(Hold { code, because, until }) => draft.hold(&item.id, code, because, until),
         }
         settled.insert(&item.id);
     }
     for item in queue.iter().filter(|item| !settled.contains(&item.id)) {
-        if let Err(Hold(code, because, until)) = begin(draft, &mut slots, item) {
+        if let Err(Hold { code, because, until }) = begin(draft, &mut slots, item) {
             draft.hold(&item.id, code, because, until);
         }
     }
@@ -67,109 +65,6 @@ fn end_pause(draft: &mut Draft) {
     }
 }
 
-/// What is taken of each limit, counting runs that nobody has seen yet.
-struct Slots {
-    items: BTreeSet<ItemId>,
-    labels: BTreeMap<String, u32>,
-    starts: u32,
-    /// Looked up when the first item asks for them.
-    blockers: Option<Blockers>,
-}
-
-impl Slots {
-    fn count(draft: &Draft) -> Slots {
-        let mut slots = Slots { items: BTreeSet::new(), labels: BTreeMap::new(), starts: 0, blockers: None };
-        let running = draft.registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
-        let handed_off = draft.registry.handoffs.values().filter_map(|handoff| handoff.item.as_ref());
-        for id in running.map(|agent| &agent.item).chain(handed_off) {
-            slots.take_item(draft, id);
-        }
-        slots
-    }
-
-    fn take_item(&mut self, draft: &Draft, id: &ItemId) {
-        if self.items.insert(id.clone()) {
-            for label in draft.seen.get(id).iter().flat_map(|item| &item.labels) {
-                *self.labels.entry(label.clone()).or_default() += 1;
-            }
-        }
-    }
-
-    /// Whether this many agents can be started for the item now.
-    fn admit(&self, draft: &Draft, item: &WorkItem, roles: &[&Role]) -> Result<(), Hold> {
-        if let Some(paused) = &draft.registry.paused {
-            return Err(Hold(HeldCode::Paused, paused.because.clone(), paused.until));
-        }
-        let limits = &draft.config.limits;
-        if let (Some(free), floor) = (draft.world.disk_free_bytes, limits.disk_free_min_bytes)
-            && free < floor
-        {
-            let because = format!("{} MiB free, less than disk_free_min", free >> 20);
-            return Err(Hold(HeldCode::DiskFloor, because, None));
-        }
-        for role in roles {
-            if let Some((because, until)) = cool_offs::gate(draft, role) {
-                return Err(Hold(HeldCode::CoolingOff, because, until));
-            }
-        }
-        if !self.items.contains(&item.id) {
-            if self.items.len() >= limits.items_max as usize {
-                let because = format!("{} of {} items in flight", self.items.len(), limits.items_max);
-                return Err(Hold(HeldCode::NoSlot, because, None));
-            }
-            for label in &item.labels {
-                let taken = self.labels.get(label).copied().unwrap_or(0);
-                if let Some(max) = limits.per_label.get(label).filter(|max| taken >= **max) {
-                    let because = format!("{taken} of {max} items labelled {label:?} in flight");
-                    return Err(Hold(HeldCode::NoLabelSlot, because, None));
-                }
-            }
-        }
-        let max = draft.config.tick.starts_max;
-        if self.starts + roles.len() as u32 > max {
-            let because = format!("{} of {max} starts of this tick used", self.starts);
-            return Err(Hold(HeldCode::StartsExhausted, because, None));
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, draft: &Draft, item: &WorkItem, starts: usize) {
-        self.take_item(draft, &item.id);
-        self.starts += starts as u32;
-    }
-}
-
-/// A number is given out only where every directory of its agent can be told.
-fn told_apart(draft: &Draft, slug: &str) -> Result<(), Hold> {
-    match strays::untold(draft, slug) {
-        Some(run) => Err(Hold(HeldCode::FleetUnknown, format!("what {run} is can't be told"), None)),
-        None => Ok(()),
-    }
-}
-
-/// What keeps an item from any start at all.
-fn barred(draft: &Draft, item: &WorkItem, record: &ItemRecord) -> Result<(), Hold> {
-    if let Some(why) = draft.world.fleet.unknown() {
-        return Err(Hold(HeldCode::FleetUnknown, why.to_owned(), None));
-    }
-    if draft.uncertain.contains(&item.id) {
-        let because = "what runs for it can't be told".to_owned();
-        return Err(Hold(HeldCode::FleetUnknown, because, None));
-    }
-    told_apart(draft, &record.slug)?;
-    let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
-    match record.state {
-        ItemStanding::Parked => return Err(Hold(HeldCode::Parked, words, None)),
-        ItemStanding::Done => return Err(Hold(HeldCode::Done, "finished".to_owned(), None)),
-        ItemStanding::Waiting | ItemStanding::Active => {}
-    }
-    if let Some((run, handoff)) = draft.registry.handoffs_of(&item.id).next() {
-        let because = format!("{run} must end first: {}", handoff.why);
-        return Err(Hold(HeldCode::HandoffPending, because, None));
-    }
-    Ok(())
-}
-
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
 fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
     let follows = draft.registry.agents_of(&item.id).filter(|(_, agent)| agent.next.is_some());
@@ -178,9 +73,13 @@ fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, 
         return Ok(false);
     }
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(false) };
-    barred(draft, item, &record)?;
+    if draft.explains(&item.id) {
+        explain_going_on(draft, slots, item, &agents);
+    }
+    gates::pass(&Asked { draft, slots, item, record: Some(&record), wanted: Wanted::GoingOn })?;
     // All are worked out before any is started: one that can't be fails the dispatch of them all.
-    let follows: Vec<_> = agents.iter().filter_map(|name| follow_up(draft, item, &record, name)).collect();
+    let follows: Vec<_> =
+        agents.iter().filter_map(|name| follow_up(draft, slots, item, &record, name)).collect();
     if let Some(Follow::Fails(error)) = follows.iter().find(|follow| matches!(follow, Follow::Fails(_))) {
         return unlaunchable(draft, item, error).map(|()| true);
     }
@@ -188,7 +87,7 @@ fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, 
     let mut first_hold = None;
     for follow in follows {
         let hold = match follow {
-            Follow::Ready(launch) => one_more_run(draft, slots, item, launch).err(),
+            Follow::Ready(due, launch) => one_more_run(draft, slots, item, &due, launch).err(),
             Follow::Waits(hold) => Some(hold),
             Follow::Fails(_) => None,
         };
@@ -198,29 +97,51 @@ fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, 
 }
 
 /// What one agent does next by itself.
-enum Follow {
-    Ready(Box<Launch>),
+enum Follow<'a> {
+    Ready(Due<'a>, Box<Launch>),
     Waits(Hold),
     /// Its prompt can't be rendered.
     Fails(String),
 }
 
-/// `None` where its role is gone.
-fn follow_up(draft: &Draft, item: &WorkItem, record: &ItemRecord, name: &AgentName) -> Option<Follow> {
-    let agent = draft.registry.agents.get(name)?;
-    let next = agent.next.as_ref()?;
-    // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
-    let latest = draft.now.after(draft.config.attempts.backoff_max);
-    if next.due_at > draft.now.at && next.due_at <= latest {
-        let because = "its session goes on later".to_owned();
-        return Some(Follow::Waits(Hold(HeldCode::Backoff, because, Some(next.due_at))));
+/// What is due of an agent, for the gates.
+struct Due<'a> {
+    agent: AgentName,
+    role: &'a Role,
+    next: Next,
+}
+
+impl<'a> Due<'a> {
+    /// `None` where its role is gone.
+    fn of(draft: &Draft<'a>, name: &AgentName) -> Option<Due<'a>> {
+        let agent = draft.registry.agents.get(name)?;
+        Some(Due { agent: name.clone(), role: draft.role(&agent.role)?, next: agent.next.clone()? })
     }
-    let role = draft.role(&agent.role)?;
+
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted::Next { agent: &self.agent, role: self.role, next: &self.next }
+    }
+}
+
+/// `None` where its role is gone.
+fn follow_up<'a>(
+    draft: &Draft<'a>,
+    slots: &Slots,
+    item: &WorkItem,
+    record: &ItemRecord,
+    name: &AgentName,
+) -> Option<Follow<'a>> {
+    let due = Due::of(draft, name)?;
+    let asked = Asked { draft, slots, item, record: Some(record), wanted: due.wanted() };
+    if let Err(hold) = gates::pass(&asked) {
+        return Some(Follow::Waits(hold));
+    }
+    let agent = draft.registry.agents.get(name)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
-    let goes_on = next.resume && role.harness == agent.harness && role.can_resume();
+    let goes_on = due.next.resume && due.role.harness == agent.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
-    Some(match launch::launch(draft, role, item, record, agent.dispatch, session) {
-        Ok(launch) => Follow::Ready(Box::new(launch)),
+    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session) {
+        Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
 }
@@ -229,10 +150,12 @@ fn one_more_run(
     draft: &mut Draft,
     slots: &mut Slots,
     item: &WorkItem,
+    due: &Due,
     launch: Box<Launch>,
 ) -> Result<(), Hold> {
-    let Some(role) = draft.role(&launch.role) else { return Ok(()) };
-    slots.admit(draft, item, &[role])?;
+    let record = draft.registry.items.get(&item.id);
+    // Once more: another one of the item may have taken the last start.
+    gates::pass(&Asked { draft, slots, item, record, wanted: due.wanted() })?;
     slots.take(draft, item, 1);
     if launch.session.is_some() {
         let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
@@ -247,46 +170,40 @@ fn one_more_run(
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
 fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
-    if !items::eligible(draft, item) {
+    let record = draft.registry.items.get(&item.id);
+    let asked = Asked { draft, slots, item, record, wanted: Wanted::Dispatch };
+    let passed = gates::pass(&asked);
+    if draft.explains(&item.id) {
+        let verdicts = gates::verdicts(&asked);
+        draft.explain(verdicts);
+    }
+    match passed {
         // What is closed waits for nothing; what is open outside the scope may puzzle its author.
-        return match item.state {
-            ItemState::Closed => Ok(()),
-            ItemState::Open => {
-                Err(Hold(HeldCode::NotInScope, "outside the configured scope".to_owned(), None))
-            }
-        };
+        Err(hold) if hold.code == HeldCode::NotInScope && item.state == ItemState::Closed => return Ok(()),
+        passed => passed?,
     }
-    let known = draft.registry.items.get(&item.id).cloned();
-    if let Some(record) = &known {
-        barred(draft, item, record)?;
-        if draft.registry.in_flight(&item.id) || record.state == ItemStanding::Active {
-            return Err(Hold(HeldCode::AlreadyActive, what_runs(draft, &item.id), None));
-        }
-        if let Some(due_at) = record.due_at.filter(|due_at| *due_at > draft.now.at) {
-            let words = record.last.as_ref().map_or("", |last| last.because.as_str());
-            let because =
-                format!("{} of {} attempts failed: {words}", record.attempts, draft.config.attempts.max);
-            return Err(Hold(HeldCode::Backoff, because, Some(due_at)));
-        }
-    } else if let Some(why) = draft.world.fleet.unknown() {
-        return Err(Hold(HeldCode::FleetUnknown, why.to_owned(), None));
-    }
-    if !item.blocked_by.is_empty() {
-        let blockers = slots.blockers.get_or_insert_with(|| Blockers::new(draft));
-        if let Some(blocker) = blockers.unresolved(item) {
-            return Err(Hold(HeldCode::Blocked, blocker, None));
-        }
-    }
-    let roles: Vec<_> = draft.config.roles.iter().filter(|role| !is_ok(draft, &item.id, role)).collect();
-    slots.admit(draft, item, &roles)?;
-    let seen = draft.registry.seen_as(item);
-    if let Refresh::Seen { slug, .. } = &seen {
-        told_apart(draft, slug)?;
-    }
-    if known.is_none() {
+    if !draft.registry.items.contains_key(&item.id) {
+        let seen = draft.registry.seen_as(item);
         draft.refresh(seen);
     }
+    let roles = gates::roles_to_start(draft, item);
     start_crew(draft, slots, item, &roles)
+}
+
+/// What all gates say of everything that follows by itself, each as if those before it were started.
+fn explain_going_on(draft: &mut Draft, slots: &Slots, item: &WorkItem, agents: &[AgentName]) {
+    let mut slots = slots.clone();
+    let record = draft.registry.items.get(&item.id);
+    let mut verdicts =
+        gates::verdicts(&Asked { draft, slots: &slots, item, record, wanted: Wanted::GoingOn });
+    for due in agents.iter().filter_map(|name| Due::of(draft, name)) {
+        let each = gates::verdicts(&Asked { draft, slots: &slots, item, record, wanted: due.wanted() });
+        if !each.iter().any(|verdict| verdict.holds) {
+            slots.take(draft, item, 1);
+        }
+        verdicts.extend(each);
+    }
+    draft.explain(verdicts);
 }
 
 fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&Role]) -> Result<(), Hold> {
@@ -357,14 +274,4 @@ fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), H
     draft.decide(Some(&item.id), error, action);
     runs::stop_dispatch(draft, &item.id, error);
     Ok(())
-}
-
-fn is_ok(draft: &Draft, id: &ItemId, role: &Role) -> bool {
-    draft.registry.agents_of(id).any(|(_, agent)| agent.role == role.name && agent.ok)
-}
-
-fn what_runs(draft: &Draft, id: &ItemId) -> String {
-    let runs: Vec<_> =
-        draft.registry.agents_of(id).filter_map(|(_, agent)| Some(agent.run.as_ref()?.to_string())).collect();
-    if runs.is_empty() { "its session goes on".to_owned() } else { format!("{} in flight", runs.join(", ")) }
 }

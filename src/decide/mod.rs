@@ -3,17 +3,19 @@
 //!
 //! The phases run in this order, each on the registry as the phases before it leave it: runs that were
 //! forgotten (`strays`), runs in flight (`runs`), runs that must end (`handoffs`), what that means
-//! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`), and what
-//! trackers have to be told (`notes`).
+//! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`, past the `gates`), and
+//! what trackers have to be told (`notes`).
 
 mod blockers;
 mod cool_offs;
 mod dispatch;
+mod gates;
 mod handoffs;
 mod items;
 mod launch;
 mod notes;
 mod runs;
+mod slots;
 mod strays;
 mod verdict;
 
@@ -26,8 +28,8 @@ use jiff::Timestamp;
 
 use crate::config::{Config, Role};
 use crate::model::{
-    Action, Decision, FleetView, Held, HeldCode, ItemId, Launch, Moment, Observed, Plan, Refresh, RunId,
-    Sighting, SourceView, Step, WorkItem, World,
+    Action, Decision, FleetView, GateVerdict, Gates, Held, HeldCode, ItemId, Launch, Moment, Observed, Plan,
+    Refresh, RunId, Sighting, SourceView, Step, WorkItem, World,
 };
 use crate::registry::{AgentRecord, Registry};
 
@@ -43,22 +45,18 @@ pub struct Request {
 /// The plan for one tick.
 pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Request) -> Plan {
     let mut draft = Draft::new(config, registry, world, request);
-    if let Some(why) = world.fleet.unknown() {
-        draft.plan.errors.push(format!("agents: {why}"));
-    }
-    strays::adopt(&mut draft);
-    runs::reconcile(&mut draft);
-    handoffs::reap(&mut draft, registry);
-    if !request.reap_only {
-        match &world.source {
-            Observed::Unknown(why) => draft.plan.errors.push(format!("items: {why}")),
-            Observed::Known(view) => draft.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
-        }
-        items::follow(&mut draft);
-        dispatch::dispatch(&mut draft);
-        notes::tell(&mut draft);
-    }
+    draft.write(registry);
     draft.plan
+}
+
+/// The plan for one tick, and what every rule says in it of starting one item: those behind the first one that holds
+/// too.
+pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId) -> (Plan, Gates) {
+    let request = Request::default();
+    let mut draft = Draft::new(config, registry, world, &request);
+    draft.explained = Some(id.clone());
+    draft.write(registry);
+    (draft.plan, draft.gates)
 }
 
 /// Whether an agent of an item that a person wants tried again can go on with its session.
@@ -103,6 +101,9 @@ struct Draft<'a> {
     uncertain: BTreeSet<ItemId>,
     /// The items of the source, by id.
     seen: BTreeMap<&'a ItemId, &'a WorkItem>,
+    /// The item of which every gate is asked.
+    explained: Option<ItemId>,
+    gates: Gates,
 }
 
 impl<'a> Draft<'a> {
@@ -118,7 +119,29 @@ impl<'a> Draft<'a> {
             group: 0,
             uncertain: BTreeSet::new(),
             seen: seen.unwrap_or_default(),
+            explained: None,
+            gates: Gates::default(),
         }
+    }
+
+    /// All phases. `before`: what was remembered when the tick began.
+    fn write(&mut self, before: &Registry) {
+        if let Some(why) = self.world.fleet.unknown() {
+            self.plan.errors.push(format!("agents: {why}"));
+        }
+        strays::adopt(self);
+        runs::reconcile(self);
+        handoffs::reap(self, before);
+        if self.request.reap_only {
+            return;
+        }
+        match &self.world.source {
+            Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),
+            Observed::Known(view) => self.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
+        }
+        items::follow(self);
+        dispatch::dispatch(self);
+        notes::tell(self);
     }
 
     /// Adds a decision that stands alone.
@@ -144,6 +167,14 @@ impl<'a> Draft<'a> {
 
     fn hold(&mut self, item: &ItemId, code: HeldCode, because: impl Into<String>, until: Option<Timestamp>) {
         self.plan.held.push(Held { item: item.clone(), code, because: because.into(), until });
+    }
+
+    fn explains(&self, item: &ItemId) -> bool {
+        self.explained.as_ref() == Some(item)
+    }
+
+    fn explain(&mut self, verdicts: Vec<GateVerdict>) {
+        self.gates = Gates { after: self.plan.steps.len(), verdicts };
     }
 
     /// What can't be told is reported, and its item is left alone.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ItemId;
+use super::{ItemId, RunId};
 
 /// What a run's end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -164,4 +164,28 @@ pub struct Held {
     pub because: String,
     /// Until when, where that is known.
     pub until: Option<Timestamp>,
+}
+
+/// What one rule says of starting an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GateVerdict {
+    /// The rule: what the item waits for where it holds.
+    pub code: HeldCode,
+    /// The run that it was asked about; `None`: the item.
+    pub run: Option<RunId>,
+    /// Whether it keeps that from starting.
+    pub holds: bool,
+    /// In words.
+    pub because: String,
+    /// Until when it holds, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// What every rule says of starting one item, in the order in which they are asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gates {
+    /// How many steps of the plan come before them.
+    pub after: usize,
+    /// One by one.
+    pub verdicts: Vec<GateVerdict>,
 }

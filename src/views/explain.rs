@@ -1,11 +1,13 @@
 //! One item, seen through: what the next tick would make of it and why, what its next runs would be given, and what
 //! became of it lately.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::{Decision, Held, ItemId, Plan};
+use crate::model::{Action, Decision, GateVerdict, Gates, Held, HeldCode, ItemId, Plan, RunId, Step};
 use crate::registry::ItemRecord;
 use crate::text;
 
@@ -32,13 +34,40 @@ pub struct ExplainView {
 /// A rule that applies to the item now.
 #[derive(Debug, Serialize)]
 struct Rule {
-    /// Its action, or the code of what holds it.
+    /// Its action, or the code of what holds the item where the rule does not let it pass.
     name: String,
-    run: Option<String>,
+    run: Option<RunId>,
+    verdict: Verdict,
     because: String,
     until: Option<Timestamp>,
     /// Whether it says what becomes of the item now.
     decides: bool,
+    #[serde(skip)]
+    starts: bool,
+    #[serde(skip)]
+    tells: bool,
+}
+
+/// What a rule does with the item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// It lets it pass.
+    Passes,
+    /// It keeps it waiting.
+    Holds,
+    /// Something is done.
+    Acts,
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Verdict::Passes => "passes",
+            Verdict::Holds => "holds",
+            Verdict::Acts => "acts",
+        }
+    }
 }
 
 /// What a run would be started with.
@@ -67,15 +96,11 @@ impl ExplainView {
         key: String,
         title: Option<String>,
         plan: &Plan,
+        gates: &Gates,
         record: Option<&ItemRecord>,
     ) -> Self {
-        let decided = plan.decisions().map(|(_, decision)| decision);
-        let mut rules: Vec<_> =
-            decided.filter(|decision| decision.item.as_ref() == Some(id)).map(Rule::of_decision).collect();
-        rules.extend(plan.held.iter().filter(|held| held.item == *id).map(Rule::of_held));
-        if let Some(last) = rules.last_mut() {
-            last.decides = true;
-        }
+        let mut rules = rules(id, plan, gates);
+        mark(&mut rules);
         ExplainView {
             schema: 1,
             item: id.clone(),
@@ -117,7 +142,7 @@ impl ExplainView {
         let mut out = format!("{}\n", text::plain(&format!("{} ({}){title}", self.key, self.item)));
         out.push_str("Now\n");
         if self.rules.is_empty() {
-            out.push_str("  nothing applies to it: it is closed, or not in its source any more\n");
+            out.push_str("  nothing: its source does not tell of it\n");
         }
         out.push_str(&text::table(&self.rules.iter().map(Rule::row).collect::<Vec<_>>()));
         for error in &self.errors {
@@ -141,27 +166,88 @@ impl ExplainView {
     }
 }
 
+/// In the order in which they are asked: what is done before it is the item's turn, the gates, what is done then.
+fn rules(id: &ItemId, plan: &Plan, gates: &Gates) -> Vec<Rule> {
+    let (before, after) = plan.steps.split_at(gates.after.min(plan.steps.len()));
+    let of_steps = |steps: &[Step]| -> Vec<Rule> {
+        let ours = steps.iter().filter_map(|step| match step {
+            Step::Decide(decision) if decision.item.as_ref() == Some(id) => Some(Rule::of_decision(decision)),
+            _ => None,
+        });
+        ours.collect()
+    };
+    let mut rules = of_steps(before);
+    rules.extend(gates.verdicts.iter().map(Rule::of_gate));
+    rules.extend(of_steps(after));
+    // What no gate was asked about.
+    let held = plan.held.iter().filter(|held| held.item == *id);
+    let by_gate = |held: &Held| gates.verdicts.iter().any(|gate| gate.holds && gate.code == held.code);
+    rules.extend(held.filter(|held| !by_gate(held)).map(Rule::of_held));
+    rules
+}
+
+/// The first that holds decides: for each run where each is asked about, else for the item. Then what is started. Where
+/// there is neither, the last thing that becomes of the item, whatever its tracker is told.
+fn mark(rules: &mut [Rule]) {
+    let mut held = BTreeSet::new();
+    for rule in rules.iter_mut() {
+        rule.decides = match rule.verdict {
+            Verdict::Holds => !held.contains(&None) && held.insert(rule.run.clone()),
+            Verdict::Acts => rule.starts,
+            Verdict::Passes => false,
+        };
+    }
+    if !rules.iter().any(|rule| rule.decides)
+        && let Some(last) = rules.iter_mut().rfind(|rule| rule.verdict == Verdict::Acts && !rule.tells)
+    {
+        last.decides = true;
+    }
+}
+
 impl Rule {
     fn of_decision(decision: &Decision) -> Rule {
+        let action = &decision.action;
         Rule {
-            name: decision.action.name().to_owned(),
-            run: decision.action.run().map(ToString::to_string),
+            name: action.name().to_owned(),
+            run: action.run().cloned(),
+            verdict: Verdict::Acts,
             because: decision.because.clone(),
             until: None,
             decides: false,
+            starts: matches!(action, Action::Start(_) | Action::Resume(_)),
+            tells: matches!(action, Action::Writeback(_)),
         }
     }
 
-    fn of_held(held: &Held) -> Rule {
-        let name = json!(held.code).as_str().unwrap_or_default().to_owned();
-        Rule { name, run: None, because: held.because.clone(), until: held.until, decides: false }
+    fn of_gate(gate: &GateVerdict) -> Rule {
+        let verdict = if gate.holds { Verdict::Holds } else { Verdict::Passes };
+        let run = gate.run.clone();
+        Rule { verdict, run, ..Rule::of(gate.code, &gate.because, gate.until) }
     }
 
-    fn row(&self) -> [String; 4] {
+    fn of_held(held: &Held) -> Rule {
+        Rule::of(held.code, &held.because, held.until)
+    }
+
+    fn of(code: HeldCode, because: &str, until: Option<Timestamp>) -> Rule {
+        Rule {
+            name: json!(code).as_str().unwrap_or_default().to_owned(),
+            run: None,
+            verdict: Verdict::Holds,
+            because: because.to_owned(),
+            until,
+            decides: false,
+            starts: false,
+            tells: false,
+        }
+    }
+
+    fn row(&self) -> [String; 5] {
         let mark = if self.decides { "→" } else { " " };
         let until = self.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
-        let run = self.run.clone().unwrap_or_default();
-        [mark.to_owned(), self.name.clone(), run, format!("{until}{}", self.because)]
+        let run = self.run.as_ref().map_or_else(String::new, ToString::to_string);
+        let because = format!("{until}{}", self.because);
+        [mark.to_owned(), self.name.clone(), self.verdict.name().to_owned(), run, because]
     }
 }
 

@@ -793,9 +793,18 @@ fn explain_tells_of_any_item_what_decides_and_what_it_would_be_given() {
     factory.set("limits", "items_max", "1");
     ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
     let explain = |name: &str| factory.run(&["explain", name, "--format", "json"]).expect(0).json();
+    let rules = |told: &Value, decides: bool| -> Vec<String> {
+        let rules =
+            told["rules"].as_array().unwrap().iter().filter(|rule| !decides || rule["decides"] == true);
+        rules.map(|rule| format!("{} {}", rule["verdict"], rule["name"]).replace('"', "")).collect()
+    };
     // Never started: there is no state yet.
     let told = explain("AR-1");
-    assert_eq!((&told["rules"][0]["name"], &told["record"]), (&json!("start"), &Value::Null));
+    assert_eq!((rules(&told, true), &told["record"]), (vec!["acts start".to_owned()], &Value::Null));
+    let all = rules(&told, false);
+    let order = ["passes not_in_scope", "passes blocked", "passes no_slot", "acts start", "acts writeback"];
+    let at = |rule: &str| all.iter().position(|one| one == rule).unwrap_or_else(|| panic!("{rule}: {all:?}"));
+    assert!(order.map(at).is_sorted(), "{all:?}");
     let next = &told["next_runs"][0];
     assert_eq!((&next["run"], &next["argv"][4]), (&json!("ar-1-impl.1"), &json!("ar-1-impl.1")));
     assert_has(next["prompt"].as_str().unwrap(), &["AR-1: Title of AR-1"]);
@@ -805,7 +814,8 @@ fn explain_tells_of_any_item_what_decides_and_what_it_would_be_given() {
 
     factory.tick().expect(0);
     let told = explain("AR-2");
-    assert_eq!((&told["rules"][0]["name"], &told["rules"][0]["decides"]), (&json!("no_slot"), &json!(true)));
+    assert_eq!(rules(&told, true), ["holds no_slot"]);
+    assert!(rules(&told, false).contains(&"passes paused".to_owned()), "those that let it pass are told too");
     factory.run(&["park", "AR-2", "--reason", "not yet"]).expect(0);
     let text = factory.run(&["explain", "AR-2"]).expect(0).stdout;
     let parts = [
@@ -818,5 +828,10 @@ fn explain_tells_of_any_item_what_decides_and_what_it_would_be_given() {
         "not yet",
     ];
     assert_has(&text, &parts);
+    let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let rows: Vec<_> = rows.skip_while(|row| row != "Now").take_while(|row| row != "Record").collect();
+    for row in ["→ parked holds not yet", "paused passes starts are not paused"] {
+        assert!(rows.contains(&row.to_owned()), "{row}: {rows:?}");
+    }
     assert_has(&complaint(factory.run(&["explain", "AR-9"]).expect(5)), &["nothing here is called"]);
 }

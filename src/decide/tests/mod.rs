@@ -2,6 +2,7 @@
 
 mod dispatching;
 mod following;
+mod gates;
 mod ordered;
 mod providers;
 mod reconciling;

@@ -1,0 +1,299 @@
+//! Every rule that may keep an item from being started, in the order in which they are asked: one table, read up to
+//! the first that holds by each tick, and to its end by `explain`.
+
+use jiff::Timestamp;
+
+use super::slots::Slots;
+use super::{Draft, cool_offs, items, strays};
+use crate::config::Role;
+use crate::model::{AgentName, GateVerdict, HeldCode, ItemState, Next, Refresh, WorkItem};
+use crate::registry::{ItemRecord, ItemStanding};
+
+/// Why an item waits.
+pub(super) struct Hold {
+    pub(super) code: HeldCode,
+    pub(super) because: String,
+    pub(super) until: Option<Timestamp>,
+}
+
+/// What is asked of the gates.
+pub(super) struct Asked<'a> {
+    pub(super) draft: &'a Draft<'a>,
+    pub(super) slots: &'a Slots,
+    pub(super) item: &'a WorkItem,
+    /// None of an item that was never started.
+    pub(super) record: Option<&'a ItemRecord>,
+    pub(super) wanted: Wanted<'a>,
+}
+
+/// What is wanted for an item.
+pub(super) enum Wanted<'a> {
+    /// A fresh dispatch: every role of it that is not done.
+    Dispatch,
+    /// Anything at all of what its agents do next by themselves.
+    GoingOn,
+    /// What this agent does next by itself.
+    Next { agent: &'a AgentName, role: &'a Role, next: &'a Next },
+}
+
+/// What a gate is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The item, whatever is wanted for it.
+    Item,
+    /// A fresh dispatch alone.
+    Dispatch,
+    /// Each start and each resume.
+    Start,
+}
+
+/// One rule.
+struct Gate {
+    /// What it is called where it holds.
+    code: HeldCode,
+    of: Of,
+    /// Why it holds; `None`: it lets pass.
+    holds: fn(&Asked) -> Option<Wait>,
+    /// What there is to say where it lets pass. Asked by `explain` alone.
+    passes: fn(&Asked) -> String,
+}
+
+/// For what, and until when if that is known.
+struct Wait(String, Option<Timestamp>);
+
+const fn gate(
+    code: HeldCode,
+    of: Of,
+    holds: fn(&Asked) -> Option<Wait>,
+    passes: fn(&Asked) -> String,
+) -> Gate {
+    Gate { code, of, holds, passes }
+}
+
+/// The rules, the first one first.
+const GATES: [Gate; 15] = [
+    gate(HeldCode::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
+    gate(HeldCode::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
+    gate(HeldCode::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
+    gate(HeldCode::Done, Of::Item, done, |_| "not finished".to_owned()),
+    gate(HeldCode::HandoffPending, Of::Item, handoff_pending, |_| "nothing of it must end first".to_owned()),
+    gate(HeldCode::AlreadyActive, Of::Dispatch, already_active, |_| "nothing of it is in flight".to_owned()),
+    gate(HeldCode::Backoff, Of::Start, backoff, attempts_failed),
+    gate(HeldCode::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
+    gate(HeldCode::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
+    gate(HeldCode::DiskFloor, Of::Start, disk_floor, disk_free),
+    gate(HeldCode::CoolingOff, Of::Start, cooling_off, |_| "no role of it cools off".to_owned()),
+    gate(HeldCode::NoSlot, Of::Start, no_slot, |asked| {
+        if asked.slots.holds(&asked.item.id) { "it has its slot".to_owned() } else { items_in_flight(asked) }
+    }),
+    gate(HeldCode::NoLabelSlot, Of::Start, no_label_slot, |_| "no limit of a label is reached".to_owned()),
+    gate(HeldCode::StartsExhausted, Of::Start, starts_exhausted, starts_used),
+    // Last, for the name of an item that was never started has to be made up for it.
+    gate(HeldCode::FleetUnknown, Of::Dispatch, name_untold, |_| "the name of its runs is free".to_owned()),
+];
+
+/// Whether it can start.
+///
+/// # Errors
+///
+/// The first gate that holds.
+pub(super) fn pass(asked: &Asked) -> Result<(), Hold> {
+    let first = applying(asked).find_map(|gate| Some((gate.code, (gate.holds)(asked)?)));
+    first.map_or(Ok(()), |(code, Wait(because, until))| Err(Hold { code, because, until }))
+}
+
+/// What every gate says, those behind the first one that holds too.
+pub(super) fn verdicts(asked: &Asked) -> Vec<GateVerdict> {
+    let run = match &asked.wanted {
+        Wanted::Next { agent, .. } => Some(asked.draft.registry.names.next_run(agent)),
+        Wanted::Dispatch | Wanted::GoingOn => None,
+    };
+    let verdict = |gate: &Gate| {
+        let hold = (gate.holds)(asked);
+        let holds = hold.is_some();
+        let Wait(because, until) = hold.unwrap_or_else(|| Wait((gate.passes)(asked), None));
+        GateVerdict { code: gate.code, run: run.clone(), holds, because, until }
+    };
+    applying(asked).map(verdict).collect()
+}
+
+fn applying(asked: &Asked) -> impl Iterator<Item = &'static Gate> {
+    GATES.iter().filter(|gate| match asked.wanted {
+        Wanted::Dispatch => true,
+        Wanted::GoingOn => gate.of == Of::Item,
+        Wanted::Next { .. } => gate.of == Of::Start,
+    })
+}
+
+impl<'a> Asked<'a> {
+    /// The roles that would be started.
+    fn roles(&self) -> Vec<&'a Role> {
+        match &self.wanted {
+            Wanted::Dispatch => roles_to_start(self.draft, self.item),
+            Wanted::GoingOn => Vec::new(),
+            Wanted::Next { role, .. } => vec![role],
+        }
+    }
+
+    /// The last thing that went wrong.
+    fn last_words(&self) -> &'a str {
+        self.record.and_then(|record| record.last.as_ref()).map_or("", |last| last.because.as_str())
+    }
+
+    fn standing(&self) -> Option<ItemStanding> {
+        self.record.map(|record| record.state)
+    }
+}
+
+/// The roles of an item that are not done.
+pub(super) fn roles_to_start<'a>(draft: &Draft<'a>, item: &WorkItem) -> Vec<&'a Role> {
+    let is_ok = |role: &Role| {
+        draft.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.ok)
+    };
+    draft.config.roles.iter().filter(|role| !is_ok(role)).collect()
+}
+
+fn not_in_scope(asked: &Asked) -> Option<Wait> {
+    let because = match asked.item.state {
+        _ if items::eligible(asked.draft, asked.item) => return None,
+        ItemState::Closed => "it is closed",
+        ItemState::Open => "outside the configured scope",
+    };
+    Some(Wait(because.to_owned(), None))
+}
+
+fn fleet_unknown(asked: &Asked) -> Option<Wait> {
+    let draft = asked.draft;
+    if let Some(why) = draft.world.fleet.unknown() {
+        return Some(Wait(why.to_owned(), None));
+    }
+    if draft.uncertain.contains(&asked.item.id) {
+        return Some(Wait("what runs for it can't be told".to_owned(), None));
+    }
+    number_untold(draft, &asked.record?.slug)
+}
+
+/// A number is given out only where every directory of its agent can be told.
+fn number_untold(draft: &Draft, slug: &str) -> Option<Wait> {
+    let run = strays::untold(draft, slug)?;
+    Some(Wait(format!("what {run} is can't be told"), None))
+}
+
+fn parked(asked: &Asked) -> Option<Wait> {
+    (asked.standing() == Some(ItemStanding::Parked)).then(|| Wait(asked.last_words().to_owned(), None))
+}
+
+fn done(asked: &Asked) -> Option<Wait> {
+    (asked.standing() == Some(ItemStanding::Done)).then(|| Wait("finished".to_owned(), None))
+}
+
+fn handoff_pending(asked: &Asked) -> Option<Wait> {
+    let (run, handoff) = asked.draft.registry.handoffs_of(&asked.item.id).next()?;
+    Some(Wait(format!("{run} must end first: {}", handoff.why), None))
+}
+
+fn already_active(asked: &Asked) -> Option<Wait> {
+    let (registry, id) = (&asked.draft.registry, &asked.item.id);
+    if !registry.in_flight(id) && asked.standing() != Some(ItemStanding::Active) {
+        return None;
+    }
+    let runs: Vec<_> =
+        registry.agents_of(id).filter_map(|(_, agent)| Some(agent.run.as_ref()?.to_string())).collect();
+    let what =
+        if runs.is_empty() { "its session goes on".to_owned() } else { runs.join(", ") + " in flight" };
+    Some(Wait(what, None))
+}
+
+/// Its turn has not come yet.
+fn backoff(asked: &Asked) -> Option<Wait> {
+    let now = asked.draft.now;
+    if let Wanted::Next { next, .. } = &asked.wanted {
+        // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
+        let latest = now.after(asked.draft.config.attempts.backoff_max);
+        let waits = next.due_at > now.at && next.due_at <= latest;
+        return waits.then(|| Wait("its session goes on later".to_owned(), Some(next.due_at)));
+    }
+    let due_at = asked.record?.due_at.filter(|due_at| *due_at > now.at)?;
+    Some(Wait(attempts_failed(asked), Some(due_at)))
+}
+
+fn attempts_failed(asked: &Asked) -> String {
+    let max = asked.draft.config.attempts.max;
+    match asked.record {
+        Some(record) if record.attempts > 0 => {
+            format!("{} of {max} attempts failed: {}", record.attempts, asked.last_words())
+        }
+        Some(record) if record.due_at.is_some() => asked.last_words().to_owned(),
+        _ => format!("none of {max} attempts failed"),
+    }
+}
+
+fn blocked(asked: &Asked) -> Option<Wait> {
+    Some(Wait(asked.slots.blocker(asked.draft, asked.item)?, None))
+}
+
+fn paused(asked: &Asked) -> Option<Wait> {
+    let paused = asked.draft.registry.paused.as_ref()?;
+    Some(Wait(paused.because.clone(), paused.until))
+}
+
+fn disk_floor(asked: &Asked) -> Option<Wait> {
+    let floor = asked.draft.config.limits.disk_free_min_bytes;
+    let too_little = asked.draft.world.disk_free_bytes.is_some_and(|free| free < floor);
+    too_little.then(|| Wait(format!("{}, less than disk_free_min", disk_free(asked)), None))
+}
+
+fn disk_free(asked: &Asked) -> String {
+    let free = asked.draft.world.disk_free_bytes;
+    free.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
+}
+
+fn cooling_off(asked: &Asked) -> Option<Wait> {
+    if asked.draft.registry.cool_offs.is_empty() {
+        return None;
+    }
+    let (because, until) = asked.roles().into_iter().find_map(|role| cool_offs::gate(asked.draft, role))?;
+    Some(Wait(because, until))
+}
+
+fn no_slot(asked: &Asked) -> Option<Wait> {
+    let full = asked.slots.items() >= asked.draft.config.limits.items_max as usize;
+    (full && !asked.slots.holds(&asked.item.id)).then(|| Wait(items_in_flight(asked), None))
+}
+
+fn items_in_flight(asked: &Asked) -> String {
+    format!("{} of {} items in flight", asked.slots.items(), asked.draft.config.limits.items_max)
+}
+
+fn no_label_slot(asked: &Asked) -> Option<Wait> {
+    if asked.slots.holds(&asked.item.id) {
+        return None;
+    }
+    let per_label = &asked.draft.config.limits.per_label;
+    asked.item.labels.iter().find_map(|label| {
+        let taken = asked.slots.labelled(label);
+        let max = per_label.get(label).filter(|max| taken >= **max)?;
+        Some(Wait(format!("{taken} of {max} items labelled {label:?} in flight"), None))
+    })
+}
+
+fn starts_exhausted(asked: &Asked) -> Option<Wait> {
+    let wanted = asked.roles().len() as u32;
+    let exhausted = asked.slots.starts() + wanted > asked.draft.config.tick.starts_max;
+    exhausted.then(|| Wait(starts_used(asked), None))
+}
+
+fn starts_used(asked: &Asked) -> String {
+    format!("{} of {} starts of this tick used", asked.slots.starts(), asked.draft.config.tick.starts_max)
+}
+
+/// The name that it would get may be that of a directory which can't be told.
+fn name_untold(asked: &Asked) -> Option<Wait> {
+    if asked.record.is_some() {
+        return None;
+    }
+    match asked.draft.registry.seen_as(asked.item) {
+        Refresh::Seen { slug, .. } => number_untold(asked.draft, &slug),
+        _ => None,
+    }
+}
