@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # program:package
-needs=(cc:gcc cc:libc6-dev git:git unshare:util-linux setpriv:util-linux ps:procps)
+needs=(python3:python3 cc:gcc cc:libc6-dev git:git unshare:util-linux setpriv:util-linux ps:procps)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -45,6 +45,14 @@ for component in rustfmt:fmt clippy:clippy; do
     rustup component add "${component%%:*}" || give_up "The tests need ${component%%:*}"
   fi
 done
+
+# The agent programs are large, so they are fetched where they are asked for. Elsewhere the tests that need them say that
+# they were skipped.
+if [ "${CI:-}" = true ] || [ "${FACTORY_TICK_REQUIRE_HARNESS:-0}" != 0 ]; then
+  say "Agent programs"
+  scripts/harness.sh
+  export FACTORY_TICK_REQUIRE_HARNESS=1
+fi
 
 say "Format"
 cargo fmt --check

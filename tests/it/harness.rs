@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use factory_tick::harness::{Preset, SessionFrom, chosen_session, is_progress, preset, read, session_on};
@@ -12,7 +12,8 @@ use factory_tick::model::{AgentName, Exit, ExitReason, Moment, Output, RunId, Sa
 use regex::{Captures, Regex};
 use tempfile::TempDir;
 
-use crate::support::{number_from, pause, put, skipped, system};
+use crate::model::{self, Model};
+use crate::support::{number_from, pause, put, system};
 
 /// A loaded machine needs seconds; a program that needs this long is waiting for something.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -44,8 +45,7 @@ struct Lab {
     preset: &'static Preset,
     program: PathBuf,
     dir: TempDir,
-    stub: Child,
-    port: u16,
+    model: Model,
     runs: u64,
 }
 
@@ -94,14 +94,7 @@ fn codex_does_what_its_preset_says() {
 
 fn every_case(name: &str) {
     let preset = preset(name).unwrap();
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/harness/bin").join(name);
-    let stub_runs = system("python3").arg("--version").stdout(Stdio::null()).status();
-    if !program.exists() || !stub_runs.is_ok_and(|status| status.success()) {
-        let why =
-            format!("{name} is not in target/harness, or there is no python3; scripts/harness.sh fetches it");
-        assert!(number_from("FACTORY_TICK_REQUIRE_HARNESS", 0) == 0, "{why}");
-        return skipped(&why);
-    }
+    let Some(program) = model::program(name) else { return };
     let record = number_from("FACTORY_TICK_RECORD_HARNESS", 0) != 0;
     let mut wrong = Vec::new();
     for case in index().into_iter().filter(|case| case.name.split('-').next() == Some(name)) {
@@ -182,16 +175,8 @@ impl Lab {
         for folder in ["home", "home/.codex", "workspace"] {
             fs::create_dir(path(folder)).unwrap();
         }
-        put(&path("mode"), "ok");
-        let stub = system("python3")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/harness/model_stub.py"))
-            .args([path("port"), path("mode"), path("requests")])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_for("the stub listens", || path("port").exists());
-        let port = fs::read_to_string(path("port")).unwrap().parse().unwrap();
-        Lab { preset, program: program.to_owned(), dir, stub, port, runs: 0 }
+        let model = Model::start(dir.path());
+        Lab { preset, program: program.to_owned(), dir, model, runs: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -250,7 +235,7 @@ impl Lab {
     }
 
     fn mode(&self, mode: &str) {
-        put(&self.path("mode"), mode);
+        self.model.mode(mode);
     }
 
     fn run(&self, argv: &[String], way: &Way<'_>) -> Ran {
@@ -306,10 +291,8 @@ impl Lab {
             ("LANG", text("C.UTF-8")),
             ("TZ", text("UTC")),
             ("ANTHROPIC_BASE_URL", format!("http://127.0.0.1:{}", self.port(way))),
-            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", text("1")),
-            ("DISABLE_TELEMETRY", text("1")),
-            ("DISABLE_AUTOUPDATER", text("1")),
         ];
+        env.extend(model::QUIET.map(|name| (name, text("1"))));
         if !way.retries {
             env.push(("CLAUDE_CODE_MAX_RETRIES", text("0")));
         }
@@ -323,18 +306,12 @@ impl Lab {
         env
     }
 
-    /// Port 9, discard, has no service on any machine of today.
     fn port(&self, way: &Way<'_>) -> u16 {
-        if way.down { 9 } else { self.port }
+        if way.down { model::NOBODY } else { self.model.port }
     }
 
     fn codex_config(&self, way: &Way<'_>) -> String {
-        let retries = if way.retries { "" } else { "request_max_retries = 0\nstream_max_retries = 0\n" };
-        format!(
-            "model = \"gpt-5\"\nmodel_provider = \"stub\"\n[model_providers.stub]\nname = \"stub\"\n\
-             base_url = \"http://127.0.0.1:{}/v1\"\nwire_api = \"responses\"\nenv_key = \"STUB_KEY\"\n{retries}",
-            self.port(way)
-        )
+        model::codex_config(self.port(way), way.retries)
     }
 
     /// What was printed, without what differs from run to run and from machine to machine.
@@ -362,14 +339,6 @@ impl Lab {
         pattern("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
             .replace_all(&text, number)
             .into_owned()
-    }
-}
-
-impl Drop for Lab {
-    /// The stub ends with its stdin.
-    fn drop(&mut self) {
-        drop(self.stub.stdin.take());
-        let _ = self.stub.wait();
     }
 }
 

@@ -79,9 +79,21 @@ impl Factory {
         self.write_config();
     }
 
+    /// Adds a role, `impl`, with a preset; `more` are further lines of it.
+    pub(crate) fn preset(&mut self, harness: &str, more: &str) {
+        self.roles
+            .push(format!("[[role]]\nname = \"impl\"\nsuffix = \"impl\"\nharness = \"{harness}\"\n{more}\n"));
+        self.write_config();
+    }
+
     /// A variable of the program's own environment.
     pub(crate) fn var(&mut self, name: &str, value: &str) {
         self.vars.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Takes such a variable away again.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.vars.remove(name);
     }
 
     fn write_config(&self) {
@@ -272,6 +284,11 @@ impl Factory {
 
     // -----------------------------------------------------------------------------------------
     // Processes
+
+    /// Every live process of one run, its launcher among them.
+    pub(crate) fn processes_of(&self, run: &str) -> Vec<u32> {
+        self.processes().into_iter().filter(|one| one.run == run).map(|one| one.pid).collect()
+    }
 
     /// Every live process that this factory started: whatever has its lab in the environment.
     pub(crate) fn processes(&self) -> Vec<Seen> {
@@ -495,6 +512,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 /// Kills a process that this test started, through the factory or by itself.
 pub(crate) fn kill_9(pid: u32) {
     kill(pid_of(pid), Signal::SIGKILL).unwrap();
+}
+
+/// The same, for one that may have ended by now.
+pub(crate) fn kill_9_if_alive(pid: u32) {
+    let _ = kill(pid_of(pid), Signal::SIGKILL);
 }
 
 /// Writes a file of the test.
