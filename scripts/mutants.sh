@@ -42,6 +42,12 @@ starts-into-the-dark|src/decide/gates.rs|s/draft.world.fleet.unknown()/draft.wor
 uncertain-is-fine|src/decide/gates.rs|s/if draft.uncertain.contains(&asked.item.id) {/if false {/
 handoff-not-awaited|src/decide/gates.rs|s/handoffs_of(&asked.item.id).next()?/handoffs_of(\&asked.item.id).nth(9)?/
 parked-is-no-bar|src/decide/gates.rs|/^fn parked(/,/^}/s/asked.standing() == Some(ItemStanding::Parked)/false/
+breaker-ignored|src/decide/gates.rs|s/^fn breaker(asked: .*/&\n    if true { return None; }/
+failures-not-counted|src/registry/intend.rs|/self.count_failure(item, because, now);/d
+success-keeps-the-breaker-open|src/registry/intend.rs|0,/self.failing = None;/s/self.failing = None;//
+day-without-end-of-starts|src/decide/gates.rs|s/^fn budget(asked: .*/&\n    if true { return None; }/
+starts-of-the-day-not-counted|src/registry/intend.rs|s/self.count_start(now);//
+clock-set-back-is-a-new-day|src/registry/brakes.rs|s/if now > self.day {/if now != self.day {/
 bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
 no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
 fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/

@@ -32,6 +32,7 @@ mod tests {
             backoff_max: Duration::from_secs(3600),
             jitter: 0.3,
             resumes_max: 1,
+            breaker: 5,
         }
     }
 

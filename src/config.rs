@@ -136,6 +136,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[attempts]`
     pub attempts: Attempts,
+    /// `[budget]`
+    pub budget: Budget,
     /// `[source] path`: the folder of items, absolute.
     pub source_path: PathBuf,
     /// `[source.scope]`
@@ -193,6 +195,20 @@ pub struct Attempts {
     pub jitter: f64,
     /// Resumes per session.
     pub resumes_max: u32,
+    /// Charged failures of all items together, without a success between them, until nothing is started any more; 0
+    /// is off.
+    pub breaker: u32,
+}
+
+/// `[budget]`: what may be spent; 0 is off.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Starts and resumes per day.
+    pub starts_per_day: u32,
+    /// US dollars per day.
+    pub usd_per_day: f64,
+    /// US dollars per run.
+    pub usd_per_run: f64,
 }
 
 /// `[source.scope]`: an item outside is never touched.

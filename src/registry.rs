@@ -4,6 +4,7 @@
 //! of them. `decide` folds its own steps through [`Registry::apply`] while it plans, so the plan that is
 //! committed and the plan that was reasoned about cannot differ.
 
+mod brakes;
 mod intend;
 mod note;
 mod records;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem};
 use crate::names;
 
+pub use brakes::{Failing, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, Handoff, ItemRecord, ItemStanding, Last, Named, Names,
     ParkedBy, Paused, Told,
@@ -43,6 +45,12 @@ pub struct Registry {
     /// What a person paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
+    /// What has failed since anything ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+    /// What was spent on the day of the last start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub today: Option<Today>,
 }
 
 impl Registry {
@@ -125,7 +133,7 @@ impl Registry {
     /// Applies one step of a plan.
     pub fn apply(&mut self, step: &Step, now: &Moment) {
         match step {
-            Step::Refresh(refresh) => self.refresh(refresh),
+            Step::Refresh(refresh) => self.refresh(refresh, now),
             Step::Decide(decision) => {
                 self.act(&decision.action, decision.item.as_ref(), &decision.because, now);
                 if let Some(item) = &decision.item {

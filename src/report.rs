@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{
     Action, Class, Happened, Held, HeldCode, ItemId, Moment, Outcome, Plan, Reaped, RunId, Signalled,
@@ -163,13 +164,13 @@ impl TickReport {
     }
 
     /// Adds one iteration.
-    pub fn add(&mut self, ticked: &Ticked, before: &Registry, after: &Registry) {
+    pub fn add(&mut self, ticked: &Ticked, config: &Config, before: &Registry, after: &Registry) {
         self.add_plan(&ticked.plan, after);
         for outcome in &ticked.outcomes {
             self.add_outcome(&ticked.plan, outcome);
         }
         self.counters = after.counters.clone();
-        self.worsen(judge(ticked, before, after));
+        self.worsen(judge(ticked, config, before, after));
     }
 
     /// Adds a plan that was not carried out.
@@ -330,7 +331,7 @@ fn is_quiet(code: HeldCode) -> bool {
 }
 
 /// What an iteration means for the exit status.
-fn judge(ticked: &Ticked, before: &Registry, after: &Registry) -> ExitStatus {
+fn judge(ticked: &Ticked, config: &Config, before: &Registry, after: &Registry) -> ExitStatus {
     let mut status = ExitStatus::Ok;
     for outcome in &ticked.outcomes {
         let failed = match &outcome.happened {
@@ -355,7 +356,7 @@ fn judge(ticked: &Ticked, before: &Registry, after: &Registry) -> ExitStatus {
     if ticked.source.is_some() && !after.cool_offs.is_empty() {
         status = status.worse(ExitStatus::Partial);
     }
-    if needs_person(before, after) {
+    if needs_person(before, after) || is_stopped_anew(config, before, after) {
         status = status.worse(ExitStatus::Attention);
     }
     match (&ticked.source, &ticked.fleet) {
@@ -379,6 +380,16 @@ fn needs_person(before: &Registry, after: &Registry) -> bool {
             && before.handoffs.get(run).is_none_or(|before| before.survivors.is_empty())
     });
     newly_parked || first_survivors
+}
+
+/// Whether everything that is still to start has to wait from now on.
+fn is_stopped_anew(config: &Config, before: &Registry, after: &Registry) -> bool {
+    let is_open = |registry: &Registry| registry.open_breaker(config.attempts.breaker).is_some();
+    let day = |registry: &Registry| registry.today.as_ref().map(|today| today.day);
+    let is_spent = |registry: &Registry| {
+        registry.today.as_ref().is_some_and(|today| today.exhausted(&config.budget, 1).is_some())
+    };
+    is_open(after) && !is_open(before) || is_spent(after) && !(is_spent(before) && day(before) == day(after))
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.

@@ -4,7 +4,7 @@ use super::Context;
 use super::order;
 use crate::cli::PauseArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Decision, Plan, Step};
+use crate::model::{Action, Decision, Plan, Refresh, Step};
 
 const BECAUSE: &str = "a person paused it";
 
@@ -16,8 +16,13 @@ pub(super) fn run(context: &Context, args: &PauseArgs) -> Result<ExitStatus, Fai
 
 pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
     order::give(context, "unpause", |registry| {
-        let is_paused = registry.paused.is_some();
-        Ok(if is_paused { plan("a person said so", Action::Unpause) } else { Plan::default() })
+        let is_open = registry.open_breaker(context.config.attempts.breaker).is_some();
+        if registry.paused.is_none() && !is_open {
+            return Ok(Plan::default());
+        }
+        let mut plan = plan("a person said so", Action::Unpause);
+        plan.steps.push(Step::Refresh(Refresh::Forgiven));
+        Ok(plan)
     })
 }
 

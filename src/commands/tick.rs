@@ -93,7 +93,7 @@ pub(super) fn once(
     let before = state.registry.clone();
     let mut registry = before.clone();
     let ticked = tick::run(&context.tick(&outside, request), state, &mut registry)?;
-    report.add(&ticked, &before, &registry);
+    report.add(&ticked, &context.config, &before, &registry);
     state.registry = registry;
     Ok(ticked)
 }

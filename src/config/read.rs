@@ -11,7 +11,9 @@ use super::problems::quoted;
 use super::roles::roles;
 use super::section::{Report, Section};
 use super::value::Value;
-use super::{Attempts, Config, EnvConfig, FleetConfig, Limits, Scope, Tick, WritebackMode, WritebackModes};
+use super::{
+    Attempts, Budget, Config, EnvConfig, FleetConfig, Limits, Scope, Tick, WritebackMode, WritebackModes,
+};
 
 /// What a tick needs beside two graces to end what hangs.
 const REAP_SLACK: Duration = Duration::from_secs(5);
@@ -47,7 +49,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let allow_network_fs = state(document.table("state", "[state]"));
     let limits = limits(document.table("limits", "[limits]"));
     let attempts = attempts(document.table("attempts", "[attempts]"));
-    budget(document.table("budget", "[budget]"));
+    let budget = budget(document.table("budget", "[budget]"));
     let source = source(document.table("source", "[source]"), place);
     let writeback = writeback(document.table("writeback", "[writeback]"));
     let deadline = tick.as_ref().map(|tick| tick.deadline);
@@ -57,7 +59,11 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let env = env(document.table("env", "[env]"), place);
     done(document.table("done", "[done]"));
     let retention = retention(document.table("retention", "[retention]"));
-    let roles = roles(&document, place, tick.as_ref().map(|tick| tick.starts_max));
+    let limits_of_crew = [
+        ("[tick] starts_max", tick.as_ref().map_or(0, |tick| tick.starts_max)),
+        ("[budget] starts_per_day", budget.map_or(0, |budget| budget.starts_per_day)),
+    ];
+    let roles = roles(&document, place, &limits_of_crew);
     document.close();
 
     let (source_path, scope) = source?;
@@ -69,6 +75,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
         allow_network_fs: allow_network_fs?,
         limits: limits?,
         attempts: attempts?,
+        budget: budget?,
         source_path,
         scope,
         writeback: writeback?,
@@ -137,7 +144,7 @@ fn attempts(section: Section<'_, '_>) -> Option<Attempts> {
     }
     let jitter = section.or("jitter", 0.2, |value| value.number(0.0..=JITTER_MAX));
     let resumes_max = section.or("resumes_max", 1, |value| value.integer(0..=100));
-    section.later("breaker", 5, "5", |value| value.integer(0..=1000));
+    let breaker = section.or("breaker", 5, |value| value.integer(0..=1000));
     section.close();
     Some(Attempts {
         max: max?,
@@ -145,15 +152,17 @@ fn attempts(section: Section<'_, '_>) -> Option<Attempts> {
         backoff_max: backoff_max?,
         jitter: jitter?,
         resumes_max: resumes_max?,
+        breaker: breaker?,
     })
 }
 
-fn budget(section: Section<'_, '_>) {
+fn budget(section: Section<'_, '_>) -> Option<Budget> {
     const USD_MAX: f64 = 1_000_000.0;
-    section.later("starts_per_day", 200, "200", |value| value.integer(0..=1_000_000));
-    section.later("usd_per_day", 0.0, "0", |value| value.number(0.0..=USD_MAX));
-    section.later("usd_per_run", 0.0, "0", |value| value.number(0.0..=USD_MAX));
+    let starts_per_day = section.or("starts_per_day", 200, |value| value.integer(0..=1_000_000));
+    let usd_per_day = section.or("usd_per_day", 0.0, |value| value.number(0.0..=USD_MAX));
+    let usd_per_run = section.or("usd_per_run", 0.0, |value| value.number(0.0..=USD_MAX));
     section.close();
+    Some(Budget { starts_per_day: starts_per_day?, usd_per_day: usd_per_day?, usd_per_run: usd_per_run? })
 }
 
 fn source(section: Section<'_, '_>, place: &Place<'_>) -> Option<(PathBuf, Scope)> {

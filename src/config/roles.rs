@@ -25,11 +25,11 @@ const COMMAND: &str = "command";
 /// Keys that say what a preset knows better.
 const OF_COMMAND: [&str; 4] = ["command", "resume", "session", "session_gone"];
 
-/// Reads all roles. `starts_max` is the most agents that one tick may start, where that is known.
+/// Reads all roles. `limits`: keys that limit how many agents may start together, and their values; 0 is no limit.
 pub(super) fn roles(
     document: &Section<'_, '_>,
     place: &Place<'_>,
-    starts_max: Option<u32>,
+    limits: &[(&str, u32)],
 ) -> Option<Vec<Role>> {
     const EXAMPLE: &str =
         "add [[role]] with name = \"implementer\", suffix = \"impl\" and command = [\"./agent.sh\"]";
@@ -40,17 +40,14 @@ pub(super) fn roles(
         if sections.is_empty() {
             return value.refuse("has no role in it", EXAMPLE);
         }
-        // A crew starts whole or not at all: one that exceeds the starts of a tick never would.
-        if let Some(max) = starts_max
-            && let Some(first_too_many) = sections.get(max as usize)
-        {
-            first_too_many.problem(
-                format!(
-                    "{} roles, but `[tick] starts_max` is {max}: no item could ever start",
-                    sections.len()
-                ),
-                "raise `starts_max`, or configure fewer roles",
-            );
+        // A crew starts whole or not at all: one that exceeds the starts of a tick or a day never would.
+        for (key, max) in limits.iter().filter(|(_, max)| *max > 0) {
+            if let Some(first_too_many) = sections.get(*max as usize) {
+                first_too_many.problem(
+                    format!("{} roles, but `{key}` is {max}: no item could ever start", sections.len()),
+                    &format!("raise `{}`, or configure fewer roles", key.rsplit(' ').next().unwrap_or(key)),
+                );
+            }
         }
         let roles: Vec<_> =
             sections.into_iter().map(|section| role(section, place, &mut names, &mut suffixes)).collect();

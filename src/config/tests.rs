@@ -92,7 +92,9 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 backoff_max: seconds(3600),
                 jitter: 0.2,
                 resumes_max: 1,
+                breaker: 5,
             },
+            budget: Budget { starts_per_day: 200, usd_per_day: 0.0, usd_per_run: 0.0 },
             source_path: "/etc/factory/issues".into(),
             scope: Scope::default(),
             writeback: WritebackModes {
@@ -257,10 +259,6 @@ fn what_is_set_is_what_comes_out() {
 #[test]
 fn what_has_no_effect_yet_is_refused_by_name() {
     let later = [
-        ("[attempts]", "breaker", "0", "5"),
-        ("[budget]", "starts_per_day", "10", "200"),
-        ("[budget]", "usd_per_day", "0.5", "0"),
-        ("[budget]", "usd_per_run", "1", "0"),
         ("[source]", "kind", "\"github\"", "\"dir\""),
         ("[source]", "kind", "\"linear\"", "\"dir\""),
         ("[source]", "kind", "\"command\"", "\"dir\""),

@@ -16,6 +16,7 @@ use crate::registry::{ItemRecord, ItemStanding};
 
 pub(super) fn dispatch(draft: &mut Draft) {
     end_pause(draft);
+    right_the_day(draft);
     cool_offs::follow(draft);
     let Some(view) = draft.source() else { return hold_unread(draft) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
@@ -62,6 +63,14 @@ fn hold_unread(draft: &mut Draft) {
 fn end_pause(draft: &mut Draft) {
     if draft.registry.paused.as_ref().is_some_and(|paused| !paused.holds(draft.now.at)) {
         draft.decide(None, "its time is over", Action::Unpause);
+    }
+}
+
+/// What was spent can't be of a day that has not come: the clock was set back.
+fn right_the_day(draft: &mut Draft) {
+    let recorded = draft.registry.today.as_ref().map(|today| today.day);
+    if recorded.is_some_and(|recorded| draft.registry.today(draft.now.at).day < recorded) {
+        draft.refresh(Refresh::Today);
     }
 }
 

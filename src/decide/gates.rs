@@ -71,7 +71,7 @@ const fn gate(
 }
 
 /// The rules, the first one first.
-const GATES: [Gate; 15] = [
+const GATES: [Gate; 17] = [
     gate(HeldCode::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
     gate(HeldCode::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
     gate(HeldCode::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
@@ -81,6 +81,8 @@ const GATES: [Gate; 15] = [
     gate(HeldCode::Backoff, Of::Start, backoff, attempts_failed),
     gate(HeldCode::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
     gate(HeldCode::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
+    gate(HeldCode::Breaker, Of::Start, breaker, failures_in_a_row),
+    gate(HeldCode::Budget, Of::Start, budget, spent),
     gate(HeldCode::DiskFloor, Of::Start, disk_floor, disk_free),
     gate(HeldCode::CoolingOff, Of::Start, cooling_off, |_| "no role of it cools off".to_owned()),
     gate(HeldCode::NoSlot, Of::Start, no_slot, |asked| {
@@ -235,6 +237,40 @@ fn blocked(asked: &Asked) -> Option<Wait> {
 fn paused(asked: &Asked) -> Option<Wait> {
     let paused = asked.draft.registry.paused.as_ref()?;
     Some(Wait(paused.because.clone(), paused.until))
+}
+
+/// Whatever is wrong, it is not one item: what is left is kept for when that is known.
+fn breaker(asked: &Asked) -> Option<Wait> {
+    let failing = asked.draft.registry.open_breaker(asked.draft.config.attempts.breaker)?;
+    let because = format!(
+        "{}, the last of {}: {}; when its cause is gone: `factory-tick unpause`, or retry an item",
+        failures_in_a_row(asked),
+        failing.item,
+        failing.because
+    );
+    Some(Wait(because, None))
+}
+
+fn failures_in_a_row(asked: &Asked) -> String {
+    let failures = asked.draft.registry.failing.as_ref().map_or(0, |failing| failing.failures);
+    match asked.draft.config.attempts.breaker {
+        0 => "any number of failures in a row".to_owned(),
+        max => format!("{failures} of {max} failures in a row"),
+    }
+}
+
+fn budget(asked: &Asked) -> Option<Wait> {
+    let today = asked.draft.registry.today(asked.draft.now.at);
+    let because = today.exhausted(&asked.draft.config.budget, asked.roles().len() as u32)?;
+    Some(Wait(because, Some(today.ends())))
+}
+
+fn spent(asked: &Asked) -> String {
+    let today = asked.draft.registry.today(asked.draft.now.at);
+    match asked.draft.config.budget.starts_per_day {
+        0 => "any number of starts a day".to_owned(),
+        max => format!("{} of {max} starts of the day used", today.starts),
+    }
 }
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {

@@ -2,8 +2,8 @@
 
 use super::Draft;
 use super::runs::stop;
-use crate::model::{Action, ItemId, ItemState, Refresh, WorkItem};
-use crate::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy};
+use crate::model::{Action, Class, ItemId, ItemState, Refresh, WorkItem};
+use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
 
 /// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
 const UNCHARGED_ROW_MAX: u32 = 5;
@@ -68,10 +68,13 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
         let last = record.last.as_ref();
         let class = last.and_then(|last| last.class);
         let words = last.map_or("", |last| last.because.as_str());
-        let because = if record.attempts >= max {
-            format!("{} of {max} attempts failed; the last: {words}", record.attempts)
+        let (class, because) = if record.attempts >= max {
+            (class, format!("{} of {max} attempts failed; the last: {words}", record.attempts))
         } else if record.infra_row >= UNCHARGED_ROW_MAX {
-            format!("{} failures in a row that were not the agent's; the last: {words}", record.infra_row)
+            let row = record.infra_row;
+            (class, format!("{row} failures in a row that were not the agent's; the last: {words}"))
+        } else if let Some(because) = too_expensive(draft, id) {
+            (Some(Class::NeedsInput), because)
         } else {
             return;
         };
@@ -84,6 +87,14 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
         return;
     }
     stop_all(draft, id, "its item was parked");
+}
+
+/// A run is known to have cost too much when it is over; what can be kept from happening is the next one.
+fn too_expensive(draft: &Draft, id: &ItemId) -> Option<String> {
+    let max = draft.config.budget.usd_per_run;
+    let cost = |agent: &AgentRecord| agent.run_usd.filter(|usd| max > 0.0 && *usd > max);
+    let (name, usd) = draft.registry.agents_of(id).find_map(|(name, agent)| Some((name, cost(agent)?)))?;
+    Some(format!("the last run of {name} cost {usd:.2} USD, more than [budget] usd_per_run, {max:.2}"))
 }
 
 /// Whether something still runs for an item that was edited since: the edit counts when that ends, and

@@ -388,6 +388,10 @@ pub enum Refresh {
         /// The latest it can be.
         due_at: Timestamp,
     },
+    /// A person has looked at what failed: it does not count any more against what else there is to start.
+    Forgiven,
+    /// What was spent was recorded for a day that has not come: the clock was wrong. It counts for today.
+    Today,
     /// A running agent told its session.
     Session {
         /// Which run.

@@ -131,6 +131,10 @@ pub enum HeldCode {
     Parked,
     /// A person paused all starts.
     Paused,
+    /// Too much failed in a row.
+    Breaker,
+    /// What may be spent in a day is spent.
+    Budget,
     /// `items_max` is reached.
     NoSlot,
     /// A label's own limit is reached.

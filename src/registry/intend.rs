@@ -8,7 +8,7 @@ use super::records::{
 };
 use crate::model::{
     Action, AgentName, Class, Cooling, ItemId, Launch, Left, Moment, Next, Refresh, RunId, StraySpec,
-    Survivor, Usage,
+    Survivor,
 };
 
 /// Stands for a hash, and is none.
@@ -40,11 +40,12 @@ impl Registry {
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
                     agent.next = None;
-                    note_left(agent, left);
                 }
+                self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
                     record.infra_row = 0;
                 }
+                self.failing = None;
             }
             Action::Done { run: None, item, .. } => {
                 let Some(record) = self.items.get_mut(item) else { return };
@@ -88,7 +89,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn refresh(&mut self, refresh: &Refresh) {
+    pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
         match refresh {
             Refresh::Seen { item, key, origin, slug, workspace } => {
                 let named = Named { slug: slug.clone(), workspace: workspace.clone() };
@@ -125,6 +126,7 @@ impl Registry {
                 for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
                     agent.ok = false;
                     agent.next = None;
+                    agent.run_usd = None;
                 }
             }
             Refresh::Clamp { item, due_at } => {
@@ -132,6 +134,8 @@ impl Registry {
                     record.due_at = Some(*due_at);
                 }
             }
+            Refresh::Today => self.today = Some(self.today(now.at)),
+            Refresh::Forgiven => self.failing = None,
             Refresh::Session { run, session } => {
                 if let Some(agent) = self.current(run) {
                     note_session(agent, Some(session));
@@ -166,10 +170,14 @@ impl Registry {
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
+        if class.charged() {
+            self.count_failure(item, because, now);
+        }
     }
 
     pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
         self.names.raise(&launch.run);
+        self.count_start(now);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
         record.state = ItemStanding::Active;
         let anew = launch.dispatch > record.dispatch;
@@ -204,6 +212,7 @@ impl Registry {
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),
             session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
+            run_usd: None,
         };
         self.agents.insert(launch.run.agent.clone(), agent);
     }
@@ -243,6 +252,7 @@ impl Registry {
             cost: None,
             tokens: None,
             session_tokens: None,
+            run_usd: None,
         };
         self.agents.insert(run.agent.clone(), agent);
     }
@@ -255,6 +265,15 @@ impl Registry {
     pub(super) fn knows(&self, run: &RunId) -> bool {
         let current = self.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run));
         current || self.handoffs.contains_key(run)
+    }
+
+    /// What a run leaves behind: the session that it named, and what it cost.
+    fn keep(&mut self, run: &RunId, left: &Left, now: &Moment) {
+        if let Some(agent) = self.agents.get_mut(&run.agent) {
+            note_session(agent, left.session.as_deref());
+            agent.session_tokens = left.usage.session_tokens.or(agent.session_tokens);
+        }
+        self.spend(run, left.usage.usd(), left.usage.tokens, now);
     }
 
     /// Between runs nothing of a run is left in the agent but its number and its session.
@@ -290,8 +309,8 @@ impl Registry {
         } else {
             self.end_run(run, now);
         }
+        self.keep(run, left, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
-        note_left(agent, left);
         agent.next = next;
         if class == Class::SessionGone {
             agent.session = None;
@@ -359,6 +378,8 @@ impl Registry {
     /// A new life, as a person wants it. What is done of it stays done, unless all of it is.
     fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &Moment) {
         let Some(record) = self.items.get_mut(item) else { return };
+        // Somebody has looked.
+        self.failing = None;
         let again = record.state == ItemStanding::Done;
         // Whoever has nothing to go on with is settled as waiting.
         record.state = ItemStanding::Active;
@@ -370,6 +391,8 @@ impl Registry {
         record.message = message.or(record.message.as_ref()).cloned();
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok &= !again;
+            // A person knows what it cost, and wants more.
+            agent.run_usd = None;
             if go_on.contains(name) {
                 agent.next = Some(Next { resume: true, due_at: now.at });
             } else {
@@ -417,21 +440,6 @@ fn give(recorded: &mut Option<String>, hash: &str, anew: bool) {
     let same = recorded.as_deref().is_none_or(|recorded| recorded == hash);
     let given = if anew || same { hash } else { OF_MORE_THAN_ONE_TEXT };
     *recorded = Some(given.to_owned());
-}
-
-/// The session that a run named, and what it used, on top of what its agent's earlier runs did.
-fn note_left(agent: &mut AgentRecord, left: &Left) {
-    note_session(agent, left.session.as_deref());
-    let Usage { tokens, session_tokens, .. } = left.usage;
-    if let Some(usd) = left.usage.usd() {
-        // Millionths, so that many runs add up to what is shown of them.
-        let total = agent.cost.unwrap_or(0.0) + usd;
-        agent.cost = Some((total * 1e6).round() / 1e6);
-    }
-    if let Some(tokens) = tokens {
-        agent.tokens = Some(agent.tokens.unwrap_or(0).saturating_add(tokens));
-    }
-    agent.session_tokens = session_tokens.or(agent.session_tokens);
 }
 
 /// Another session than before has not been resumed yet.

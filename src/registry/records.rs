@@ -154,6 +154,9 @@ pub struct AgentRecord {
     /// Tokens of its latest session that are in `tokens` already, where the harness counts by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_tokens: Option<u64>,
+    /// Cost of its latest run in US dollars, where the harness told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_usd: Option<f64>,
 }
 
 /// A run that must end.

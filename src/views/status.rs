@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Budget, Config};
 use crate::model::{Class, HeldCode, ItemId, Moment, RunId};
 use crate::registry::{
-    AgentRecord, AgentStanding, CoolOff, Counters, ItemRecord, ItemStanding, ParkedBy, Paused, Registry,
+    AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
+    Registry, Today,
 };
 use crate::store::heartbeat::{Alive, Pulse};
 use crate::text;
@@ -24,12 +25,13 @@ pub struct StatusView {
     verdict: String,
     paused: bool,
     pause: Option<Paused>,
+    breaker: Option<Failing>,
     heartbeat: serde_json::Value,
     in_flight: Vec<InFlight>,
     waiting: Vec<Waiting>,
     parked: Vec<Parked>,
     handoffs: Vec<HandoffLine>,
-    today: Today,
+    today: Spent,
     counters: Counters,
     #[serde(skip)]
     done: usize,
@@ -87,8 +89,8 @@ struct HandoffLine {
 }
 
 #[derive(Debug, Serialize)]
-struct Today {
-    starts: Option<u64>,
+struct Spent {
+    starts: u32,
     usd: Option<f64>,
 }
 
@@ -106,6 +108,7 @@ impl StatusView {
         let registry = registry.unwrap_or(&empty);
         let pause = registry.paused.as_ref().filter(|paused| paused.holds(now.at));
         let items = || registry.items.iter();
+        let today = registry.today(now.at);
         let flying = registry.agents.iter().filter(|(_, agent)| agent.state != AgentStanding::Idle);
         StatusView {
             schema: 1,
@@ -113,6 +116,7 @@ impl StatusView {
             verdict: alive.to_string(),
             paused: pause.is_some(),
             pause: pause.cloned(),
+            breaker: registry.open_breaker(config.attempts.breaker).cloned(),
             heartbeat: match pulse {
                 Pulse::Beat(beat) => json!(beat),
                 Pulse::Absent | Pulse::Unreadable(_) => serde_json::Value::Null,
@@ -133,8 +137,7 @@ impl StatusView {
                     survivors: handoff.survivors.iter().map(|survivor| survivor.pid).collect(),
                 })
                 .collect(),
-            // Neither is counted by day yet.
-            today: Today { starts: None, usd: None },
+            today: Spent { starts: today.starts, usd: today.usd },
             counters: registry.counters.clone(),
             done: items().filter(|(_, record)| record.state == ItemStanding::Done).count(),
             now: now.at,
@@ -193,14 +196,41 @@ fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, no
             }
         }
     }
+    lines.extend(spent_today(&config.budget, &registry.today(now.at)));
     if let Some(Paused { because, since, until }) = registry.paused.as_ref().filter(|one| one.holds(now.at)) {
         let until = until.map_or_else(|| "factory-tick unpause".to_owned(), text::time);
         lines.push(format!("paused since {}, until {until}: {because}", text::time(*since)));
+    }
+    if let Some(failing) = registry.open_breaker(config.attempts.breaker) {
+        let Failing { failures, since, item, because } = failing;
+        let since = text::time(*since);
+        lines.push(format!(
+            "breaker open: {failures} failures in a row since {since}, the last of {item}: {because}"
+        ));
+        lines.push(
+            "        starts go on after a success; or, when the cause is gone: factory-tick unpause"
+                .to_owned(),
+        );
     }
     lines.extend(registry.cool_offs.iter().map(|(scope, CoolOff { because, since, .. })| {
         format!("{scope} starts nothing since {}: {because}", text::time(*since))
     }));
     lines
+}
+
+/// `today  3 of 200 starts, 1.20 of 5.00 USD`; nothing of a day without a start.
+fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
+    let of = |max: f64, words: String| if max > 0.0 { words } else { String::new() };
+    let starts = of(budget.starts_per_day.into(), format!(" of {}", budget.starts_per_day));
+    let max_usd = of(budget.usd_per_day, format!(" of {:.2}", budget.usd_per_day));
+    let usd = today.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
+    let held = if today.exhausted(budget, 1).is_some() {
+        format!("; nothing more starts until {}", text::time(today.ends()))
+    } else {
+        String::new()
+    };
+    (today.starts > 0 || today.usd.is_some())
+        .then(|| format!("today  {}{starts} starts{usd}{held}", today.starts))
 }
 
 fn in_flight(state: &Path, registry: &Registry, name: &str, agent: &AgentRecord) -> Option<InFlight> {

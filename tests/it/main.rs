@@ -1,6 +1,7 @@
 //! Tests of the whole program and of what it promises to the world outside.
 
 mod agents;
+mod brakes;
 mod cli;
 mod color;
 mod compat;

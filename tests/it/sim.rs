@@ -436,6 +436,8 @@ impl Simulation {
             write_down(world, &mut registry, &Plan { steps: vec![unpause], ..Plan::default() });
         }
         self.config = self.full.clone();
+        // Or each day would end the same way; and nobody has so many of them.
+        self.config.budget.starts_per_day = 0;
         self.missing_env.clear();
         self.disk_free_bytes = None;
         let pause = self.config.attempts.backoff_max + Duration::from_secs(600);
@@ -487,7 +489,8 @@ impl Simulation {
             let fine = match registry.items.get(id).map(|record| record.state) {
                 Some(ItemStanding::Done | ItemStanding::Parked) => true,
                 _ if !world.tracker.is_eligible(id) => !registry.items.contains_key(id),
-                _ => held.is_some_and(|held| held.code == HeldCode::Blocked),
+                // What has failed too often waits for a person.
+                _ => held.is_some_and(|held| matches!(held.code, HeldCode::Blocked | HeldCode::Breaker)),
             };
             if !fine {
                 return broken(format!("{id}: {held:?}, {:?}", registry.items.get(id)));

@@ -34,6 +34,8 @@ fn every_rule_is_asked_in_order_and_a_tick_holds_by_the_first_that_does() {
         "passes backoff",
         "HOLDS blocked",
         "passes paused",
+        "passes breaker",
+        "passes budget",
         "passes disk_floor",
         "passes cooling_off",
         "HOLDS no_slot",

@@ -1,5 +1,6 @@
 //! The tables of the decisions, row by row, on a small world in which nothing is hidden.
 
+mod brakes;
 mod dispatching;
 mod following;
 mod gates;

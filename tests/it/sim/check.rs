@@ -94,6 +94,9 @@ rules! {
     labels_hold,
     starts_are_bounded,
     a_pause_holds,
+    an_open_breaker_holds,
+    failures_in_a_row_are_counted,
+    a_day_has_so_many_starts,
     the_living_get_no_verdict,
     nothing_healthy_is_reaped,
     no_run_ends_without_a_reason,
@@ -267,6 +270,48 @@ fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
 fn a_pause_holds(scene: &Scene<'_>) -> Result<(), String> {
     let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now.at));
     ensure(!paused || scene.starts().count() == 0, || "something was started during a pause".to_owned())
+}
+
+fn a_run_ended_well(scene: &Scene<'_>) -> bool {
+    scene.actions().any(|action| matches!(action, Action::Done { run: Some(_), .. }))
+}
+
+/// What was known to be too many failures in a row is enough to start nothing.
+fn an_open_breaker_holds(scene: &Scene<'_>) -> Result<(), String> {
+    let is_open = scene.before.open_breaker(scene.config.attempts.breaker).is_some();
+    ensure(!is_open || a_run_ended_well(scene) || scene.starts().count() == 0, || {
+        "something was started although the breaker is open".to_owned()
+    })
+}
+
+/// Each charged failure counts until a run ends well.
+fn failures_in_a_row_are_counted(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.ticked.is_none() || a_run_ended_well(scene) {
+        return Ok(());
+    }
+    let count = |registry: &Registry| registry.failing.as_ref().map_or(0, |failing| failing.failures);
+    let failures = scene
+        .actions()
+        .filter(|action| matches!(action, Action::Fail { class, .. } if class.charged()))
+        .count() as u32;
+    ensure(count(scene.after) >= count(scene.before) + failures, || {
+        format!("{failures} failed after {} and there are {}", count(scene.before), count(scene.after))
+    })
+}
+
+/// Counting those that nobody has seen yet. A day is over when a later one has come, whatever the clock said in between;
+/// only one further ahead than any that could be right is taken back.
+fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
+    let (max, starts) = (scene.config.budget.starts_per_day, scene.starts().count() as u32);
+    if starts == 0 {
+        return Ok(());
+    }
+    let is_later = |day: jiff::civil::Date| *day.to_string() < scene.now.at.to_string()[..10];
+    let before = scene.before.today.as_ref().filter(|today| !is_later(today.day));
+    let used = before.map_or(0, |today| today.starts) + starts;
+    ensure(max == 0 || used <= max, || format!("{used} starts of one day, at most {max} may be"))?;
+    let recorded = scene.intended.today.as_ref().map_or(0, |today| today.starts);
+    ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
 }
 
 /// A run gets a verdict when nothing of it lives, or it is handed off with it.

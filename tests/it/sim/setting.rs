@@ -27,13 +27,15 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
     let base_s = dice.pick(&[1, 60, 300]);
     write!(
         text,
-        "[attempts]\nmax = {}\nresumes_max = {}\nbackoff_base = \"{base_s}s\"\nbackoff_max = \"{}s\"\njitter = {}\n",
+        "[attempts]\nmax = {}\nresumes_max = {}\nbreaker = {}\nbackoff_base = \"{base_s}s\"\nbackoff_max = \"{}s\"\njitter = {}\n",
         dice.range(1, 4),
         dice.range(0, 2),
+        dice.pick(&[0, 0, 0, 3, 8]),
         base_s * dice.pick(&[1, 4, 12]),
         dice.pick(&["0.0", "0.2", "0.3"]),
     )
     .unwrap();
+    writeln!(text, "[budget]\nstarts_per_day = {}", dice.pick(&[0, 0, 4, 12, 200])).unwrap();
     text += "[source]\npath = \"issues\"\n[source.scope]\n";
     if dice.percent(50) {
         text += "labels = [\"factory\"]\n";

@@ -1,0 +1,219 @@
+//! What stops all starts at once.
+
+use super::*;
+use crate::model::{Decision, Refresh, Step};
+
+/// Ends the run of each item in the same tick, as told.
+fn end_all(factory: &mut Factory, ends: &[(&str, Sighting)]) -> Plan {
+    for (run, sighting) in ends {
+        factory.see(run, sighting.clone());
+    }
+    factory.tick_told()
+}
+
+fn because(plan: &Plan, code: HeldCode) -> &str {
+    &plan.held.iter().find(|held| held.code == code).expect("held so").because
+}
+
+fn order(factory: &mut Factory, step: Step) {
+    let plan = Plan { steps: vec![step], ..Plan::default() };
+    factory.registry.intend(&plan, &factory.now.clone());
+}
+
+/// Three items that failed twice, and a fourth one that has not been started.
+fn nearly(tables: &str) -> Factory {
+    let mut factory = Factory::with(
+        &format!("[attempts]\nmax = 9\nbreaker = 3\n[limits]\nitems_max = 2\n{tables}"),
+        &["A", "B", "C"],
+    );
+    factory.tick_told();
+    end_all(&mut factory, &[("a-impl.1", failed()), ("b-impl.1", failed())]);
+    assert!(factory.registry.open_breaker(3).is_none());
+    factory
+}
+
+#[test]
+fn failures_of_any_items_in_a_row_open_the_breaker_and_nothing_starts_any_more() {
+    let mut factory = nearly("");
+    let plan = end_all(&mut factory, &[("c-impl.1", over(1, ExitReason::Exited, Some("s-1"), "no login"))]);
+    assert_eq!(told(&plan), ["adopt c-impl.1", "fail c-impl.1 agent"], "nor does its session go on");
+    let words = because(&plan, HeldCode::Breaker);
+    assert!(
+        words.starts_with("3 of 3 failures in a row, the last of dir:C: exit code 1: no login"),
+        "{words}"
+    );
+    factory.later(100_000);
+    let plan = factory.tick_told();
+    assert!(plan.is_empty(), "{:?}", told(&plan));
+    assert_eq!(held(&plan), ["C", "A", "B"].map(|key| (key, HeldCode::Breaker)), "their backoff is over");
+    assert!(factory.tick_told().is_empty());
+}
+
+#[test]
+fn a_run_that_ends_well_closes_the_breaker() {
+    let mut factory = nearly("");
+    factory.tick_told();
+    factory.later(100_000);
+    // Two were in flight when the third failure was seen.
+    factory.tick_told();
+    end_all(&mut factory, &[("a-impl.2", failed())]);
+    assert!(factory.registry.open_breaker(3).is_some());
+    let plan = end_all(&mut factory, &[("c-impl.1", succeeded())]);
+    assert!(factory.registry.failing.is_none());
+    assert!(told(&plan).contains(&"start b-impl.2".to_owned()), "{:?}", told(&plan));
+}
+
+#[test]
+fn a_person_closes_the_breaker_with_a_retry_or_a_word() {
+    let retry = |id: ItemId| {
+        let action = Action::Retry { item: id.clone(), go_on: vec![], message: None };
+        Step::Decide(Decision { action, item: Some(id), because: String::new(), group: 0 })
+    };
+    for step in [retry(id("B")), Step::Refresh(Refresh::Forgiven)] {
+        let mut factory = nearly("");
+        end_all(&mut factory, &[("c-impl.1", failed())]);
+        factory.later(100_000);
+        assert!(factory.tick_told().is_empty());
+        order(&mut factory, step);
+        assert!(told(&factory.tick_told()).contains(&"start b-impl.2".to_owned()));
+    }
+}
+
+#[test]
+fn a_pause_that_ends_by_itself_is_no_word_of_a_person() {
+    let mut factory = nearly("");
+    end_all(&mut factory, &[("c-impl.1", failed())]);
+    let until = Some(factory.now.after(Duration::from_secs(60)));
+    let pause = Decision { action: Action::Pause { until }, item: None, because: String::new(), group: 0 };
+    order(&mut factory, Step::Decide(pause));
+    factory.later(100_000);
+    assert_eq!(told(&factory.tick_told()), ["unpause "]);
+    assert!(factory.registry.open_breaker(3).is_some());
+}
+
+#[test]
+fn what_is_nobodys_fault_does_not_count_and_0_is_off() {
+    let mut factory = nearly("");
+    let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false });
+    end_all(&mut factory, &[("c-impl.1", refused)]);
+    assert_eq!(factory.registry.failing.as_ref().map(|failing| failing.failures), Some(2));
+    factory.config.attempts.breaker = 0;
+    end_all(&mut factory, &[("c-impl.2", failed())]);
+    factory.later(100_000);
+    assert!(!factory.tick_told().is_empty());
+}
+
+// ---------------------------------------------------------------------------------------------
+// What a day may cost
+
+const DAY: u64 = 86_400;
+
+/// Where the clock of these tests begins: early in a day, in UTC.
+fn first_midnight(factory: &Factory) -> Timestamp {
+    factory.registry.today(moment(0).at).ends()
+}
+
+#[test]
+fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
+    let mut factory = Factory::with("[budget]\nstarts_per_day = 3", &["A", "B", "C"]);
+    factory.config.limits.items_max = 2;
+    factory.tick_told();
+    let plan = end_all(
+        &mut factory,
+        &[("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "")), ("b-impl.1", succeeded())],
+    );
+    assert!(told(&plan).contains(&"resume a-impl.2".to_owned()), "{:?}", told(&plan));
+    assert_eq!(held(&plan), [("A", HeldCode::Budget), ("B", HeldCode::Done), ("C", HeldCode::Budget)][1..]);
+    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    assert_eq!(hold.because, "3 of 3 starts of the day used");
+    assert_eq!(hold.until, Some(first_midnight(&factory)));
+    assert!(factory.tick_told().is_empty());
+    factory.later(DAY);
+    assert!(told(&factory.tick_told()).contains(&"start c-impl.1".to_owned()));
+    assert_eq!(factory.registry.today(factory.now.at).starts, 1);
+}
+
+#[test]
+fn a_crew_starts_within_the_budget_or_not_at_all() {
+    let mut factory = Factory::crew("[budget]\nstarts_per_day = 3", &["A", "B"]);
+    let plan = factory.tick_told();
+    assert_eq!(held(&plan), [("B", HeldCode::Budget)]);
+    assert_eq!(factory.registry.today(factory.now.at).starts, 2);
+}
+
+#[test]
+fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
+    let mut factory = Factory::new(&["A", "B"]);
+    let plan = factory.tick();
+    let (step, _) = plan.decisions().next().unwrap();
+    let untried = Outcome { step, happened: crate::model::Happened::NotTried("the tick's deadline") };
+    factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
+    assert_eq!(factory.registry.today(factory.now.at).starts, 1);
+    factory.see("b-impl.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    factory.tick();
+    assert_eq!(factory.registry.today(factory.now.at).starts, 3);
+}
+
+// A clock that is set back for a while, as by a virtual machine that wakes up, gave each time a new day's budget.
+#[test]
+fn a_clock_that_goes_back_a_day_and_forth_gives_no_second_budget() {
+    let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A", "B"]);
+    factory.tick_told();
+    let noon = factory.now.at;
+    for hours in [-24, 0, -1, 0] {
+        factory.now.at = noon.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
+        assert_eq!(held(&factory.tick_told())[1], ("B", HeldCode::Budget), "{hours} h");
+    }
+}
+
+// The other way round: what a clock in the far future had recorded would have held until then.
+#[test]
+fn a_day_in_the_far_future_was_a_wrong_clock_and_ends_with_today() {
+    let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A", "B"]);
+    let right = factory.now.clone();
+    factory.later(400 * DAY);
+    factory.tick_told();
+    factory.now = right;
+    let plan = factory.tick_told();
+    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    assert_eq!(hold.until, Some(first_midnight(&factory)), "it counts for today");
+    factory.later(DAY);
+    assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
+}
+
+#[test]
+fn dollars_of_a_day_hold_starts_until_it_ends() {
+    let mut factory = Factory::with("[budget]\nusd_per_day = 5\n[limits]\nitems_max = 1", &["A", "B"]);
+    factory.tick_told();
+    let now = factory.now.clone();
+    let run: RunId = "a-impl.1".parse().unwrap();
+    factory.registry.spend(&run, Some(f64::NAN), None, &now);
+    factory.registry.spend(&run, Some(-100.0), None, &now);
+    assert_eq!(factory.registry.today(now.at).usd, None, "whatever it prints");
+    factory.registry.spend(&run, Some(5.25), Some(1000), &now);
+    assert_eq!(factory.registry.today(now.at).tokens, Some(1000));
+    assert_eq!(factory.agent("a-impl").cost, Some(5.25));
+    let plan = end_all(&mut factory, &[("a-impl.1", succeeded())]);
+    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    assert_eq!(hold.because, "5.25 of 5.00 USD of the day spent");
+    factory.later(DAY);
+    assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
+}
+
+#[test]
+fn an_item_whose_run_cost_too_much_waits_for_a_person() {
+    let mut factory = Factory::with("[budget]\nusd_per_run = 2", &["A"]).running("a-impl.1");
+    let now = factory.now.clone();
+    factory.registry.spend(&"a-impl.1".parse().unwrap(), Some(2.5), None, &now);
+    let plan = end_all(&mut factory, &[("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""))]);
+    assert_eq!(told(&plan), ["fail a-impl.1 agent", "park A needs_input", "writeback A parked"]);
+    let words = &factory.record("A").last.as_ref().unwrap().because;
+    assert_eq!(words, "the last run of a-impl cost 2.50 USD, more than [budget] usd_per_run, 2.00");
+    let action = Action::Retry { item: id("A"), go_on: vec![], message: None };
+    let retry = Decision { action, item: Some(id("A")), because: String::new(), group: 0 };
+    order(&mut factory, Step::Decide(retry));
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.2", "a person knows");
+    factory.registry.spend(&"a-impl.2".parse().unwrap(), Some(2.5), None, &now);
+    let plan = end_all(&mut factory, &[("a-impl.2", succeeded())]);
+    assert!(told(&plan).contains(&"done A".to_owned()), "what is done is done");
+}

@@ -1,0 +1,141 @@
+//! What stops all starts at once.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::Registry;
+use crate::config::Budget;
+use crate::model::{ItemId, Moment, RunId};
+
+/// A day recorded as so many days ahead, or fewer, may be right: the clock was set back, perhaps for a moment.
+const DAYS_AHEAD_MAX: i32 = 1;
+
+/// Charged failures of all items together since anything ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failing {
+    /// How many.
+    pub failures: u32,
+    /// When the first of them was seen.
+    pub since: Timestamp,
+    /// The item of the last one.
+    pub item: ItemId,
+    /// What happened to it.
+    pub because: String,
+}
+
+/// What was spent on one day, in UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Today {
+    /// Which day.
+    pub day: Date,
+    /// Starts and resumes, with their intents: a brake does not ask what came of them. Those that are known not to have
+    /// been tried are given back.
+    pub starts: u32,
+    /// US dollars, as far as agents told; `None`: none of them did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+    /// Tokens, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+}
+
+impl Today {
+    fn begin(at: Timestamp) -> Today {
+        Today { day: date(at), starts: 0, usd: None, tokens: None }
+    }
+
+    /// The same at a later time: a new day begins with nothing. One that is further ahead than a clock is set back in
+    /// passing was recorded by a clock that was wrong: what was spent counts today instead.
+    fn at(&self, at: Timestamp) -> Today {
+        let now = date(at);
+        if now > self.day {
+            return Today::begin(at);
+        }
+        let ahead = (self.day - now).get_days();
+        Today { day: if ahead > DAYS_AHEAD_MAX { now } else { self.day }, ..self.clone() }
+    }
+
+    /// When the next day begins.
+    pub fn ends(&self) -> Timestamp {
+        let end = self.day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
+        end.map_or(Timestamp::MAX, |end| end.timestamp())
+    }
+
+    /// Why nothing more can be spent, if so many starts are wanted.
+    pub fn exhausted(&self, budget: &Budget, starts: u32) -> Option<String> {
+        if budget.starts_per_day > 0 && self.starts.saturating_add(starts) > budget.starts_per_day {
+            return Some(format!("{} of {} starts of the day used", self.starts, budget.starts_per_day));
+        }
+        let usd = self.usd.filter(|usd| budget.usd_per_day > 0.0 && *usd >= budget.usd_per_day)?;
+        Some(format!("{usd:.2} of {:.2} USD of the day spent", budget.usd_per_day))
+    }
+}
+
+fn date(at: Timestamp) -> Date {
+    at.to_zoned(TimeZone::UTC).date()
+}
+
+impl Registry {
+    /// What was spent on the day of that instant.
+    pub fn today(&self, at: Timestamp) -> Today {
+        self.today.as_ref().map_or_else(|| Today::begin(at), |today| today.at(at))
+    }
+
+    /// Adds what a run is known to have cost, at its agent and to the day: US dollars and tokens, where its harness
+    /// tells them. To be called once for each run, when it is over.
+    pub fn spend(&mut self, run: &RunId, usd: Option<f64>, tokens: Option<u64>, now: &Moment) {
+        // What an agent prints may be anything; a cost below nothing would buy more starts.
+        let usd = usd.filter(|usd| usd.is_finite() && *usd >= 0.0);
+        if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
+            agent.run_usd = usd;
+            agent.cost = sum(agent.cost, usd, |one, other| one + other);
+            agent.tokens = sum(agent.tokens, tokens, u64::saturating_add);
+        }
+        if usd.is_some() || tokens.is_some() {
+            let mut today = self.today(now.at);
+            today.usd = sum(today.usd, usd, |one, other| one + other);
+            today.tokens = sum(today.tokens, tokens, u64::saturating_add);
+            self.today = Some(today);
+        }
+    }
+
+    pub(super) fn count_start(&mut self, now: &Moment) {
+        let mut today = self.today(now.at);
+        today.starts = today.starts.saturating_add(1);
+        self.today = Some(today);
+    }
+
+    /// A start that was counted and is known not to have been tried.
+    pub(super) fn give_start_back(&mut self) {
+        if let Some(today) = &mut self.today {
+            today.starts = today.starts.saturating_sub(1);
+        }
+    }
+
+    /// What failed, where it is enough to start nothing any more. `max`: `[attempts] breaker`, 0 is off.
+    pub fn open_breaker(&self, max: u32) -> Option<&Failing> {
+        self.failing.as_ref().filter(|failing| max > 0 && failing.failures >= max)
+    }
+
+    pub(super) fn count_failure(&mut self, item: &ItemId, because: &str, now: &Moment) {
+        let before = self.failing.as_ref();
+        self.failing = Some(Failing {
+            failures: before.map_or(0, |failing| failing.failures).saturating_add(1),
+            since: before.map_or(now.at, |failing| failing.since),
+            item: item.clone(),
+            because: because.to_owned(),
+        });
+    }
+}
+
+/// What is told of both; `None` where nothing is told of either.
+fn sum<T>(one: Option<T>, other: Option<T>, add: fn(T, T) -> T) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(add(one, other)),
+        (one, other) => one.or(other),
+    }
+}
