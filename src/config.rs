@@ -11,6 +11,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::harness::{self, Preset};
@@ -34,7 +36,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// # Errors
 ///
 /// Everything that is wrong with it, at once.
-pub fn load(path: &Path, sets: &[String]) -> Result<Config, Problems> {
+pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let unreadable = |why: String| Problems::Unreadable { path: path.to_owned(), why };
     let found = |list| Problems::Found { path: path.to_owned(), list };
     let real = std::fs::canonicalize(path).map_err(|error| match error.kind() {
@@ -53,7 +55,53 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Config, Problems> {
             hint: "save the file as UTF-8".to_owned(),
         }])
     })?;
-    parse_with(text, sets, &real, &read_prompt).map_err(found)
+    let prompts = RefCell::new(BTreeMap::new());
+    let keep = |path: &Path| {
+        let text = read_prompt(path)?;
+        prompts.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    };
+    // By itself in any case: what the command line sets is for this once, and no part of what is kept.
+    let alone = parse_with(text, &[], &real, &keep);
+    let config = if sets.is_empty() { alone } else { parse_with(text, sets, &real, &read_prompt) };
+    let config = config.map_err(found)?;
+    let original = Original { path: real, text: text.to_owned(), prompts: prompts.into_inner() };
+    Ok(Loaded { config, original })
+}
+
+/// A configuration, and what it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// What is meant.
+    pub config: Config,
+    /// What was typed.
+    pub original: Original,
+}
+
+/// What a configuration is read from: enough to read it again where the file is gone or broken. Nothing of what the
+/// command line sets is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Original {
+    /// The file, absolute, symlinks resolved.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// The prompt templates that it names.
+    pub prompts: BTreeMap<PathBuf, String>,
+}
+
+impl Original {
+    /// Reads it again. A prompt template that it does not name itself is read from its file.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, or with what the command line sets.
+    pub fn read(&self, sets: &[String]) -> Result<Config, Problems> {
+        let read = |path: &Path| self.prompts.get(path).cloned().map_or_else(|| read_prompt(path), Ok);
+        parse_with(&self.text, sets, &self.path, &read)
+            .map_err(|list| Problems::Found { path: self.path.clone(), list })
+    }
 }
 
 /// A duration as it is typed everywhere, `<int>(ms|s|m|h|d)` or `0`; `None` for anything else.

@@ -12,6 +12,7 @@
 //! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.
 //! - [`commands`]: what the program can be asked to do. [`views`]: what people look at.
 //! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
+//! - [`last_good`]: the configuration to go by while the file is broken.
 //! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
 //! - [`process`]: who a process is, and the only sender of signals.
 //! - [`paint`]: colour, where there is to be any.
@@ -55,6 +56,7 @@ pub mod report;
 pub mod commands;
 pub mod views;
 
+pub mod last_good;
 pub mod state;
 pub mod store;
 

@@ -3,7 +3,7 @@
 use super::{Context, Outside, resolve, say};
 use crate::cli::{ExplainArgs, Format};
 use crate::config;
-use crate::decide::{self, Request};
+use crate::decide;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::env;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let dir = state.as_ref().map(|state| &state.dir);
     let since = context.began;
     let outside = Outside { source: &source, fleet: &fleet, dir, stop: &stop, clock: &clock, since };
-    let world = tick::observe(&context.tick(&outside, Request::default()), &registry);
+    let world = tick::observe(&context.tick(&outside, context.request()), &registry);
     let items: &[WorkItem] = match &world.source {
         Observed::Known(view) => &view.items,
         Observed::Unknown(_) => &[],

@@ -3,12 +3,11 @@
 //!
 //! It needs the state directory and nothing else: a broken configuration is a reason to be here.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{absolute, say};
+use super::{located, say};
 use crate::cli::{Format, Options};
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Process;
@@ -20,7 +19,7 @@ use crate::{clock, state, text};
 
 pub(super) fn run(options: &Options) -> Result<ExitStatus, Failure> {
     let host = Host::read()?;
-    let path = state_path(options)?;
+    let (_, path) = located(options)?;
     // Whether its file system is one that the configuration allows is for ticks to say.
     let dir = StateDir::open_existing(&path, true)?
         .ok_or_else(|| refused(&format!("there is no state in {}", path.display())))?;
@@ -34,13 +33,6 @@ pub(super) fn run(options: &Options) -> Result<ExitStatus, Failure> {
         Sent::Protected(why) | Sent::Refused(why) => why,
     };
     Err(refused(&format!("pid {}: {why}", holder.pid)))
-}
-
-/// The state directory, as far as it can be told without a configuration.
-fn state_path(options: &Options) -> Result<PathBuf, Failure> {
-    let config = std::fs::canonicalize(&options.config).or_else(|_| std::path::absolute(&options.config));
-    let folder = config.ok().and_then(|config| config.parent().map(Path::to_path_buf)).unwrap_or_default();
-    absolute(&state::directory(&folder, options.state_dir.as_deref()))
 }
 
 fn refused(why: &str) -> Failure {

@@ -27,7 +27,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Command, Format, Invocation, Options};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Loaded, Original, Problems};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::credentials;
@@ -47,6 +47,9 @@ use crate::{clock, text};
 
 /// How long a command that a person types waits for a tick to end.
 const WAIT_LOCK: Duration = Duration::from_secs(60);
+
+/// What becomes of the factory while its configuration is broken.
+const BY_THE_LAST_GOOD: &str = "this goes by the copy of the configuration that the last good tick kept";
 
 /// Runs a command to its exit status. What a panic leaves behind is a state that some tick could have been
 /// killed in, which is an ordinary one.
@@ -71,8 +74,16 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
 }
 
 fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStatus, Failure> {
-    // Only asked for where the configuration is needed: some commands are for when it is broken, or not there yet.
-    let context = || Context::new(options.clone(), vars);
+    // Only asked for where the configuration is needed: some commands work without any.
+    let is_tick = matches!(command, Command::Tick);
+    let context = || {
+        let context = Context::new(options.clone(), vars)?;
+        // A tick tells it as its result.
+        if let Some(problems) = context.broken.as_ref().filter(|_| !is_tick) {
+            log::warn!("{}; {BY_THE_LAST_GOOD}, and `factory-tick -n` tells what is wrong", problems.brief());
+        }
+        Ok::<_, Failure>(context)
+    };
     match command {
         Command::Tick => tick::run(&context()?),
         Command::Status => status::run(&context()?),
@@ -116,7 +127,12 @@ fn start_log(options: &Options) {
 /// What every command has at hand.
 struct Context {
     options: Options,
+    /// The configuration; where that is broken, the last good one.
     config: Config,
+    /// What it was read from.
+    original: Original,
+    /// What is wrong with the configuration as it is now.
+    broken: Option<Problems>,
     vars: Vars,
     host: Host,
     state_path: PathBuf,
@@ -127,8 +143,13 @@ struct Context {
 impl Context {
     fn new(options: Options, vars: Vars) -> Result<Context, Failure> {
         let began = Instant::now();
-        let config = config::load(&options.config, &options.set)
-            .map_err(|problems| Failure::new(ExitStatus::BadConfig, problems.to_string().trim_end()))?;
+        let (Loaded { config, original }, broken) = match config::load(&options.config, &options.set) {
+            Ok(loaded) => (loaded, None),
+            Err(problems) => match last_good(&options) {
+                Some(loaded) => (loaded, Some(problems)),
+                None => return Err(bad_config(&problems)),
+            },
+        };
         if vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS")) && options.state_dir.is_none() {
             let text = "under GitHub Actions the state directory must be named: a checkout deletes ignored \
                         folders such as .factory-tick, agents or not; pass --state-dir";
@@ -137,7 +158,13 @@ impl Context {
         let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
         let state_path = absolute(&state::directory(&config.dir, options.state_dir.as_deref()))?;
         let now = clock::moment(&host.boot_id);
-        Ok(Context { options, config, vars, host, state_path, began, now })
+        Ok(Context { options, config, original, broken, vars, host, state_path, began, now })
+    }
+
+    /// What any tick is asked: while the configuration is broken, to start nothing.
+    fn request(&self) -> Request {
+        let why = "the configuration is broken: nothing is started until it is mended";
+        Request { hold_starts: self.broken.is_some().then(|| why.to_owned()), ..Request::default() }
     }
 
     /// Takes the lock, saying for whom it waits.
@@ -235,6 +262,36 @@ impl Context {
         }
         report.exit()
     }
+}
+
+/// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
+fn last_good(options: &Options) -> Option<Loaded> {
+    let (config, state) = located(options).ok()?;
+    // Whether its file system is one to trust is for whoever takes the lock.
+    let dir = StateDir::open_existing(&state, true).ok()??;
+    let original = crate::last_good::find(&dir, &config)?;
+    let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
+    Some(Loaded { config, original })
+}
+
+fn bad_config(problems: &Problems) -> Failure {
+    Failure::new(ExitStatus::BadConfig, problems.to_string().trim_end())
+}
+
+/// The configuration, symlinks resolved as far as there is anything, and the state directory that belongs to it, as
+/// far as both can be told without reading it.
+fn located(options: &Options) -> Result<(PathBuf, PathBuf), Failure> {
+    let named = absolute(&options.config)?;
+    let config =
+        std::fs::canonicalize(&named).unwrap_or_else(|_| match (named.parent(), named.file_name()) {
+            (Some(folder), Some(name)) => {
+                std::fs::canonicalize(folder).map_or(named.clone(), |real| real.join(name))
+            }
+            _ => named.clone(),
+        });
+    let folder = config.parent().unwrap_or(&config);
+    let state = absolute(&state::directory(folder, options.state_dir.as_deref()))?;
+    Ok((config, state))
 }
 
 /// What a tick reaches outside the program through.

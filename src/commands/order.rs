@@ -1,7 +1,6 @@
 //! What a person orders: a plan of its own, decided on the state as it is and written down as a tick's is.
 
 use super::{Context, Shutdown, WAIT_LOCK, reap, tick};
-use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
 use crate::registry::Registry;
@@ -45,7 +44,7 @@ impl<'a> Order<'a> {
     /// What a tick does, of which this order's report tells nothing.
     pub(super) fn look(&mut self) -> Result<Ticked, Failure> {
         let mut report = TickReport::new("tick", &self.context.now, false);
-        tick::once(self.context, &mut self.state, &self.shutdown, &mut report, Request::default())
+        tick::once(self.context, &mut self.state, &self.shutdown, &mut report, self.context.request())
     }
 
     /// Lets go of the lock, waits, and takes up the state again as somebody else may have left it.

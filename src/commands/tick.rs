@@ -5,9 +5,12 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::{Context, Outside, Shutdown, resolve};
+use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, tell_failure};
+use crate::cli::Format;
+use crate::config::Problems;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
+use crate::last_good;
 use crate::model::ItemId;
 use crate::registry::Registry;
 use crate::report::TickReport;
@@ -19,22 +22,36 @@ use crate::tick::{self, Ticked};
 const REMIND_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
-    if context.options.dry_run {
-        return context.preview(|registry, fleet, dir| {
-            let item = wanted_item(context, registry)?;
-            let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-            let since = context.began;
-            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
-            let tick = context.tick(&outside, Request { item, reap_only: false });
-            let (plan, world) = tick::plan(&tick, registry);
-            let blind = world.source.known().is_none() && world.fleet.known().is_none();
-            Ok((plan, if blind { ExitStatus::Unavailable } else { ExitStatus::Ok }))
-        });
+    match (&context.broken, context.options.dry_run) {
+        (broken, true) => preview(context, broken.as_ref()),
+        (None, false) => iteration(context),
+        (Some(problems), false) => reconciliation(context, problems),
     }
+}
+
+fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, Failure> {
+    context.preview(|registry, fleet, dir| {
+        let item = wanted_item(context, registry)?;
+        let (source, stop, clock) = (context.source(), || false, || context.now.clone());
+        let since = context.began;
+        let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
+        let tick = context.tick(&outside, Request { item, ..context.request() });
+        let (mut plan, world) = tick::plan(&tick, registry);
+        if let Some(problems) = broken {
+            plan.errors.extend(told(context, problems));
+            return Ok((plan, ExitStatus::BadConfig));
+        }
+        let blind = world.source.known().is_none() && world.fleet.known().is_none();
+        Ok((plan, if blind { ExitStatus::Unavailable } else { ExitStatus::Ok }))
+    })
+}
+
+fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
     let shutdown = Shutdown::listen()?;
     let mut state = context.lock(Duration::ZERO, &shutdown)?;
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
     let item = wanted_item(context, &state.registry)?;
+    last_good::keep(&state.dir, &context.original);
     let beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
     let mut report = TickReport::new("tick", &context.now, false);
@@ -42,11 +59,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     if let Err(failure) = &last {
         report.fail(failure);
     }
-    if let Some(damage) = state.damage_note() {
-        report.note(damage);
-    }
-    report.worsen(shutdown.status());
-    report.finish(Some(state.serial()), context.began.elapsed());
+    finish(context, &state, &shutdown, &mut report);
     let now = context.clock();
     let tell = !context.options.quiet || is_news(&state.pulse, &report, now.at);
     beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
@@ -54,6 +67,56 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
         context.print(&report);
     }
     Ok(report.exit())
+}
+
+/// The configuration is broken. What runs is watched, judged and cleaned up after by the last good one; nothing is
+/// started. There is no heartbeat: nobody is to think that all is well.
+fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, Failure> {
+    let shutdown = Shutdown::listen()?;
+    let mut state = match context.lock(Duration::ZERO, &shutdown) {
+        Ok(state) => state,
+        Err(other) => return Err(with(problems, &other)),
+    };
+    let item = wanted_item(context, &state.registry).map_err(|other| with(problems, &other))?;
+    let mut report = TickReport::new("tick", &context.now, false);
+    report.worsen(ExitStatus::BadConfig);
+    told(context, problems).into_iter().for_each(|text| report.note(text));
+    if let Err(failure) = iterate(context, &mut state, &shutdown, &mut report, item.as_ref()) {
+        report.fail(&failure);
+    }
+    finish(context, &state, &shutdown, &mut report);
+    context.print(&report);
+    Ok(report.exit())
+}
+
+fn finish(context: &Context, state: &State, shutdown: &Shutdown, report: &mut TickReport) {
+    if let Some(damage) = state.damage_note() {
+        report.note(damage);
+    }
+    report.worsen(shutdown.status());
+    report.finish(Some(state.serial()), context.began.elapsed());
+}
+
+/// Tells people the problems of the configuration, as an editor wants them; a script finds them among the errors.
+fn told(context: &Context, problems: &Problems) -> Vec<String> {
+    let (failure, note) = (bad_config(problems), format!("nothing is started; {BY_THE_LAST_GOOD}"));
+    match context.options.format {
+        Format::Json => vec![failure.text, note],
+        Format::Text => {
+            tell_failure(&context.options, &failure);
+            vec![note]
+        }
+    }
+}
+
+/// The problems of the configuration, and what kept even the last good one from being of use. Another tick does what
+/// this one would have done.
+fn with(problems: &Problems, other: &Failure) -> Failure {
+    let failure = bad_config(problems);
+    match other.status {
+        ExitStatus::Busy => failure,
+        status => Failure::new(failure.status.worse(status), format!("{}\n{other}", failure.text)),
+    }
 }
 
 /// Ticks in a row, as long as each decides something. The last one's answers are for the heartbeat.
@@ -66,7 +129,7 @@ fn iterate(
 ) -> Result<Option<Ticked>, Failure> {
     let mut last = None;
     for _ in 0..context.options.iterations {
-        let request = Request { item: item.cloned(), reap_only: false };
+        let request = Request { item: item.cloned(), ..context.request() };
         let ticked = once(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);

@@ -44,6 +44,17 @@ pub struct Problem {
     pub hint: String,
 }
 
+impl Problems {
+    /// What is wrong in a few words.
+    pub fn brief(&self) -> String {
+        match self {
+            Problems::Absent { path } => format!("{}: there is no such file", path.display()),
+            Problems::Unreadable { path, why } => format!("{}: {why}", path.display()),
+            Problems::Found { .. } => self.to_string().lines().last().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Problems {
     /// Several lines, without a line break at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

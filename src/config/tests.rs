@@ -408,7 +408,7 @@ fn a_file_is_loaded_from_where_it_really_lies() {
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let link = elsewhere.path().join("factory.toml");
     std::os::unix::fs::symlink(&path, &link).expect("a link");
-    let config = load(&link, &[]).unwrap_or_else(|problems| panic!("{problems}"));
+    let config = load(&link, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
     let real = std::fs::canonicalize(folder.path()).expect("the folder");
     assert_eq!((config.path, config.dir.clone()), (real.join("real.toml"), real.clone()));
     assert_eq!(config.source_path, real.join("issues"));
@@ -568,7 +568,7 @@ fn what_the_command_line_sets_is_checked_as_the_file_is() {
         ("items_max=1", "`items_max` stands outside of any table\n  hint: `items_max` belongs in `[limits]`"),
         ("limits=5", "`limits` takes a table, not an integer"),
         ("tick.every.x=5", "`[tick] every` takes a duration, not a table"),
-        ("budget.usd_per_day=5", "`[budget] usd_per_day` is not supported yet"),
+        ("budget.usd_per_day=-5", "`[budget] usd_per_day`"),
         ("attempts.backoff_max=1s", "--set attempts.backoff_max: `[attempts] backoff_max` is shorter"),
         ("limits.items_max", "--set limits.items_max: has no `=` in it\n  hint: write table.key=value"),
         ("=1", "begins with no key: \"\""),
@@ -596,6 +596,39 @@ fn what_the_command_line_sets_is_checked_as_the_file_is() {
     assert!(all.ends_with("3 problems in factory.toml, 2 of them in what --set sets"), "{all}");
     let blank = told_with("", &["env.set.KEY=s3cret", "role.x.name=y"]).expect_err("no role");
     assert!(blank.contains("the file names no role") && !blank.contains("s3cret"), "{blank}");
+}
+
+#[test]
+fn what_was_read_can_be_read_again_without_its_files_and_without_what_was_set() {
+    let (folder, path) = folder_with("factory.toml", with_role("prompt = \"p.md\"").as_bytes());
+    put(&folder.path().join("p.md"), b"Hello {{ item.key }}");
+    put(&folder.path().join("other.md"), b"Bye");
+    let plain = load(&path, &[]).expect("it is good");
+    let sets = ["limits.items_max=1".to_owned(), "role.implementer.prompt=other.md".to_owned()];
+    let set = load(&path, &sets).expect("it is good");
+    assert_eq!((set.config.limits.items_max, set.config.roles[0].prompt.as_str()), (1, "Bye"));
+    assert_eq!(set.original, plain.original, "what is set is not kept");
+    std::fs::remove_file(&path).expect("it was there");
+    std::fs::remove_file(folder.path().join("p.md")).expect("it was there");
+    assert_eq!(plain.original.read(&[]), Ok(plain.config));
+    assert_eq!(
+        plain.original.read(&sets),
+        Ok(set.config),
+        "a template that is only set is read from its file"
+    );
+    assert!(plain.original.read(&["limits.items_max=0".to_owned()]).is_err());
+}
+
+#[test]
+fn what_is_wrong_is_also_told_in_a_few_words() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let absent = load(&folder.path().join("x.toml"), &[]).expect_err("there is none").brief();
+    assert!(absent.ends_with("x.toml: there is no such file"), "{absent}");
+    let list = parsed("[tick]\nevry = 1").expect_err("two problems");
+    let found = Problems::Found { path: "factory.toml".into(), list };
+    assert_eq!(found.brief(), "2 problems in factory.toml");
+    let unreadable = load(folder.path(), &[]).expect_err("a folder").brief();
+    assert!(unreadable.ends_with(": it is not a regular file"), "{unreadable}");
 }
 
 proptest! {

@@ -235,6 +235,9 @@ fn blocked(asked: &Asked) -> Option<Wait> {
 }
 
 fn paused(asked: &Asked) -> Option<Wait> {
+    if let Some(why) = &asked.draft.request.hold_starts {
+        return Some(Wait(why.clone(), None));
+    }
     let paused = asked.draft.registry.paused.as_ref()?;
     Some(Wait(paused.because.clone(), paused.until))
 }

@@ -40,6 +40,8 @@ pub struct Request {
     pub item: Option<ItemId>,
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else.
     pub reap_only: bool,
+    /// Start and resume nothing: why. All else goes on.
+    pub hold_starts: Option<String>,
 }
 
 /// The plan for one tick.

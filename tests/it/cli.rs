@@ -779,8 +779,8 @@ fn nothing_that_a_tracker_or_an_agent_says_reaches_a_terminal_or_a_runner_raw() 
         toml_text("##[x]")
     );
     put(&factory.path("factory.toml"), &more);
-    let text = complaint(factory.run(&[]).expect(78));
-    assert!(!text.contains("##["), "{text}");
+    let ran = factory.run(&[]).expect(78);
+    assert!(!ran.stdout.contains("##[") && !ran.stderr.contains("##["), "{ran:?}");
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -312,7 +312,7 @@ impl Simulation {
         let reap_only = world.strike(Fault::ReapOnly);
         let one = world.strike(Fault::OneItem).then(|| self.dice.index(world.tracker.items.len()));
         let item = one.and_then(|nth| world.tracker.items.keys().nth(nth).cloned());
-        Request { item: item.filter(|_| !reap_only), reap_only }
+        Request { item: item.filter(|_| !reap_only), reap_only, ..Request::default() }
     }
 
     // -----------------------------------------------------------------------------------------

@@ -220,12 +220,26 @@ fn two_items_never_share_an_agent_or_a_workspace() {
 #[test]
 fn one_item_alone_can_be_looked_at_within_the_limits_of_all() {
     let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
-    let only = |key: &str| Request { item: Some(id(key)), reap_only: false };
+    let only = |key: &str| Request { item: Some(id(key)), ..Request::default() };
     let plan = decide(&factory.config, &factory.registry, &factory.world(), &only("B"));
     assert_eq!(started(&plan), ["start b-impl.1"]);
     factory.tick_told();
     let plan = decide(&factory.config, &factory.registry, &factory.world(), &only("B"));
     assert_eq!(held(&plan), [("B", HeldCode::NoSlot)]);
+}
+
+#[test]
+fn what_is_to_start_nothing_judges_and_ends_and_neither_starts_nor_resumes() {
+    let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
+    let request = Request { hold_starts: Some("it is broken".to_owned()), ..Request::default() };
+    let plan = decide(&factory.config, &factory.registry, &factory.world(), &request);
+    assert_eq!(told(&plan), ["fail a-impl.1 agent"]);
+    assert_eq!(held(&plan), [("A", HeldCode::Paused), ("B", HeldCode::Paused)]);
+    assert!(plan.held.iter().all(|held| held.because == "it is broken" && held.until.is_none()));
+    // It is about this decision alone.
+    let plan = factory.plan();
+    assert_eq!(told(&plan)[..2], ["fail a-impl.1 agent", "resume a-impl.2"]);
 }
 
 #[test]
