@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::env::{self, Vars};
 use crate::config::Config;
 use crate::fingerprint::sha256_hex;
-use crate::harness::Preset;
+use crate::harness::{Home, Preset};
 
 /// Enough to tell one from another; too little to try keys against, if a key should ever be short.
 const DIGITS: usize = 16;
@@ -38,10 +38,10 @@ pub fn of_roles(inherited: &Vars, config: &Config, lineage: &str) -> BTreeMap<St
 
 /// Which login file there is: its inode, size and times, not what it holds.
 fn login(preset: &Preset, vars: &Vars) -> Vec<u8> {
-    let (variable, folder, file) = preset.login;
-    let home = || Some(Path::new(vars.get(OsStr::new("HOME"))?).join(folder));
-    let folder = vars.get(OsStr::new(variable)).map(PathBuf::from).or_else(home);
-    let data = folder.and_then(|folder| std::fs::metadata(folder.join(file)).ok());
+    let Home { var, folder, login, .. } = preset.home;
+    let below_home = || Some(Path::new(vars.get(OsStr::new("HOME"))?).join(folder));
+    let folder = vars.get(OsStr::new(var)).map(PathBuf::from).or_else(below_home);
+    let data = folder.and_then(|folder| std::fs::metadata(folder.join(login)).ok());
     let data =
         data.map(|data| format!("{} {} {} {}", data.ino(), data.size(), data.mtime(), data.mtime_nsec()));
     data.unwrap_or_default().into_bytes()

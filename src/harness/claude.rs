@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sign::{End, Field, Talk};
-use super::{ARGS, Counts, Meaning, Preset, SESSION, SessionFrom};
+use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
 
 /// With `text` or `json` it prints nothing until its end, which looks like a stall; `stream-json` needs `--verbose`.
 /// The role's arguments come last: some of its options take every word that follows.
@@ -22,8 +22,30 @@ pub(super) const PRESET: Preset = Preset {
         "ANTHROPIC_BASE_URL",
         "CLAUDE_CONFIG_DIR",
     ],
-    login: ("CLAUDE_CONFIG_DIR", ".claude", ".credentials.json"),
     counts: Counts::Run,
+    credentials: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
+    home: Home {
+        var: "CLAUDE_CONFIG_DIR",
+        folder: ".claude",
+        settings: "settings.json",
+        grant: "\"permissions\"",
+        login: ".credentials.json",
+    },
+    grants: Grants {
+        // `default`, `plan` and `dontAsk` deny whatever is not allowed elsewhere.
+        valued: &[(&["--permission-mode"], &["acceptEdits", "auto", "bypassPermissions"])],
+        flags: &[
+            "--allowedTools",
+            "--allowed-tools",
+            "--dangerously-skip-permissions",
+            "--permission-prompt-tool",
+        ],
+        elsewhere: &["--settings"],
+        not_for_root: &["--dangerously-skip-permissions", "bypassPermissions"],
+        root_override: "IS_SANDBOX",
+        suggested: &["--permission-mode", "acceptEdits"],
+        without: "claude -p denies its agent every tool that changes something, and ends well",
+    },
     talk: Talk {
         // On every line.
         session: Field { on: &[], at: "/session_id" },

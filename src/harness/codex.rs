@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sign::{End, Field, Talk};
-use super::{ARGS, Counts, Meaning, Preset, SESSION, SessionFrom};
+use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
 
 /// A workspace need not be a repository. The role's arguments belong to `exec`: before `resume` they hold for it, too,
 /// after it most of them are refused.
@@ -16,8 +16,28 @@ pub(super) const PRESET: Preset = Preset {
     stall: Duration::from_secs(20 * 60),
     // Without the first it takes what `codex login` left below HOME or CODEX_HOME; OPENAI_API_KEY it does not send.
     env: &["CODEX_API_KEY", "CODEX_HOME"],
-    login: ("CODEX_HOME", ".codex", "auth.json"),
     counts: Counts::Session,
+    credentials: &["CODEX_API_KEY"],
+    home: Home {
+        var: "CODEX_HOME",
+        folder: ".codex",
+        settings: "config.toml",
+        grant: "sandbox_mode",
+        login: "auth.json",
+    },
+    grants: Grants {
+        valued: &[
+            (&["--sandbox", "-s"], &["workspace-write", "danger-full-access"]),
+            (&["--config", "-c"], &["sandbox_mode=workspace-write", "sandbox_mode=danger-full-access"]),
+        ],
+        // `--full-auto` is of earlier versions.
+        flags: &["--approve-for-me", "--dangerously-bypass-approvals-and-sandbox", "--yolo", "--full-auto"],
+        elsewhere: &["--profile", "-p", "default_permissions="],
+        not_for_root: &[],
+        root_override: "",
+        suggested: &["--sandbox", "workspace-write"],
+        without: "codex exec runs its agent in a sandbox that is read-only, and ends well",
+    },
     talk: Talk {
         session: Field { on: &[("/type", "thread.started")], at: "/thread_id" },
         message: Field {

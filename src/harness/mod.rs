@@ -21,6 +21,7 @@
 
 mod claude;
 mod codex;
+mod grants;
 mod hear;
 mod read;
 mod sign;
@@ -36,10 +37,11 @@ use self::sign::Talk;
 use crate::fingerprint::sha256_hex;
 use crate::model::RunId;
 
+pub use grants::{Granted, Grants, Home};
 pub use read::read;
 
 /// Every preset; `command` is none, its words are the configuration's.
-const PRESETS: [&Preset; 2] = [&claude::PRESET, &codex::PRESET];
+pub const PRESETS: [&Preset; 2] = [&claude::PRESET, &codex::PRESET];
 
 /// Longest line that can be one of a program's own on its waiting, in bytes. The real ones have a few hundred; what
 /// is longer need not be read to know that something happens.
@@ -67,10 +69,14 @@ pub struct Preset {
     /// Variables that the program itself needs to reach its provider and its sessions. Passed where they are set;
     /// one that is not set is no error.
     pub env: &'static [&'static str],
-    /// Where it keeps a login: a variable that names its folder, that folder below HOME without it, and the file.
-    pub login: (&'static str, &'static str, &'static str),
     /// What its numbers of tokens count.
     pub counts: Counts,
+    /// Of those the ones that hold a credential; any one is enough.
+    pub credentials: &'static [&'static str],
+    /// Where it keeps its settings and its login.
+    pub home: Home,
+    /// What allows its agent to act.
+    pub grants: Grants,
     /// How its lines are read.
     talk: Talk,
 }
