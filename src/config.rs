@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::harness::{self, Preset};
+use crate::model::WorkItem;
 
-pub use problems::{Problem, Problems};
+pub use problems::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
 pub use read::OWN_VARIABLES;
 
 /// Size of a configuration or of a prompt template, in bytes.
@@ -266,6 +267,14 @@ pub struct Scope {
     pub labels: Vec<String>,
     /// The title starts with it.
     pub title_prefix: String,
+}
+
+impl Scope {
+    /// Whether an item is inside.
+    pub fn holds(&self, item: &WorkItem) -> bool {
+        self.labels.iter().all(|label| !label.is_empty() && item.labels.contains(label))
+            && item.title.starts_with(&self.title_prefix)
+    }
 }
 
 /// What a failed note to the tracker means.

@@ -3,6 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
+/// What to do where there is no file.
+pub const ABSENT_HINT: &str = "`factory-tick init` writes one; `--config PATH` names another";
+
+/// What to do about a file that can't be read.
+pub const UNREADABLE_HINT: &str = "make it readable, or name another one with `factory-tick --config PATH`";
+
 /// Why there is no configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problems {
@@ -59,17 +65,12 @@ impl fmt::Display for Problems {
     /// Several lines, without a line break at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problems::Absent { path } => write!(
-                f,
-                "{}: there is no such file\n  hint: `factory-tick --config PATH` names another one; README.md shows a \
-                 minimal one",
-                path.display()
-            ),
-            Problems::Unreadable { path, why } => write!(
-                f,
-                "{}: {why}\n  hint: make it readable, or name another one with `factory-tick --config PATH`",
-                path.display()
-            ),
+            Problems::Absent { path } => {
+                write!(f, "{}: there is no such file\n  hint: {ABSENT_HINT}", path.display())
+            }
+            Problems::Unreadable { path, why } => {
+                write!(f, "{}: {why}\n  hint: {UNREADABLE_HINT}", path.display())
+            }
             Problems::Found { path, list } => {
                 let path = path.display();
                 for Problem { line, column, set, what, hint, .. } in list {
@@ -154,8 +155,7 @@ mod tests {
         );
         assert_eq!(
             Problems::Absent { path }.to_string(),
-            "factory.toml: there is no such file\n  hint: `factory-tick --config PATH` names another one; README.md \
-             shows a minimal one"
+            "factory.toml: there is no such file\n  hint: `factory-tick init` writes one; `--config PATH` names another"
         );
     }
 }

@@ -135,10 +135,7 @@ fn follow_source(draft: &mut Draft, id: &ItemId) {
 
 /// Open, and inside the scope that the configuration names.
 pub(super) fn eligible(draft: &Draft, item: &WorkItem) -> bool {
-    let scope = &draft.config.scope;
-    item.state == ItemState::Open
-        && scope.labels.iter().all(|label| !label.is_empty() && item.labels.contains(label))
-        && item.title.starts_with(&scope.title_prefix)
+    item.state == ItemState::Open && draft.config.scope.holds(item)
 }
 
 fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {

@@ -446,7 +446,11 @@ fn wait_for_ends(reaps: &[&Reap], until: Instant, host: &Host) {
 }
 
 /// The program that a name means, looked for immediately before it is started.
-fn find_program(name: &str, path: Option<&std::ffi::OsString>) -> Result<PathBuf, String> {
+///
+/// # Errors
+///
+/// What was looked for, and where.
+pub fn find_program(name: &str, path: Option<&std::ffi::OsString>) -> Result<PathBuf, String> {
     let is_program = |path: &Path| {
         fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
     };

@@ -78,6 +78,24 @@ impl StateDir {
         open(&plain(path)?, allow_network_fs)
     }
 
+    /// Whether one could be made at `path`, where there is none yet; makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::CannotCreate`], for the reasons of [`StateDir::create_or_open`] that show beforehand.
+    pub fn could_be_made(path: &Path, allow_network_fs: bool) -> Result<(), StoreError> {
+        let path = plain(path)?;
+        let failed = |error: io::Error| refuse(&path, &format!("it cannot be made: {error}"));
+        let existing = path.ancestors().skip(1).find(|parent| parent.exists()).unwrap_or(&path);
+        let fd = open_followed(existing).map_err(failed)?;
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::accessat(rustix::fs::CWD, existing, access, AtFlags::EACCESS).map_err(|error| {
+            let why = io::Error::from(error);
+            refuse(&path, &format!("it cannot be made in {}: {why}", existing.display()))
+        })?;
+        must_be_local(fd.as_fd(), &path, allow_network_fs)
+    }
+
     /// Its absolute path.
     pub fn path(&self) -> &Path {
         &self.path
@@ -341,6 +359,17 @@ mod tests {
         assert!(everything(holder.path()).is_empty());
         assert!(StateDir::open_existing(holder.path(), true).unwrap().is_some());
         assert!(everything(holder.path()).is_empty());
+    }
+
+    #[test]
+    fn where_one_could_be_made_is_told_without_making_it() {
+        let holder = tempfile::tempdir().unwrap();
+        StateDir::could_be_made(&holder.path().join("a/b/state"), true).unwrap();
+        std::fs::File::create(holder.path().join("file")).unwrap();
+        let before = everything(holder.path());
+        let error = StateDir::could_be_made(&holder.path().join("file/state"), true).unwrap_err();
+        assert!(error.to_string().contains("it cannot be made: Not a directory"), "{error}");
+        assert_eq!(everything(holder.path()), before);
     }
 
     #[test]
