@@ -169,6 +169,10 @@ pub enum Command {
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
     #[command(visible_alias = "kill")]
     KillTick,
+    /// Look at all that a tick needs and change nothing; print the crontab line that works
+    Check(CheckArgs),
+    /// Write a configuration with everything explained, and an item to try it with; overwrite nothing
+    Init,
     /// Print what makes a shell complete this program's commands and options
     Completions {
         /// The shell
@@ -176,6 +180,14 @@ pub enum Command {
     },
     /// Print the manual page, for `man -l -`
     Man,
+}
+
+/// How to check.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// With the few variables that cron gives, instead of this shell's
+    #[arg(long)]
+    pub as_cron: bool,
 }
 
 /// What to park.

@@ -1,8 +1,10 @@
 //! What the program can be asked to do: each command is small, and works on the same registry, plan and
 //! performance as a tick.
 
+mod check;
 mod drain;
 mod explain;
+mod init;
 mod kill_tick;
 mod logs;
 mod manual;
@@ -77,7 +79,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
     // Only asked for where the configuration is needed: some commands work without any.
     let is_tick = matches!(command, Command::Tick);
     let context = || {
-        let context = Context::new(options.clone(), vars)?;
+        let context = Context::new(options.clone(), vars.clone())?;
         // A tick tells it as its result.
         if let Some(problems) = context.broken.as_ref().filter(|_| !is_tick) {
             log::warn!("{}; {BY_THE_LAST_GOOD}, and `factory-tick -n` tells what is wrong", problems.brief());
@@ -85,6 +87,8 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Ok::<_, Failure>(context)
     };
     match command {
+        Command::Check(args) => check::run(options, &vars, &args),
+        Command::Init => init::run(options, &vars),
         Command::Tick => tick::run(&context()?),
         Command::Status => status::run(&context()?),
         Command::Explain(args) => explain::run(&context()?, &args),

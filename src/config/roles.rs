@@ -114,7 +114,7 @@ fn role(
 
 /// A preset, or `None` for `command`.
 fn harness(value: &Value<'_, '_>) -> Option<Option<&'static Preset>> {
-    let presets = harness::presets().map(|preset| (preset.name, Some(preset)));
+    let presets = harness::PRESETS.into_iter().map(|preset| (preset.name, Some(preset)));
     let known: Vec<_> = std::iter::once((COMMAND, None)).chain(presets).collect();
     value.one_of(&known)
 }

@@ -150,11 +150,6 @@ pub enum ResetHint {
     After(Duration),
 }
 
-/// Every preset.
-pub fn presets() -> impl Iterator<Item = &'static Preset> {
-    PRESETS.into_iter()
-}
-
 /// The preset of that name; `None` for `command` and for any other.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.into_iter().find(|preset| preset.name == name)

@@ -2,6 +2,7 @@
 
 mod agents;
 mod brakes;
+mod check;
 mod cli;
 mod color;
 mod compat;
@@ -9,6 +10,7 @@ mod configured;
 mod crash;
 mod handoff;
 mod harness;
+mod init;
 mod kill_tick;
 mod model;
 mod orders;
