@@ -7,6 +7,7 @@ mod explain;
 mod init;
 mod kill_tick;
 mod logs;
+mod mail;
 mod manual;
 mod order;
 mod park;
@@ -72,7 +73,16 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
     let Invocation { cli, vars } = invocation;
     let options = cli.options;
     let command = cli.command.unwrap_or(Command::Tick);
-    carry_out(command, &options, vars).unwrap_or_else(|failure| tell_failure(&options, &failure))
+    let is_mailed = matches!(command, Command::Tick) && options.quiet && !options.dry_run;
+    carry_out(command, &options, vars).unwrap_or_else(|failure| {
+        // Under cron another tick is the most ordinary thing.
+        let is_busy = failure.status == ExitStatus::Busy;
+        let is_news = || mail::is_news_without_heartbeat(&options, failure.status, &failure.text);
+        if options.quiet && is_busy || is_mailed && !is_news() {
+            return failure.status;
+        }
+        tell_failure(&options, &failure)
+    })
 }
 
 fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStatus, Failure> {
@@ -311,10 +321,6 @@ struct Outside<'a> {
 
 /// Tells a failure that left nothing to report, in the format that was asked for.
 fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
-    // Under cron another tick is the most ordinary thing.
-    if options.quiet && failure.status == ExitStatus::Busy {
-        return failure.status;
-    }
     if options.format == Format::Json {
         let mut report = TickReport::new("tick", &clock::moment(""), options.dry_run);
         report.fail(failure);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::mail::{self, Mailbox, Verdict};
 use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, tell_failure};
 use crate::cli::Format;
 use crate::config::Problems;
@@ -17,9 +17,6 @@ use crate::report::TickReport;
 use crate::state::{Beats, State};
 use crate::store::heartbeat::Pulse;
 use crate::tick::{self, Ticked};
-
-/// Under `-q`, what lasts is told again after this long.
-const REMIND_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     match (&context.broken, context.options.dry_run) {
@@ -38,7 +35,8 @@ fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, F
         let tick = context.tick(&outside, Request { item, ..context.request() });
         let (mut plan, world) = tick::plan(&tick, registry);
         if let Some(problems) = broken {
-            plan.errors.extend(told(context, problems));
+            tell_problems(context, problems);
+            plan.errors.extend(notes(context, problems));
             return Ok((plan, ExitStatus::BadConfig));
         }
         let blind = world.source.known().is_none() && world.fleet.known().is_none();
@@ -61,7 +59,9 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
     }
     finish(context, &state, &shutdown, &mut report);
     let now = context.clock();
-    let tell = !context.options.quiet || is_news(&state.pulse, &report, now.at);
+    let mailbox = Mailbox::new(&state.dir, &context.config.path, &state.pulse);
+    let verdict = Verdict::new(report.exit(), &report.reason());
+    let tell = !context.options.quiet || mailbox.is_news(&verdict, now.at);
     beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
     if tell {
         context.print(&report);
@@ -75,17 +75,25 @@ fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, 
     let shutdown = Shutdown::listen()?;
     let mut state = match context.lock(Duration::ZERO, &shutdown) {
         Ok(state) => state,
+        // Another tick does what this one would have done, and tells it.
+        Err(other) if context.options.quiet && other.status == ExitStatus::Busy => {
+            return Ok(ExitStatus::BadConfig);
+        }
         Err(other) => return Err(with(problems, &other)),
     };
     let item = wanted_item(context, &state.registry).map_err(|other| with(problems, &other))?;
     let mut report = TickReport::new("tick", &context.now, false);
     report.worsen(ExitStatus::BadConfig);
-    told(context, problems).into_iter().for_each(|text| report.note(text));
+    notes(context, problems).into_iter().for_each(|text| report.note(text));
     if let Err(failure) = iterate(context, &mut state, &shutdown, &mut report, item.as_ref()) {
         report.fail(&failure);
     }
     finish(context, &state, &shutdown, &mut report);
-    context.print(&report);
+    let reason = || format!("{}\n{problems}", report.reason());
+    if !context.options.quiet || mail::is_news_without_heartbeat(&context.options, report.exit(), &reason()) {
+        tell_problems(context, problems);
+        context.print(&report);
+    }
     Ok(report.exit())
 }
 
@@ -97,15 +105,18 @@ fn finish(context: &Context, state: &State, shutdown: &Shutdown, report: &mut Ti
     report.finish(Some(state.serial()), context.began.elapsed());
 }
 
-/// Tells people the problems of the configuration, as an editor wants them; a script finds them among the errors.
-fn told(context: &Context, problems: &Problems) -> Vec<String> {
-    let (failure, note) = (bad_config(problems), format!("nothing is started; {BY_THE_LAST_GOOD}"));
+/// What a report has to say of a broken configuration. People are told its problems beside it, as an editor wants them.
+fn notes(context: &Context, problems: &Problems) -> Vec<String> {
+    let (text, note) = (bad_config(problems).text, format!("nothing is started; {BY_THE_LAST_GOOD}"));
     match context.options.format {
-        Format::Json => vec![failure.text, note],
-        Format::Text => {
-            tell_failure(&context.options, &failure);
-            vec![note]
-        }
+        Format::Json => vec![text, note],
+        Format::Text => vec![note],
+    }
+}
+
+fn tell_problems(context: &Context, problems: &Problems) {
+    if context.options.format == Format::Text {
+        tell_failure(&context.options, &bad_config(problems));
     }
 }
 
@@ -179,12 +190,4 @@ fn note_crash(context: &Context, state: &mut State) {
     });
     state.log_event(&event);
     state.registry.counters.crashed_ticks += 1;
-}
-
-/// Under `-q` only what differs from the last tick is told, and what lasts once a day.
-fn is_news(pulse: &Pulse, report: &TickReport, now: Timestamp) -> bool {
-    let Pulse::Beat(before) = pulse else { return report.exit() != ExitStatus::Ok };
-    let same = before.exit_code == Some(report.exit().code()) && before.reason == Some(report.reason());
-    let told = before.reported_at.is_some_and(|at| now.duration_since(at) < REMIND_AFTER);
-    !same || (report.exit() != ExitStatus::Ok && !told)
 }

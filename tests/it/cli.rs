@@ -572,6 +572,82 @@ fn a_quiet_tick_prints_what_is_new_once_and_what_lasts_once_a_day() {
     assert_eq!(quiet(), (0, false));
 }
 
+/// What cron would mail of a tick: its code, and whether it printed anything.
+fn mailed(factory: &Factory) -> (i32, bool) {
+    let ran = factory.run(&["-q"]);
+    (ran.code.unwrap(), !(ran.stdout.is_empty() && ran.stderr.is_empty()))
+}
+
+// Origin: measured - one mail a minute, all night. What keeps a tick from running at all writes no heartbeat to
+// remember it by.
+#[test]
+fn a_quiet_tick_that_cannot_run_is_told_of_once_too_and_touches_no_registry() {
+    let factory = Factory::with_agent(WORKS);
+    factory.item("AR-1");
+    let quiet = || mailed(&factory);
+    assert_eq!(quiet(), (0, false));
+    let config = fs::read_to_string(factory.path("factory.toml")).unwrap();
+    let break_it = |key: &str| put(&factory.path("factory.toml"), &format!("{key} = 1\n{config}"));
+    break_it("one");
+    assert_eq!(quiet(), (78, true), "news");
+    assert_eq!(quiet(), (78, false), "it lasts");
+    break_it("two");
+    assert_eq!(quiet(), (78, true), "another problem");
+    // Neither another tick nor a person who looks has a say in it.
+    let held = HeldLock::take(&factory.state("lock"));
+    assert_eq!(quiet(), (78, false));
+    drop(held);
+    assert_ne!(factory.run(&["-n", "-q"]).expect(78).stderr, "");
+    assert_ne!(factory.run(&[]).expect(78).stderr, "");
+    assert_eq!(quiet(), (78, false));
+    let mail = factory.state("mail.json");
+    let mut kept: Value = serde_json::from_str(&fs::read_to_string(&mail).unwrap()).unwrap();
+    let name = factory.path("factory.toml").display().to_string();
+    let told: jiff::Timestamp = kept["told"][&name]["told_at"].as_str().unwrap().parse().unwrap();
+    kept["told"][&name]["told_at"] = json!(told - jiff::SignedDuration::from_hours(25));
+    put(&mail, &kept.to_string());
+    assert_eq!(quiet(), (78, true), "a day later");
+    assert_eq!(quiet(), (78, false));
+    put(&factory.path("factory.toml"), &config);
+    assert_eq!(quiet(), (0, true), "it is over");
+    assert_eq!(quiet(), (0, false));
+
+    // The registry is damaged beyond its backup.
+    let files = ["registry.json", "registry.json.bak"].map(|name| factory.state(name));
+    let whole = files.each_ref().map(|file| fs::read_to_string(file).unwrap());
+    files.iter().for_each(|file| put(file, "{"));
+    let before = everything(&files[0]);
+    assert_eq!([quiet(), quiet(), quiet()], [(65, true), (65, false), (65, false)]);
+    assert_eq!(everything(&files[0]), before);
+    break_it("three");
+    assert_eq!([quiet(), quiet()], [(78, true), (78, false)]);
+    put(&factory.path("factory.toml"), &config);
+    assert_eq!([quiet(), quiet()], [(65, true), (65, false)]);
+    files.iter().zip(&whole).for_each(|(file, text)| put(file, text));
+    assert_eq!([quiet(), quiet()], [(0, true), (0, false)]);
+}
+
+#[test]
+fn what_cannot_be_remembered_is_told_each_time_and_changes_no_verdict() {
+    let factory = Factory::with_agent(WORKS);
+    let config = fs::read_to_string(factory.path("factory.toml")).unwrap();
+    put(&factory.path("factory.toml"), "");
+    // No state directory yet, and none is made.
+    assert_eq!([mailed(&factory), mailed(&factory)], [(78, true), (78, true)]);
+    assert!(!factory.state("").exists());
+    put(&factory.path("factory.toml"), &config);
+    factory.tick().expect(0);
+    fs::create_dir(factory.state("mail.json")).unwrap();
+    put(&factory.path("factory.toml"), "");
+    assert_eq!([mailed(&factory), mailed(&factory)], [(78, true), (78, true)]);
+    put(&factory.path("factory.toml"), &config);
+    assert_eq!(mailed(&factory), (0, false), "as the last heartbeat");
+    // Where the directory is not safe, nothing is put into it.
+    fs::set_permissions(factory.state(""), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!([mailed(&factory), mailed(&factory)], [(73, true), (73, true)]);
+    fs::set_permissions(factory.state(""), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
 #[test]
 fn iterations_go_on_as_long_as_something_is_decided() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
