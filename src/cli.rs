@@ -54,6 +54,17 @@ pub enum Start {
         /// The launcher that must still live.
         launcher: i32,
     },
+    /// To clear workspaces and empty the trash.
+    Remover {
+        /// The configuration.
+        config: PathBuf,
+        /// The state directory.
+        state: PathBuf,
+        /// What `--set` had set.
+        sets: Vec<String>,
+        /// The environment.
+        vars: Vars,
+    },
     /// To run a command, as a person or cron asks.
     Command(Box<Invocation>),
 }
@@ -303,7 +314,7 @@ pub struct StopArgs {
 pub fn read() -> Result<Start, clap::Error> {
     #[expect(clippy::disallowed_methods, reason = "this is the reader of arguments")]
     let args: Vec<OsString> = std::env::args_os().collect();
-    // The two internal stages come first: they start with every agent and must not depend on options.
+    // The internal stages come first: they start with every agent and must not depend on options.
     match args.get(1).and_then(|arg| arg.to_str()) {
         Some("__launch") if args.len() == 3 => {
             return Ok(Start::Launcher { run_dir: args[2].clone().into() });
@@ -316,6 +327,11 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
     let vars: Vars = std::env::vars_os().collect();
+    if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() >= 4 {
+        let (config, state) = (args[2].clone().into(), args[3].clone().into());
+        let sets = args[4..].iter().map(|set| set.to_string_lossy().into_owned()).collect();
+        return Ok(Start::Remover { config, state, sets, vars });
+    }
     paint::choose(color(&args, &vars));
     let mut cli = Cli::try_parse_from(&args)?;
     // Of those before and behind the command's name the parser keeps only the latter.

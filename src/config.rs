@@ -199,6 +199,8 @@ pub struct Config {
     pub workspace_root: Option<PathBuf>,
     /// `[env]`
     pub env: EnvConfig,
+    /// `[retention]` of runs and workspaces.
+    pub retention: Retention,
     /// `[retention] log_bytes_max`: per stream; 0 is no limit.
     pub log_bytes_max: u64,
     /// `[retention] events_bytes_max`; 0 is no limit.
@@ -310,6 +312,15 @@ pub struct FleetConfig {
     pub protected_pids: Vec<u32>,
     /// Files that hold pids which are never signalled; absolute.
     pub protected_pidfiles: Vec<PathBuf>,
+}
+
+/// `[retention]` of runs and workspaces; the bounds of single files are in [`Config`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retention {
+    /// Run directories per item; `None` is no limit.
+    pub runs_per_item: Option<usize>,
+    /// How long a run directory and a workspace that nobody needs stay; `None` is for ever.
+    pub age: Option<Duration>,
 }
 
 /// `[env]`

@@ -9,6 +9,7 @@
 //! - [`harness`]: the agent programs known by name, and what their ends mean. Pure.
 //! - [`registry`]: what is remembered, and the only transitions it may make.
 //! - [`decide`]: what to do, from what is remembered and what was seen. Pure.
+//! - [`retention`]: what of old runs and workspaces may go. Pure; carried out after a tick, by [`commands`].
 //! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.
 //! - [`commands`]: what the program can be asked to do. [`views`]: what people look at.
 //! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
@@ -48,6 +49,7 @@ pub mod harness;
 pub mod registry;
 
 pub mod decide;
+pub mod retention;
 pub mod tick;
 
 pub mod exit;

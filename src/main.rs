@@ -17,13 +17,8 @@ fn main() -> ExitCode {
     };
     match start {
         Start::Command(invocation) => commands::run(*invocation).into(),
-        Start::Launcher { run_dir } => match launcher::launch(run_dir) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                log::error!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Start::Launcher { run_dir } => ended(launcher::launch(run_dir)),
+        Start::Remover { config, state, sets, vars } => ended(commands::remove(&config, &state, &sets, vars)),
         Start::Agent { run_dir, launcher } => {
             let error = exec::become_agent(run_dir, launcher);
             // Its stderr is the run's log by now.
@@ -32,6 +27,17 @@ fn main() -> ExitCode {
                 format!("factory-tick: {error:#}\n").as_bytes(),
             );
             ExitCode::from(exec::EXEC_FAILED)
+        }
+    }
+}
+
+/// Nobody waits for such a process, so the text is for whoever starts it by hand.
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error:#}");
+            ExitCode::FAILURE
         }
     }
 }

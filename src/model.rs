@@ -20,4 +20,4 @@ pub use plan::{
 pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
 pub use time::Moment;
 pub use verdict::{Class, GateVerdict, Gates, Held, HeldCode};
-pub use world::{Ended, FleetView, Quarry, Sighting, Stray, StraySpec, World};
+pub use world::{Ended, FleetView, Quarry, RunTrace, Sighting, Stray, StraySpec, World};

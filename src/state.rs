@@ -13,7 +13,7 @@ use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Step};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
-use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Status};
+use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Retained, Status};
 use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
 use crate::tick::{Store, Ticked};
 
@@ -247,9 +247,15 @@ impl Beats {
             fleet: before.map_or(unseen, |beat| beat.fleet.clone()),
             reason: before.and_then(|beat| beat.reason.clone()),
             reported_at: before.and_then(|beat| beat.reported_at),
+            retained: before.and_then(|beat| beat.retained.clone()),
         };
         state.beat(&beat);
         Beats { beat }
+    }
+
+    /// What became of a look at what may be removed.
+    pub fn retained(&mut self, retained: Retained) {
+        self.beat.retained = Some(retained);
     }
 
     /// The last: how it ended.

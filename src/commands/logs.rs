@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::{Context, resolve};
 use crate::cli::LogsArgs;
 use crate::exit::{ExitStatus, Failure};
@@ -13,6 +15,7 @@ use crate::fleet::rundir::{RunDir, RunFiles};
 use crate::model::{AgentName, Observed, Quarry, RunId, Sighting};
 use crate::registry::Registry;
 use crate::state::State;
+use crate::store::events;
 use crate::text;
 
 /// How often a run that is followed is looked at.
@@ -25,8 +28,7 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
     let fleet = context.fleet(&state.lineage);
     let run = which(context, args, &state.registry, &fleet)?;
     let dir = RunDir::new(fleet.runs.join(run.to_string()));
-    let files =
-        dir.open()?.ok_or_else(|| refuse(format!("{run} has no directory in {}", fleet.runs.display())))?;
+    let files = dir.open()?.ok_or_else(|| refuse(why_gone(&state, &fleet, &run)))?;
     let spec = RunFiles::spec(&files)?;
     let name = if args.stderr { "stderr.log" } else { "stdout.log" };
     let bytes_max = spec.map_or(context.config.log_bytes_max, |spec| spec.log_bytes_max);
@@ -59,9 +61,10 @@ fn which(
     fleet: &LocalFleet,
 ) -> Result<RunId, Failure> {
     let wanted = &args.target;
-    // Runs outlive the record of their item.
+    // Runs outlive the record of their item; and one that was removed is not to be mistaken for a later one.
+    let was_started = |run: &RunId| registry.names.last_n.get(&run.agent).is_some_and(|last| run.n <= *last);
     if let Ok(run) = wanted.parse::<RunId>()
-        && fleet.runs.join(wanted).is_dir()
+        && (fleet.runs.join(wanted).is_dir() || was_started(&run))
     {
         return Ok(RunId { n: args.run.unwrap_or(run.n), ..run });
     }
@@ -88,6 +91,20 @@ fn agent(context: &Context, wanted: &str, registry: &Registry) -> Result<AgentNa
             let text = format!("{id} has the agents {}; name one of them", names.join(", "));
             Err(Failure::new(ExitStatus::Refused, text))
         }
+    }
+}
+
+/// Why a run has no directory: retention says so when it removes one.
+fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
+    let is_it = |event: &Value| event["event"] == "remove" && event["run"] == json!(run);
+    let removed = events::read(&state.dir).ok().and_then(|events| events.filter(is_it).last());
+    match removed {
+        Some(event) => {
+            let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+            let at = word("at").parse().map_or_else(|_| word("at"), text::time);
+            format!("the logs of {run} were removed {at}: {}", word("because"))
+        }
+        None => format!("{run} has no directory in {}", fleet.runs.display()),
     }
 }
 

@@ -225,6 +225,7 @@ mod tests {
             fleet: leg,
             reason: Some(reason.to_owned()),
             reported_at: told,
+            retained: None,
         }
     }
 

@@ -13,8 +13,10 @@ mod order;
 mod park;
 mod pause;
 mod reap;
+mod remove;
 mod resolve;
 mod restart;
+mod retain;
 mod retry;
 mod status;
 mod stop;
@@ -47,6 +49,8 @@ use crate::state::{self, State};
 use crate::store::StateDir;
 use crate::tick::Tick;
 use crate::{clock, text};
+
+pub use remove::run as remove;
 
 /// How long a command that a person types waits for a tick to end.
 const WAIT_LOCK: Duration = Duration::from_secs(60);

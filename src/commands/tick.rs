@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::mail::{self, Mailbox, Verdict};
-use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, tell_failure};
+use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, retain, tell_failure};
 use crate::cli::Format;
 use crate::config::Problems;
 use crate::decide::Request;
@@ -50,12 +50,19 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
     let item = wanted_item(context, &state.registry)?;
     last_good::keep(&state.dir, &context.original);
-    let beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
+    let mut beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
     let mut report = TickReport::new("tick", &context.now, false);
     let last = iterate(context, &mut state, &shutdown, &mut report, item.as_ref());
-    if let Err(failure) = &last {
-        report.fail(failure);
+    match &last {
+        Err(failure) => report.fail(failure),
+        // What can't be told whether it lives is not removed; and one item alone is one item alone.
+        Ok(Some(ticked)) if item.is_none() && ticked.fleet.is_ok() => {
+            if let Some(retained) = retain::retain(context, &state, &shutdown) {
+                beats.retained(retained);
+            }
+        }
+        Ok(_) => {}
     }
     finish(context, &state, &shutdown, &mut report);
     let now = context.clock();

@@ -12,7 +12,8 @@ use super::roles::roles;
 use super::section::{Report, Section};
 use super::value::Value;
 use super::{
-    Attempts, Budget, Config, EnvConfig, FleetConfig, Limits, Scope, Tick, WritebackMode, WritebackModes,
+    Attempts, Budget, Config, EnvConfig, FleetConfig, Limits, Retention, Scope, Tick, WritebackMode,
+    WritebackModes,
 };
 
 /// What a tick needs beside two graces to end what hangs.
@@ -67,7 +68,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     document.close();
 
     let (source_path, scope) = source?;
-    let (log_bytes_max, events_bytes_max) = retention?;
+    let (retention, log_bytes_max, events_bytes_max) = retention?;
     Some(Config {
         path: place.path.to_owned(),
         dir: place.dir.to_owned(),
@@ -82,6 +83,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
         fleet: fleet?,
         workspace_root: workspace_root?,
         env: env?,
+        retention,
         log_bytes_max,
         events_bytes_max,
         roles: roles?,
@@ -277,14 +279,18 @@ fn done(section: Section<'_, '_>) {
     section.close();
 }
 
-/// `log_bytes_max` and `events_bytes_max`.
-fn retention(section: Section<'_, '_>) -> Option<(u64, u64)> {
-    section.later("runs_per_item", 10, "10", |value| value.integer(0..=1_000_000));
-    section.later("age", 30 * DAY, "\"30d\"", Value::duration);
+/// With `log_bytes_max` and `events_bytes_max`.
+fn retention(section: Section<'_, '_>) -> Option<(Retention, u64, u64)> {
+    let runs_per_item = section.or("runs_per_item", 10, |value| value.integer(0..=1_000_000));
+    let age = section.or("age", 30 * DAY, Value::duration);
     let log_bytes_max = section.or("log_bytes_max", 50 * MIB, Value::size);
     let events_bytes_max = section.or("events_bytes_max", 64 * MIB, Value::size);
     section.close();
-    Some((log_bytes_max?, events_bytes_max?))
+    let retention = Retention {
+        runs_per_item: Some(runs_per_item? as usize).filter(|count| *count > 0),
+        age: Some(age?).filter(|age| !age.is_zero()),
+    };
+    Some((retention, log_bytes_max?, events_bytes_max?))
 }
 
 /// Variables that every agent is given, besides those that begin with `FACTORY_`.

@@ -50,10 +50,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Runs a launcher to its end.
 pub fn launch(run_dir: PathBuf) -> Result<()> {
-    close_inherited_files()?;
-    // Without a session of its own a hang-up of the tick's terminal would end the agent. Fails only for the
-    // leader of a group, which has one.
-    let _ = rustix::process::setsid();
+    detach()?;
     // It was started as /proc/self/exe, and "exe" tells nobody anything.
     let _ = rustix::thread::set_name(c"factory-launch");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -79,6 +76,19 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
 pub(super) fn read_spec(run_dir: &RunDir) -> Result<Spec> {
     let gone = || format!("there is no spec.json in {}", run_dir.path().display());
     run_dir.open()?.with_context(gone)?.spec()?.with_context(gone)
+}
+
+/// Lets go of whoever started this process: it is to outlive them, and to keep nothing of theirs open.
+///
+/// # Errors
+///
+/// That `/proc/self/fd` can't be listed.
+pub fn detach() -> Result<()> {
+    close_inherited_files()?;
+    // Without a session of its own a hang-up of the tick's terminal would end it. Fails only for the leader of
+    // a group, which has one.
+    let _ = rustix::process::setsid();
+    Ok(())
 }
 
 /// Whatever the tick's own parent leaked into it (a lock's descriptor, say) must not live as long as an agent.

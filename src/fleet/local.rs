@@ -53,7 +53,7 @@ pub struct LocalFleet {
     pub now: Moment,
     /// The caller's environment.
     pub inherited: Vars,
-    env: EnvConfig,
+    pub(super) env: EnvConfig,
     settings: FleetConfig,
     log_bytes_max: u64,
 }

@@ -1,6 +1,7 @@
 //! Where agents run. One trait at the impure edge, beside its one real implementation.
 
 pub mod credentials;
+pub mod discard;
 pub mod env;
 pub mod exec;
 pub mod launcher;

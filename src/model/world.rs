@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+
 use super::{
     Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, RunId, Said, SourceView, Survivor,
 };
@@ -116,6 +118,15 @@ pub struct FleetView {
     pub runs: BTreeMap<RunId, Sighting>,
     /// Runs that nobody asked for, numbered above what the registry knows.
     pub strays: Vec<Stray>,
+}
+
+/// A directory in `runs/`, from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunTrace {
+    /// Whose it is.
+    pub run: RunId,
+    /// When something was last put into it or taken out; for a run that is over, when it ended.
+    pub changed_at: Timestamp,
 }
 
 /// What a run is, as far as the registry knows; what the fleet is asked about.

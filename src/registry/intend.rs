@@ -52,6 +52,7 @@ impl Registry {
                 record.state = ItemStanding::Done;
                 record.due_at = None;
                 record.tell_tries = 0;
+                self.names.finish(item, now.at);
             }
             Action::Fail { item, run, class, left, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
@@ -72,6 +73,7 @@ impl Registry {
                 let gone: Vec<_> = self.agents_of(item).map(|(name, _)| name.clone()).collect();
                 gone.iter().for_each(|name| drop(self.agents.remove(name)));
                 self.items.remove(item);
+                self.names.finish(item, now.at);
             }
             Action::Release { run } => {
                 if self.handoffs.remove(run).is_some() {
@@ -92,7 +94,7 @@ impl Registry {
     pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
         match refresh {
             Refresh::Seen { item, key, origin, slug, workspace } => {
-                let named = Named { slug: slug.clone(), workspace: workspace.clone() };
+                let named = Named { slug: slug.clone(), workspace: workspace.clone(), finished_at: None };
                 let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
                 let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
                 record.key = key.clone();
@@ -178,6 +180,7 @@ impl Registry {
     pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
         self.names.raise(&launch.run);
         self.count_start(now);
+        self.names.take_up(&launch.item);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
         record.state = ItemStanding::Active;
         let anew = launch.dispatch > record.dispatch;
@@ -219,8 +222,9 @@ impl Registry {
 
     pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &StraySpec) {
         self.names.raise(run);
-        let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone() };
+        let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone(), finished_at: None };
         let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
+        self.names.take_up(&spec.item);
         let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
         if record.key.is_empty() {
             record.key = spec.key.clone();

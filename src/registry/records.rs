@@ -199,12 +199,29 @@ pub struct Named {
     pub slug: String,
     /// The directory name of its workspace.
     pub workspace: String,
+    /// Since when nobody needs that: the item was done, or forgotten before it was. Any start ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
 }
 
 impl Names {
     pub(super) fn raise(&mut self, run: &RunId) {
         let last = self.last_n.entry(run.agent.clone()).or_default();
         *last = (*last).max(run.n);
+    }
+
+    /// That nobody needs an item's workspace any more, unless that was so before.
+    pub(super) fn finish(&mut self, item: &ItemId, at: Timestamp) {
+        if let Some(named) = self.items.get_mut(item) {
+            named.finished_at.get_or_insert(at);
+        }
+    }
+
+    /// That something works in an item's workspace, or soon does.
+    pub(super) fn take_up(&mut self, item: &ItemId) {
+        if let Some(named) = self.items.get_mut(item) {
+            named.finished_at = None;
+        }
     }
 
     /// The run that this agent would have next.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{StoreError, atomic};
+use super::{StoreError, Trash, atomic};
 
 /// File systems whose locks and renames depend on another machine or another program, by the magic
 /// number of `statfs(2)`. A lock that two hosts can both hold is no lock.
@@ -104,6 +104,11 @@ impl StateDir {
     /// Where each run has its directory.
     pub fn runs(&self) -> PathBuf {
         self.path.join(RUNS)
+    }
+
+    /// Where removed runs lie until they are deleted.
+    pub fn trash(&self) -> Trash {
+        Trash::at(self.path.join("trash"))
     }
 
     /// Where the launchers have their locks, one per agent.

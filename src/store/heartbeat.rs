@@ -49,6 +49,15 @@ pub struct Leg {
     pub error: Option<String>,
 }
 
+/// How the last look at what may be removed went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// When everything that may go was taken away; `None` while there is more.
+    pub looked_at: Option<Timestamp>,
+    /// What could not be.
+    pub error: Option<String>,
+}
+
 /// `heartbeat.json`. Fields that it does not know are skipped: a newer tick may say more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -92,6 +101,9 @@ pub struct Heartbeat {
     /// When a person was last told of that.
     #[serde(default)]
     pub reported_at: Option<Timestamp>,
+    /// The last look at what may be removed; `None` before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained: Option<Retained>,
 }
 
 /// What was found where the heartbeat should be.
@@ -251,6 +263,7 @@ mod tests {
             source: leg.clone(),
             fleet: leg,
             reason: None,
+            retained: None,
             reported_at: None,
         }
     }

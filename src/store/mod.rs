@@ -15,10 +15,12 @@ mod generation;
 pub mod heartbeat;
 pub mod lock;
 pub mod registry_file;
+pub mod trash;
 
 pub use dir::StateDir;
 pub use lock::{Lock, LockError};
 pub use registry_file::{Committed, Loaded, Origin, RegistryFile};
+pub use trash::Trash;
 
 /// Why the state could not be used. The variant is what code branches on (each is one exit code);
 /// the text is for people: what failed, which file, what to do next.

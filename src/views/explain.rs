@@ -126,7 +126,10 @@ impl ExplainView {
 
     /// The latest of these events that are about the item.
     pub fn with_events(mut self, events: impl Iterator<Item = Value>) -> Self {
-        let ours: Vec<_> = events.filter(|event| event["item"] == json!(self.item)).collect();
+        // That an old run's directory was removed says nothing of the item, and there can be many of them at once.
+        let is_chore = |event: &Value| event["event"] == "remove" && event["run"].is_string();
+        let ours: Vec<_> =
+            events.filter(|event| event["item"] == json!(self.item) && !is_chore(event)).collect();
         self.events = ours.into_iter().rev().take(EVENTS_MAX).rev().collect();
         self
     }
@@ -280,7 +283,7 @@ fn event_row(event: &Value) -> [String; 4] {
     [
         at,
         word("event"),
-        word("run"),
+        if event["run"].is_string() { word("run") } else { word("workspace") },
         if event["because"].is_string() { word("because") } else { word("error") },
     ]
 }

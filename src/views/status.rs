@@ -195,6 +195,9 @@ fn heading(config: &Config, state: &Path, pulse: &Pulse, registry: &Registry, no
                 lines.push(format!("{name} unknown since {}: {error}", text::time(since)));
             }
         }
+        if let Some(error) = beat.retained.as_ref().and_then(|retained| retained.error.as_ref()) {
+            lines.push(format!("what is old could not be removed: {error}"));
+        }
     }
     lines.extend(spent_today(&config.budget, &registry.today(now.at)));
     if let Some(Paused { because, since, until }) = registry.paused.as_ref().filter(|one| one.holds(now.at)) {

@@ -16,6 +16,7 @@ mod model;
 mod orders;
 mod presets;
 mod readme;
+mod retention;
 mod sim;
 mod support;
 mod tidy;

@@ -12,6 +12,14 @@ const WRONG_ARROWS: &[(&str, &[&str], &str)] = &[
         "a decision is made of values alone, so that it can be repeated and simulated",
     ),
     (
+        "retention",
+        &[
+            "decide", "store", "source", "fleet", "process", "state", "commands", "views", "tick", "clock",
+            "cli",
+        ],
+        "what may be deleted for ever is decided of values alone",
+    ),
+    (
         "registry",
         &["decide", "tick", "fleet", "source", "store", "process"],
         "what is remembered knows nobody who remembers it",
@@ -41,7 +49,7 @@ const WRONG_ARROWS: &[(&str, &[&str], &str)] = &[
         &["config", "registry", "decide", "tick", "fleet", "store"],
         "a source only tells what is there",
     ),
-    ("fleet", &["registry", "decide", "tick", "source"], "a fleet only tells and does"),
+    ("fleet", &["registry", "decide", "retention", "tick", "source"], "a fleet only tells and does"),
     (
         "tick",
         &["process", "commands", "views", "report"],
@@ -57,7 +65,7 @@ const USERS_OF_PROCESS: &[&str] = &["process", "fleet", "state", "store", "comma
 const CRATES_OF_MODEL: &[&str] = &["std", "serde", "jiff"];
 
 /// Rooms whose answers depend on their arguments alone.
-const PURE: &[&str] = &["decide", "harness"];
+const PURE: &[&str] = &["decide", "harness", "retention"];
 
 /// What would make an answer depend on anything else.
 const IMPURE: &[&str] = &["Instant", "SystemTime", "std::fs", "std::env", "std::thread", "log::"];

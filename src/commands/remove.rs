@@ -1,0 +1,130 @@
+//! `factory-tick __remove <configuration> <state directory> [what --set had set]…`: clears workspaces and empties the trash.
+//!
+//! A process of its own, because it may take long and a tick holds the lock. It may come late, or be killed: it asks
+//! what may go itself, of the registry as it stands then, and a later one goes on.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::config::{self, Config};
+use crate::fleet::env::Vars;
+use crate::fleet::launcher;
+use crate::fleet::local::LocalFleet;
+use crate::model::{AgentName, ItemId, Process};
+use crate::process::identity::{self, Host};
+use crate::registry::Registry;
+use crate::retention::{self, Removal};
+use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, events, registry_file};
+
+/// Held by the one that is at work: a second one would only be in its way.
+const LOCK: &str = "remover";
+
+/// Removes what may go by now.
+///
+/// # Errors
+///
+/// What keeps it from beginning. What goes wrong later is told in the events.
+pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<()> {
+    launcher::detach()?;
+    let config = config::load(config, sets).map_err(|problems| anyhow::anyhow!("{problems}"))?.config;
+    let host = Host::read()?;
+    let me = identity::own(&host)?;
+    let Some(dir) = StateDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
+    let _alone = match Lock::try_take(&dir, LOCK, &me) {
+        Err(LockError::Busy(_)) => return Ok(()),
+        taken => taken?,
+    };
+    let now = clock::moment(&host.boot_id);
+    let fleet = LocalFleet::new(&config, state, "", host, now, vars);
+    let remover = Remover { config, dir, me };
+    remover.note_error(&json!({}), remover.dir.trash().empty().context("the trash can't be emptied"));
+    let Some(trash) = fleet.trash_of_workspaces()? else { return Ok(()) };
+    let root = fleet.workspaces.canonicalize()?;
+    let there = fleet.workspaces_there()?;
+    let rules = &remover.config.retention;
+    for Removal { what, item, .. } in
+        retention::workspaces(&remover.registry()?, &there, rules, clock::wall())
+    {
+        let Some(id) = item else { continue };
+        remover.note_error(&json!({"item": id, "workspace": what}), remover.clear(&id, &root, &trash));
+    }
+    remover.note_error(&json!({}), trash.empty().context("the trash of workspaces can't be emptied"));
+    Ok(())
+}
+
+struct Remover {
+    config: Config,
+    dir: StateDir,
+    me: Process,
+}
+
+impl Remover {
+    /// The registry as it stands. Nothing is removed on the word of an earlier one.
+    fn registry(&self) -> Result<Registry> {
+        let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
+        if loaded.origin != Origin::Registry || !loaded.belongs_to(&self.config.path) {
+            bail!("there is no whole registry of {} to go by", self.config.path.display());
+        }
+        loaded.body.check().map_err(anyhow::Error::msg)?;
+        Ok(loaded.body)
+    }
+
+    /// The workspace of an item, if it may go as things stand, and whom to keep away from it.
+    fn ask(&self, id: &ItemId) -> Result<Option<(Removal<String>, BTreeSet<AgentName>)>> {
+        let registry = self.registry()?;
+        let suffixes: Vec<_> = self.config.roles.iter().map(|role| role.suffix.as_str()).collect();
+        let removal = retention::workspace(&registry, id, &self.config.retention, clock::wall());
+        Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &suffixes))))
+    }
+
+    /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now.
+    fn clear(&self, id: &ItemId, root: &Path, trash: &Trash) -> Result<()> {
+        let Some((_, agents)) = self.ask(id)? else { return Ok(()) };
+        let Some(_locks) = self.keep_away(&agents)? else { return Ok(()) };
+        // Once more: a start is on record before its launcher asks for its lock, so either it is seen now, or that
+        // launcher is refused.
+        let Some((Removal { what, because, .. }, _)) = self.ask(id)? else { return Ok(()) };
+        match trash.take(&root.join(&what)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            taken => taken?,
+        }
+        self.tell(&json!({"event": "remove", "item": id, "workspace": what, "because": because}));
+        Ok(())
+    }
+
+    /// The locks of these agents' launchers; `None` where one of them lives.
+    fn keep_away(&self, agents: &BTreeSet<AgentName>) -> Result<Option<Vec<Lock>>> {
+        let live = atomic::open_dir(&self.dir.live())?;
+        let mut locks = Vec::new();
+        for agent in agents {
+            match Lock::try_take(&live, &agent.0, &self.me) {
+                Err(LockError::Busy(_)) => return Ok(None),
+                taken => locks.push(taken?),
+            }
+        }
+        Ok(Some(locks))
+    }
+
+    fn note_error(&self, about: &Value, result: Result<()>) {
+        let Err(error) = result else { return };
+        let mut event = json!({"event": "remove_failed", "error": format!("{error:#}")});
+        if let (Some(event), Some(about)) = (event.as_object_mut(), about.as_object()) {
+            event.extend(about.clone());
+        }
+        self.tell(&event);
+    }
+
+    /// Nobody listens but the log of events.
+    fn tell(&self, event: &Value) {
+        let mut event = event.clone();
+        event["at"] = json!(clock::wall());
+        if let Err(error) = events::append(&self.dir, &[event], self.config.events_bytes_max) {
+            log::warn!("cannot append to the event log: {error}");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What a fleet leaves on disk, listed, and taken away when it is over.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::env;
+use super::local::LocalFleet;
+use super::rundir::{RunDir, RunFiles};
+use crate::model::{Claim, RunId, RunTrace};
+use crate::process::identity::{self, Host, Life};
+use crate::store::Trash;
+
+/// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
+/// because none is hidden.
+const TRASH: &str = ".factory-tick-trash";
+
+/// What became of a run's directory that was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Discarded {
+    /// It lies in the trash, or was gone before.
+    Gone,
+    /// It stays, because it does not say itself that the run is over: why.
+    Kept(String),
+}
+
+impl LocalFleet {
+    /// Every run that has a directory, and when that last changed.
+    ///
+    /// # Errors
+    ///
+    /// That `runs/` can't be listed.
+    pub fn traces(&self) -> Result<Vec<RunTrace>> {
+        let mut traces = Vec::new();
+        for entry in listed(&self.runs)? {
+            let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
+                continue;
+            };
+            // Gone by now, or never a run's directory.
+            let Ok(data) = entry.metadata() else { continue };
+            if data.is_dir()
+                && let Ok(changed_at) = Timestamp::new(data.mtime(), 0)
+            {
+                traces.push(RunTrace { run, changed_at });
+            }
+        }
+        Ok(traces)
+    }
+
+    /// The names of all that lies in the folder of workspaces.
+    ///
+    /// # Errors
+    ///
+    /// That it can't be listed.
+    pub fn workspaces_there(&self) -> Result<BTreeSet<String>> {
+        let names = listed(&self.workspaces)?.into_iter().map(|entry| entry.file_name());
+        Ok(names.filter_map(|name| name.into_string().ok()).filter(|name| name != TRASH).collect())
+    }
+
+    /// Takes a run's directory away, if its own receipts say that nothing of it lives or ever will: whatever the
+    /// caller believes, the directory of a run that lives is its only trace.
+    ///
+    /// # Errors
+    ///
+    /// That it can't be read, fenced or moved.
+    pub fn discard(&self, run: &RunId, trash: &Trash) -> Result<Discarded> {
+        let dir = RunDir::new(self.runs.join(run.to_string()));
+        let Some(files) = dir.open()? else { return Ok(Discarded::Gone) };
+        if let Some(why) = why_not_over(&dir, &files, &self.host)? {
+            return Ok(Discarded::Kept(why));
+        }
+        trash.take(dir.path())?;
+        Ok(Discarded::Gone)
+    }
+
+    /// The trash of the folder of workspaces; `None` where there is no such folder.
+    ///
+    /// # Errors
+    ///
+    /// That the folder can't be found out.
+    pub fn trash_of_workspaces(&self) -> io::Result<Option<Trash>> {
+        // The folder may be configured by a link; what lies in it is then elsewhere.
+        match self.workspaces.canonicalize() {
+            Ok(real) => Ok(Some(Trash::at(real.join(TRASH)))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts the process that clears workspaces and empties the trash. It needs nobody to wait for it.
+    /// `sets`: keys of the configuration that were set on the command line.
+    ///
+    /// # Errors
+    ///
+    /// That no process can be made.
+    pub fn start_remover(&self, config: &Path, state: &Path, sets: &[String]) -> io::Result<()> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the fleet is what starts processes that outlive a tick"
+        )]
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("factory-tick")
+            .arg("__remove")
+            .arg(config)
+            .arg(state)
+            .args(sets)
+            .env_clear()
+            .envs(env::of_role(&self.inherited, &self.env, &[]))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(drop)
+    }
+}
+
+/// Why a run may still be alive, or may still start. One that nobody has claimed is fenced.
+fn why_not_over(dir: &RunDir, files: &RunFiles, host: &Host) -> Result<Option<String>> {
+    let claim = files.claim()?;
+    if let Some(Claim::Launcher(claimed)) = &claim
+        && identity::life(&claimed.process, host) == Life::OtherBoot
+    {
+        return Ok(None);
+    }
+    let swept = files.swept();
+    if let Some(survivor) = swept.iter().flat_map(|swept| &swept.survivors).next() {
+        return Ok(Some(format!("its process {} could not be ended", survivor.pid)));
+    }
+    Ok(match claim {
+        None if dir.link_claim(&Claim::FencedBy("retention".to_owned()))? => None,
+        None => Some("it was claimed just now".to_owned()),
+        Some(Claim::Launcher(_)) if swept.is_none() => {
+            Some("nobody has written down that nothing of it is left".to_owned())
+        }
+        Some(Claim::Launcher(_) | Claim::FencedBy(_) | Claim::Refused(_)) => None,
+    })
+}
+
+/// What is in a folder; nothing where there is none.
+fn listed(folder: &Path) -> Result<Vec<fs::DirEntry>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    entries.with_context(|| format!("cannot list {}", folder.display()))
+}
