@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{atomic, naming};
@@ -38,9 +39,9 @@ impl Trash {
                 return Err(io::Error::other("it has no name"));
             };
             let (parent, trash) = (atomic::open_dir(parent)?, self.open_or_make()?);
-            // Never over something: a name that was thrown twice is an error like any other.
             let aside = format!("{}.{}", name.to_string_lossy(), atomic::random_hex::<8>()?);
-            Ok(rustix::fs::renameat_with(&parent, name, &trash, aside, RenameFlags::NOREPLACE)?)
+            let name = CString::new(name.as_bytes())?;
+            move_to(parent.as_fd(), &name, trash.as_fd(), &aside)
         };
         take().map_err(|error| naming(path, &error))
     }
@@ -120,7 +121,8 @@ fn delete(trash: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     for inner in names(&dir)? {
         let gone = unlinked(dir.as_fd(), &inner).and_then(|unlinked| match unlinked {
             true => Ok(()),
-            false => move_up(dir.as_fd(), &inner, trash),
+            // A place where something is mounted can't be moved, so nothing beyond it is ever looked at.
+            false => move_to(dir.as_fd(), &inner, trash, &atomic::random_hex::<16>()?),
         });
         if let Err(error) = gone {
             first.get_or_insert(naming(Path::new(inner.to_string_lossy().as_ref()), &error));
@@ -143,14 +145,17 @@ fn unlinked(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     }
 }
 
-/// A place where something is mounted can't be moved, so nothing beyond it is ever looked at.
-fn move_up(dir: BorrowedFd<'_>, name: &CStr, trash: BorrowedFd<'_>) -> io::Result<()> {
-    make_ours(dir, name)?;
-    let aside = atomic::random_hex::<16>()?;
-    Ok(rustix::fs::renameat_with(dir, name, trash, aside, RenameFlags::NOREPLACE)?)
+/// Renames. A directory that its owner may not write to can't be moved elsewhere.
+fn move_to(dir: BorrowedFd<'_>, name: &CStr, trash: BorrowedFd<'_>, aside: &str) -> io::Result<()> {
+    if is_dir(dir, name) {
+        make_ours(dir, name)?;
+    }
+    // Over nothing that is there: the name is random. And if it were, it would lie in the trash all the same.
+    Ok(rustix::fs::renameat(dir, name, trash, aside)?)
 }
 
-/// Build tools leave directories that nobody may write to; their owner may change that.
+/// Build tools leave directories that nobody may write to; their owner may change that. Not for a symbolic link,
+/// which would be followed.
 fn make_ours(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
     let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let mode = Mode::from_raw_mode(stat.st_mode);
@@ -282,6 +287,7 @@ mod tests {
         };
         set("cache/module", 0o555);
         set("cache/shut", 0);
+        set("cache", 0o555);
         place.trash().take(&place.path("cache")).unwrap();
         place.trash().empty().unwrap();
         assert_eq!(listed(place.home.path()), [""; 0]);

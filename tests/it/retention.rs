@@ -145,6 +145,10 @@ fn a_run_whose_receipts_do_not_say_that_it_is_over_stays() {
     look(&factory);
     assert_eq!(runs(&factory), ["ar-1-impl.1", "ar-1-impl.2", "ar-1-impl.4"]);
     assert_eq!(removed(&factory, "remove"), ["ar-1-impl.3: its item has 1 newer runs"]);
+    // Its launcher, which comes only now, finds nothing to claim.
+    let starts = factory.starts();
+    factory.run(&["__launch", &factory.state("runs/ar-1-impl.3").display().to_string()]).expect(1);
+    assert_eq!((factory.starts(), runs(&factory).len()), (starts, 3));
 }
 
 #[test]
