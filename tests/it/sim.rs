@@ -12,6 +12,7 @@ mod check;
 mod dice;
 mod disk;
 mod faults;
+mod keeper;
 mod machine;
 mod setting;
 mod tracker;
@@ -105,6 +106,8 @@ struct Tally {
     begun: u64,
     resumed: u64,
     done: u64,
+    /// Directories of runs, and workspaces, that were removed.
+    removed: (u64, u64),
     /// The most ticks that any seed took to come to rest.
     to_rest: u64,
     faults: BTreeMap<Fault, u64>,
@@ -118,6 +121,8 @@ impl Tally {
         self.begun += other.begun;
         self.resumed += other.resumed;
         self.done += other.done;
+        self.removed.0 += other.removed.0;
+        self.removed.1 += other.removed.1;
         self.to_rest = self.to_rest.max(other.to_rest);
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
@@ -127,9 +132,10 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Tally { ticks, killed, failed, begun, resumed, done, to_rest, faults } = self;
+        let Tally { ticks, killed, failed, begun, resumed, done, removed, to_rest, faults } = self;
         writeln!(f, "{ticks} ticks, {killed} killed in the middle, {failed} with a commit that failed")?;
         writeln!(f, "{begun} agents began, {resumed} of them resumed; {done} times an item was done")?;
+        writeln!(f, "{} runs and {} workspaces were removed", removed.0, removed.1)?;
         writeln!(f, "at rest after at most {to_rest} ticks without faults")?;
         faults.iter().try_for_each(|(fault, times)| writeln!(f, "{times:9} {fault:?}"))
     }
@@ -180,6 +186,7 @@ impl Simulation {
         let world = self.world.borrow();
         self.tally.faults.clone_from(&world.faults.happened);
         self.tally.begun = world.machine.begun;
+        self.tally.removed = world.keeper.removed;
         self.tally.resumed = world.machine.resumed.values().map(|times| u64::from(*times)).sum();
         (self.tally.clone(), broken.map(|broken| format!("seed {seed}, tick {tick}, rule {broken}")))
     }
@@ -350,6 +357,9 @@ impl Simulation {
         let mut registry = before.clone();
         let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
         self.count_read(&request, result.is_ok());
+        if result.is_ok() && request.item.is_none() && !request.reap_only {
+            self.world.borrow_mut().retain();
+        }
         let world = &*self.world.borrow();
         let ticked = match &result {
             _ if world.dead => {

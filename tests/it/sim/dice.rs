@@ -12,6 +12,11 @@ impl Dice {
         dice
     }
 
+    /// Others, which do not change what these throw.
+    pub(super) fn aside(&self) -> Dice {
+        Dice::new(self.clone().throw())
+    }
+
     pub(super) fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;

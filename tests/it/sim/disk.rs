@@ -38,6 +38,11 @@ impl Disk {
         body.map(|body| serde_json::from_str(body).expect("every generation loads again")).unwrap_or_default()
     }
 
+    /// Whether nobody would have to read the backup.
+    pub(super) fn is_whole(&self) -> bool {
+        self.current.is_some()
+    }
+
     pub(super) fn is(&self, body: &str) -> bool {
         self.current.as_deref() == Some(body)
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
     AgentName, Claim, Claimed, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry, Refusal,
-    RunId, Said, Sighting, Stray, StraySpec, Survivor, Swept,
+    RunId, RunTrace, Said, Sighting, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -71,6 +71,8 @@ pub(super) struct Run {
     pub(super) begun: u32,
     /// Processes that the agent forked.
     pub(super) others: u32,
+    /// When something was last put into its directory.
+    changed_ms: i64,
     tough_until: u64,
     deadline_ms: Option<u64>,
     exit: Option<Exit>,
@@ -91,6 +93,7 @@ impl Run {
             main_alive: false,
             begun: 0,
             others: 0,
+            changed_ms: 0,
             tough_until: 0,
             deadline_ms: None,
             exit: None,
@@ -136,6 +139,8 @@ pub(super) struct Machine {
     /// How often an agent was really started with each session to go on with.
     pub(super) resumed: BTreeMap<String, u32>,
     pub(super) begun: u64,
+    /// Workspaces that are there: made by whoever began in them first.
+    pub(super) workspaces: BTreeSet<String>,
     next_pid: u32,
     sessions: u64,
     gone_sessions: BTreeSet<String>,
@@ -151,6 +156,7 @@ impl Machine {
             busy: BTreeSet::new(),
             resumed: BTreeMap::new(),
             begun: 0,
+            workspaces: BTreeSet::new(),
             next_pid: 100,
             sessions: 0,
             gone_sessions: BTreeSet::new(),
@@ -170,7 +176,8 @@ impl Machine {
     // What a tick does to it
 
     pub(super) fn make_dir(&mut self, run: &RunId) {
-        self.runs.entry(run.clone()).or_insert_with(Run::new);
+        let now = self.wall_ms;
+        self.runs.entry(run.clone()).or_insert_with(|| Run { changed_ms: now, ..Run::new() });
     }
 
     pub(super) fn write_spec(&mut self, launch: &Launch, since: Moment) {
@@ -277,9 +284,11 @@ impl Machine {
     /// Links a fence; false where a claim stood already.
     pub(super) fn fence(&mut self, run: &RunId) -> bool {
         self.make_dir(run);
+        let now = self.wall_ms;
         let Some(run) = self.runs.get_mut(run) else { return false };
         let won = run.claim.is_none();
         if won {
+            run.changed_ms = now;
             run.claim = Some(Claim::FencedBy("a tick".to_owned()));
         }
         won
@@ -320,9 +329,42 @@ impl Machine {
 
     pub(super) fn leave_swept(&mut self, run: &RunId, survivors: &[Survivor]) {
         self.make_dir(run);
+        let now = self.wall_ms;
         if let Some(run) = self.runs.get_mut(run) {
+            run.changed_ms = now;
             run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec() });
         }
+    }
+
+    pub(super) fn traces(&self) -> Vec<RunTrace> {
+        let trace = |(run, one): (&RunId, &Run)| RunTrace {
+            run: run.clone(),
+            changed_at: Timestamp::from_millisecond(one.changed_ms).unwrap(),
+        };
+        self.runs.iter().map(trace).collect()
+    }
+
+    /// Takes a run's directory away, if its receipts say that it is over. True where it is gone.
+    pub(super) fn discard(&mut self, run: &RunId) -> bool {
+        let boot_id = self.boot_id();
+        let Some(one) = self.runs.get(run) else { return true };
+        let rebooted =
+            matches!(&one.claim, Some(Claim::Launcher(claimed)) if claimed.process.boot_id != boot_id);
+        let survivors = one.swept.as_ref().is_some_and(|swept| !swept.survivors.is_empty());
+        let claimed = matches!(one.claim, Some(Claim::Launcher(_)));
+        if !rebooted && (survivors || claimed && one.swept.is_none()) {
+            return false;
+        }
+        // A launcher that still comes finds no directory, or a fence in it.
+        self.runs.remove(run);
+        self.busy.remove(run);
+        true
+    }
+
+    /// Whether a launcher of this agent holds its lock.
+    pub(super) fn is_locked(&self, agent: &AgentName) -> bool {
+        let holds = |run: &&RunId| self.runs[*run].launcher_lives() && !self.runs[*run].is_coming();
+        self.busy.iter().filter(|run| run.agent == *agent).any(|run| holds(&run))
     }
 
     // -----------------------------------------------------------------------------------------
@@ -454,6 +496,7 @@ impl Machine {
             }));
             return self.forget_if_dead(run);
         }
+        one.changed_ms = since.at.as_millisecond();
         one.launcher = Launcher::Preparing(since.mono_ms + script.begin_after);
         one.claim = Some(Claim::Launcher(Box::new(Claimed { process, since })));
     }
@@ -462,6 +505,7 @@ impl Machine {
         let now = self.mono_ms;
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
+        self.workspaces.extend(one.spec.as_ref().map(|spec| spec.workspace.clone()));
         one.launcher = Launcher::Watching(now);
         one.main_alive = true;
         one.begun += 1;
@@ -486,6 +530,7 @@ impl Machine {
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
         one.main_alive = false;
+        one.changed_ms = now.at.as_millisecond();
         one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep);
         if script.end == End::Park && reason == ExitReason::Exited {
             one.said.park = Some("which database?".to_owned());
@@ -510,7 +555,7 @@ impl Machine {
     }
 
     fn sweep(&mut self, run: &RunId) {
-        let now = self.mono_ms;
+        let (now, wall_ms) = (self.mono_ms, self.wall_ms);
         let Some(one) = self.runs.get_mut(run) else { return };
         if !matches!(one.launcher, Launcher::Sweeping(_)) {
             return self.forget_if_dead(run);
@@ -518,6 +563,7 @@ impl Machine {
         if one.tough_until <= now {
             one.others = 0;
         }
+        one.changed_ms = wall_ms;
         one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one) });
         one.launcher = Launcher::Gone;
         self.forget_if_dead(run);

@@ -66,6 +66,15 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
             text += "resume = [\"agent\", \"--resume\", \"{session}\"]\n";
         }
     }
+    // From dice of its own: seeds that are known to hold something against a mutant go on to do so.
+    let mut aside = dice.aside();
+    write!(
+        text,
+        "[retention]\nruns_per_item = {}\nage = \"{}s\"\n",
+        aside.pick(&[0, 1, 2, 5]),
+        aside.pick(&[0, 60, 600, 3600]),
+    )
+    .unwrap();
     let mut config = config::parse(&text, Path::new("/simulated/factory.toml"), &|_| Err(String::new()))
         .unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
     config.roles.iter_mut().for_each(|role| role.prompt = PROMPT.to_owned());

@@ -19,6 +19,7 @@ use super::check::Broken;
 use super::dice::Dice;
 use super::disk::Disk;
 use super::faults::{Fault, Faults};
+use super::keeper::Keeper;
 use super::machine::Machine;
 use super::tracker::Tracker;
 
@@ -54,6 +55,7 @@ pub(super) struct World {
     pub(super) refused_notes: Vec<(ItemId, u64)>,
     /// A rule that was broken in the middle of an effect.
     pub(super) broken: Option<Broken>,
+    pub(super) keeper: Keeper,
     start_grace_ms: u64,
 }
 
@@ -72,6 +74,7 @@ impl World {
             untold: None,
             refused_notes: Vec::new(),
             broken: None,
+            keeper: Keeper::new(dice.aside(), config),
             start_grace_ms: config.fleet.start_grace.as_millis() as u64,
             dice,
         }
@@ -99,10 +102,11 @@ impl World {
 
     pub(super) fn advance(&mut self, ms: u64) {
         self.machine.advance(ms, &mut self.faults, &mut self.dice);
+        self.removers_work();
     }
 
     /// One step of the tick that lasts. False: it is killed before it, now or some time ago.
-    fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         match &mut self.today.killed_after {
             _ if self.dead => false,
             Some(0) => {
@@ -136,7 +140,7 @@ impl World {
         }
     }
 
-    fn breaks(&mut self, rule: &'static str, what: String) {
+    pub(super) fn breaks(&mut self, rule: &'static str, what: String) {
         if !self.dead {
             self.broken.get_or_insert(Broken { rule, what });
         }
