@@ -22,7 +22,8 @@ use crate::cli::{CheckArgs, Format, Options};
 use crate::config::{self, Config, Loaded, Role};
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::env::{self, Vars};
-use crate::{harness, state, text};
+use crate::paint::{Paint, Tone};
+use crate::{state, text};
 
 /// Name of a check, and what it looks at.
 type Check = (&'static str, fn(&Subject<'_>) -> Vec<Finding>);
@@ -55,6 +56,8 @@ struct Subject<'a> {
     as_cron: bool,
     state_path: PathBuf,
     state_is_named: bool,
+    /// What the command line sets in the configuration.
+    sets: &'a [String],
     began: Instant,
 }
 
@@ -66,7 +69,7 @@ impl Subject<'_> {
 
     /// The variables of a role's agents, where a tick has these.
     fn of_role(&self, vars: &Vars, role: &Role) -> Vars {
-        let own = harness::preset(&role.harness).map_or(&[][..], |preset| preset.env);
+        let own = role.preset().map_or(&[][..], |preset| preset.env);
         let names: Vec<_> = role.env.iter().cloned().chain(own.iter().map(|&name| name.to_owned())).collect();
         env::of_role(vars, &self.config.env, &names)
     }
@@ -137,6 +140,7 @@ pub(super) fn run(options: &Options, vars: &Vars, args: &CheckArgs) -> Result<Ex
                 as_cron: args.as_cron,
                 state_path,
                 state_is_named: options.state_dir.is_some(),
+                sets: &options.set,
                 began: Instant::now(),
             };
             let findings = CHECKS.iter().flat_map(|(name, check)| {
@@ -152,7 +156,7 @@ pub(super) fn run(options: &Options, vars: &Vars, args: &CheckArgs) -> Result<Ex
     if !options.quiet || status != ExitStatus::Ok {
         match options.format {
             Format::Json => say(&report.to_json()),
-            Format::Text => say(report.to_text().trim_end()),
+            Format::Text => say(report.to_text(Paint::stdout()).trim_end()),
         }
     }
     Ok(status)
@@ -204,7 +208,7 @@ impl Report {
         }))
     }
 
-    fn to_text(&self) -> String {
+    fn to_text(&self, paint: Paint) -> String {
         let mut rows = Vec::new();
         for (name, finding) in &self.findings {
             let Finding { subject, level, because, hint } = finding;
@@ -213,7 +217,13 @@ impl Report {
                 rows.push([String::new(), String::new(), String::new(), format!("→ {hint}")]);
             }
         }
-        let mut out = format!("{}\n{}", self.headline(), text::table(&rows));
+        let table = text::painted_table(&rows, |_, column, cell| match (column, cell) {
+            (0, "ok") => paint.put(Tone::Good, cell),
+            (0, "note") => paint.put(Tone::Warn, cell),
+            (0, "problem") => paint.put(Tone::Bad, cell),
+            _ => cell.to_owned(),
+        });
+        let mut out = format!("{}\n{table}", self.headline());
         if !self.is_whole {
             out.push_str("Without a configuration nothing else can be looked at.\n");
         }
@@ -255,7 +265,7 @@ mod tests {
         let both = report(vec![item(), state(), Finding::problem(ExitStatus::Denied, "r", "K is not set")]);
         assert_eq!(both.status(), ExitStatus::CannotCreate);
         assert_eq!(
-            both.to_text(),
+            both.to_text(Paint::OFF),
             "check: cannot-create (3 problems)\n  \
              problem  thing  AR-1.md  is a pipe\n                           \
              → put a file there\n  \

@@ -149,7 +149,12 @@ impl Agent {
                 ));
             }
         }
-        text.push_str(ROLE);
+        // A program that streams what it does may be silent for as long as its longest command.
+        let stall = self.preset.map_or(0, |preset| preset.stall.as_secs() / 60);
+        text.push_str(&match stall {
+            0 => ROLE.to_owned(),
+            minutes => ROLE.replace("#stall = \"0\"", &format!("#stall = \"{minutes}m\"")),
+        });
         text
     }
 }
@@ -310,6 +315,7 @@ mod tests {
                 path.iter().filter_map(|folder| folder.as_str()).collect::<Vec<_>>(),
                 ["/home/me/.local/bin", "/opt/a b"]
             );
+            assert_eq!(parsed(&uncommented(&text)), parsed(&text), "each is shown with its default");
             let keys = |text: &str| -> BTreeSet<String> {
                 let table: toml::Table = uncommented(text).parse().unwrap();
                 table["role"].as_array().unwrap()[0].as_table().unwrap().keys().cloned().collect()

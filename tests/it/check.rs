@@ -309,6 +309,38 @@ fn an_agent_that_may_do_nothing_is_a_problem() {
 }
 
 #[test]
+fn a_preset_is_looked_at_with_the_arguments_that_it_is_given() {
+    let codex = |more: &str| {
+        let mut factory = Factory::new();
+        fs::create_dir(factory.path("bin")).unwrap();
+        script(&factory.path("bin/codex"), "#!/bin/sh\n");
+        factory.set("env", "path_prepend", "[\"bin\"]");
+        factory.preset("codex", more);
+        factory
+    };
+    let told = problems(&check(&codex(""), &[]).expect(78));
+    assert_one(&told, &["permissions", "read-only", "add to its args"]);
+    let mut factory = codex("args = [\"-s\", \"workspace-write\"]");
+    let set = ["--set", "tick.every=5m"];
+    let ran = check(&factory, &set).expect(0);
+    assert_one(&found(&ran), &["ok permissions impl"]);
+    assert_one(&found(&ran), &["note credentials impl"]);
+    // What was checked is what cron is to run.
+    let crontab = ran.json()["crontab"].as_str().unwrap().to_owned();
+    assert!(crontab.starts_with("*/5 ") && crontab.ends_with(" --set 'tick.every=5m'"), "{crontab}");
+    // A preset is given what its program needs without a word in `env`.
+    factory.var("CODEX_API_KEY", "secret-of-mine");
+    assert_one(&found(&check(&factory, &set).expect(0)), &["ok credentials impl"]);
+    fs::create_dir(factory.path(".codex")).unwrap();
+    put(&factory.path(".codex/auth.json"), "{}");
+    factory.var("CODEX_API_KEY", "");
+    assert_one(&found(&check(&factory, &set).expect(0)), &["ok credentials impl"]);
+
+    let told = problems(&check(&factory, &["--set", "limits.items_mx=1"]).expect(78));
+    assert_one(&told, &["there is no `items_mx`"]);
+}
+
+#[test]
 fn what_claude_refuses_to_root_is_a_problem_of_root_alone() {
     let mut claude = with_program("claude", &["-p", "--dangerously-skip-permissions"]);
     if !is_root() {

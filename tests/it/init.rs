@@ -153,5 +153,11 @@ fn the_harness_that_is_found_is_the_one_that_is_written() {
         assert_eq!(role["args"], toml::Value::from(args.map(str::to_owned).to_vec()));
         // Cron's PATH has no such folder.
         assert_eq!(table["env"]["path_prepend"], toml::Value::from(vec![bin]));
+        // It may act, and is found under cron, too. A machine of tests has no 5 GiB to spare.
+        for arguments in [&["check"][..], &["check", "--as-cron"]] {
+            let arguments = [arguments, &["--set", "limits.disk_free_min=0KiB"]].concat();
+            let ran = run_in(&factory, &folder, &arguments).expect(0);
+            assert!(ran.stdout.contains("its agent may act, by --"), "{}", ran.stdout);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Finding, Subject};
-use crate::config::{ABSENT_HINT, Problems, UNREADABLE_HINT};
+use crate::config::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
 use crate::exit::ExitStatus;
 
 /// Everything that is wrong with one that can't be used.
@@ -18,8 +18,11 @@ pub(super) fn problems(problems: &Problems) -> Vec<Finding> {
         }
         Problems::Unreadable { path, why } => vec![bad(path.display().to_string(), why, UNREADABLE_HINT)],
         Problems::Found { path, list } => {
-            let place = |line, column| format!("{}:{line}:{column}", path.display());
-            list.iter().map(|one| bad(place(one.line, one.column), &one.what, &one.hint)).collect()
+            let place = |one: &Problem| match &one.set {
+                Some(set) => format!("--set {set}"),
+                None => format!("{}:{}:{}", path.display(), one.line, one.column),
+            };
+            list.iter().map(|one| bad(place(one), &one.what, &one.hint)).collect()
         }
     }
 }

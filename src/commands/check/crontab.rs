@@ -31,9 +31,12 @@ pub(super) fn lines(subject: &Subject<'_>) -> (Option<String>, Vec<Finding>) {
         }
     };
     let state = subject.state_is_named.then_some(subject.state_path.as_path());
-    let Some(command) = command(&program, &subject.config.path, state) else {
-        let because = "a path has a line break in it or is not UTF-8, which no crontab can hold";
-        findings.push(Finding::problem(ExitStatus::Partial, "crontab", because).hint("rename the folder"));
+    let Some(command) = command(&program, &subject.config.path, state, subject.sets) else {
+        let because = "a path or a --set has a line break in it or is not UTF-8, which no crontab can hold";
+        findings.push(
+            Finding::problem(ExitStatus::Partial, "crontab", because)
+                .hint("rename the folder, or write what is set into the configuration"),
+        );
         return (None, findings);
     };
     let folders = roles::folders_beyond(subject, &CRON_PATH.into());
@@ -48,18 +51,24 @@ pub(super) fn lines(subject: &Subject<'_>) -> (Option<String>, Vec<Finding>) {
 }
 
 /// What cron hands to the shell, as a crontab holds it; `None` where none can.
-fn command(program: &Path, config: &Path, state: Option<&Path>) -> Option<String> {
-    let mut words = vec![quoted(program)?, "-q".to_owned(), "-c".to_owned(), quoted(config)?];
+fn command(program: &Path, config: &Path, state: Option<&Path>, sets: &[String]) -> Option<String> {
+    let mut words =
+        vec![quoted(program.to_str()?)?, "-q".to_owned(), "-c".to_owned(), quoted(config.to_str()?)?];
     if let Some(state) = state {
-        words.extend(["--state-dir".to_owned(), quoted(state)?]);
+        words.extend(["--state-dir".to_owned(), quoted(state.to_str()?)?]);
+    }
+    for set in sets {
+        words.extend(["--set".to_owned(), quoted(set)?]);
     }
     // To cron a % is the end of the command and the beginning of its input.
     Some(words.join(" ").replace('%', "\\%"))
 }
 
 /// One word of a shell.
-fn quoted(path: &Path) -> Option<String> {
-    let text = path.to_str().filter(|text| !text.contains(['\n', '\r']))?;
+fn quoted(text: &str) -> Option<String> {
+    if text.contains(['\n', '\r']) {
+        return None;
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if text.chars().all(plain) {
         return Some(text.to_owned());
@@ -105,12 +114,13 @@ mod tests {
 
     #[test]
     fn a_path_is_one_word_to_the_shell_and_no_input_to_cron() {
-        let line = |config: &str| command(Path::new("/bin/factory-tick"), Path::new(config), None);
+        let line = |config: &str| command(Path::new("/bin/factory-tick"), Path::new(config), None, &[]);
         assert_eq!(line("/srv/f/factory.toml").unwrap(), "/bin/factory-tick -q -c /srv/f/factory.toml");
         assert_eq!(line("/srv/it's $HOME").unwrap(), r"/bin/factory-tick -q -c '/srv/it'\''s $HOME'");
         assert_eq!(line("/srv/50%").unwrap(), r"/bin/factory-tick -q -c /srv/50\%");
         assert_eq!(line("/srv/a\nb"), None);
-        let named = command(Path::new("/f"), Path::new("/c"), Some(Path::new("/s t"))).unwrap();
-        assert_eq!(named, "/f -q -c /c --state-dir '/s t'");
+        let named =
+            command(Path::new("/f"), Path::new("/c"), Some(Path::new("/s t")), &["a.b=[1]".to_owned()]);
+        assert_eq!(named.unwrap(), "/f -q -c /c --state-dir '/s t' --set 'a.b=[1]'");
     }
 }

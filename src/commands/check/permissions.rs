@@ -29,7 +29,7 @@ pub(super) fn permissions(subject: &Subject<'_>) -> Vec<Finding> {
 /// The preset that a command is about: the role's, or the one whose program a configured command runs.
 pub(super) fn preset_of(role: &Role, argv: &[String]) -> Option<&'static Preset> {
     let program = Path::new(argv.first()?).file_name()?.to_str()?;
-    harness::preset(&role.harness).or_else(|| harness::preset(program))
+    role.preset().or_else(|| harness::preset(program))
 }
 
 /// Where the program of a preset keeps its settings and its login.
@@ -57,7 +57,7 @@ fn judge(subject: &Subject<'_>, role: &Role, preset: &Preset, args: &[String]) -
             Some(file) => Finding::ok(&role.name, format!("its agent may do what {} allows", file.display())),
             None => {
                 let words: Vec<_> = grants.suggested.iter().map(|word| format!("\"{word}\"")).collect();
-                let key = if harness::preset(&role.harness).is_some() { "args" } else { "command" };
+                let key = if role.preset().is_some() { "args" } else { "command" };
                 let because = format!("its agent may do nothing: {}", grants.without);
                 Finding::problem(ExitStatus::BadConfig, &role.name, because)
                     .hint(format!("add to its {key} such as {}", words.join(", ")))

@@ -9,17 +9,14 @@ use super::{Finding, Subject, items};
 use crate::config::Role;
 use crate::exit::ExitStatus;
 use crate::fleet::{env, local};
-use crate::harness;
 use crate::model::{ItemId, ItemState, WorkItem};
 use crate::prompt::{self, PromptVars};
 
 /// Programs and arguments of a role, for a fresh start and for a resume.
 pub(super) fn commands(role: &Role) -> Vec<Vec<String>> {
-    let configured = [&role.command, &role.resume].into_iter().filter(|argv| !argv.is_empty()).cloned();
-    let configured: Vec<_> = configured.collect();
-    match harness::preset(&role.harness) {
-        Some(preset) if configured.is_empty() => vec![preset.start_argv("", &[])],
-        _ => configured,
+    match role.preset() {
+        Some(preset) => vec![preset.start_argv("", &role.args), preset.resume_argv("", &role.args)],
+        None => [&role.command, &role.resume].into_iter().filter(|argv| !argv.is_empty()).cloned().collect(),
     }
 }
 
