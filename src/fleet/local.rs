@@ -102,6 +102,12 @@ impl LocalFleet {
                     Ok(None) => return Sighting::Unclaimed,
                     Ok(Some(Claim::FencedBy(_))) => return fenced(&files),
                     Ok(Some(Claim::Refused(refusal))) => return Sighting::Refused(refusal),
+                    Ok(Some(Claim::Launcher(_))) if self.is_foreign(&files, &quarry.run) => {
+                        let place = dir.path().display();
+                        return Sighting::Unknown(format!(
+                            "{place} is a run of another factory; move it away"
+                        ));
+                    }
                     Ok(Some(Claim::Launcher(claimed))) => {
                         let process = claimed.process.clone();
                         (Some(*claimed), process, Some(files))
@@ -136,6 +142,13 @@ impl LocalFleet {
                 (None, _) => Sighting::Orphaned { claim },
             },
         }
+    }
+
+    /// Whether a run directory came here from another factory: its claim names a launcher that is not ours to
+    /// signal. Without a readable spec it is ours: launchers claim only what has one.
+    fn is_foreign(&self, files: &RunFiles, run: &RunId) -> bool {
+        let spec = files.spec().ok().flatten();
+        spec.is_some_and(|spec| spec.lineage != self.lineage || spec.run != *run)
     }
 
     /// Directories in `runs/` with a number above what is known of their agent.

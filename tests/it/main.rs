@@ -16,6 +16,7 @@ mod model;
 mod orders;
 mod presets;
 mod readme;
+mod regression;
 mod retention;
 mod sim;
 mod support;
