@@ -18,6 +18,7 @@ mod presets;
 mod readme;
 mod regression;
 mod retention;
+mod scheduler;
 mod sim;
 mod support;
 mod tidy;

@@ -1,6 +1,7 @@
 //! The tables of the decisions, row by row, on a small world in which nothing is hidden.
 
 mod brakes;
+mod corners;
 mod dispatching;
 mod following;
 mod gates;

@@ -1,0 +1,130 @@
+//! What a single tick takes from the Symphony service specification (openai/symphony, SPEC.md), where it is about
+//! processes, folders and logs.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{Factory, NOTE_START, put};
+
+/// An agent that leaves something in its workspace and works until it is ended.
+const WORKS: &str = r#"touch draft; echo > "$LAB/up"; exec sleep 600"#;
+
+fn write(factory: &Factory, item: &Value) {
+    put(&factory.issues().join("AR-1.json"), &item.to_string());
+}
+
+/// Its agent is at work, in scope by a label.
+fn in_scope() -> Factory {
+    let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
+    factory.set("source.scope", "labels", "[\"agent\"]");
+    write(&factory, &json!({"labels": ["agent"]}));
+    factory.tick().expect(0);
+    factory.wait_told("up");
+    assert_eq!(factory.tick().expect(0).decided(), ["adopt ar-1-impl.1"]);
+    factory
+}
+
+/// Two reads, the hand-off, and the reaping of it.
+#[track_caller]
+fn assert_ended_uncharged(factory: &Factory) {
+    assert_eq!(factory.tick().expect(0).decided(), [""; 0], "one read is no proof");
+    assert_eq!(factory.tick().expect(0).decided(), ["stop ar-1-impl.1"]);
+    assert_eq!(factory.recorded("AR-1")["attempts"], 0);
+    assert_eq!(factory.tick().expect(0).decided(), ["reap ar-1-impl.1"]);
+    factory.wait_all_gone();
+    assert!(factory.state("workspaces/AR-1/draft").exists(), "its workspace stays");
+    assert_eq!(factory.tick().expect(0).decided(), ["forget ar-1-impl.1", "forget dir:AR-1"]);
+}
+
+// covers: S22 I05
+#[test]
+fn an_item_that_leaves_the_scope_ends_its_agent_and_keeps_its_workspace() {
+    let factory = in_scope();
+    write(&factory, &json!({"labels": ["other"]}));
+    assert_ended_uncharged(&factory);
+    // Back in scope it goes on where its files are.
+    write(&factory, &json!({"labels": ["agent"]}));
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+    assert!(factory.state("workspaces/AR-1/draft").exists());
+}
+
+// covers: S20 I04
+#[test]
+fn an_item_that_is_closed_ends_its_agent() {
+    let factory = in_scope();
+    write(&factory, &json!({"labels": ["agent"], "state": "closed"}));
+    assert_ended_uncharged(&factory);
+    assert_eq!(factory.tick().expect(0).decided(), [""; 0]);
+}
+
+// covers: S23 I06
+#[test]
+fn the_next_run_of_an_item_is_given_its_latest_text() {
+    let factory =
+        Factory::with_agent(&[NOTE_START, r#"echo > "$LAB/up"; read x < "$LAB/go"; exit 1"#].concat());
+    nix::unistd::mkfifo(&factory.lab("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    factory.edit("AR-1", "The first text.");
+    factory.tick().expect(0);
+    factory.wait_told("up");
+    factory.edit("AR-1", "The second text.");
+    assert_eq!(factory.tick().expect(0).decided(), ["adopt ar-1-impl.1"], "it goes on");
+    put(&factory.lab("go"), "go\n");
+    factory.wait_swept("ar-1-impl.1");
+    assert_eq!(factory.tick().expect(0).decided()[..2], ["fail ar-1-impl.1", "start ar-1-impl.2"]);
+    let prompt = |run: &str| fs::read_to_string(factory.state("runs").join(run).join("prompt.md")).unwrap();
+    assert!(prompt("ar-1-impl.1").contains("The first text."));
+    assert!(prompt("ar-1-impl.2").contains("The second text."));
+}
+
+// covers: S01 S10
+#[test]
+fn what_ends_frees_its_slot_for_the_same_tick() {
+    let mut factory = Factory::with_agent(&[NOTE_START, "exit 1"].concat());
+    factory.set("limits", "items_max", "1");
+    ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
+    let ran = factory.tick().expect(0);
+    assert_eq!(ran.held(), ["no_slot dir:AR-2"]);
+    factory.wait_swept("ar-1-impl.1");
+    let ran = factory.tick().expect(0);
+    assert_eq!(ran.decided()[..3], ["adopt ar-1-impl.1", "fail ar-1-impl.1", "start ar-2-impl.1"]);
+    assert_eq!(ran.held(), ["backoff dir:AR-1"]);
+}
+
+// covers: S35 S37
+#[test]
+fn every_decision_and_what_became_of_it_is_a_line_in_the_log() {
+    let mut factory = Factory::with_agent(&[NOTE_START, "exec sleep 600"].concat());
+    factory.role("missing", &["no-such-agent"], "");
+    factory.item("AR-1");
+    let report = factory.tick().expect(3).json();
+    let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
+    let lines: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let decisions = report["decisions"].as_array().unwrap();
+    assert!(!decisions.is_empty());
+    for decision in decisions {
+        let is_told = |line: &&Value| {
+            line["event"] == decision["action"]
+                && ["item", "run", "because"].iter().all(|field| line[*field] == decision[*field])
+                && line["at"].is_string()
+        };
+        assert_eq!(lines.iter().filter(is_told).count(), 1, "{decision}\n{events}");
+    }
+    let failed = lines.iter().find(|line| line["event"] == "start_outcome").expect("the start that failed");
+    assert_eq!((&failed["run"], &failed["ok"]), (&json!("ar-1-missing.1"), &json!(false)));
+    assert!(failed["error"].as_str().unwrap().contains("no-such-agent"), "{failed}");
+}
+
+// covers: S36
+#[test]
+fn a_log_that_cannot_be_written_fails_no_tick() {
+    let factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());
+    factory.tick().expect(0);
+    let _ = fs::remove_file(factory.state("events.jsonl"));
+    fs::create_dir(factory.state("events.jsonl")).unwrap();
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    factory.tick().expect(0);
+    assert_eq!(factory.recorded("AR-1")["state"], "done");
+}
