@@ -36,6 +36,7 @@ mod tests {
         }
     }
 
+    // covers: V30 S26
     #[test]
     fn it_never_shrinks_and_never_exceeds_the_cap() {
         for n in 0..200 {
@@ -47,6 +48,20 @@ mod tests {
         }
     }
 
+    // covers: V30 S26
+    #[test]
+    fn it_doubles_with_each_attempt_and_is_capped_after_the_jitter() {
+        let item = ItemId("dir:a".to_owned());
+        let plain = Attempts { jitter: 0.0, ..attempts() };
+        let seconds = (1..=6).map(|charged| backoff(&plain, &item, charged).as_secs());
+        assert_eq!(seconds.collect::<Vec<_>>(), [300, 600, 1200, 2400, 3600, 3600]);
+        for n in 0..200 {
+            let moved = backoff(&attempts(), &ItemId(format!("dir:{n}")), 40);
+            assert_eq!(moved, Duration::from_secs(3600));
+        }
+    }
+
+    // covers: V30
     #[test]
     fn it_is_predictable_and_spreads() {
         let wait = |name: &str| backoff(&attempts(), &ItemId(name.to_owned()), 1);

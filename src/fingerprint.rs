@@ -108,6 +108,7 @@ mod tests {
         );
     }
 
+    // covers: I07 I08
     #[test]
     fn every_hashed_field_of_an_item_counts() {
         let base = || ("t", "b", vec!["x"], ItemState::Open, vec!["y"], Some(1));

@@ -112,6 +112,7 @@ mod tests {
         assert_eq!(agent("ar-255", "impl"), AgentName("ar-255-impl".to_owned()));
     }
 
+    // covers: S29
     #[test]
     fn what_a_name_cannot_say_is_told_by_a_hash() {
         let hash = sha256_hex(&[b"dir:x"]);
@@ -157,6 +158,7 @@ mod tests {
     }
 
     // Origin: factory#244 - equal numbers in two repositories share one agent.
+    // covers: F11
     #[test]
     fn equal_numbers_in_two_repositories_get_two_agents() {
         let first = slug("web#244", &id("github:a/web#244"), free);
@@ -199,6 +201,7 @@ mod tests {
 
     proptest! {
         /// Names given one after the other, as a registry gives them, never meet.
+        // covers: S29 F11
         #[test]
         fn distinct_items_never_share_a_name(keys in keys()) {
             let (mut slugs, mut folders) = (BTreeMap::new(), BTreeMap::new());

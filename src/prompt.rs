@@ -225,6 +225,7 @@ mod tests {
         )
     }
 
+    // covers: S33
     #[test]
     fn every_variable_is_there_and_nothing_is_escaped_or_read_as_a_template() {
         let all = "{{ item.id }}|{{ item.key }}|{{ item.title }}|{{ item.body }}|{{ item.labels|join(',') }}|\
@@ -245,6 +246,7 @@ mod tests {
         }
     }
 
+    // covers: S32
     #[test]
     fn an_error_names_the_variable_and_the_line() {
         assert_eq!(rendered("a\n{{ titel }}"), Err("line 2: `titel` is undefined".into()));

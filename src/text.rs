@@ -101,6 +101,7 @@ mod tests {
 
     // Origin: GitHub runs a line that starts with `::` and any `##[…]` as a workflow command, wherever the
     // text came from.
+    // covers: F72
     #[test]
     fn untrusted_text_can_steer_nothing() {
         assert_eq!(plain("::set-env name=PATH::/evil"), "\\u{3a}:set-env name=PATH::/evil");

@@ -69,6 +69,7 @@ fn documented() -> Vec<(String, String, String)> {
     keys
 }
 
+// covers: S25
 #[test]
 fn the_minimal_configuration_means_the_documented_defaults() {
     let config = good(MINIMAL);
@@ -136,6 +137,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
     );
 }
 
+// covers: S25
 #[test]
 fn every_documented_key_is_taken_with_its_default_and_changes_nothing() {
     let minimal = good(MINIMAL);
@@ -303,6 +305,7 @@ fn what_has_no_effect_yet_still_has_a_type() {
 }
 
 /// Each `fixtures/config/bad/*.toml`, against what is printed about it: the `.txt` beside it.
+// covers: I20
 #[test]
 fn every_problem_is_told_with_its_place_and_a_hint() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config/bad");

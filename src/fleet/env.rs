@@ -73,6 +73,7 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.into(), value.into())).collect()
     }
 
+    // covers: S34
     #[test]
     fn only_what_is_named_is_passed() {
         let inherited = vars(&[

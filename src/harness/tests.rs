@@ -84,6 +84,7 @@ fn last_said(name: &str, message: &str) -> Reading {
 // Origin: claude ends with code 0 when it was refused its tools or asks back, and calls an error of its provider a
 // success (measured); with code 1 and no word of its own when it is not logged in or can't reach anybody, which failed
 // a whole backlog within minutes.
+// covers: F26
 #[test]
 fn every_recording_means_what_the_index_says() {
     let wrong: Vec<_> = index()
@@ -169,6 +170,7 @@ fn a_limit_says_when_it_ends_where_the_program_does() {
 }
 
 // Origin: claude-code#85040, #48455: exit 0 with no prompt and no output, for days.
+// covers: F26
 #[test]
 fn silence_is_no_success() {
     for name in ["claude", "codex"] {
@@ -229,6 +231,7 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
 
 // Origin: Maestro#1043, t3code#6671: codex' words for a missing session were not known. omnigent#6270: the same code
 // also means that another process holds the session.
+// covers: F24 F25
 #[test]
 fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     let codex = |stderr: &str, resumed| {

@@ -192,6 +192,7 @@ mod tests {
     }
 
     // Origin: openclaw#132745, shepherd#1925 - a recycled pid passes for the recorded process
+    // covers: F38
     #[test]
     fn another_start_time_is_another_process() {
         let host = Host::read().unwrap();
@@ -200,6 +201,7 @@ mod tests {
         assert_eq!(life(&Process { start_ticks: own.start_ticks + 1, ..own }, &host), Life::Dead);
     }
 
+    // covers: D23
     #[test]
     fn another_boot_is_dead_and_another_namespace_unknown() {
         let host = Host::read().unwrap();
@@ -211,6 +213,7 @@ mod tests {
     }
 
     // Origin: hermes-agent#20015 - a zombie counts as alive
+    // covers: F40
     #[test]
     fn a_zombie_is_dead() {
         let host = Host::read().unwrap();

@@ -305,6 +305,7 @@ mod tests {
     }
 
     // Origin: hermes-agent#20015 - a zombie counts as alive
+    // covers: F40
     #[test]
     fn a_zombie_is_dead_unless_other_threads_go_on() {
         let dead = |state, threads| Entry::parse(77, &stat(b"x", state, 1, threads, 0)).unwrap().is_dead();

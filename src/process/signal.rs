@@ -211,6 +211,7 @@ mod tests {
     }
 
     // Origin: openclaw#132745, shepherd#1925 - a recycled pid is killed
+    // covers: F38
     #[test]
     fn somebody_else_under_the_same_pid_does_not() {
         let (host, guard, _child, process) = subject();

@@ -320,6 +320,7 @@ mod tests {
     }
 
     // Origin: mngr#1510, fabrik#1814 - children in sessions of their own survive
+    // covers: F36
     #[test]
     fn orphans_in_other_sessions_end() {
         in_own_process("orphans_in_other_sessions_end", |host| {
@@ -337,6 +338,7 @@ mod tests {
         });
     }
 
+    // covers: F43
     #[test]
     fn a_deaf_and_a_stopped_one_end() {
         in_own_process("a_deaf_and_a_stopped_one_end", |host| {
@@ -361,6 +363,7 @@ mod tests {
         });
     }
 
+    // covers: D39
     #[test]
     fn a_protected_one_lives_with_its_children_and_is_no_survivor() {
         in_own_process("a_protected_one_lives_with_its_children_and_is_no_survivor", |host| {
@@ -378,6 +381,7 @@ mod tests {
         });
     }
 
+    // covers: F43
     #[test]
     fn what_lives_at_the_limit_is_told() {
         in_own_process("what_lives_at_the_limit_is_told", |host| {

@@ -499,6 +499,7 @@ mod tests {
     }
 
     // Origin: ready-for-agent#516 - only the wrapper is killed, its child keeps the session's lock
+    // covers: F37
     #[test]
     fn a_wrapper_ends_with_everything_below_it_children_first() {
         // None of them waits for its children: each ends by its own signal or not at all.
@@ -519,6 +520,7 @@ mod tests {
     }
 
     // Origin: mngr#1510, fabrik#1814 - children in sessions of their own survive
+    // covers: F36
     #[test]
     fn orphans_in_other_sessions_are_found_by_the_marker() {
         let marker = unique_marker();
@@ -578,6 +580,7 @@ mod tests {
     }
 
     // Origin: hermes-agent#20015 - a zombie counts as alive
+    // covers: F40
     #[test]
     fn a_zombie_is_neither_signalled_nor_a_survivor() {
         let marker = unique_marker();
@@ -589,6 +592,7 @@ mod tests {
     }
 
     // Origin: openclaw#132745, shepherd#1925 - a recycled pid is killed
+    // covers: F38
     #[test]
     fn somebody_else_under_the_launchers_pid_lives() {
         let mut child = Spawned::new("sleep 60 & echo $!; wait", &[]);
@@ -601,6 +605,7 @@ mod tests {
         assert_lives(&below);
     }
 
+    // covers: D39
     #[test]
     fn a_protected_process_is_skipped_with_what_it_started() {
         let marker = unique_marker();
@@ -635,6 +640,7 @@ mod tests {
         assert_lives(&second);
     }
 
+    // covers: F12
     #[test]
     fn a_marker_that_begins_like_another_is_another() {
         let marker = unique_marker();
@@ -645,6 +651,7 @@ mod tests {
     }
 
     // Origin: loom#5548 - a search of command lines hits the wrong process
+    // covers: F39
     #[test]
     fn a_marker_on_the_command_line_proves_nothing() {
         let marker = unique_marker();
@@ -656,6 +663,7 @@ mod tests {
         assert_lives(&child);
     }
 
+    // covers: F33 F43
     #[test]
     fn each_target_has_its_own_report_and_all_share_one_grace() {
         let markers = [unique_marker(), unique_marker()];
@@ -687,6 +695,7 @@ mod tests {
         assert_lives(&process);
     }
 
+    // covers: D23
     #[test]
     fn an_earlier_boot_is_over_and_another_namespace_unseen() {
         let marker = unique_marker();
@@ -707,6 +716,7 @@ mod tests {
         assert_lives(&process);
     }
 
+    // covers: F31
     #[test]
     fn a_search_that_fails_never_reports_zero() {
         let host = host();

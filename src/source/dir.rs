@@ -366,6 +366,7 @@ mod tests {
             .collect()
     }
 
+    // covers: S12
     #[test]
     fn well_formed_files_are_read_in_full() {
         let view = view(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/items"));
@@ -418,6 +419,7 @@ mod tests {
         assert_eq!(view(tempfile::tempdir().unwrap().path()), SourceView::default());
     }
 
+    // covers: I16 S16 F09
     #[test]
     fn a_bad_file_hides_no_other_and_is_told_with_its_place() {
         let folder = folder(&[
@@ -596,6 +598,7 @@ mod tests {
 
     // Origin: symphony#43 - a refresh that was cut off would have stopped healthy workers: an
     // incomplete read is unknown, not a shorter list.
+    // covers: S17 F68
     #[test]
     fn an_incomplete_read_is_unknown_and_no_shorter_list() {
         let folder = folder(&[("a.json", b"{}"), ("b.json", b"{}"), ("c.json", b"{}")]);

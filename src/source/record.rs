@@ -448,6 +448,7 @@ mod tests {
         }
     }
 
+    // covers: S03 S11 S15
     #[test]
     fn what_is_not_said_has_its_default_and_null_says_nothing() {
         let nulls: Vec<String> = FIELDS.iter().map(|field| format!("{field:?}: null")).collect();
@@ -461,6 +462,7 @@ mod tests {
         assert_eq!(item(r#"{"id": " X "}"#).key, "X");
     }
 
+    // covers: S03 S13 S14
     #[test]
     fn what_is_wrong_is_told_with_field_and_place() {
         for (json, told) in [
@@ -536,6 +538,7 @@ mod tests {
         assert_eq!(named.into_item("a\nb", "a\nb.json").unwrap().id.0, "dir:AR-1");
     }
 
+    // covers: S14
     #[test]
     fn times_are_told_in_both_formats() {
         let toml = |text: &str| Draft::from_toml(text, 0..text.len());

@@ -270,6 +270,7 @@ mod tests {
     }
 
     // Origin: pueue - a `.partial` left behind made every later save fail.
+    // covers: F55
     #[test]
     fn a_temporary_left_by_a_kill_is_in_nobodys_way() {
         let (_holder, path, dir) = folder();
@@ -298,6 +299,7 @@ mod tests {
     }
 
     // Origin: egg#1510 - a full disk was reported as success, and the state was gone.
+    // covers: F54
     #[test]
     fn a_write_that_falls_short_is_an_error_and_keeps_the_old_file() {
         const SELF: &str =
@@ -323,6 +325,7 @@ mod tests {
     }
 
     // Origin: factory#323 - a reader saw a broken registry in 28 % of its reads.
+    // covers: F52
     #[test]
     fn a_reader_never_sees_a_torn_file() {
         let (_holder, _path, dir) = folder();

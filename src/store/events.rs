@@ -158,6 +158,7 @@ mod tests {
     }
 
     // Origin: midtown - the log was cut off after its first bad line.
+    // covers: F60
     #[test]
     fn a_torn_line_costs_itself_and_nothing_else() {
         let (_holder, dir) = state();

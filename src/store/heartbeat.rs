@@ -320,6 +320,7 @@ mod tests {
     }
 
     // Origin: pear#248 - a malformed heartbeat had the age NaN, which is not older than anything: alive.
+    // covers: F46
     #[test]
     fn a_malformed_heartbeat_is_never_alive() {
         let (_holder, dir) = state();
@@ -361,6 +362,7 @@ mod tests {
         assert!(is_unreadable(&dir));
     }
 
+    // covers: F62
     #[test]
     fn it_is_alive_until_it_is_older_than_allowed() {
         assert_eq!(verdict(beat(Status::Idle), 1000, false), Alive::Yes);
@@ -370,6 +372,7 @@ mod tests {
         assert_eq!(verdict(beat(Status::Stopping), 1000, false), Alive::Stopping);
     }
 
+    // covers: F48
     #[test]
     fn a_running_tick_is_alive_only_while_its_process_is() {
         assert_eq!(verdict(beat(Status::Running), 1000, true), Alive::Yes);
@@ -379,6 +382,7 @@ mod tests {
     }
 
     // Origin: hermes-agent#60703 - a heartbeat from the future is fresh for ever.
+    // covers: F47
     #[test]
     fn one_from_the_future_is_skewed() {
         assert_eq!(verdict(beat(Status::Idle), 995, false), Alive::Yes, "a step of the time daemon");

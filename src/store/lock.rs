@@ -295,6 +295,7 @@ mod tests {
     }
 
     // Origin: Cronicle#789 - the lock file of a dead holder blocked everybody.
+    // covers: F57
     #[test]
     fn a_dead_holders_file_blocks_nobody_and_its_name_does_not_stay() {
         let (_holder, dir) = state();
@@ -305,6 +306,7 @@ mod tests {
         assert_eq!(holder.pid, 4711);
     }
 
+    // covers: F57
     #[test]
     fn a_holder_that_cannot_be_read_is_still_a_holder() {
         let (_holder, dir) = state();
@@ -316,6 +318,7 @@ mod tests {
     }
 
     // Origin: PMSS#663 - an agent inherited the lock and blocked all later ticks.
+    // covers: F56
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test starts a child")]
     fn a_child_does_not_inherit_it() {
@@ -344,6 +347,7 @@ mod tests {
         assert!(hold(opened()).is_some());
     }
 
+    // covers: F58
     #[test]
     fn a_lock_that_the_kernel_refuses_for_another_reason_is_not_busy() {
         let (_holder, dir) = state();
@@ -365,6 +369,7 @@ mod tests {
     }
 
     // Origin: hermes-agent#87644 - no descriptors left was read as "locked": green for 24 hours.
+    // covers: F58
     #[test]
     fn no_descriptors_left_is_not_busy() {
         const SELF: &str = "store::lock::tests::no_descriptors_left_is_not_busy";

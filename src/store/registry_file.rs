@@ -512,6 +512,7 @@ mod tests {
     }
 
     // Origin: agentsys#50, pueue - a state file that did not parse was replaced by an empty one.
+    // covers: F53
     #[test]
     fn a_registry_cut_at_any_length_is_damage_and_never_empty() {
         let (_holder, dir) = state();
@@ -629,6 +630,7 @@ mod tests {
         assert_eq!(file.quarantined(), None);
     }
 
+    // covers: F53
     #[test]
     fn a_factory_that_started_agents_is_never_fresh() {
         let (_holder, dir) = state();
@@ -679,6 +681,7 @@ mod tests {
     }
 
     /// The directory as a kill leaves it after each step of a commit, made by that very code.
+    // covers: F55
     #[test]
     fn every_state_that_a_kill_leaves_behind_loads() {
         type Step = fn(&StateDir, &RegistryFile);
@@ -759,6 +762,7 @@ mod tests {
     }
 
     // Origin: egg#1510 - the disk was full, success was reported, and the state was gone.
+    // covers: F54
     #[test]
     fn a_full_disk_is_an_error_and_what_was_durable_stays() {
         const SELF: &str = "store::registry_file::tests::a_full_disk_is_an_error_and_what_was_durable_stays";
@@ -809,6 +813,7 @@ mod tests {
         assert!(text.contains("registry.json: Too many open files"), "{text}");
     }
 
+    // covers: F52
     #[test]
     fn a_reader_without_the_lock_always_sees_a_whole_generation() {
         let (_holder, dir) = state();

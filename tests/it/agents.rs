@@ -25,6 +25,7 @@ fn because(ran: &Ran, action: &str) -> String {
 // ---------------------------------------------------------------------------------------------
 // Ends
 
+// covers: V02 I02
 #[test]
 fn an_agent_that_ends_with_0_is_done_and_its_item_hears_of_it() {
     let factory = Factory::with_agent(&script(&[NOTE_START, "exit 0"]));
@@ -45,6 +46,7 @@ fn an_agent_that_ends_with_0_is_done_and_its_item_hears_of_it() {
 }
 
 // Origin: detent#193 - work done, item still open, dispatched again.
+// covers: F08 I10
 #[test]
 fn finished_work_is_started_again_only_when_its_text_changes() {
     let factory = Factory::with_agent(&script(&[NOTE_START, "exit 0"]));
@@ -87,6 +89,7 @@ fn a_failure_backs_off_and_the_next_attempt_is_told_of_it() {
 
 // Origin: the TypeScript factory - backoff and attempts lived in memory, lost at exit; and a respawn on
 // every exit, 50 of 50, without a cap.
+// covers: V28 F07 F22 F66
 #[test]
 fn attempts_last_across_ticks_and_end_with_parking_once() {
     let mut factory = Factory::with_agent(&script(&[NOTE_START, "exit 1"]));
@@ -110,6 +113,7 @@ fn attempts_last_across_ticks_and_end_with_parking_once() {
 }
 
 // Origin: claude-code#85040, #48455 - exit code 0 of an agent that did nothing but ask, taken for success.
+// covers: V20
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_although_it_ended_with_0() {
     let factory = Factory::with_agent(&script(&[NOTE_START, "echo 'FACTORY_PARK=which database?'; exit 0"]));
@@ -142,6 +146,7 @@ fn with_session(agent: &str, resumed: &str) -> Factory {
     factory
 }
 
+// covers: V05
 #[test]
 fn a_session_goes_on_in_the_tick_that_sees_its_end() {
     let factory = with_session("echo FACTORY_SESSION=s-1; exit 1", "exit 0");
@@ -160,6 +165,7 @@ fn a_session_goes_on_in_the_tick_that_sees_its_end() {
 
 // Origin: midtown#2330 - the session is gone, the agent stays in the running set: a crash loop on every
 // restart. And the TypeScript factory, which resumed a dead session 10 of 10 times.
+// covers: V13 F20 F21 D41
 #[test]
 fn a_session_that_is_gone_is_resumed_once_and_the_next_attempt_is_fresh() {
     let factory = with_session(
@@ -203,6 +209,7 @@ fn a_session_that_is_gone_is_resumed_once_and_the_next_attempt_is_fresh() {
 // Starts that fail
 
 // Origin: relay#1428 - "spawned" was reported for a program that was not there.
+// covers: X01 F14 S37
 #[test]
 fn a_program_that_is_not_there_is_a_failed_launch_and_no_start() {
     let mut factory = Factory::new();
@@ -221,6 +228,7 @@ fn a_program_that_is_not_there_is_a_failed_launch_and_no_start() {
     assert_eq!(factory.tick().expect(0).held(), ["backoff dir:AR-1"]);
 }
 
+// covers: X03 F14
 #[test]
 fn a_program_that_cannot_be_executed_is_a_failed_launch_with_the_systems_words() {
     let mut factory = Factory::new();
@@ -237,6 +245,7 @@ fn a_program_that_cannot_be_executed_is_a_failed_launch_with_the_systems_words()
 }
 
 // Origin: relay#1540 - an agent ran in the wrong directory.
+// covers: S30 F15
 #[test]
 fn a_workspace_that_leads_elsewhere_is_refused() {
     let factory = Factory::with_agent(&script(&[NOTE_START, "touch here; exit 0"]));
@@ -254,6 +263,7 @@ fn a_workspace_that_leads_elsewhere_is_refused() {
 }
 
 // Origin: factory#292 - one refused item aborted the whole pass.
+// covers: X08 S32 F09
 #[test]
 fn a_prompt_that_cannot_be_rendered_fails_its_own_item_and_no_other() {
     let mut factory = Factory::new();
@@ -281,6 +291,7 @@ fn a_prompt_that_cannot_be_rendered_fails_its_own_item_and_no_other() {
 // ---------------------------------------------------------------------------------------------
 // Ends that nobody asked for
 
+// covers: V07 S28
 #[test]
 fn a_deadline_ends_an_agent_that_no_tick_looks_at_again() {
     let mut factory = Factory::new();
@@ -299,6 +310,7 @@ fn a_deadline_ends_an_agent_that_no_tick_looks_at_again() {
 
 // Origin: bernstein#3058 - merged stderr refreshed the activity time of a stalled agent. And hojinzs#98 - a
 // stall was measured from the start.
+// covers: S24 S28 F62 F63
 #[test]
 fn silence_on_stdout_is_a_stall_whatever_stderr_says_and_counts_from_the_last_word() {
     let mut factory = Factory::new();
@@ -321,6 +333,7 @@ fn silence_on_stdout_is_a_stall_whatever_stderr_says_and_counts_from_the_last_wo
 
 // Origin: `git clean -ffdx` in a checkout deletes the ignored state folder while agents live: all of them
 // were started twice.
+// covers: F75
 #[test]
 fn an_agent_whose_state_was_deleted_is_ended_with_all_it_started() {
     let whole_state: fn(&Factory) -> std::path::PathBuf = |factory| factory.state("");
@@ -340,6 +353,7 @@ fn an_agent_whose_state_was_deleted_is_ended_with_all_it_started() {
 // ---------------------------------------------------------------------------------------------
 // Surroundings
 
+// covers: S34
 #[test]
 fn an_agent_gets_what_is_named_and_nothing_else() {
     let mut factory = Factory::new();
@@ -385,6 +399,7 @@ fn an_agent_gets_what_is_named_and_nothing_else() {
     }
 }
 
+// covers: S28 S30 F15
 #[test]
 fn an_agent_starts_in_its_workspace_with_its_prompt_and_a_clean_process() {
     let mut factory = Factory::new();
@@ -431,6 +446,7 @@ fn logs_keep_head_and_tail_within_their_bound() {
 }
 
 // Origin: measured - an agent in a plain workspace inside a repository moved its user's branch.
+// covers: F76
 #[test]
 fn git_in_a_plain_workspace_does_not_find_the_repository_around_it() {
     let factory = Factory::with_agent(r#"git rev-parse --show-toplevel > "$LAB/git" 2>&1; exit 0"#);

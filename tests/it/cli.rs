@@ -56,6 +56,7 @@ fn code_2_is_a_wrong_command_line() {
 }
 
 // Origin: the TypeScript factory - exit code 0 for a refusal.
+// covers: F73 S19
 #[test]
 fn code_3_lasts_as_long_as_something_is_unknown_and_the_rest_goes_on() {
     let factory = Factory::with_agent(WORKS);
@@ -82,6 +83,7 @@ fn code_4_is_told_once_when_a_rule_parks_an_item() {
     factory.run(&[]).expect(0);
 }
 
+// covers: F73
 #[test]
 fn code_5_is_a_command_that_declined() {
     let factory = Factory::with_agent(WORKS);
@@ -105,6 +107,7 @@ fn code_10_is_a_plan_that_would_act() {
 }
 
 // Origin: agentsys#50, pueue - a corrupt state was replaced by an empty one.
+// covers: F53
 #[test]
 fn code_65_is_a_state_that_cannot_be_read_and_nothing_is_touched() {
     let factory = Factory::with_agent(WORKS);
@@ -198,6 +201,7 @@ fn code_73_is_a_state_directory_that_is_not_safe() {
 
 // Origin: egg#1510 - the disk was full: success was reported, and the state was gone. And pear#264 review - a
 // failed registry write deleted hand-offs that were already durable.
+// covers: F28 F54
 #[test]
 fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
@@ -227,6 +231,7 @@ fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
 }
 
 // Origin: hermes-agent#87644 - any failure to lock read as "locked".
+// covers: F58
 #[test]
 fn code_75_is_another_tick_and_silent_when_quiet() {
     let factory = Factory::with_agent(WORKS);
@@ -251,6 +256,7 @@ fn code_75_is_another_tick_and_silent_when_quiet() {
     fs::remove_dir(factory.state("lock")).unwrap();
 }
 
+// covers: V19
 #[test]
 fn code_77_is_told_once_when_a_role_lacks_a_variable() {
     let mut factory = Factory::new();
@@ -264,6 +270,7 @@ fn code_77_is_told_once_when_a_role_lacks_a_variable() {
     assert!(ran.decided().contains(&"start ar-1-impl.1".to_owned()), "{}", ran.stdout);
 }
 
+// covers: S37
 #[test]
 fn code_78_tells_every_problem_of_a_configuration_at_once() {
     let mut factory = Factory::with_agent(WORKS);
@@ -295,6 +302,7 @@ fn code_78_refuses_the_state_of_another_configuration() {
 }
 
 // Origin: actions/runner#598 and a checkout's `git clean -ffdx`, which deletes ignored folders.
+// covers: F75
 #[test]
 fn code_78_under_github_actions_until_the_state_is_named() {
     let mut factory = Factory::with_agent(WORKS);
@@ -307,6 +315,7 @@ fn code_78_under_github_actions_until_the_state_is_named() {
 }
 
 // Origin: pear#248 review - repeated signals ran the exit path twice.
+// covers: F50
 #[test]
 fn codes_130_and_143_are_ticks_that_were_told_to_end_and_left_a_whole_state() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
@@ -425,6 +434,7 @@ fn the_json_of_status_has_every_documented_key() {
 }
 
 // Origin: the TypeScript factory - its status command exited with 0 when stale.
+// covers: F46 F47 F48 F51
 #[test]
 fn status_exits_with_3_unless_ticks_come() {
     let factory = Factory::with_agent(WORKS);
@@ -490,6 +500,7 @@ fn assert_only_looks(factory: &Factory, item: &str) {
 
 // Origin: the TypeScript factory - a later run, even a dry one, overwrote the registry and forgot agents; and
 // a dry run of its reaper killed a process.
+// covers: F06 F34
 #[test]
 fn a_dry_run_and_status_change_no_byte_and_signal_nobody() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
@@ -540,6 +551,7 @@ fn a_dry_run_decides_what_the_tick_then_does() {
 // Cron
 
 // Origin: measured - one mail a minute, all night.
+// covers: F78
 #[test]
 fn a_quiet_tick_prints_what_is_new_once_and_what_lasts_once_a_day() {
     let factory = Factory::with_agent(WORKS);
@@ -792,6 +804,7 @@ fn any_noun_names_an_item_and_nothing_is_guessed() {
 
 // Origin: an issue's title printed to stdout ran a workflow command: `::…` at the start of a line, `##[…]`
 // anywhere.
+// covers: F72
 #[test]
 fn nothing_that_a_tracker_or_an_agent_says_reaches_a_terminal_or_a_runner_raw() {
     let asks = r"printf 'FACTORY_PARK=##[group]\033[2J ::add-mask::x\n'; exit 0";

@@ -23,6 +23,7 @@ fn assert_unique(names: &[String]) {
 }
 
 // Origin: gastown#1752 - two schedulers spawn in the "spawning" window. `scripts/race.sh` runs more rounds.
+// covers: F01 S08
 #[test]
 fn of_many_ticks_at_once_one_starts_each_run_and_the_losers_are_busy() {
     const TICKS: usize = 8;
@@ -47,6 +48,7 @@ fn of_many_ticks_at_once_one_starts_each_run_and_the_losers_are_busy() {
 
 // Origin: dot-agent-deck#471 - a claim after the spawn allows duplicates. And the TypeScript factory, which
 // kept its intents in memory. `scripts/kill.sh` draws more moments, from a seed of its own.
+// covers: F03
 #[test]
 fn a_tick_killed_at_any_moment_loses_doubles_and_forgets_no_agent() {
     let moments = number_from("FACTORY_TEST_KILL_MOMENTS", 8);
@@ -130,6 +132,7 @@ impl Random {
 }
 
 // Origin: the TypeScript factory, mngr#1510, fabrik#1814 - setsid'd or re-parented children survive.
+// covers: D15 V06 F36
 #[test]
 fn what_a_killed_launcher_leaves_behind_is_ended_and_charged_once() {
     let child = r#"setsid sh -c 'echo $$ > "$LAB/child"; exec sleep 600' & "#;
@@ -160,6 +163,7 @@ fn what_a_killed_launcher_leaves_behind_is_ended_and_charged_once() {
 }
 
 // Origin: PMSS#663 - the lock, inherited by an agent, blocked all later ticks.
+// covers: F56
 #[test]
 fn no_agent_holds_a_lock_of_its_tick_or_of_the_ticks_caller() {
     let factory = worker();
@@ -187,6 +191,7 @@ fn no_agent_holds_a_lock_of_its_tick_or_of_the_ticks_caller() {
 }
 
 // Origin: relay#1604 - every spawn was sent twice.
+// covers: D02 F04 F67
 #[test]
 fn a_launcher_that_finds_another_one_of_its_agent_starts_nothing() {
     let factory = worker();
@@ -206,6 +211,7 @@ fn a_launcher_that_finds_another_one_of_its_agent_starts_nothing() {
 
 // Origin: autonomous-dev-team#32 - a healthy agent that had just started was judged dead; and factory#303 - a
 // row that was never placed held the only slot for ever.
+// covers: D03 D04 F02
 #[test]
 fn a_start_that_nobody_claims_gets_its_grace_and_is_then_fenced_off() {
     let mut factory = worker();
@@ -230,6 +236,7 @@ fn a_start_that_nobody_claims_gets_its_grace_and_is_then_fenced_off() {
 }
 
 // Origin: JARVIS#65631, claude-code#55056 - the machine slept or was restarted, and everything was judged dead.
+// covers: D16 F61 F67
 #[test]
 fn after_a_restart_of_the_machine_nobody_is_charged_and_everything_goes_on() {
     let mut factory = Factory::new();
@@ -299,6 +306,7 @@ fn a_tick_that_died_is_told_once_and_nothing_else_is_wrong() {
 }
 
 // Origin: a `git clean -ffdx` in a checkout deletes the ignored state folder, agents alive: all start twice.
+// covers: F12 F75
 #[test]
 fn an_agent_whose_state_was_deleted_ends_and_never_speaks_for_its_successor() {
     let factory = worker();

@@ -31,6 +31,7 @@ fn bystander(marker: &str) -> Running {
 
 // Origin: dot-agent-deck#600 - role 2 could not start, role 1 was orphaned; and pear#248, pear#264 - a dispatch
 // failed after a spawn, the agent lived on, and the next retry started a second one.
+// covers: D40 X01 X02 X04 I14 F13 F27 F31
 #[test]
 fn a_role_that_cannot_start_hands_the_others_off_and_they_are_ended_to_zero() {
     let mut factory = Factory::with_agent(&[NOTE_START, TREE].concat());
@@ -74,6 +75,7 @@ fn a_role_that_cannot_start_hands_the_others_off_and_they_are_ended_to_zero() {
 
 // Origin: pear#264 review - a protected pid was recorded for an agent and hid its real processes; and
 // openclaw#132745 - what carried a marker was killed whoever it was.
+// covers: D39 F12 F29 F31
 #[test]
 fn protected_processes_and_strangers_live_while_everything_else_of_the_run_is_ended() {
     let broker = r#"setsid sh -c 'echo $$ > "$LAB/broker.pid"; exec sleep 600' & "#;
@@ -114,6 +116,7 @@ fn protected_processes_and_strangers_live_while_everything_else_of_the_run_is_en
 }
 
 // Origin: pear#264 review - stale hand-offs of an item that later succeeded reappeared in later writes.
+// covers: V11 X06 F27 F30
 #[test]
 fn a_required_note_that_fails_hands_the_whole_crew_off_and_success_leaves_nothing_behind() {
     let works_or_ends = format!(r#"{NOTE_START}[ -e "$LAB/told" ] && exit 0; {TREE}"#);
@@ -155,6 +158,7 @@ fn a_required_note_that_fails_hands_the_whole_crew_off_and_success_leaves_nothin
 }
 
 // Origin: pear#264 review, egg#1510 - what could not be written was taken for written.
+// covers: V11
 #[test]
 fn a_required_note_on_a_full_disk_hands_the_whole_crew_off() {
     let mut factory = Factory::new();
@@ -204,6 +208,7 @@ fn a_launcher_leaves_alone_what_was_protected_while_its_agent_ran() {
 }
 
 // Origin: factory#244 - equal keys in two places shared an agent.
+// covers: F11 F12
 #[test]
 fn two_factories_with_the_same_items_never_touch_each_other() {
     let factories = [(); 2].map(|()| Factory::with_agent(&[NOTE_START, TREE].concat()));
@@ -244,6 +249,7 @@ fn dry_then_real(factory: &Factory, arguments: &[&str]) -> Ran {
 }
 
 // Origin: the TypeScript factory - a dry run of its reaper killed a process.
+// covers: I12 F34 F42
 #[test]
 fn stop_ends_one_item_and_parks_it_for_good() {
     let factory = Factory::with_agent(&[NOTE_START, TREE].concat());
@@ -266,6 +272,7 @@ fn stop_ends_one_item_and_parks_it_for_good() {
     assert_eq!(factory.starts().len(), 2);
 }
 
+// covers: F42 F43
 #[test]
 fn stop_all_ends_everything_however_stubborn() {
     // What is ignored stays ignored across exec.
@@ -287,6 +294,7 @@ fn stop_all_ends_everything_however_stubborn() {
 }
 
 // Origin: the TypeScript factory - reaping needed the broker, and its dry run killed a process.
+// covers: F34 F35 F49
 #[test]
 fn reap_ends_what_is_left_behind_and_starts_nothing() {
     let factory = Factory::with_agent(&[NOTE_START, TREE].concat());
@@ -337,6 +345,7 @@ fn give_away(path: &Path) {
 }
 
 // Origin: pear#264 review, relay#1114, #1672 - reaped, but nobody looked whether anything survived.
+// covers: D13 F31 F43
 #[test]
 fn a_process_that_cannot_be_ended_is_named_until_it_is_gone() {
     if !is_root() {

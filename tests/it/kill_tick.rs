@@ -29,6 +29,7 @@ fn start_ticks(pid: u32) -> u64 {
 
 // Origin: pear#248 review - kill-loop killed whatever had that pid by then; the TypeScript factory killed an
 // unrelated `sleep` so.
+// covers: F45 F47
 #[test]
 fn whoever_has_the_pid_of_a_heartbeat_by_now_lives_on() {
     let factory = Factory::with_agent("exit 0");
@@ -91,6 +92,7 @@ fn whoever_has_the_pid_of_a_heartbeat_by_now_lives_on() {
 }
 
 // Origin: pear#248 review - recovery commands failed because something else was down.
+// covers: F45 F49
 #[test]
 fn a_tick_that_hangs_ends_and_leaves_a_whole_state_even_where_the_configuration_is_broken() {
     let mut factory = Factory::with_agent(&[NOTE_START, STUBBORN].concat());

@@ -7,6 +7,7 @@ mod cli;
 mod color;
 mod compat;
 mod configured;
+mod coverage;
 mod crash;
 mod handoff;
 mod harness;

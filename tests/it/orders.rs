@@ -126,6 +126,7 @@ fn all_that_is_parked_comes_back_or_what_is_parked_for_one_reason() {
 // ---------------------------------------------------------------------------------------------
 // park, restart
 
+// covers: I12
 #[test]
 fn what_is_parked_while_it_runs_goes_on_and_nothing_follows() {
     let factory =
@@ -260,6 +261,7 @@ fn a_hand_off_that_cannot_be_ended_is_given_up_by_name_and_by_a_person_alone() {
 // drain
 
 // Origin: hermes-agent#27485 - a long job held the lock of the tick: a gap of 68 minutes.
+// covers: F59
 #[test]
 fn a_drain_waits_for_what_is_in_flight_and_holds_no_lock_meanwhile() {
     let factory =

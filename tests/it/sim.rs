@@ -50,6 +50,7 @@ fn asked_for(name: &str) -> Option<u64> {
 
 /// Origin: gastown#1752, autonomous-dev-team#32, dot-agent-deck#471, relay#1604, pear#248, midtown#2330 – and
 /// every crash that nobody has filed yet.
+// covers: F03 F66 I03 V31 X09
 #[test]
 fn every_rule_holds_after_every_tick() {
     let ticks = asked_for("FACTORY_TICK_SIM_TICKS").unwrap_or(TICKS);

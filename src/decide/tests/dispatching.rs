@@ -7,6 +7,7 @@ fn started(plan: &Plan) -> Vec<String> {
     told(plan).into_iter().filter(|line| line.starts_with("start ")).collect()
 }
 
+// covers: S07
 #[test]
 fn priorities_one_to_four_go_first_then_the_oldest_then_the_key() {
     let mut factory =
@@ -23,6 +24,7 @@ fn priorities_one_to_four_go_first_then_the_oldest_then_the_key() {
     assert_eq!(started(&factory.plan()), runs);
 }
 
+// covers: S04
 #[test]
 fn all_labels_of_the_scope_must_be_on_the_item_and_a_blank_one_matches_nothing() {
     let mut factory = Factory::with(
@@ -38,6 +40,7 @@ fn all_labels_of_the_scope_must_be_on_the_item_and_a_blank_one_matches_nothing()
     assert_eq!(started(&factory.plan()), Vec::<String>::new());
 }
 
+// covers: I17 S06 S08
 #[test]
 fn slots_count_agents_that_nobody_has_seen_yet_and_handoffs() {
     let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
@@ -53,6 +56,7 @@ fn slots_count_agents_that_nobody_has_seen_yet_and_handoffs() {
 }
 
 // Origin: P - waiting for capacity burned an attempt.
+// covers: F05
 #[test]
 fn waiting_for_a_slot_costs_nothing() {
     let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
@@ -62,6 +66,7 @@ fn waiting_for_a_slot_costs_nothing() {
     assert!(!factory.registry.items.contains_key(&id("B")));
 }
 
+// covers: S06
 #[test]
 fn a_label_has_slots_of_its_own() {
     let mut factory = Factory::with("[limits]\nper_label = { backend = 1 }", &["A", "B", "C"]);
@@ -72,6 +77,7 @@ fn a_label_has_slots_of_its_own() {
     assert_eq!(held(&plan), [("B", HeldCode::NoLabelSlot)]);
 }
 
+// covers: I01
 #[test]
 fn a_crew_starts_whole_or_not_at_all() {
     let mut factory = Factory::crew("[tick]\nstarts_max = 3", &["A", "B"]);
@@ -82,6 +88,7 @@ fn a_crew_starts_whole_or_not_at_all() {
 }
 
 // Origin: overdeck#1665 - 37 resumes at once.
+// covers: F23
 #[test]
 fn resumes_count_as_starts_and_go_first() {
     let mut factory = Factory::with("[tick]\nstarts_max = 2", &["A", "B", "C"]);
@@ -97,6 +104,7 @@ fn resumes_count_as_starts_and_go_first() {
     assert!(held(&plan).contains(&("C", HeldCode::StartsExhausted)));
 }
 
+// covers: I19
 #[test]
 fn blockers_are_resolved_when_closed_or_done_and_a_missing_one_blocks_by_name() {
     let mut factory = Factory::new(&["A", "B", "C"]);
@@ -112,6 +120,7 @@ fn blockers_are_resolved_when_closed_or_done_and_a_missing_one_blocks_by_name() 
     );
 }
 
+// covers: I19
 #[test]
 fn done_unblocks() {
     let mut factory = Factory::new(&["A", "B"]);
@@ -133,6 +142,7 @@ fn nothing_starts_below_the_disk_floor() {
     assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
 }
 
+// covers: S19
 #[test]
 fn an_unknown_source_starts_nothing_and_ends_nothing() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -147,6 +157,7 @@ fn an_unknown_source_starts_nothing_and_ends_nothing() {
     }
 }
 
+// covers: V19
 #[test]
 fn a_role_without_its_variable_cools_off_until_it_is_set() {
     let mut factory = Factory::new(&["A"]);
@@ -159,6 +170,7 @@ fn a_role_without_its_variable_cools_off_until_it_is_set() {
     assert_eq!(told(&factory.tick_told()), ["cool_off ", "start a-impl.1", "writeback A started"]);
 }
 
+// covers: X08 F09
 #[test]
 fn a_prompt_that_cannot_be_rendered_fails_that_attempt_alone() {
     let mut factory = Factory::new(&["A", "B"]);
@@ -189,6 +201,7 @@ fn an_edit_that_cannot_be_rendered_is_a_new_life_once() {
 }
 
 // Found by the simulator: it was charged again by every tick, and its crew went on without it.
+// covers: X04
 #[test]
 fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
@@ -206,6 +219,7 @@ fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
 }
 
 // Origin: factory#244; P - equal numbers in two repositories shared an agent.
+// covers: F11
 #[test]
 fn two_items_never_share_an_agent_or_a_workspace() {
     let mut factory = Factory::new(&["web#7", "web-7", "Web-7"]);
@@ -228,6 +242,7 @@ fn one_item_alone_can_be_looked_at_within_the_limits_of_all() {
     assert_eq!(held(&plan), [("B", HeldCode::NoSlot)]);
 }
 
+// covers: D07 D42
 #[test]
 fn what_is_to_start_nothing_judges_and_ends_and_neither_starts_nor_resumes() {
     let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]).running("a-impl.1");
@@ -253,6 +268,7 @@ fn what_was_not_tried_is_withdrawn_and_its_number_stays_used() {
     assert_eq!(started(&factory.tick()), ["start a-impl.2"]);
 }
 
+// covers: D07 V31
 #[test]
 fn a_resume_that_was_not_tried_is_still_owed_and_not_counted() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -266,6 +282,7 @@ fn a_resume_that_was_not_tried_is_still_owed_and_not_counted() {
 }
 
 // Origin: factory#292 - one refused item aborted the whole pass.
+// covers: X09 F09
 #[test]
 fn a_group_that_fails_stops_only_itself() {
     let factory = Factory::new(&["A", "B"]);

@@ -22,6 +22,7 @@ fn done() -> Factory {
     factory
 }
 
+// covers: I08
 #[test]
 fn an_edit_brings_back_what_a_rule_parked_with_all_its_attempts() {
     let mut factory = parked(Factory::new(&["A"]));
@@ -30,6 +31,7 @@ fn an_edit_brings_back_what_a_rule_parked_with_all_its_attempts() {
     assert_eq!(factory.record("A").attempts, 0);
 }
 
+// covers: I08
 #[test]
 fn our_own_notes_are_no_edit() {
     let mut factory = parked(Factory::new(&["A"]));
@@ -37,6 +39,7 @@ fn our_own_notes_are_no_edit() {
     assert!(factory.tick_told().is_empty());
 }
 
+// covers: I12
 #[test]
 fn an_edit_does_not_bring_back_what_a_person_parked() {
     let mut factory = parked(Factory::new(&["A"]));
@@ -52,6 +55,7 @@ fn an_edit_does_not_bring_back_what_a_person_parked() {
     assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
 }
 
+// covers: I07
 #[test]
 fn an_edit_ends_a_backoff() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -59,9 +63,11 @@ fn an_edit_ends_a_backoff() {
     factory.tick_told();
     factory.edit("A", |item| item.priority = Some(1));
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+    assert_eq!(factory.record("A").attempts, 0);
 }
 
 // Origin: detent#193 - the work was done, the item still open, and it was dispatched again.
+// covers: I10 F08
 #[test]
 fn finished_work_is_done_again_only_for_another_title_or_body() {
     let mut factory = done();
@@ -74,6 +80,7 @@ fn finished_work_is_done_again_only_for_another_title_or_body() {
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
+// covers: I06 S23
 #[test]
 fn an_edit_while_it_runs_counts_when_the_run_ends() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -93,6 +100,7 @@ fn an_edit_while_it_runs_counts_when_the_run_ends() {
 }
 
 // Origin: symphony#43 - what a read does not hold is not gone.
+// covers: I03 F68
 #[test]
 fn an_item_is_gone_only_after_two_complete_reads_without_it() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -117,6 +125,7 @@ fn a_checkout_under_way_does_not_make_finished_work_new() {
     assert_eq!(factory.record("A").state, ItemStanding::Done);
 }
 
+// covers: I04 I13 S20
 #[test]
 fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -130,6 +139,7 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
+// covers: I15
 #[test]
 fn a_malformed_file_is_neither_present_nor_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -142,6 +152,7 @@ fn a_malformed_file_is_neither_present_nor_gone() {
     }
 }
 
+// covers: D36
 #[test]
 fn a_role_that_was_removed_is_ended_where_it_runs_and_else_forgotten() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
@@ -150,6 +161,7 @@ fn a_role_that_was_removed_is_ended_where_it_runs_and_else_forgotten() {
     assert!(factory.registry.agents.keys().all(|name| name.0 != "a-impl"));
 }
 
+// covers: D38
 #[test]
 fn another_harness_makes_a_due_resume_a_fresh_start() {
     let mut factory = Factory::with("[tick]\nstarts_max = 1", &["A"]).running("a-impl.1");
@@ -161,6 +173,7 @@ fn another_harness_makes_a_due_resume_a_fresh_start() {
     assert_eq!(factory.agent("a-impl").session, None);
 }
 
+// covers: V02 V03 I01
 #[test]
 fn a_role_that_ended_well_is_kept_and_only_the_failed_one_runs_again() {
     let mut factory = Factory::crew("", &["A"]);
@@ -174,6 +187,7 @@ fn a_role_that_ended_well_is_kept_and_only_the_failed_one_runs_again() {
     assert_eq!(told(&factory.tick_told()), ["adopt a-rev.2", "done a-rev.2", "done A", "writeback A done"]);
 }
 
+// covers: V32
 #[test]
 fn parking_by_a_rule_ends_the_other_roles() {
     let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
@@ -212,6 +226,7 @@ fn untold(mode: &str) -> Factory {
     factory
 }
 
+// covers: X07
 #[test]
 fn a_required_note_that_was_never_tried_comes_before_any_verdict() {
     let mut factory = untold("required");
@@ -220,6 +235,7 @@ fn a_required_note_that_was_never_tried_comes_before_any_verdict() {
 }
 
 // Found by the simulator: a source that could not be read stood for a tracker that had been told.
+// covers: X07
 #[test]
 fn a_required_note_comes_before_any_verdict_however_long_its_source_is_away() {
     let mut factory = untold("required");
@@ -231,6 +247,7 @@ fn a_required_note_comes_before_any_verdict_however_long_its_source_is_away() {
 }
 
 // Origin: pear#248, pear#264 - the dispatch failed after the spawn, and the agents lived on beside their successors.
+// covers: V11 X06 F27
 #[test]
 fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     let mut factory = untold("required");
@@ -245,6 +262,7 @@ fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
 }
 
+// covers: I21
 #[test]
 fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
     let mut factory = untold("best-effort");
@@ -261,6 +279,7 @@ fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
     assert!(factory.record("A").told.as_ref().unwrap().dropped);
 }
 
+// covers: I22
 #[test]
 fn a_due_time_that_no_backoff_can_have_set_is_clamped_and_told() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -331,6 +350,7 @@ fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
 }
 
 // Found by the simulator: the item stayed active for ever, waiting for a session of a role that was gone.
+// covers: D37
 #[test]
 fn a_removed_role_takes_what_its_item_waited_for_with_it() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -344,6 +364,7 @@ fn a_removed_role_takes_what_its_item_waited_for_with_it() {
     assert_eq!(factory.record("A").state, ItemStanding::Waiting);
 }
 
+// covers: V11
 #[test]
 fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
     let mut factory = untold("off");

@@ -96,6 +96,7 @@ fn a_message_survives_an_edit_of_its_item_and_an_edit_starts_anew() {
     assert!(prompt(&plan).contains("the orders table"));
 }
 
+// covers: I23
 #[test]
 fn a_retry_gives_all_attempts_back_and_takes_the_wait_away() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -107,6 +108,7 @@ fn a_retry_gives_all_attempts_back_and_takes_the_wait_away() {
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
+// covers: I23
 #[test]
 fn a_retry_brings_back_what_a_person_parked() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -120,6 +122,7 @@ fn a_retry_brings_back_what_a_person_parked() {
     assert_eq!(factory.record("A").parked_by, None);
 }
 
+// covers: I12
 #[test]
 fn nothing_follows_the_run_of_an_item_that_a_person_parked_meanwhile() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -173,6 +176,7 @@ fn a_pause_without_an_end_lasts_until_a_person_ends_it() {
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.1");
 }
 
+// covers: V31
 #[test]
 fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
@@ -192,6 +196,7 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.3");
 }
 
+// covers: V03
 #[test]
 fn only_the_roles_that_are_not_done_are_tried_again() {
     let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");

@@ -4,6 +4,7 @@ use super::*;
 use crate::model::{Stray, StraySpec, Survivor};
 use crate::registry::{AgentStanding, ItemStanding};
 
+// covers: D01 D08 S05 S08 I02
 #[test]
 fn a_claim_makes_a_start_a_run_and_a_reply_does_not() {
     let mut factory = Factory::new(&["A"]);
@@ -19,6 +20,7 @@ fn a_claim_makes_a_start_a_run_and_a_reply_does_not() {
 
 // Origin: autonomous-dev-team#32 - a healthy agent that had just started was judged dead, because its pid file
 // was not there yet.
+// covers: D03 D04 V23 F02
 #[test]
 fn an_unclaimed_start_is_given_its_grace_then_fenced_and_started_again_a_tick_later() {
     let mut factory = Factory::new(&["A"]);
@@ -32,6 +34,7 @@ fn an_unclaimed_start_is_given_its_grace_then_fenced_and_started_again_a_tick_la
     assert_eq!((factory.record("A").attempts, factory.record("A").infra_row), (0, 1));
 }
 
+// covers: D05 F02
 #[test]
 fn a_lost_fence_is_an_adoption() {
     let mut factory = Factory::new(&["A"]);
@@ -42,6 +45,7 @@ fn a_lost_fence_is_an_adoption() {
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
 }
 
+// covers: D06
 #[test]
 fn a_reboot_before_the_claim_fences_at_once() {
     let mut factory = Factory::new(&["A"]);
@@ -51,6 +55,7 @@ fn a_reboot_before_the_claim_fences_at_once() {
 }
 
 // Origin: Kilo-Org/cloud#1932 - an outage exhausted everybody's attempts at once.
+// covers: D16 V23 F67
 #[test]
 fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -65,6 +70,7 @@ fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     assert_eq!(factory.record("A").attempts, 0);
 }
 
+// covers: D02 X05
 #[test]
 fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate() {
     let mut factory = Factory::crew("", &["A"]);
@@ -77,6 +83,7 @@ fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate()
     assert_eq!(factory.agent("a-rev").dispatch, 1, "it is the same dispatch");
 }
 
+// covers: V26 F66
 #[test]
 fn five_uncharged_failures_in_a_row_park() {
     let mut factory = Factory::new(&["A"]);
@@ -92,6 +99,7 @@ fn five_uncharged_failures_in_a_row_park() {
     assert_eq!(factory.record("A").attempts, 0);
 }
 
+// covers: D12 V02 D41
 #[test]
 fn success_ends_the_role_and_the_item() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -104,6 +112,7 @@ fn success_ends_the_role_and_the_item() {
     assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Done)]);
 }
 
+// covers: D12 V05 V28 S05 S26
 #[test]
 fn a_failure_backs_off_and_the_last_one_parks() {
     let mut factory = Factory::with("[attempts]\nmax = 2\njitter = 0.0", &["A"]).running("a-impl.1");
@@ -126,6 +135,7 @@ fn a_failure_backs_off_and_the_last_one_parks() {
 }
 
 // Origin: the-ozolith#58 and others - `subtype: success` and a tidy exit after a TERM are no success.
+// covers: V01
 #[test]
 fn the_reason_beats_a_code_of_zero() {
     for (reason, class) in [
@@ -142,6 +152,7 @@ fn the_reason_beats_a_code_of_zero() {
     }
 }
 
+// covers: D15 V06
 #[test]
 fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -153,6 +164,7 @@ fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
     assert_eq!(factory.record("A").attempts, 1);
 }
 
+// covers: D10
 #[test]
 fn a_sweeping_launcher_has_its_grace_and_two_seconds() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -164,6 +176,7 @@ fn a_sweeping_launcher_has_its_grace_and_two_seconds() {
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
 }
 
+// covers: D09 D35
 #[test]
 fn a_launcher_that_missed_its_deadline_is_handed_off() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -174,6 +187,7 @@ fn a_launcher_that_missed_its_deadline_is_handed_off() {
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
 }
 
+// covers: D40
 #[test]
 fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -184,6 +198,7 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
     assert!(factory.agent("a-impl").process.is_none());
 }
 
+// covers: D09 V07
 #[test]
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -196,6 +211,7 @@ fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
 }
 
+// covers: D43
 #[test]
 fn survivors_are_not_forgotten_with_the_files_of_their_run() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -210,6 +226,7 @@ fn survivors_are_not_forgotten_with_the_files_of_their_run() {
     }
 }
 
+// covers: V27 F67
 #[test]
 fn one_reboot_is_one_misfortune_however_large_the_crew() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
@@ -237,6 +254,7 @@ fn a_role_that_waits_holds_up_no_session_of_another() {
     assert!(told(&factory.tick_told()).contains(&"resume a-impl.2".to_owned()));
 }
 
+// covers: D13 D35
 #[test]
 fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -250,6 +268,7 @@ fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "tried again, without another word");
 }
 
+// covers: D22
 #[test]
 fn what_cannot_be_told_apart_is_held_and_never_touched() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -260,6 +279,7 @@ fn what_cannot_be_told_apart_is_held_and_never_touched() {
     assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
 }
 
+// covers: D22
 #[test]
 fn an_unknown_fleet_means_no_start_no_resume_and_no_verdict() {
     let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
@@ -270,6 +290,7 @@ fn an_unknown_fleet_means_no_start_no_resume_and_no_verdict() {
     assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown), ("B", HeldCode::FleetUnknown)]);
 }
 
+// covers: V05 V31 F21 I02
 #[test]
 fn a_session_goes_on_in_the_tick_that_sees_the_end_and_only_as_often_as_it_may() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -287,6 +308,7 @@ fn a_session_goes_on_in_the_tick_that_sees_the_end_and_only_as_often_as_it_may()
 }
 
 // Origin: midtown#2330 - the session was gone, the agent stayed in the running set, and every restart crashed.
+// covers: V13 F20 D41
 #[test]
 fn a_session_that_is_gone_is_forgotten_and_the_next_attempt_is_fresh_after_the_backoff_before() {
     let mut factory = Factory::with("[attempts]\njitter = 0.0", &["A"]).running("a-impl.1");
@@ -314,6 +336,7 @@ fn a_session_that_is_gone_is_forgotten_and_the_next_attempt_is_fresh_after_the_b
 }
 
 // Origin: omnigent#6270 - the same text in a run that resumed nothing says nothing about a session.
+// covers: V12
 #[test]
 fn only_a_resume_can_lose_its_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -321,6 +344,7 @@ fn only_a_resume_can_lose_its_session() {
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent"]);
 }
 
+// covers: V20
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -336,6 +360,7 @@ fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     );
 }
 
+// covers: V22
 #[test]
 fn a_launcher_told_to_stop_by_somebody_else_costs_nothing_and_waits_the_base() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -349,6 +374,7 @@ fn a_launcher_told_to_stop_by_somebody_else_costs_nothing_and_waits_the_base() {
 }
 
 // Origin: dot-agent-deck#600 - the second role could not start, and the first was orphaned.
+// covers: V09 V10 X03 X04 I14 F13
 #[test]
 fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
     let mut factory = Factory::crew("", &["A"]);
@@ -362,6 +388,7 @@ fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
     assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
 }
 
+// covers: D30 D32 D35 D42 I13
 #[test]
 fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were_seen() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
@@ -379,6 +406,7 @@ fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were
     assert_eq!(factory.registry.names.last_n.len(), 2, "numbers are never used again");
 }
 
+// covers: D33 D34
 #[test]
 fn no_age_clears_a_handoff_but_a_reboot_does() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -394,6 +422,7 @@ fn no_age_clears_a_handoff_but_a_reboot_does() {
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
 }
 
+// covers: D25
 #[test]
 fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
     let mut factory = Factory::new(&["A"]);
@@ -424,6 +453,7 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
     assert_eq!(factory.agent("a-impl").deadline_ms, Some(60_000));
 }
 
+// covers: D26 D42
 #[test]
 fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
     let mut factory = Factory::new(&[]);
@@ -435,6 +465,7 @@ fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
 }
 
 // Found by the simulator: the number of a forgotten directory that was fenced already was given out again.
+// covers: D26 D42
 #[test]
 fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
     let mut factory = Factory::new(&["A"]);
@@ -444,6 +475,7 @@ fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
+// covers: D25
 #[test]
 fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -468,6 +500,7 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
 }
 
 // Found by the simulator: the item was dispatched under the number of the directory that could not be told.
+// covers: D28
 #[test]
 fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
@@ -493,6 +526,7 @@ fn a_run_that_was_fenced_and_swept_for_waits_for_no_note() {
     assert_eq!(factory.record("A").attempts, 0);
 }
 
+// covers: D28
 #[test]
 fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_with_it() {
     let mut factory = Factory::new(&["A", "B"]);
