@@ -37,6 +37,13 @@ pub(super) fn launch(
     };
     let of_preset = preset.map_or(&[][..], |preset| preset.env);
     let env = role.env.iter().cloned().chain(of_preset.iter().map(|name| (*name).to_owned()));
+    let resumed = draft.registry.agents.get(&run.agent).filter(|_| session.is_some());
+    // A session goes on with the text that it was given.
+    let given = |recorded: &Option<String>, now: &str| {
+        recorded.clone().filter(|_| session.is_some()).unwrap_or_else(|| now.to_owned())
+    };
+    let (hash, content_hash) =
+        (given(&record.hash, &item.hash), given(&record.content_hash, &item.content_hash));
     Ok(Launch {
         item: item.id.clone(),
         key: item.key.clone(),
@@ -45,6 +52,9 @@ pub(super) fn launch(
         role: role.name.clone(),
         harness: role.harness.clone(),
         dispatch,
+        resumes: resumed.map_or(0, |agent| agent.resumes + 1),
+        hash,
+        content_hash,
         session,
         chosen_session,
         argv,
@@ -55,8 +65,6 @@ pub(super) fn launch(
         session_pattern: role.session.clone(),
         deadline: role.deadline,
         stall: role.stall,
-        hash: item.hash.clone(),
-        content_hash: item.content_hash.clone(),
     })
 }
 

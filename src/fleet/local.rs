@@ -234,6 +234,9 @@ impl LocalFleet {
             log_bytes_max: self.log_bytes_max,
             protected_pids: self.settings.protected_pids.clone(),
             protected_pidfiles: self.settings.protected_pidfiles.clone(),
+            resumes: Some(launch.resumes),
+            hash: Some(launch.hash.clone()),
+            content_hash: Some(launch.content_hash.clone()),
         })
     }
 

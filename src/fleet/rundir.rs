@@ -87,6 +87,15 @@ pub struct Spec {
     pub protected_pids: Vec<u32>,
     /// Files that hold the pids of others; read when it comes to signals.
     pub protected_pidfiles: Vec<PathBuf>,
+    /// How often its session was gone on with, this time included.
+    #[serde(default)]
+    pub resumes: Option<u32>,
+    /// Hash of the item as the run is given it, or its session was.
+    #[serde(default)]
+    pub hash: Option<String>,
+    /// Hash of title and body likewise.
+    #[serde(default)]
+    pub content_hash: Option<String>,
 }
 
 impl Spec {
@@ -115,6 +124,9 @@ impl From<Spec> for StraySpec {
             dispatch: spec.dispatch,
             since: spec.since,
             deadline_ms: spec.deadline_ms,
+            resumes: spec.resumes,
+            hash: spec.hash,
+            content_hash: spec.content_hash,
         }
     }
 }

@@ -44,9 +44,11 @@ pub struct Launch {
     pub deadline: Option<Duration>,
     /// Longest silence on stdout.
     pub stall: Option<Duration>,
-    /// Hash of the item as the run is given it.
+    /// How often its session was gone on with, this time included.
+    pub resumes: u32,
+    /// Hash of the item as the run is given it, or its session was.
     pub hash: String,
-    /// Hash of title and body as the run is given them.
+    /// Hash of title and body as the run is given them, or its session was.
     pub content_hash: String,
 }
 

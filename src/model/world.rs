@@ -109,6 +109,12 @@ pub struct StraySpec {
     pub since: Moment,
     /// Longest life from its claim, in milliseconds; `None` is no limit.
     pub deadline_ms: Option<u64>,
+    /// How often its session was gone on with, this time included; `None` where an earlier version did not say.
+    pub resumes: Option<u32>,
+    /// Hash of the item as it was given to it, or to its session; `None` likewise.
+    pub hash: Option<String>,
+    /// Hash of title and body likewise.
+    pub content_hash: Option<String>,
 }
 
 /// Everything the fleet can see.

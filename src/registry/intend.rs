@@ -192,7 +192,6 @@ impl Registry {
             record.tell_tries = 0;
         }
         let before = self.agents.get(&launch.run.agent);
-        let resumes = if resumed { before.map_or(0, |agent| agent.resumes) + 1 } else { 0 };
         let agent = AgentRecord {
             item: launch.item.clone(),
             role: launch.role.clone(),
@@ -204,7 +203,7 @@ impl Registry {
             pid: None,
             process: None,
             session: launch.session.clone().or_else(|| launch.chosen_session.clone()),
-            resumes,
+            resumes: launch.resumes,
             resumed,
             stopped_at: None,
             ok: false,
@@ -229,10 +228,15 @@ impl Registry {
         if record.key.is_empty() {
             record.key = spec.key.clone();
         }
+        let anew = spec.dispatch > record.dispatch;
+        // What is parked was not, when this was started. If an edit had brought it back, that edit is still to count.
         if record.state != ItemStanding::Parked {
             record.state = ItemStanding::Active;
+            self.given_as(spec, anew);
         }
-        record.dispatch = record.dispatch.max(spec.dispatch);
+        if let Some(record) = self.items.get_mut(&spec.item) {
+            record.dispatch = record.dispatch.max(spec.dispatch);
+        }
         let resumed = spec.session.is_some();
         let agent = AgentRecord {
             item: spec.item.clone(),
@@ -245,7 +249,7 @@ impl Registry {
             pid: None,
             process: None,
             session: spec.session.clone().or_else(|| spec.chosen_session.clone()),
-            resumes: u32::from(resumed),
+            resumes: spec.resumes.unwrap_or(u32::from(resumed)),
             resumed,
             stopped_at: None,
             ok: false,
@@ -259,6 +263,21 @@ impl Registry {
             run_usd: None,
         };
         self.agents.insert(run.agent.clone(), agent);
+    }
+
+    /// Which text a forgotten run of an item was given, so that a later edit of it counts.
+    fn given_as(&mut self, spec: &StraySpec, anew: bool) {
+        let Some(record) = self.items.get_mut(&spec.item) else { return };
+        let (Some(hash), Some(content_hash)) = (&spec.hash, &spec.content_hash) else { return };
+        let edited = record.hash.as_ref().is_some_and(|recorded| recorded != hash);
+        give(&mut record.hash, hash, anew);
+        give(&mut record.content_hash, content_hash, anew);
+        if anew && edited {
+            // What was done of the text before it was not done of this one.
+            for agent in self.agents.values_mut().filter(|agent| agent.item == spec.item) {
+                agent.ok = false;
+            }
+        }
     }
 
     /// The agent whose current run this is.

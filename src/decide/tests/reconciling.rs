@@ -438,6 +438,9 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
         dispatch: 2,
         since: moment(0),
         deadline_ms: Some(60_000),
+        resumes: None,
+        hash: None,
+        content_hash: None,
     };
     for (n, sighting) in [(1, alive()), (2, succeeded()), (3, Sighting::Unclaimed)] {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
@@ -491,6 +494,9 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
         dispatch: 1,
         since: moment(0),
         deadline_ms: None,
+        resumes: None,
+        hash: None,
+        content_hash: None,
     };
     factory.see("a-impl.2", alive());
     factory.strays.push(Stray { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
@@ -535,4 +541,104 @@ fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_wi
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["start b-impl.1", "writeback B started"]);
     assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+}
+
+// ---------------------------------------------------------------------------------------------
+// What a run directory tells where the registry was read from its backup
+
+/// What the tick that started a run wrote into its directory.
+fn spec_of(plan: &Plan, run: &str) -> StraySpec {
+    let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
+        Action::Start(launch) | Action::Resume(launch) if launch.run.to_string() == run => Some(launch),
+        _ => None,
+    });
+    let launch = launch.expect("it was started");
+    StraySpec {
+        item: launch.item.clone(),
+        key: launch.key.clone(),
+        slug: launch.slug.clone(),
+        workspace: launch.workspace.clone(),
+        role: launch.role.clone(),
+        harness: launch.harness.clone(),
+        session: launch.session.clone(),
+        chosen_session: None,
+        dispatch: launch.dispatch,
+        since: moment(0),
+        deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+        resumes: Some(launch.resumes),
+        hash: Some(launch.hash.clone()),
+        content_hash: Some(launch.content_hash.clone()),
+    }
+}
+
+/// The registry as it was before, and the run that it does not know of.
+fn lose(factory: &mut Factory, before: Registry, plan: &Plan, run: &str) {
+    factory.registry = before;
+    factory.strays = vec![Stray { run: run.parse().unwrap(), spec: Some(spec_of(plan, run)) }];
+}
+
+#[test]
+fn an_edit_during_a_forgotten_run_counts_when_it_ends() {
+    let mut factory = Factory::new(&["A"]);
+    let plan = factory.tick();
+    lose(&mut factory, Registry::default(), &plan, "a-impl.1");
+    factory.edit("A", |item| item.body = "more".into());
+    factory.see("a-impl.1", succeeded());
+    let plan = factory.tick_told();
+    assert!(told(&plan).contains(&"start a-impl.2".to_owned()), "{:?}", told(&plan));
+}
+
+// The reviewer was done with the first text. Of the edit, and of the dispatch that it led to, nothing is on record:
+// together with the implementer's new run its old approval would have made the item done.
+#[test]
+fn what_was_done_of_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run() {
+    let mut factory = Factory::crew("", &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", failed());
+    factory.see("a-rev.1", succeeded());
+    factory.tick_told();
+    assert!(factory.agent("a-rev").ok);
+    let before = factory.registry.clone();
+    factory.edit("A", |item| item.body = "more".into());
+    let plan = factory.tick_told();
+    lose(&mut factory, before, &plan, "a-impl.2");
+    factory.see("a-impl.2", alive());
+    factory.tick_told();
+    assert!(!factory.agent("a-rev").ok);
+    factory.see("a-impl.2", succeeded());
+    factory.strays.clear();
+    factory.later(600);
+    assert_eq!(told(&factory.tick_told()), ["done a-impl.2", "start a-rev.2", "writeback A started"]);
+}
+
+#[test]
+fn an_edit_that_brought_a_parked_item_back_is_not_lost_with_the_record_of_its_run() {
+    let mut factory = Factory::with("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    let before = factory.registry.clone();
+    factory.edit("A", |item| item.body = "more".into());
+    let plan = factory.tick_told();
+    lose(&mut factory, before, &plan, "a-impl.2");
+    factory.see("a-impl.2", alive());
+    factory.tick_told();
+    factory.strays.clear();
+    factory.see("a-impl.2", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.2", "start a-impl.3", "writeback A started"]);
+}
+
+#[test]
+fn a_session_is_not_resumed_once_more_because_a_resume_was_forgotten() {
+    let mut factory = Factory::with("[attempts]\nresumes_max = 2\nmax = 9", &["A"]).running("a-impl.1");
+    let fails = || over(1, ExitReason::Exited, Some("s-1"), "");
+    factory.see("a-impl.1", fails());
+    factory.tick_told();
+    let before = factory.registry.clone();
+    factory.see("a-impl.2", fails());
+    let plan = factory.tick_told();
+    assert_eq!(factory.agent("a-impl").resumes, 2);
+    lose(&mut factory, before, &plan, "a-impl.3");
+    factory.see("a-impl.3", fails());
+    let plan = factory.tick_told();
+    assert!(!told(&plan).iter().any(|line| line.starts_with("resume")), "{:?}", told(&plan));
 }

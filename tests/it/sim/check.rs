@@ -500,8 +500,7 @@ fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
 
 /// Counted where it happens: agents that were really started with that session.
 fn sessions_are_resumed_so_often(scene: &Scene<'_>) -> Result<(), String> {
-    // A lost generation takes its counts with it.
-    let max = u64::from(scene.config.attempts.resumes_max) + scene.world.disk.losses;
+    let max = u64::from(scene.config.attempts.resumes_max);
     scene.world.machine.resumed.iter().try_for_each(|(session, times)| {
         ensure(u64::from(*times) <= max, || {
             format!("session {session} was resumed {times} times, at most {max} may be")
@@ -569,10 +568,6 @@ fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
 
 /// While the record says that an item is as its runs were given it, each role that counts as done was.
 fn done_work_is_of_this_text(scene: &Scene<'_>) -> Result<(), String> {
-    // What a lost generation knew of a text is lost with it: a run directory does not tell which it was given.
-    if scene.world.disk.losses > 0 {
-        return Ok(());
-    }
     for (name, agent) in scene.after.agents.iter().filter(|(_, agent)| agent.ok) {
         let run = RunId { agent: name.clone(), n: agent.n };
         let given = scene.world.machine.runs.get(&run).and_then(|run| run.given.as_ref());

@@ -196,6 +196,9 @@ impl Machine {
             dispatch: launch.dispatch,
             since,
             deadline_ms: run.deadline_ms,
+            resumes: Some(launch.resumes),
+            hash: Some(launch.hash.clone()),
+            content_hash: Some(launch.content_hash.clone()),
         });
     }
 
