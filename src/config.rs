@@ -328,6 +328,8 @@ pub struct Retention {
 pub struct EnvConfig {
     /// Put before PATH; absolute.
     pub path_prepend: Vec<PathBuf>,
+    /// A file of `KEY=value` lines for every agent, absolute; read at each start.
+    pub file: Option<PathBuf>,
     /// Literals for every agent.
     pub set: BTreeMap<String, String>,
 }

@@ -48,6 +48,8 @@ pub struct Tick<'a> {
     pub credentials: BTreeMap<String, String>,
     /// Which factory.
     pub lineage: &'a str,
+    /// Why the file of variables for every agent can't be used.
+    pub env_error: Option<String>,
     /// Free bytes where the state lives.
     pub disk_free_bytes: Option<u64>,
     /// The folder of workspaces.
@@ -124,6 +126,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         missing_env: tick.missing_env.clone(),
         credentials: tick.credentials.clone(),
         lineage: tick.lineage.to_owned(),
+        env_error: tick.env_error.clone(),
         workspaces: tick.workspaces.clone(),
     }
 }

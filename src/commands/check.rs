@@ -22,6 +22,7 @@ use crate::cli::{CheckArgs, Format, Options};
 use crate::config::{self, Config, Loaded, Role};
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::env::{self, Vars};
+use crate::fleet::env_file::FileVars;
 use crate::paint::{Paint, Tone};
 use crate::{state, text};
 
@@ -38,6 +39,7 @@ const CHECKS: &[Check] = &[
     ("workspaces", places::workspaces),
     ("disk", places::disk),
     ("pidfile", places::pidfiles),
+    ("env file", places::env_file),
     ("environment", roles::environment),
     ("program", roles::programs),
     ("permissions", permissions::permissions),
@@ -51,6 +53,8 @@ struct Subject<'a> {
     config: &'a Config,
     /// The variables that a tick would have.
     vars: Vars,
+    /// What `[env] file` holds, or why it can't be used.
+    file: Result<FileVars, String>,
     /// Those that this command has: under `--as-cron` they tell what cron's lack.
     shell: &'a Vars,
     as_cron: bool,
@@ -71,7 +75,12 @@ impl Subject<'_> {
     fn of_role(&self, vars: &Vars, role: &Role) -> Vars {
         let own = role.preset().map_or(&[][..], |preset| preset.env);
         let names: Vec<_> = role.env.iter().cloned().chain(own.iter().map(|&name| name.to_owned())).collect();
-        env::of_role(vars, &self.config.env, &names)
+        env::of_role(vars, &self.config.env, &self.file_vars(), &names)
+    }
+
+    /// What `[env] file` holds; nothing where it can't be used, which is a finding of its own.
+    fn file_vars(&self) -> FileVars {
+        self.file.clone().unwrap_or_default()
     }
 }
 
@@ -135,6 +144,7 @@ pub(super) fn run(options: &Options, vars: &Vars, args: &CheckArgs) -> Result<Ex
             let state_path = absolute(&state::directory(&config.dir, options.state_dir.as_deref()))?;
             let subject = Subject {
                 config: &config,
+                file: env::of_file(&config.env),
                 vars: if args.as_cron { surroundings::cron(vars) } else { vars.clone() },
                 shell: vars,
                 as_cron: args.as_cron,

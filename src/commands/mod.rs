@@ -222,6 +222,9 @@ impl Context {
 
     /// What a tick works with, for a plan or for the whole of it.
     fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
+        let file = env::of_file(&self.config.env);
+        let (file, env_error) =
+            file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
         Tick {
             config: &self.config,
             source: outside.source,
@@ -229,8 +232,9 @@ impl Context {
             request,
             now: (outside.clock)(),
             until: outside.since + self.config.tick.deadline,
-            missing_env: env::missing(&self.vars, &self.config.env, &self.config.roles),
-            credentials: credentials::of_roles(&self.vars, &self.config, &outside.fleet.lineage),
+            missing_env: env::missing(&self.vars, &self.config.env, &file, &self.config.roles),
+            env_error,
+            credentials: credentials::of_roles(&self.vars, &self.config, &file, &outside.fleet.lineage),
             lineage: &outside.fleet.lineage,
             disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
             workspaces: local::workspaces(&self.config, &self.state_path),

@@ -230,10 +230,7 @@ fn fleet(section: Section<'_, '_>, place: &Place<'_>, deadline: Option<Duration>
 }
 
 fn workspace(section: Section<'_, '_>, place: &Place<'_>) -> Option<Option<PathBuf>> {
-    let root = section.or("root", None, |value| match value.string()? {
-        text if text.is_empty() => Some(None),
-        _ => path(value, place).map(Some),
-    });
+    let root = section.or("root", None, |value| optional_path(value, place));
     section.close();
     root
 }
@@ -257,7 +254,7 @@ fn env(section: Section<'_, '_>, place: &Place<'_>) -> Option<EnvConfig> {
             Some(folder)
         })
     });
-    section.later("file", String::new(), "\"\"", Value::string);
+    let file = section.or("file", None, |value| optional_path(value, place));
     let set = section.or("set", Default::default(), |value| {
         value.map(|name, value| {
             let literal = without_nul(value);
@@ -269,7 +266,7 @@ fn env(section: Section<'_, '_>, place: &Place<'_>) -> Option<EnvConfig> {
         })
     });
     section.close();
-    Some(EnvConfig { path_prepend: path_prepend?, set: set? })
+    Some(EnvConfig { path_prepend: path_prepend?, file: file?, set: set? })
 }
 
 fn done(section: Section<'_, '_>) {
@@ -338,6 +335,11 @@ pub(super) fn path(value: &Value<'_, '_>, place: &Place<'_>) -> Option<PathBuf> 
     }
     // Collecting the components drops a `.` in between: what is shown later reads as a person would write it.
     Some(place.dir.join(text).components().collect())
+}
+
+/// The same, or `""` for none.
+fn optional_path(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Option<PathBuf>> {
+    if value.string()?.is_empty() { Some(None) } else { path(value, place).map(Some) }
 }
 
 /// Labels are compared trimmed and lower-case.

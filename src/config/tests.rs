@@ -208,6 +208,7 @@ fn what_is_set_is_what_comes_out() {
         [workspace]
         root = "/srv/work"
         [env]
+        file = "agents.env"
         path_prepend = ["bin"]
         set = { EDITOR = "true", _x1 = "" }
         [retention]
@@ -250,6 +251,7 @@ fn what_is_set_is_what_comes_out() {
         [Path::new("/etc/factory/broker.pid"), Path::new("/run/x.pid")]
     );
     assert_eq!(config.workspace_root.as_deref(), Some(Path::new("/srv/work")));
+    assert_eq!(config.env.file.as_deref(), Some(Path::new("/etc/factory/agents.env")));
     assert_eq!(config.env.path_prepend, [Path::new("/etc/factory/bin")]);
     assert_eq!(config.env.set.get("EDITOR").map(String::as_str), Some("true"));
     assert_eq!((config.log_bytes_max, config.events_bytes_max), (1024, 0));
@@ -277,7 +279,6 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ("[hooks]", "after_run", "[\"x\"]", "[]"),
         ("[hooks]", "before_remove", "[\"x\"]", "[]"),
         ("[hooks]", "timeout", "\"1m\"", "\"10m\""),
-        ("[env]", "file", "\".env\"", "\"\""),
         ("[done]", "when", "\"source\"", "\"exit\""),
         ("[done]", "when", "\"command\"", "\"exit\""),
         ("[done]", "command", "[\"x\"]", "[]"),

@@ -63,8 +63,13 @@ pub(super) fn follow(draft: &mut Draft) {
 fn follow_variables(draft: &mut Draft, role: &Role) {
     let scope = of_variables(role);
     let missing = draft.world.missing_env.get(&role.name);
-    let reason =
-        missing.map(|names| format!("role {:?} needs {}, which is not set", role.name, names.join(", ")));
+    let reason = match (&draft.world.env_error, missing) {
+        (Some(why), _) => Some(format!("role {:?} can't be given its variables: {why}", role.name)),
+        (None, Some(names)) => {
+            Some(format!("role {:?} needs {}, which is not set", role.name, names.join(", ")))
+        }
+        (None, None) => None,
+    };
     let recorded = draft.registry.cool_offs.get(&scope).map(|cool_off| &cool_off.because);
     if recorded == reason.as_ref() {
         return;

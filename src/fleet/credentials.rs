@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::env::{self, Vars};
+use super::env_file::FileVars;
 use crate::config::Config;
 use crate::fingerprint::sha256_hex;
 use crate::harness::{Home, Preset};
@@ -17,14 +18,19 @@ const DIGITS: usize = 16;
 /// By role, for those whose harness can tell that it was denied: the variables that its agents get besides the usual
 /// ones, and the login that its program keeps in a file.
 ///
-/// `lineage` salts it: two factories with the same key have different fingerprints of it.
-pub fn of_roles(inherited: &Vars, config: &Config, lineage: &str) -> BTreeMap<String, String> {
+/// `file`: what `[env] file` holds. `lineage` salts it: two factories with the same key have different fingerprints of it.
+pub fn of_roles(
+    inherited: &Vars,
+    config: &Config,
+    file: &FileVars,
+    lineage: &str,
+) -> BTreeMap<String, String> {
     let with_preset = config.roles.iter().filter_map(|role| Some((role, role.preset()?)));
     with_preset
         .map(|(role, preset)| {
             let of_preset = preset.env.iter().map(|name| (*name).to_owned());
             let names: Vec<_> = role.env.iter().cloned().chain(of_preset).collect();
-            let vars = env::of_role(inherited, &config.env, &names);
+            let vars = env::of_role(inherited, &config.env, file, &names);
             let mut parts = vec![b"credentials".to_vec(), lineage.as_bytes().to_vec(), login(preset, &vars)];
             for (name, value) in vars.iter().filter(|(name, _)| !env::is_usual(name)) {
                 parts.push(name.as_bytes().to_vec());
@@ -60,7 +66,7 @@ mod tests {
 
     fn of(vars: &[(&str, &str)]) -> BTreeMap<String, String> {
         let vars = vars.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        of_roles(&vars, &config(), "lineage")
+        of_roles(&vars, &config(), &FileVars::new(), "lineage")
     }
 
     #[test]

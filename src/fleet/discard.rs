@@ -113,7 +113,7 @@ impl LocalFleet {
             .arg(state)
             .args(sets)
             .env_clear()
-            .envs(env::of_role(&self.inherited, &self.env, &[]))
+            .envs(env::of_role(&self.inherited, &self.env, &Default::default(), &[]))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

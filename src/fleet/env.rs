@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use super::env_file::{self, FileVars};
 use crate::config::{EnvConfig, Role};
 
 /// Passed to every agent where they are set.
@@ -31,13 +32,24 @@ const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Variables, by name.
 pub type Vars = BTreeMap<OsString, OsString>;
 
-/// The variables of a role's agents, without those that name the run.
-pub fn of_role(inherited: &Vars, config: &EnvConfig, names: &[String]) -> Vars {
+/// The variables of the configured file, as it is now; none where none is configured.
+///
+/// # Errors
+///
+/// Why it can't be used, and what to do.
+pub fn of_file(config: &EnvConfig) -> Result<FileVars, String> {
+    config.file.as_deref().map_or_else(|| Ok(FileVars::new()), env_file::read)
+}
+
+/// The variables of a role's agents, without those that name the run. Those that are set in the configuration
+/// stand before those of its file, and those before what is passed through.
+pub fn of_role(inherited: &Vars, config: &EnvConfig, file: &FileVars, names: &[String]) -> Vars {
     let mut vars: Vars = inherited
         .iter()
         .filter(|(name, _)| is_passed(name, names))
         .map(|(n, v)| (n.clone(), v.clone()))
         .collect();
+    vars.extend(file.iter().map(|(name, value)| (name.into(), value.into())));
     vars.extend(config.set.iter().map(|(name, value)| (name.into(), value.into())));
     let path = vars.remove(OsStr::new("PATH")).unwrap_or_else(|| PATH_DEFAULT.into());
     let folders = config.path_prepend.iter().cloned().chain(std::env::split_paths(&path));
@@ -46,9 +58,16 @@ pub fn of_role(inherited: &Vars, config: &EnvConfig, names: &[String]) -> Vars {
     vars
 }
 
-/// By role: the variables it names that are set neither here nor by the configuration.
-pub fn missing(inherited: &Vars, config: &EnvConfig, roles: &[Role]) -> BTreeMap<String, Vec<String>> {
-    let is_set = |name: &String| inherited.contains_key(OsStr::new(name)) || config.set.contains_key(name);
+/// By role: the variables it names that are set neither here nor by the configuration or its file.
+pub fn missing(
+    inherited: &Vars,
+    config: &EnvConfig,
+    file: &FileVars,
+    roles: &[Role],
+) -> BTreeMap<String, Vec<String>> {
+    let is_set = |name: &String| {
+        inherited.contains_key(OsStr::new(name)) || file.contains_key(name) || config.set.contains_key(name)
+    };
     let missing_of = |role: &Role| role.env.iter().filter(|name| !is_set(name)).cloned().collect::<Vec<_>>();
     let by_role = roles.iter().map(|role| (role.name.clone(), missing_of(role)));
     by_role.filter(|(_, names)| !names.is_empty()).collect()
@@ -86,10 +105,25 @@ mod tests {
         ]);
         let config = EnvConfig {
             path_prepend: vec!["/opt/agents".into()],
+            file: None,
             set: BTreeMap::from([("MODE".to_owned(), "night".to_owned())]),
         };
-        let got = of_role(&inherited, &config, &["MY_KEY".to_owned()]);
+        let got = of_role(&inherited, &config, &FileVars::new(), &["MY_KEY".to_owned()]);
         let want = vars(&[("PATH", "/opt/agents:/bin"), ("LC_ALL", "C"), ("MY_KEY", "k"), ("MODE", "night")]);
         assert_eq!(got, want);
+    }
+
+    #[test]
+    fn what_is_set_stands_before_the_file_and_the_file_before_what_is_passed() {
+        let inherited = vars(&[("A", "passed"), ("B", "passed"), ("C", "passed"), ("PATH", "/bin")]);
+        let text = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let file = text(&[("B", "file"), ("C", "file"), ("D", "file"), ("PATH", "/file")]);
+        let config =
+            EnvConfig { path_prepend: vec!["/first".into()], file: None, set: text(&[("C", "set")]) };
+        let names = ["A", "B", "C"].map(str::to_owned);
+        let want = [("A", "passed"), ("B", "file"), ("C", "set"), ("D", "file"), ("PATH", "/first:/file")];
+        assert_eq!(of_role(&inherited, &config, &file, &names), vars(&want));
     }
 }

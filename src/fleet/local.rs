@@ -181,7 +181,7 @@ impl LocalFleet {
         Ok(strays)
     }
 
-    fn prepare(&self, launch: &Launch, program: PathBuf) -> Result<RunDir> {
+    fn prepare(&self, launch: &Launch, program: PathBuf, vars: &Vars) -> Result<RunDir> {
         let dir = self.run_dir(&launch.run);
         let path = dir.path().display().to_string();
         // Must be new: a run is never started twice.
@@ -190,14 +190,14 @@ impl LocalFleet {
             .create(dir.path())
             .with_context(|| format!("cannot create {path}"))?;
         let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = serde_json::to_vec(&self.spec(launch, &dir, program)?)?;
+        let spec = serde_json::to_vec(&self.spec(launch, &dir, program, vars)?)?;
         atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
             .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
         atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
         Ok(dir)
     }
 
-    fn spec(&self, launch: &Launch, dir: &RunDir, program: PathBuf) -> Result<Spec> {
+    fn spec(&self, launch: &Launch, dir: &RunDir, program: PathBuf, vars: &Vars) -> Result<Spec> {
         let workspace = self.workspaces.join(&launch.workspace);
         let prompt_file = dir.file(PROMPT);
         let mut argv = prompt::fill(
@@ -208,7 +208,6 @@ impl LocalFleet {
             Some(&prompt_file.to_string_lossy()),
         );
         argv[0] = program.to_str().context("the program's path is not UTF-8")?.to_owned();
-        let vars = env::of_role(&self.inherited, &self.env, &launch.env);
         Ok(Spec {
             schema: 1,
             lineage: self.lineage.clone(),
@@ -240,7 +239,7 @@ impl LocalFleet {
         })
     }
 
-    fn spawn(&self, launch: &Launch, dir: &RunDir) -> io::Result<()> {
+    fn spawn(&self, launch: &Launch, dir: &RunDir, vars: &Vars) -> io::Result<()> {
         #[expect(clippy::disallowed_methods, reason = "the fleet is what starts launchers")]
         let mut command = Command::new("/proc/self/exe");
         command
@@ -248,7 +247,7 @@ impl LocalFleet {
             .arg("__launch")
             .arg(dir.path())
             .env_clear()
-            .envs(env::of_role(&self.inherited, &self.env, &launch.env))
+            .envs(vars)
             .env("FACTORY_RUN", marker(&self.lineage, &launch.run))
             .env("FACTORY_ITEM", &launch.item.0)
             .env("FACTORY_ROLE", &launch.role)
@@ -375,7 +374,15 @@ impl Fleet for LocalFleet {
     }
 
     fn start(&self, launch: &Launch) -> Happened {
-        let vars = env::of_role(&self.inherited, &self.env, &launch.env);
+        let file = match env::of_file(&self.env) {
+            Ok(file) => file,
+            // Since the tick looked for it, it was taken away: the next one will say so.
+            Err(error) => {
+                let error = format!("role {:?} cannot start: {error}", launch.role);
+                return Happened::NotStarted { class: Class::Infra, error };
+            }
+        };
+        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
         let program = match find_program(&launch.argv[0], vars.get(OsStr::new("PATH"))) {
             Ok(program) => program,
             Err(error) => {
@@ -384,8 +391,8 @@ impl Fleet for LocalFleet {
             }
         };
         let started = self
-            .prepare(launch, program)
-            .and_then(|dir| self.spawn(launch, &dir).context("cannot start a launcher"));
+            .prepare(launch, program, &vars)
+            .and_then(|dir| self.spawn(launch, &dir, &vars).context("cannot start a launcher"));
         match started {
             Ok(()) => Happened::Tried,
             Err(error) => {

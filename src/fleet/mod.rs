@@ -3,6 +3,7 @@
 pub mod credentials;
 pub mod discard;
 pub mod env;
+pub mod env_file;
 pub mod exec;
 pub mod launcher;
 pub mod local;

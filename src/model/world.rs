@@ -161,6 +161,8 @@ pub struct World {
     pub credentials: BTreeMap<String, String>,
     /// Which factory.
     pub lineage: String,
+    /// Why the file of variables for every agent can't be used.
+    pub env_error: Option<String>,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
 }

@@ -349,6 +349,7 @@ impl Simulation {
             missing_env: self.missing_env.clone(),
             credentials: BTreeMap::new(),
             lineage: "simulated",
+            env_error: None,
             disk_free_bytes: self.disk_free_bytes,
             workspaces: PathBuf::from("/simulated/workspaces"),
             stop: &stop,

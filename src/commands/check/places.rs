@@ -62,6 +62,20 @@ pub(super) fn disk(subject: &Subject<'_>) -> Vec<Finding> {
     vec![Finding::ok(shown, format!("{} are free", gib(free)))]
 }
 
+/// Where it can't be used, no role starts anything.
+pub(super) fn env_file(subject: &Subject<'_>) -> Vec<Finding> {
+    let Some(path) = &subject.config.env.file else { return Vec::new() };
+    let shown = path.display().to_string();
+    // Names alone: values are nobody's business.
+    vec![match &subject.file {
+        Ok(vars) => {
+            let names: Vec<_> = vars.keys().map(String::as_str).collect();
+            Finding::ok(shown, format!("gives every agent {}", names.join(", ")))
+        }
+        Err(why) => Finding::problem(ExitStatus::Denied, shown, why),
+    }]
+}
+
 /// One that can't be read keeps ticks from signalling anybody.
 pub(super) fn pidfiles(subject: &Subject<'_>) -> Vec<Finding> {
     let files = subject.config.fleet.protected_pidfiles.iter();

@@ -89,7 +89,7 @@ fn beside_config(subject: &Subject<'_>, role: &Role, argv: &[String]) -> Vec<Fin
 
 pub(super) fn environment(subject: &Subject<'_>) -> Vec<Finding> {
     let config = subject.config;
-    let missing = env::missing(&subject.vars, &config.env, &config.roles);
+    let missing = env::missing(&subject.vars, &config.env, &subject.file_vars(), &config.roles);
     let mut findings = Vec::new();
     for role in config.roles.iter().filter(|role| !role.env.is_empty()) {
         let Some(names) = missing.get(&role.name) else {
@@ -100,7 +100,7 @@ pub(super) fn environment(subject: &Subject<'_>) -> Vec<Finding> {
             let because = format!("{name} is not set, and the role starts nothing without it");
             let hint = match subject.shell.contains_key(OsStr::new(name)) {
                 true => format!(
-                    "cron does not have your shell's: add a line {name}=… to the crontab, above the tick"
+                    "cron does not have your shell's: add {name} to [env] file, or a line {name}=… to the crontab, above the tick"
                 ),
                 false => format!("set {name}, or remove it from the role's env"),
             };

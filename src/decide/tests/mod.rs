@@ -36,6 +36,7 @@ struct Factory {
     strays: Vec<crate::model::Stray>,
     missing_env: BTreeMap<String, Vec<String>>,
     credentials: BTreeMap<String, String>,
+    env_error: Option<String>,
     now: Moment,
 }
 
@@ -85,6 +86,7 @@ impl Factory {
             strays: Vec::new(),
             missing_env: BTreeMap::new(),
             credentials: BTreeMap::new(),
+            env_error: None,
             now: moment(0),
         }
     }
@@ -108,6 +110,7 @@ impl Factory {
             missing_env: self.missing_env.clone(),
             credentials: self.credentials.clone(),
             lineage: "lineage".to_owned(),
+            env_error: self.env_error.clone(),
             workspaces: "/factory/workspaces".into(),
         }
     }
