@@ -65,6 +65,13 @@ pub enum Start {
         /// The environment.
         vars: Vars,
     },
+    /// To become a hook.
+    Hook {
+        /// Who looks after it, and must still live.
+        parent: i32,
+        /// Program and arguments.
+        argv: Vec<OsString>,
+    },
     /// To run a command, as a person or cron asks.
     Command(Box<Invocation>),
 }
@@ -270,6 +277,9 @@ pub struct LogsArgs {
     /// Its stderr instead of its stdout
     #[arg(long)]
     pub stderr: bool,
+    /// What its hooks printed, and how each of them ended, instead of its stdout
+    #[arg(long, conflicts_with = "stderr")]
+    pub hooks: bool,
     /// The run of this number instead of the latest
     #[arg(long, value_name = "N")]
     pub run: Option<u64>,
@@ -320,8 +330,10 @@ pub fn read() -> Result<Start, clap::Error> {
             return Ok(Start::Launcher { run_dir: args[2].clone().into() });
         }
         Some("__exec") if args.len() == 4 => {
-            let launcher = args[3].to_str().and_then(|pid| pid.parse().ok()).unwrap_or(0);
-            return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher });
+            return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher: pid(&args[3]) });
+        }
+        Some("__hook") if args.len() >= 4 => {
+            return Ok(Start::Hook { parent: pid(&args[2]), argv: args[3..].to_vec() });
         }
         _ => {}
     }
@@ -363,6 +375,11 @@ fn typed<'a>(args: &'a [OsString], option: &str) -> Vec<&'a str> {
         }
     }
     values
+}
+
+/// Nobody's, where it is none.
+fn pid(text: &OsStr) -> i32 {
+    text.to_str().and_then(|pid| pid.parse().ok()).unwrap_or(0)
 }
 
 /// The names of failure classes, as reports tell them.

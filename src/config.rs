@@ -1,5 +1,6 @@
 //! The configuration: what was typed, checked into what is meant, with all problems told at once.
 
+mod hooks;
 mod overrides;
 mod problems;
 mod read;
@@ -25,6 +26,7 @@ use toml::de::DeTable;
 use crate::harness::{self, Preset};
 use crate::model::WorkItem;
 
+pub use hooks::Hooks;
 pub use problems::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
 pub use read::OWN_VARIABLES;
 
@@ -197,6 +199,8 @@ pub struct Config {
     pub fleet: FleetConfig,
     /// `[workspace] root`, absolute; `None`: `workspaces/` in the state directory.
     pub workspace_root: Option<PathBuf>,
+    /// `[hooks]`
+    pub hooks: Hooks,
     /// `[env]`
     pub env: EnvConfig,
     /// `[retention]` of runs and workspaces.

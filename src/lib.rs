@@ -24,8 +24,8 @@
 //! A run is `<agent>.<n>`; its number is used once, whatever happens. The tick commits the intent, then
 //! starts a launcher ([`fleet::launcher`]). The launcher links its identity to `runs/<run>/claim`: the one
 //! link that can be made decides whether the run exists, so a tick that links first has fenced it for ever.
-//! Then it starts the agent, and writes receipts of its end (`exit`) and of the end of everything that it
-//! started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
+//! Then it runs the hooks that come first, starts the agent, and writes receipts of its end (`exit`) and, when the hook
+//! after it has ended too, of the end of everything that it started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
 //!
 //! # What always holds
 //!

@@ -19,16 +19,16 @@ fn main() -> ExitCode {
         Start::Command(invocation) => commands::run(*invocation).into(),
         Start::Launcher { run_dir } => ended(launcher::launch(run_dir)),
         Start::Remover { config, state, sets, vars } => ended(commands::remove(&config, &state, &sets, vars)),
-        Start::Agent { run_dir, launcher } => {
-            let error = exec::become_agent(run_dir, launcher);
-            // Its stderr is the run's log by now.
-            let _ = std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!("factory-tick: {error:#}\n").as_bytes(),
-            );
-            ExitCode::from(exec::EXEC_FAILED)
-        }
+        Start::Agent { run_dir, launcher } => not_executed(&exec::become_agent(run_dir, launcher)),
+        Start::Hook { parent, argv } => not_executed(&exec::become_hook(parent, &argv)),
     }
+}
+
+/// Its stderr is a log of the run's by now.
+fn not_executed(error: &anyhow::Error) -> ExitCode {
+    let _ =
+        std::io::Write::write_all(&mut std::io::stderr(), format!("factory-tick: {error:#}\n").as_bytes());
+    ExitCode::from(exec::EXEC_FAILED)
 }
 
 /// Nobody waits for such a process, so the text is for whoever starts it by hand.

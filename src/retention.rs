@@ -262,6 +262,7 @@ mod tests {
             hash: String::new(),
             content_hash: String::new(),
             session_pattern: None,
+            prelude: Default::default(),
             deadline: None,
             stall: None,
         }

@@ -11,7 +11,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::log_reader::LogReader;
-use crate::fleet::rundir::{RunDir, RunFiles};
+use crate::fleet::rundir::{HOOKS_LOG, RunDir, RunFiles};
 use crate::model::{AgentName, Observed, Quarry, RunId, Sighting};
 use crate::registry::Registry;
 use crate::state::State;
@@ -30,7 +30,11 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
     let dir = RunDir::new(fleet.runs.join(run.to_string()));
     let files = dir.open()?.ok_or_else(|| refuse(why_gone(&state, &fleet, &run)))?;
     let spec = RunFiles::spec(&files)?;
-    let name = if args.stderr { "stderr.log" } else { "stdout.log" };
+    let name = match (args.hooks, args.stderr) {
+        (true, _) => HOOKS_LOG,
+        (_, true) => "stderr.log",
+        _ => "stdout.log",
+    };
     let bytes_max = spec.map_or(context.config.log_bytes_max, |spec| spec.log_bytes_max);
     let mut reader = LogReader::new(dir.file(name), bytes_max);
     let mut screen = Screen::new();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::hooks::hooks;
 use super::problems::quoted;
 use super::roles::roles;
 use super::section::{Report, Section};
@@ -56,7 +57,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let deadline = tick.as_ref().map(|tick| tick.deadline);
     let fleet = fleet(document.table("fleet", "[fleet]"), place, deadline);
     let workspace_root = workspace(document.table("workspace", "[workspace]"), place);
-    hooks(document.table("hooks", "[hooks]"));
+    let hooks = hooks(document.table("hooks", "[hooks]"), place);
     let env = env(document.table("env", "[env]"), place);
     done(document.table("done", "[done]"));
     let retention = retention(document.table("retention", "[retention]"));
@@ -82,6 +83,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
         writeback: writeback?,
         fleet: fleet?,
         workspace_root: workspace_root?,
+        hooks: hooks?,
         env: env?,
         retention,
         log_bytes_max,
@@ -233,14 +235,6 @@ fn workspace(section: Section<'_, '_>, place: &Place<'_>) -> Option<Option<PathB
     let root = section.or("root", None, |value| optional_path(value, place));
     section.close();
     root
-}
-
-fn hooks(section: Section<'_, '_>) {
-    for hook in ["after_create", "before_run", "after_run", "before_remove"] {
-        section.later(hook, Vec::new(), "[]", Value::strings);
-    }
-    section.later("timeout", 10 * MINUTE, "\"10m\"", Value::duration);
-    section.close();
 }
 
 fn env(section: Section<'_, '_>, place: &Place<'_>) -> Option<EnvConfig> {

@@ -188,7 +188,7 @@ fn command(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
 }
 
 /// A command line. A program with a `/` becomes absolute; any other is looked up in PATH when it is started.
-fn argv(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
+pub(super) fn argv(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
     const HINT: &str = "one string per argument: [\"./agent.sh\", \"--fast\"]";
     let mut program = true;
     let argv = value.list(|value| {

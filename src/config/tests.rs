@@ -110,6 +110,13 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 protected_pidfiles: vec![],
             },
             workspace_root: None,
+            hooks: Hooks {
+                after_create: vec![],
+                before_run: vec![],
+                after_run: vec![],
+                before_remove: vec![],
+                timeout: seconds(600),
+            },
             env: EnvConfig::default(),
             retention: Retention {
                 runs_per_item: Some(10),
@@ -207,6 +214,10 @@ fn what_is_set_is_what_comes_out() {
         protected_pidfiles = ["broker.pid", "/run/x.pid"]
         [workspace]
         root = "/srv/work"
+        [hooks]
+        after_create = ["git", "clone", "https://example.org/{run}", "{workspace}"]
+        before_remove = ["bin/archive", "{workspace}"]
+        timeout = "90s"
         [env]
         file = "agents.env"
         path_prepend = ["bin"]
@@ -251,6 +262,9 @@ fn what_is_set_is_what_comes_out() {
         [Path::new("/etc/factory/broker.pid"), Path::new("/run/x.pid")]
     );
     assert_eq!(config.workspace_root.as_deref(), Some(Path::new("/srv/work")));
+    assert_eq!(config.hooks.after_create, ["git", "clone", "https://example.org/{run}", "{workspace}"]);
+    assert_eq!(config.hooks.before_remove, ["/etc/factory/bin/archive", "{workspace}"]);
+    assert_eq!((config.hooks.before_run.len(), config.hooks.timeout.as_secs()), (0, 90));
     assert_eq!(config.env.file.as_deref(), Some(Path::new("/etc/factory/agents.env")));
     assert_eq!(config.env.path_prepend, [Path::new("/etc/factory/bin")]);
     assert_eq!(config.env.set.get("EDITOR").map(String::as_str), Some("true"));
@@ -274,11 +288,6 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ("[source]", "kind", "\"linear\"", "\"dir\""),
         ("[source]", "kind", "\"command\"", "\"dir\""),
         ("[fleet]", "kind", "\"broker\"", "\"local\""),
-        ("[hooks]", "after_create", "[\"x\"]", "[]"),
-        ("[hooks]", "before_run", "[\"x\"]", "[]"),
-        ("[hooks]", "after_run", "[\"x\"]", "[]"),
-        ("[hooks]", "before_remove", "[\"x\"]", "[]"),
-        ("[hooks]", "timeout", "\"1m\"", "\"10m\""),
         ("[done]", "when", "\"source\"", "\"exit\""),
         ("[done]", "when", "\"command\"", "\"exit\""),
         ("[done]", "command", "[\"x\"]", "[]"),
@@ -299,7 +308,7 @@ fn what_has_no_effect_yet_is_refused_by_name() {
 
 #[test]
 fn what_has_no_effect_yet_still_has_a_type() {
-    for line in ["[budget]\nusd_per_day = \"5\"", "[hooks]\nafter_run = \"x\"", "[done]\nwhen = \"later\""] {
+    for line in ["[budget]\nusd_per_day = \"5\"", "[done]\ncommand = \"x\"", "[done]\nwhen = \"later\""] {
         let told = told(&with(line));
         assert!(told.contains("1 problem ") && !told.contains("supported"), "{told}");
     }

@@ -1,6 +1,6 @@
 //! Runs that must end, until zero survivors were seen. Never cleared by age.
 
-use super::Draft;
+use super::{Draft, runs};
 use crate::model::{Action, Claimed, ItemId, Reap, RunId, Sighting};
 use crate::registry::{Handoff, Registry};
 
@@ -42,6 +42,8 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
         Sighting::Ended(ended) if ended.survivors.is_empty() => {
             release(draft, item, run, "all its processes were seen to be gone");
         }
+        // All that was to end has ended, but for the hook that was promised its time.
+        Sighting::Sweeping { exit, .. } if exit.after_run_ms.is_some() && !runs::is_late(draft, exit) => {}
         Sighting::Alive { claim, .. } | Sighting::Sweeping { claim, .. } | Sighting::Orphaned { claim } => {
             draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));
         }

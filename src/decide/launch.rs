@@ -63,6 +63,7 @@ pub(super) fn launch(
         env: env.collect(),
         credentials: draft.world.credentials.get(&role.name).cloned(),
         session_pattern: role.session.clone(),
+        prelude: draft.config.hooks.before_agent(draft.config.fleet.grace),
         deadline: role.deadline,
         stall: role.stall,
     })

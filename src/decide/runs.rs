@@ -55,8 +55,7 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
             reap(draft, agent, run, claim.as_ref(), because);
         }
         Sighting::Sweeping { claim, exit } => {
-            let late = draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft));
-            if late {
+            if is_late(draft, exit) {
                 let because = "its launcher should have ended its processes long ago";
                 reap(draft, agent, run, claim.as_ref(), because);
             }
@@ -82,6 +81,12 @@ fn reap(draft: &mut Draft, agent: &AgentRecord, run: &RunId, claim: Option<&Clai
     let launcher = claim.map(|claim| claim.process.clone()).or(agent.process.clone());
     let reap = Reap { run: run.clone(), launcher, survivors: Vec::new() };
     draft.decide(Some(&agent.item), because, Action::Reap(reap));
+}
+
+/// Whether a launcher whose agent has ended should be gone by now. It may run a hook before it is.
+pub(super) fn is_late(draft: &Draft, exit: &Exit) -> bool {
+    let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
+    draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft) + hook)
 }
 
 /// How long a launcher may take to end everything.

@@ -3,6 +3,7 @@
 //! It runs between the launcher's fork and the agent's exec, where the launcher itself could do nothing
 //! safely: it binds its life to the launcher's, puts signals back to their defaults and becomes the agent.
 
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -35,6 +36,21 @@ pub fn become_agent(run_dir: PathBuf, launcher: i32) -> anyhow::Error {
     anyhow::anyhow!(error)
 }
 
+/// `factory-tick __hook <parent pid> <program> <arguments>`: becomes a hook in the same way, for a launcher or
+/// whoever else looks after one. Returns only with an error.
+pub fn become_hook(parent: i32, argv: &[OsString]) -> anyhow::Error {
+    let executed = || -> anyhow::Result<std::convert::Infallible> {
+        bind_to(parent)?;
+        let (program, args) = argv.split_first().context("its command is empty")?;
+        let error = program_of(program, args).exec();
+        Err(error).with_context(|| format!("cannot execute {}", program.to_string_lossy()))
+    };
+    match executed() {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
 /// Why a program could not be executed.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct ExecError {
@@ -61,18 +77,27 @@ fn leave(run_dir: &RunDir, error: ExecError) -> String {
 }
 
 fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot bind to the launcher's life")?;
-    // The launcher may have died before that took effect.
-    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(launcher) {
-        bail!("the launcher, pid {launcher}, is dead");
-    }
-    default_signals()?;
+    bind_to(launcher)?;
     let spec = super::launcher::read_spec(run_dir)?;
     let (program, args) = spec.argv.split_first().context("its command is empty")?;
-    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent")]
+    Ok(program_of(program, args))
+}
+
+fn program_of(program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent, or a hook")]
     let mut command = Command::new(program);
     command.args(args);
-    Ok(command)
+    command
+}
+
+/// From here on this process dies with its parent, and signals mean to it what they mean to everybody.
+fn bind_to(parent: i32) -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot bind to the launcher's life")?;
+    // The launcher may have died before that took effect.
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+        bail!("the launcher, pid {parent}, is dead");
+    }
+    default_signals()
 }
 
 /// An ignored signal stays ignored across exec, a caught one falls back to its default: so each is caught.

@@ -5,29 +5,27 @@
 //! starts, whatever that does to its session, group or environment. It needs nobody: no tick may ever come
 //! back, and everything it is told or tells goes through files that are whole or absent.
 
+mod around;
+
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::child::{self, Pipe, Status};
 use super::exec::{EXEC_FAILED, ExecError};
+use super::hooks::HookLog;
 use super::logs::BoundedLog;
 use super::protected;
-use super::rundir::{EXIT, PROMPT, RunDir, SAID, SWEPT, Spec};
+use super::rundir::{EXIT, HOOKS_LOG, PROMPT, RunDir, SAID, SWEPT, Spec};
 use super::said::Listener;
 use crate::clock;
-use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Swept};
+use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Survivor, Swept};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::sweep;
@@ -45,9 +43,6 @@ const KILL_AGAIN: Duration = Duration::from_millis(20);
 /// What a sweep may take beyond its grace.
 const SWEEP_SLACK: Duration = Duration::from_secs(2);
 
-/// One read from a stream.
-const READ_BYTES: usize = 64 << 10;
-
 /// Runs a launcher to its end.
 pub fn launch(run_dir: PathBuf) -> Result<()> {
     detach()?;
@@ -55,7 +50,7 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
     let _ = rustix::thread::set_name(c"factory-launch");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .context("cannot become a subreaper")?;
-    let signals = watch_signals()?;
+    let signals = child::watch_signals()?;
     let run_dir = RunDir::pinned(run_dir)?;
     let spec = read_spec(&run_dir)?;
     let host = Host::read()?;
@@ -105,19 +100,6 @@ fn close_inherited_files() -> Result<()> {
     Ok(())
 }
 
-fn watch_signals() -> Result<SignalFd> {
-    let mut watched = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
-        watched.add(signal);
-    }
-    let mut blocked = watched;
-    // A limit on file sizes is to cost a part of a log, not the run: the write fails instead.
-    blocked.add(Signal::SIGXFSZ);
-    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).context("cannot block signals")?;
-    SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("cannot watch signals")
-}
-
 /// The lock that keeps two launchers of one agent apart. `None`: another one lives, and the claim says so.
 fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<Lock>> {
     let live =
@@ -150,6 +132,8 @@ struct Launcher {
 /// An agent that runs.
 struct Agent {
     pid: Pid,
+    /// Its deadline counts from here.
+    begun: Instant,
     started: Moment,
     stdout: Stream,
     stderr: Stream,
@@ -157,20 +141,13 @@ struct Agent {
     last_stdout: Instant,
 }
 
-/// One of its output streams; `None` at its end.
+/// One of its output streams.
 struct Stream {
-    pipe: Option<File>,
+    pipe: Pipe,
     log: BoundedLog,
 }
 
-/// What the machine said of a process that ended.
-#[derive(Clone, Copy)]
-struct Status {
-    code: Option<i32>,
-    signal: Option<i32>,
-}
-
-/// Why there was no main process at all.
+/// Why there was no agent at all.
 struct NeverRan {
     reason: ExitReason,
     error: String,
@@ -191,9 +168,26 @@ struct Ending {
 
 impl Launcher {
     fn run(self) -> Result<()> {
-        let (mut guard, mut agent) = match self.start() {
-            Ok(started) => started,
-            Err(never_ran) => return self.close(&self.receipt_of_nothing(never_ran)),
+        let mut hooks_log = HookLog::new(self.run_dir.file(HOOKS_LOG), self.spec.log_bytes_max);
+        let mut guard = match self.guard() {
+            Ok(guard) => guard,
+            Err(error) => {
+                let error = format!("cannot tell who must never be signalled: {error:#}");
+                let never_ran = NeverRan { reason: ExitReason::Infra, error };
+                let exit = self.receipt_of_nothing(never_ran);
+                return self.close(&exit, self.run_dir.put(EXIT, &exit), Vec::new());
+            }
+        };
+        let mut agent = match self.start(&mut hooks_log) {
+            Ok(agent) => agent,
+            Err(never_ran) => {
+                let exit = self.receipt_of_nothing(never_ran);
+                let written = self.run_dir.put(EXIT, &exit);
+                // A hook may have left something.
+                let survivors = self.sweep(&mut guard, self.spec.grace());
+                hooks_log.finish();
+                return self.close(&exit, written, survivors);
+            }
         };
         let (status, ending) = self.watch(&mut agent, &mut guard);
         agent.drain(&self.run_dir);
@@ -202,39 +196,32 @@ impl Launcher {
         // What the agent was given of its grace, its children are not given again.
         let left = ending
             .map_or(self.spec.grace(), |ending| ending.kill_at.saturating_duration_since(Instant::now()));
-        self.renew(&mut guard);
-        let survivors = sweep::sweep_descendants(&self.host, &guard, left, left + SWEEP_SLACK);
+        let mut survivors = self.sweep(&mut guard, left);
         agent.drain(&self.run_dir);
         agent.finish_logs();
+        if exit.after_run_ms.is_some() {
+            // Not before: it is to find a workspace in which nobody works any more.
+            self.after_run(&mut hooks_log);
+            survivors = self.sweep(&mut guard, self.spec.grace());
+        }
+        hooks_log.finish();
+        self.close(&exit, written, survivors)
+    }
+
+    /// Ends everything that the run has started.
+    fn sweep(&self, guard: &mut Guard, grace: Duration) -> Vec<Survivor> {
+        self.renew(guard);
+        sweep::sweep_descendants(&self.host, guard, grace, grace + SWEEP_SLACK)
+    }
+
+    /// The last receipt. `written`: whether the one before it could be, at its time.
+    fn close(&self, exit: &Exit, written: Result<()>, survivors: Vec<Survivor>) -> Result<()> {
         if written.is_err() {
             // The disk was full, perhaps; what the agent left may have been why. Once more, then it is
             // for a tick to find out.
-            self.run_dir.put(EXIT, &exit)?;
+            self.run_dir.put(EXIT, exit)?;
         }
         self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors })
-    }
-
-    /// The agent's directory: made when missing, and certain to lie inside its root.
-    fn workspace(&self) -> Result<PathBuf, NeverRan> {
-        let make = || -> Result<PathBuf> {
-            let root = &self.spec.workspace_root;
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
-            let root = root.canonicalize()?;
-            let path = root.join(&self.spec.workspace);
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
-                _ => {}
-            }
-            let real = path.canonicalize()?;
-            ensure!(real == path, "it is really {}, outside its root", real.display());
-            ensure!(real.is_dir(), "it is not a directory");
-            Ok(real)
-        };
-        make().map_err(|error| {
-            let path = self.spec.workspace_root.join(&self.spec.workspace);
-            let error = format!("workspace {}: {error:#}", path.display());
-            NeverRan { reason: ExitReason::Launch, error }
-        })
     }
 
     fn spawn(&self, workspace: &Path) -> Result<Child, NeverRan> {
@@ -273,13 +260,8 @@ impl Launcher {
             cpu_ms: 0,
             peak_kib: 0,
             said: Default::default(),
+            after_run_ms: None,
         }
-    }
-
-    /// Nothing was started, so nothing is to be ended.
-    fn close(&self, exit: &Exit) -> Result<()> {
-        self.run_dir.put(EXIT, exit)?;
-        self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors: Vec::new() })
     }
 
     fn guard(&self) -> Result<Guard> {
@@ -295,28 +277,25 @@ impl Launcher {
     }
 
     /// Everything that can fail comes before the agent is started: after that it has to be looked after.
-    fn start(&self) -> Result<(Guard, Agent), NeverRan> {
+    fn start(&self, hooks_log: &mut HookLog) -> Result<Agent, NeverRan> {
         let infra = |error: String| NeverRan { reason: ExitReason::Infra, error };
-        let guard = self
-            .guard()
-            .map_err(|error| infra(format!("cannot tell who must never be signalled: {error:#}")))?;
         let log = |name: &str| {
             BoundedLog::create(self.run_dir.file(name), self.spec.log_bytes_max)
                 .map_err(|error| infra(format!("cannot create {name}: {error}")))
         };
         let (stdout_log, stderr_log) = (log("stdout.log")?, log("stderr.log")?);
-        let workspace = self.workspace()?;
+        let workspace = self.prepare(hooks_log)?;
+        let begun = if self.spec.hooks.is_none() { self.claimed_at } else { Instant::now() };
         let mut child = self.spawn(&workspace)?;
-        let agent = Agent {
-            // A pid is positive and far below this bound: the kernel's limit is 2^22.
-            pid: Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
+        Ok(Agent {
+            begun,
+            pid: child::pid(&child),
             started: clock::moment(&self.host.boot_id),
-            stdout: Stream { pipe: child.stdout.take().map(unblocked), log: stdout_log },
-            stderr: Stream { pipe: child.stderr.take().map(unblocked), log: stderr_log },
+            stdout: Stream { pipe: Pipe::new(child.stdout.take()), log: stdout_log },
+            stderr: Stream { pipe: Pipe::new(child.stderr.take()), log: stderr_log },
             listener: Listener::of(&self.spec),
             last_stdout: Instant::now(),
-        };
-        Ok((guard, agent))
+        })
     }
 
     /// Until the main process has ended, by itself or by us.
@@ -324,12 +303,12 @@ impl Launcher {
         let mut ending: Option<Ending> = None;
         let mut next_check = Instant::now() + DIRECTORY_CHECK;
         loop {
-            if let Some(status) = reap(agent.pid) {
+            if let Some(status) = child::reap(agent.pid) {
                 return (status, ending);
             }
             let now = Instant::now();
             // Read on every turn, or what nobody reads keeps the wait below from waiting.
-            let told_to_stop = self.told_to_stop();
+            let told_to_stop = child::told_to_stop(&self.signals);
             match &ending {
                 None => {
                     let reason = if told_to_stop {
@@ -349,17 +328,10 @@ impl Launcher {
                 }
                 Some(_) => {}
             }
-            self.wait(agent, self.wake_at(agent, ending.as_ref(), next_check));
+            let pipes = [&agent.stdout.pipe, &agent.stderr.pipe];
+            child::wait(&self.signals, &pipes, self.wake_at(agent, ending.as_ref(), next_check));
             agent.drain(&self.run_dir);
         }
-    }
-
-    fn told_to_stop(&self) -> bool {
-        let mut told = false;
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            told |= signal.ssi_signo != Signal::SIGCHLD as u32;
-        }
-        told
     }
 
     fn reason_to_end(&self, agent: &Agent, now: Instant, next_check: &mut Instant) -> Option<ExitReason> {
@@ -369,14 +341,14 @@ impl Launcher {
                 return Some(ExitReason::Stopped);
             }
         }
-        if self.deadline_at().is_some_and(|at| at <= now) {
+        if self.deadline_at(agent).is_some_and(|at| at <= now) {
             return Some(ExitReason::Deadline);
         }
         self.stalled_at(agent).is_some_and(|at| at <= now).then_some(ExitReason::Stalled)
     }
 
-    fn deadline_at(&self) -> Option<Instant> {
-        self.claimed_at.checked_add(Duration::from_millis(self.spec.deadline_ms?))
+    fn deadline_at(&self, agent: &Agent) -> Option<Instant> {
+        agent.begun.checked_add(Duration::from_millis(self.spec.deadline_ms?))
     }
 
     fn stalled_at(&self, agent: &Agent) -> Option<Instant> {
@@ -386,26 +358,11 @@ impl Launcher {
     fn wake_at(&self, agent: &Agent, ending: Option<&Ending>, next_check: Instant) -> Instant {
         match ending {
             Some(ending) => ending.kill_at.max(Instant::now() + KILL_AGAIN),
-            None => [self.deadline_at(), self.stalled_at(agent)]
+            None => [self.deadline_at(agent), self.stalled_at(agent)]
                 .into_iter()
                 .flatten()
                 .fold(next_check, Instant::min),
         }
-    }
-
-    /// Sleeps until a signal, output, or that instant.
-    fn wait(&self, agent: &Agent, until: Instant) {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let mut files = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
-        for pipe in [&agent.stdout.pipe, &agent.stderr.pipe].into_iter().flatten() {
-            files.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::IN));
-        }
-        // Interrupted or not, the loop looks at everything again.
-        let _ = poll(&mut files, Some(&timeout));
     }
 
     fn receipt(&self, agent: &Agent, status: Status, ended_by_us: Option<ExitReason>) -> Exit {
@@ -413,6 +370,7 @@ impl Launcher {
         if let Some(error) = exec_failed.then(|| exec_error(&self.run_dir)).flatten() {
             return self.receipt_of_nothing(error.into());
         }
+        let hooks = &self.spec.hooks;
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
         let ms = |time: nix::sys::time::TimeVal| (time.tv_sec() * 1000 + time.tv_usec() / 1000) as u64;
         Exit {
@@ -425,15 +383,9 @@ impl Launcher {
             cpu_ms: usage.map_or(0, |usage| ms(usage.user_time()) + ms(usage.system_time())),
             peak_kib: usage.map_or(0, |usage| usage.max_rss().unsigned_abs()),
             said: agent.listener.said().clone(),
+            after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
         }
     }
-}
-
-/// The reading end of a stream, never waited for. Setting a flag on a pipe of one's own can't fail.
-fn unblocked(pipe: impl Into<OwnedFd>) -> File {
-    let pipe = File::from(pipe.into());
-    let _ = rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK);
-    pipe
 }
 
 /// What `__exec` left behind, if it could not become the agent.
@@ -441,35 +393,19 @@ fn exec_error(run_dir: &RunDir) -> Option<ExecError> {
     run_dir.open().ok()??.exec_error()
 }
 
-/// Takes every child that has ended; the main one's status, if it is among them. Orphans of the agent end
-/// as children of the launcher and would otherwise stay as zombies for as long as it runs.
-fn reap(main: Pid) -> Option<Status> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == main => {
-                return Some(Status { code: Some(code), signal: None });
-            }
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
-                return Some(Status { code: None, signal: Some(signal as i32) });
-            }
-            Ok(WaitStatus::StillAlive) => return None,
-            // Nothing is left to wait for, the main process included: nobody can tell how it ended.
-            Err(nix::errno::Errno::ECHILD) => return Some(Status { code: None, signal: None }),
-            Ok(_) | Err(_) => {}
-        }
-    }
-}
-
 impl Agent {
     /// Takes what both streams hold by now.
     fn drain(&mut self, run_dir: &RunDir) {
         let (listener, last_stdout) = (&mut self.listener, &mut self.last_stdout);
-        self.stdout.drain(|bytes| {
+        let (out, err) = (&mut self.stdout.log, &mut self.stderr.log);
+        // A full disk costs a part of a log, never the run.
+        self.stdout.pipe.drain(|bytes| {
             if listener.hear(bytes) {
                 *last_stdout = Instant::now();
             }
+            let _ = out.append(bytes);
         });
-        self.stderr.drain(|_| {});
+        self.stderr.pipe.drain(|bytes| drop(err.append(bytes)));
         if let Some(news) = self.listener.news()
             && let Err(error) = run_dir.put(SAID, news)
         {
@@ -482,27 +418,6 @@ impl Agent {
             // The log is for people; the receipts are what counts.
             if let Err(error) = stream.log.finish() {
                 log::warn!("a log could not be completed: {error}");
-            }
-        }
-    }
-}
-
-impl Stream {
-    fn drain(&mut self, mut hear: impl FnMut(&[u8])) {
-        let mut buffer = [0; READ_BYTES];
-        // Bounded: a stream that never pauses must not keep the launcher from its deadline.
-        for _ in 0..64 {
-            let Some(pipe) = &mut self.pipe else { return };
-            match pipe.read(&mut buffer) {
-                Ok(0) => self.pipe = None,
-                Ok(count) => {
-                    hear(&buffer[..count]);
-                    // A full disk costs a part of the log, never the run.
-                    let _ = self.log.append(&buffer[..count]);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => self.pipe = None,
             }
         }
     }

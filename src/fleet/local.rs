@@ -1,24 +1,28 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
+mod ends;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, Signal, pidfd_open};
+use rustix::process::Signal;
 
 use super::Fleet;
 use super::env::{self, Vars};
+use super::hooks::RunHooks;
+use super::program;
 use super::protected;
 use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
-use crate::config::{Config, EnvConfig, FleetConfig};
+use crate::clock;
+use crate::config::{Config, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
     AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
     Reaped, RunId, Sighting, Signalled, Stray, Survivor, Swept,
@@ -37,6 +41,13 @@ const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 /// must not spend its whole time on it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// What one run is started with.
+struct Means {
+    program: PathBuf,
+    hooks: RunHooks,
+    vars: Vars,
+}
+
 /// Agents of one state directory.
 pub struct LocalFleet {
     /// `runs/`
@@ -54,6 +65,7 @@ pub struct LocalFleet {
     /// The caller's environment.
     pub inherited: Vars,
     pub(super) env: EnvConfig,
+    pub(super) hooks: Hooks,
     settings: FleetConfig,
     log_bytes_max: u64,
 }
@@ -77,6 +89,7 @@ impl LocalFleet {
             now,
             inherited,
             env: config.env.clone(),
+            hooks: config.hooks.clone(),
             settings: config.fleet.clone(),
             log_bytes_max: config.log_bytes_max,
         }
@@ -181,7 +194,25 @@ impl LocalFleet {
         Ok(strays)
     }
 
-    fn prepare(&self, launch: &Launch, program: PathBuf, vars: &Vars) -> Result<RunDir> {
+    /// What a run is started with, as far as it can be had; the error is for people.
+    fn means(&self, launch: &Launch) -> Result<Means, Happened> {
+        let cannot = |class, error| {
+            let error = format!("role {:?} cannot start: {error}", launch.role);
+            Happened::NotStarted { class, error }
+        };
+        // Since the tick looked for it, it was taken away: the next one will say so.
+        let file = env::of_file(&self.env).map_err(|error| cannot(Class::Infra, error))?;
+        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
+        let workspace = self.workspaces.join(&launch.workspace);
+        let grace = self.settings.grace;
+        let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
+            Ok((program, RunHooks::of_run(&self.hooks, grace, &launch.run, &workspace, &vars)?))
+        });
+        let (program, hooks) = found.map_err(|error| cannot(Class::Launch, error))?;
+        Ok(Means { program, hooks, vars })
+    }
+
+    fn prepare(&self, launch: &Launch, means: &Means) -> Result<RunDir> {
         let dir = self.run_dir(&launch.run);
         let path = dir.path().display().to_string();
         // Must be new: a run is never started twice.
@@ -190,14 +221,14 @@ impl LocalFleet {
             .create(dir.path())
             .with_context(|| format!("cannot create {path}"))?;
         let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = serde_json::to_vec(&self.spec(launch, &dir, program, vars)?)?;
+        let spec = serde_json::to_vec(&self.spec(launch, &dir, means)?)?;
         atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
             .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
         atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
         Ok(dir)
     }
 
-    fn spec(&self, launch: &Launch, dir: &RunDir, program: PathBuf, vars: &Vars) -> Result<Spec> {
+    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means) -> Result<Spec> {
         let workspace = self.workspaces.join(&launch.workspace);
         let prompt_file = dir.file(PROMPT);
         let mut argv = prompt::fill(
@@ -207,7 +238,7 @@ impl LocalFleet {
             Some(&workspace.to_string_lossy()),
             Some(&prompt_file.to_string_lossy()),
         );
-        argv[0] = program.to_str().context("the program's path is not UTF-8")?.to_owned();
+        argv[0] = means.program.to_str().context("the program's path is not UTF-8")?.to_owned();
         Ok(Spec {
             schema: 1,
             lineage: self.lineage.clone(),
@@ -222,11 +253,13 @@ impl LocalFleet {
             chosen_session: launch.chosen_session.clone(),
             since: self.now.clone(),
             argv,
-            env: vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
+            env: means.vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
             workspace_root: self.workspaces.clone(),
             workspace: launch.workspace.clone(),
             live: self.live.clone(),
             session_pattern: launch.session_pattern.clone(),
+            hooks: means.hooks.clone(),
+            prelude_ms: launch.prelude.as_millis() as u64,
             deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
             stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
             grace_ms: self.settings.grace.as_millis() as u64,
@@ -266,7 +299,7 @@ impl LocalFleet {
         let stopping: Vec<_> =
             reaps.iter().zip(&sent).filter(|(_, sent)| sent.is_some()).map(|(reap, _)| *reap).collect();
         let patience = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
-        wait_for_ends(&stopping, patience.min(until), &self.host);
+        ends::wait(&stopping, patience.min(until), &self.host);
         sent
     }
 
@@ -276,6 +309,18 @@ impl LocalFleet {
         // One that was stopped must be able to run.
         signal::send(launcher, &self.host, guard, Signal::CONT);
         matches!(sent, Sent::Yes).then(|| Signalled { pid: launcher.pid, signals: vec!["TERM"] })
+    }
+
+    /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
+    fn runs_hook(&self, reap: &Reap) -> bool {
+        let alive = |process: &Process| identity::life(process, &self.host) == Life::Alive;
+        let exit = self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit());
+        let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
+            return false;
+        };
+        let patience = self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
+        let age = clock::moment(&self.host.boot_id).since(&exit);
+        reap.launcher.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
     }
 
     /// What a launcher that has ended by now wrote of its own sweep.
@@ -374,25 +419,13 @@ impl Fleet for LocalFleet {
     }
 
     fn start(&self, launch: &Launch) -> Happened {
-        let file = match env::of_file(&self.env) {
-            Ok(file) => file,
-            // Since the tick looked for it, it was taken away: the next one will say so.
-            Err(error) => {
-                let error = format!("role {:?} cannot start: {error}", launch.role);
-                return Happened::NotStarted { class: Class::Infra, error };
-            }
-        };
-        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
-        let program = match find_program(&launch.argv[0], vars.get(OsStr::new("PATH"))) {
-            Ok(program) => program,
-            Err(error) => {
-                let error = format!("role {:?} cannot start: {error}", launch.role);
-                return Happened::NotStarted { class: Class::Launch, error };
-            }
+        let means = match self.means(launch) {
+            Ok(means) => means,
+            Err(not_started) => return not_started,
         };
         let started = self
-            .prepare(launch, program, &vars)
-            .and_then(|dir| self.spawn(launch, &dir, &vars).context("cannot start a launcher"));
+            .prepare(launch, &means)
+            .and_then(|dir| self.spawn(launch, &dir, &means.vars).context("cannot start a launcher"));
         match started {
             Ok(()) => Happened::Tried,
             Err(error) => {
@@ -425,10 +458,15 @@ impl Fleet for LocalFleet {
         for (reap, signalled) in reaps.iter().zip(&stopped) {
             let swept = signalled.is_some() && self.swept_by_launcher(reap);
             let reaped = Reaped { signalled: signalled.iter().cloned().collect(), ..Reaped::default() };
-            happened.push(swept.then_some(Happened::Reaped(reaped)));
-            if !swept {
+            let done = if swept {
+                Some(Happened::Reaped(reaped))
+            } else if self.runs_hook(reap) {
+                Some(Happened::NotTried("its after_run hook has not ended yet"))
+            } else {
                 left.push(*reap);
-            }
+                None
+            };
+            happened.push(done);
         }
         let mut by_scan =
             if left.is_empty() { Vec::new() } else { self.end_trees(&left, &guard, until) }.into_iter();
@@ -439,57 +477,4 @@ impl Fleet for LocalFleet {
             })
             .collect()
     }
-}
-
-/// Waits until all these launchers have ended, or that instant.
-fn wait_for_ends(reaps: &[&Reap], until: Instant, host: &Host) {
-    let open = |launcher: &Process| {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(launcher.pid).ok()?)?;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-        // Opened first, then compared: from here on the descriptor is that process and no other.
-        (identity::life(launcher, host) == Life::Alive).then_some(pidfd)
-    };
-    let mut ends: Vec<_> = reaps.iter().filter_map(|reap| open(reap.launcher.as_ref()?)).collect();
-    while !ends.is_empty() && Instant::now() < until {
-        let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let ended: Vec<bool> = {
-            let mut files: Vec<_> = ends.iter().map(|end| PollFd::new(end, PollFlags::IN)).collect();
-            if poll(&mut files, Some(&timeout)).is_err() {
-                continue;
-            }
-            files.iter().map(|file| !file.revents().is_empty()).collect()
-        };
-        let mut ended = ended.into_iter();
-        ends.retain(|_| !ended.next().unwrap_or(false));
-    }
-}
-
-/// The program that a name means, looked for immediately before it is started.
-///
-/// # Errors
-///
-/// What was looked for, and where.
-pub fn find_program(name: &str, path: Option<&std::ffi::OsString>) -> Result<PathBuf, String> {
-    let is_program = |path: &Path| {
-        fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        let path = PathBuf::from(name);
-        return if is_program(&path) { Ok(path) } else { Err(format!("{name} is not an executable file")) };
-    }
-    let folders: Vec<_> = path.map(std::env::split_paths).into_iter().flatten().collect();
-    // A relative folder in PATH would mean another program in each workspace.
-    let found = folders
-        .iter()
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|p| is_program(p));
-    found.ok_or_else(|| {
-        let searched: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-        format!("{name:?} is not in PATH ({})", searched.join(":"))
-    })
 }

@@ -1,17 +1,21 @@
 //! Where agents run. One trait at the impure edge, beside its one real implementation.
 
+mod child;
 pub mod credentials;
 pub mod discard;
 pub mod env;
 pub mod env_file;
 pub mod exec;
+pub mod hooks;
 pub mod launcher;
 pub mod local;
 pub mod log_reader;
 pub mod logs;
+pub mod program;
 pub mod protected;
 pub mod rundir;
 pub mod said;
+mod workspace;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::exec::ExecError;
+use super::hooks::RunHooks;
 use crate::model::{Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
 use crate::store::atomic;
 
@@ -26,6 +27,8 @@ pub const EXIT: &str = "exit";
 pub const SWEPT: &str = "swept";
 /// What the agent has said of itself.
 pub const SAID: &str = "said";
+/// What the hooks printed, and how each ended.
+pub const HOOKS_LOG: &str = "hooks.log";
 /// Why the program could not be executed.
 pub const EXEC_ERROR: &str = "exec-error";
 
@@ -75,7 +78,13 @@ pub struct Spec {
     pub live: PathBuf,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
-    /// Longest life from the claim, in milliseconds.
+    /// The hooks around the agent.
+    #[serde(default, skip_serializing_if = "RunHooks::is_none")]
+    pub hooks: RunHooks,
+    /// The longest from the claim to the start of the agent, in milliseconds.
+    #[serde(default)]
+    pub prelude_ms: u64,
+    /// Longest life from the start of the agent, in milliseconds.
     pub deadline_ms: Option<u64>,
     /// Longest silence on stdout, in milliseconds.
     pub stall_ms: Option<u64>,
@@ -123,7 +132,7 @@ impl From<Spec> for StraySpec {
             chosen_session: spec.chosen_session,
             dispatch: spec.dispatch,
             since: spec.since,
-            deadline_ms: spec.deadline_ms,
+            deadline_ms: spec.deadline_ms.map(|deadline| spec.prelude_ms.saturating_add(deadline)),
             resumes: spec.resumes,
             hash: spec.hash,
             content_hash: spec.content_hash,

@@ -133,7 +133,8 @@ fn is_session(id: &str) -> bool {
     !id.is_empty() && id.len() <= SESSION_BYTES_MAX && !id.starts_with('-') && !id.contains(char::is_control)
 }
 
-fn clip(text: &str, bytes_max: usize) -> String {
+/// The beginning of a text, at most so many bytes of it.
+pub(super) fn clip(text: &str, bytes_max: usize) -> String {
     let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     text[..end].to_owned()
 }

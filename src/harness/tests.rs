@@ -23,6 +23,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         cpu_ms: 0,
         peak_kib: 0,
         said: Said::default(),
+        after_run_ms: None,
     }
 }
 

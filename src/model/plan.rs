@@ -40,7 +40,9 @@ pub struct Launch {
     pub credentials: Option<String>,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
-    /// Longest life, from the claim.
+    /// The longest from the claim to the start of the agent: what its hooks may take.
+    pub prelude: Duration,
+    /// Longest life, from the start of the agent.
     pub deadline: Option<Duration>,
     /// Longest silence on stdout.
     pub stall: Option<Duration>,
@@ -50,6 +52,13 @@ pub struct Launch {
     pub hash: String,
     /// Hash of title and body as the run is given them, or its session was.
     pub content_hash: String,
+}
+
+impl Launch {
+    /// The longest from the claim to the end of the agent, in milliseconds; `None` is no limit.
+    pub fn latest_ms(&self) -> Option<u64> {
+        self.deadline.map(|deadline| (self.prelude + deadline).as_millis() as u64)
+    }
 }
 
 /// What an item's tracker is to be told.

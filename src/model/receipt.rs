@@ -48,7 +48,7 @@ pub struct Refusal {
 pub struct Claimed {
     /// The launcher itself.
     pub process: Process,
-    /// When; deadlines count from here.
+    /// When.
     pub since: Moment,
 }
 
@@ -98,12 +98,17 @@ pub struct Exit {
     pub started: Moment,
     /// When it ended.
     pub ended: Moment,
-    /// User and system time of the main process and the children it waited for, in milliseconds.
+    /// User and system time of the main process and the children it waited for, in milliseconds; that of the
+    /// hooks before it is included.
     pub cpu_ms: u64,
     /// Largest resident set of any of them, in KiB.
     pub peak_kib: u64,
     /// What it said of itself.
     pub said: Said,
+    /// How much longer than for a sweep alone its launcher may take from then on, in milliseconds: it runs the
+    /// `after_run` hook. `None`: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_run_ms: Option<u64>,
 }
 
 /// `runs/<run>/swept`: what became of everything the run had started.

@@ -107,7 +107,7 @@ pub struct StraySpec {
     pub dispatch: u64,
     /// When it was to start.
     pub since: Moment,
-    /// Longest life from its claim, in milliseconds; `None` is no limit.
+    /// The longest from its claim to the end of its agent, in milliseconds; `None` is no limit.
     pub deadline_ms: Option<u64>,
     /// How often its session was gone on with, this time included; `None` where an earlier version did not say.
     pub resumes: Option<u32>,

@@ -209,7 +209,7 @@ impl Registry {
             ok: false,
             next: None,
             dispatch: launch.dispatch,
-            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+            deadline_ms: launch.latest_ms(),
             credentials: launch.credentials.clone(),
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),

@@ -142,7 +142,7 @@ pub struct AgentRecord {
     pub next: Option<Next>,
     /// The item's dispatch that its latest run belongs to.
     pub dispatch: u64,
-    /// Longest life of its run, in milliseconds from the claim.
+    /// Longest life of its run, in milliseconds from the claim, the hooks before its agent included.
     pub deadline_ms: Option<u64>,
     /// Fingerprint of the credentials that its latest run was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ mod crash;
 mod env_file;
 mod handoff;
 mod harness;
+mod hooks;
 mod init;
 mod kill_tick;
 mod model;

@@ -533,9 +533,11 @@ struct Came {
 
 fn lives(world: &World) -> BTreeMap<RunId, Life> {
     let machine = &world.machine;
+    let now = machine.moment();
     let life = |run: &RunId| {
         let one = &machine.runs[run];
-        (run.clone(), Life { live: one.is_live(), healthy: one.is_healthy() && !one.is_stuck() })
+        let healthy = one.is_healthy() && !one.is_stuck();
+        (run.clone(), Life { live: one.is_live(), healthy, in_hook: one.is_in_hook(&now) })
     };
     machine.busy.iter().map(life).collect()
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 
-use crate::fleet::local;
+use crate::fleet::program;
 
 /// The kernel reads no more of a script's first line.
 const FIRST_LINE_BYTES_MAX: u64 = 256;
@@ -37,7 +37,7 @@ pub(in crate::commands) fn wanted(name: &str, path: &OsStr) -> Vec<Wanted> {
 
 /// The program that a name means, if this user may execute it.
 pub(in crate::commands) fn find(name: &str, path: &OsStr) -> Result<PathBuf, String> {
-    let program = local::find_program(name, Some(&OsString::from(path)))?;
+    let program = program::find(name, Some(&OsString::from(path)))?;
     rustix::fs::accessat(CWD, &program, Access::EXEC_OK, AtFlags::EACCESS)
         .map_err(|error| format!("{}: {}", program.display(), std::io::Error::from(error)))?;
     Ok(program)

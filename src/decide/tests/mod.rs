@@ -274,6 +274,7 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         cpu_ms: 0,
         peak_kib: 0,
         said,
+        after_run_ms: None,
     }
 }
 

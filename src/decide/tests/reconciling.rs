@@ -544,6 +544,65 @@ fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_wi
 }
 
 // ---------------------------------------------------------------------------------------------
+// Hooks
+
+const HOOKS: &str = r#"
+    [hooks]
+    before_run = ["prepare"]
+    after_run = ["save"]
+    timeout = "10m"
+"#;
+
+/// A launcher whose agent has ended just now, and that runs the hook after it.
+fn in_hook(factory: &Factory) -> Sighting {
+    let hook = factory.config.hooks.each(factory.config.fleet.grace);
+    let mut exit = exit(0, ExitReason::Exited, Said::default());
+    exit.ended = factory.now.clone();
+    exit.after_run_ms = Some(hook.as_millis() as u64);
+    Sighting::Sweeping { claim: Some(launcher()), exit: Box::new(exit) }
+}
+
+// A hook before the agent may take ten minutes, and then the agent has its whole hour: a launcher that does as it was
+// told would be taken for stuck.
+#[test]
+fn the_time_of_hooks_is_not_taken_from_the_deadline() {
+    let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
+    assert_eq!(factory.agent("a-impl").deadline_ms, Some((3600 + 600 + 15) * 1000));
+    factory.later(3600 + 600 + 15);
+    assert!(factory.tick_told().is_empty());
+    factory.later(13);
+    let because = "its launcher did not end it at its deadline";
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["stop a-impl.1", "fail a-impl.1 deadline"]);
+    assert!(plan.decisions().all(|(_, decision)| decision.because == because));
+}
+
+#[test]
+fn a_launcher_that_runs_a_hook_after_its_agent_has_the_time_for_it() {
+    let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", in_hook(&factory));
+    factory.later(12 + 615);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+}
+
+// Each tick told the launcher of a hand-off to stop, and the second such word ends its hook.
+#[test]
+fn the_hook_of_a_run_that_must_end_has_its_time_too() {
+    let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.tick_told();
+    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its agent is told to end");
+    factory.see("a-impl.1", in_hook(&factory));
+    factory.later(12 + 615);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its launcher is stuck");
+}
+
+// ---------------------------------------------------------------------------------------------
 // What a run directory tells where the registry was read from its backup
 
 /// What the tick that started a run wrote into its directory.
@@ -564,7 +623,7 @@ fn spec_of(plan: &Plan, run: &str) -> StraySpec {
         chosen_session: None,
         dispatch: launch.dispatch,
         since: moment(0),
-        deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+        deadline_ms: launch.latest_ms(),
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),

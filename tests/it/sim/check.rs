@@ -32,6 +32,8 @@ impl fmt::Display for Broken {
 pub(super) struct Life {
     pub(super) live: bool,
     pub(super) healthy: bool,
+    /// Its agent has ended, and it has been promised the time for its hook.
+    pub(super) in_hook: bool,
 }
 
 /// One tick, from outside.
@@ -175,7 +177,7 @@ impl<'a> Scene<'a> {
     }
 
     fn life(&self, run: &RunId) -> Life {
-        self.lives.get(run).copied().unwrap_or(Life { live: false, healthy: false })
+        self.lives.get(run).copied().unwrap_or(Life { live: false, healthy: false, in_hook: false })
     }
 }
 
@@ -333,9 +335,13 @@ fn the_living_get_no_verdict(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
-/// What is reaped was handed off before, or has lost its launcher, or its launcher is late.
+/// What is reaped was handed off before, or has lost its launcher, or its launcher is late. One that runs its hook
+/// after the agent is none of these, handed off or not.
 fn nothing_healthy_is_reaped(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| match action {
+        Action::Reap(reap) if scene.life(&reap.run).in_hook => {
+            Err(format!("{} is reaped in the middle of its hook", reap.run))
+        }
         Action::Reap(reap) if !scene.before.handoffs.contains_key(&reap.run) => {
             ensure(!scene.life(&reap.run).healthy, || format!("{} is reaped, and is in order", reap.run))
         }

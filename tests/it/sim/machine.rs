@@ -42,6 +42,8 @@ struct Script {
     session: Option<(u64, String)>,
     forks: u32,
     sweep: u64,
+    /// How long the hook after it takes, if there is one.
+    hook: u64,
     /// What it forked can't be ended for so long.
     tough: u64,
     stuck: bool,
@@ -123,6 +125,13 @@ impl Run {
         matches!(self.launcher, Launcher::Preparing(_) | Launcher::Watching(_))
     }
 
+    /// Its agent has ended, and its launcher has been promised the time for what comes after that.
+    pub(super) fn is_in_hook(&self, now: &Moment) -> bool {
+        let exit = self.exit.as_ref().filter(|_| matches!(self.launcher, Launcher::Sweeping(_)));
+        exit.and_then(|exit| Some((now.since(&exit.ended)?, exit.after_run_ms?)))
+            .is_some_and(|(age, longest)| age.as_millis() as u64 <= longest)
+    }
+
     pub(super) fn is_stuck(&self) -> bool {
         self.script.as_ref().is_some_and(|script| script.stuck)
     }
@@ -144,11 +153,14 @@ pub(super) struct Machine {
     next_pid: u32,
     sessions: u64,
     gone_sessions: BTreeSet<String>,
+    /// The longest that the hook after each agent may keep its launcher; `None`: there is no hook.
+    after_run_ms: Option<u64>,
 }
 
 impl Machine {
-    pub(super) fn new() -> Machine {
+    pub(super) fn new(after_run_ms: Option<u64>) -> Machine {
         Machine {
+            after_run_ms,
             wall_ms: 1_790_000_000_000,
             mono_ms: 5_000,
             boots: 1,
@@ -195,7 +207,7 @@ impl Machine {
             chosen_session: launch.chosen_session.clone(),
             dispatch: launch.dispatch,
             since,
-            deadline_ms: run.deadline_ms,
+            deadline_ms: launch.latest_ms(),
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
@@ -255,9 +267,11 @@ impl Machine {
         let stuck = hangs && faults.strike(Fault::LauncherStuck, dice);
         let slow = faults.strike(Fault::SlowClaim, dice);
         let forks = if dice.percent(40) { dice.range(1, 3) as u32 } else { 0 };
+        let hook = self.after_run_ms.map_or(0, |longest| dice.range(0, longest));
         Script {
+            hook,
             claim_after: if slow { dice.range(0, 4 * grace_ms) } else { dice.range(1, 2_000) },
-            begin_after: dice.range(0, 3_000),
+            begin_after: dice.range(0, (launch.prelude.as_millis() as u64).max(3_000)),
             life: (!hangs).then(|| dice.pick(&[500, 5_000, 30_000, 90_000, 300_000])),
             end,
             session: session.map(|session| (dice.range(0, 4_000), session)),
@@ -312,9 +326,12 @@ impl Machine {
                 self.end_main(run, &now, ExitReason::Stopped, None, Some(15));
             }
             Launcher::Watching(_) => self.end_main(run, &now, ExitReason::Stopped, None, Some(15)),
-            Launcher::None | Launcher::Sweeping(_) | Launcher::Gone => {}
+            // In the middle of its hook it ends that.
+            Launcher::None | Launcher::Sweeping(_) | Launcher::Gone => return self.sweep(run),
         }
-        self.sweep(run);
+        if self.runs.get(run).is_none_or(|one| !one.is_in_hook(&now)) {
+            self.sweep(run);
+        }
     }
 
     /// KILL to everything of a run that can be found: the survivors.
@@ -440,8 +457,12 @@ impl Machine {
     }
 
     fn deadline_at(&self, run: &Run) -> Option<u64> {
-        match &run.claim {
-            Some(Claim::Launcher(claimed)) => Some(claimed.since.mono_ms + run.deadline_ms?),
+        match (&run.claim, run.launcher) {
+            // Where there are hooks, it counts from the agent's own beginning.
+            (Some(_), Launcher::Watching(began)) if self.after_run_ms.is_some() => {
+                Some(began + run.deadline_ms?)
+            }
+            (Some(Claim::Launcher(claimed)), _) => Some(claimed.since.mono_ms + run.deadline_ms?),
             _ => None,
         }
     }
@@ -532,9 +553,11 @@ impl Machine {
     ) {
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
+        let after_run_ms = self.after_run_ms.filter(|_| one.main_alive && !script.exit_lost);
+        let hook = after_run_ms.map_or(0, |_| script.hook);
+        one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep + hook);
         one.main_alive = false;
         one.changed_ms = now.at.as_millisecond();
-        one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep);
         if script.end == End::Park && reason == ExitReason::Exited {
             one.said.park = Some("which database?".to_owned());
         }
@@ -553,6 +576,7 @@ impl Machine {
                 cpu_ms: 0,
                 peak_kib: 0,
                 said: one.said.clone(),
+                after_run_ms,
             });
         }
     }

@@ -54,6 +54,9 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
         dice.pick(&[5, 30, 90])
     )
     .unwrap();
+    if dice.percent(30) {
+        text += "[hooks]\nbefore_run = [\"prepare\"]\nafter_run = [\"save\"]\ntimeout = \"90s\"\n";
+    }
     for role in 0..roles {
         write!(
             text,

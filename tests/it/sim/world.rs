@@ -62,9 +62,11 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(mut dice: Dice, config: &Config) -> World {
         let faults = Faults::draw(&mut dice);
+        let hooks = Some(&config.hooks).filter(|hooks| !hooks.after_run.is_empty());
+        let after_run_ms = hooks.map(|hooks| hooks.each(config.fleet.grace).as_millis() as u64);
         World {
             faults,
-            machine: Machine::new(),
+            machine: Machine::new(after_run_ms),
             tracker: Tracker::new(&mut dice, &config.scope),
             disk: Disk::default(),
             today: Today::default(),
@@ -222,8 +224,12 @@ impl World {
             self.advance(grace);
             let swept =
                 self.machine.sight(&Quarry { run: reap.run.clone(), process: Some(launcher.clone()) });
-            if matches!(swept, Sighting::Ended(ended) if ended.survivors.is_empty()) {
-                return Happened::Reaped(reaped);
+            match swept {
+                Sighting::Ended(ended) if ended.survivors.is_empty() => return Happened::Reaped(reaped),
+                Sighting::Sweeping { .. } if self.is_in_hook(&reap.run) => {
+                    return Happened::NotTried("its after_run hook has not ended yet");
+                }
+                _ => {}
             }
         }
         if !self.step() {
@@ -235,6 +241,11 @@ impl World {
         }
         self.machine.leave_swept(&reap.run, &reaped.survivors);
         Happened::Reaped(reaped)
+    }
+
+    fn is_in_hook(&self, run: &RunId) -> bool {
+        let now = self.machine.moment();
+        self.machine.runs.get(run).is_some_and(|run| run.is_in_hook(&now))
     }
 
     fn tell(&mut self, note: &Writeback) -> Result<(), String> {

@@ -1,0 +1,116 @@
+//! What a launcher starts: the output of a child, and its end.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// One read from a stream.
+const READ_BYTES: usize = 64 << 10;
+
+/// The signals that are for a launcher: to stop, or that a child has ended. Blocked from now on, and read here.
+pub(super) fn watch_signals() -> Result<SignalFd> {
+    let mut watched = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+        watched.add(signal);
+    }
+    let mut blocked = watched;
+    // A limit on file sizes is to cost a part of a log, not the run: the write fails instead.
+    blocked.add(Signal::SIGXFSZ);
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), None).context("cannot block signals")?;
+    SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .context("cannot watch signals")
+}
+
+/// Whether one of the signals since the last call was to stop.
+pub(super) fn told_to_stop(signals: &SignalFd) -> bool {
+    let mut told = false;
+    while let Ok(Some(signal)) = signals.read_signal() {
+        told |= signal.ssi_signo != Signal::SIGCHLD as u32;
+    }
+    told
+}
+
+/// The pid of a child: positive, and far below this bound, as the kernel's limit is 2^22.
+pub(super) fn pid(child: &std::process::Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// What the machine said of a process that ended.
+#[derive(Clone, Copy)]
+pub(super) struct Status {
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+}
+
+/// Takes every child that has ended; the main one's status, if it is among them. Orphans of the agent end
+/// as children of the launcher and would otherwise stay as zombies for as long as it runs.
+pub(super) fn reap(main: Pid) -> Option<Status> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == main => {
+                return Some(Status { code: Some(code), signal: None });
+            }
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
+                return Some(Status { code: None, signal: Some(signal as i32) });
+            }
+            Ok(WaitStatus::StillAlive) => return None,
+            // Nothing is left to wait for, the main process included: nobody can tell how it ended.
+            Err(Errno::ECHILD) => return Some(Status { code: None, signal: None }),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Sleeps until a signal, output, or that instant.
+pub(super) fn wait(signals: &SignalFd, pipes: &[&Pipe], until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    let timeout = Timespec {
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    let mut files = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+    for file in pipes.iter().filter_map(|pipe| pipe.0.as_ref()) {
+        files.push(PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN));
+    }
+    // Interrupted or not, the caller looks at everything again.
+    let _ = poll(&mut files, Some(&timeout));
+}
+
+/// The reading end of a child's output, never waited for; `None` at its end.
+pub(super) struct Pipe(Option<File>);
+
+impl Pipe {
+    pub(super) fn new(end: Option<impl Into<OwnedFd>>) -> Pipe {
+        Pipe(end.map(|end| {
+            let file = File::from(end.into());
+            // Setting a flag on a pipe of one's own can't fail.
+            let _ = rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::NONBLOCK);
+            file
+        }))
+    }
+
+    /// Takes what it holds by now.
+    pub(super) fn drain(&mut self, mut hear: impl FnMut(&[u8])) {
+        let mut buffer = [0; READ_BYTES];
+        // Bounded: a stream that never pauses must not keep the launcher from its deadline.
+        for _ in 0..64 {
+            let Some(file) = &mut self.0 else { return };
+            match file.read(&mut buffer) {
+                Ok(0) => self.0 = None,
+                Ok(count) => hear(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.0 = None,
+            }
+        }
+    }
+}

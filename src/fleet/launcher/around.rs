@@ -1,0 +1,119 @@
+//! What a launcher does around its agent: it sees to the workspace, and runs the hooks.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Launcher, NeverRan};
+use crate::fleet::child;
+use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
+use crate::fleet::workspace::{Place, SetUp};
+use crate::model::ExitReason;
+
+/// This program, whatever it is called and wherever it has been moved meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// How often a launcher asks whether another one has set their workspace up.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+impl Launcher {
+    /// Everything that comes before the agent: a workspace that is ready, and the hooks.
+    pub(super) fn prepare(&self, log: &mut HookLog) -> Result<PathBuf, NeverRan> {
+        let workspace = self.workspace(log)?;
+        self.hook("before_run", &self.spec.hooks.before_run, &workspace, log)?;
+        Ok(workspace)
+    }
+
+    /// The agent's directory: made and set up when missing, and certain to lie inside its root.
+    fn workspace(&self, log: &mut HookLog) -> Result<PathBuf, NeverRan> {
+        let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
+        let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).map_err(unusable)?;
+        if self.spec.hooks.after_create.is_empty() && !place.is_marked() {
+            place.make().map_err(unusable)?;
+        } else {
+            self.set_up(&place, log)?;
+        }
+        Ok(place.folder().map_err(unusable)?.to_owned())
+    }
+
+    fn set_up(&self, place: &Place, log: &mut HookLog) -> Result<(), NeverRan> {
+        let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
+        let patience = Instant::now() + Duration::from_millis(self.spec.hooks.each_ms);
+        loop {
+            match place.set_up().map_err(unusable)? {
+                SetUp::Done => return Ok(()),
+                SetUp::Ours(unfinished) => {
+                    let folder = place.folder().map_err(unusable)?;
+                    self.hook("after_create", &self.spec.hooks.after_create, folder, log)?;
+                    return place.finish(unfinished).map_err(unusable);
+                }
+                SetUp::Others if self.called_off() => {
+                    return Err(stopped("while it waited for its workspace"));
+                }
+                SetUp::Others if patience <= Instant::now() => {
+                    let error =
+                        "another run of its item does not come to an end with setting up their workspace";
+                    return Err(NeverRan { reason: ExitReason::Infra, error: error.to_owned() });
+                }
+                SetUp::Others => child::wait(&self.signals, &[], Instant::now() + ASK_EVERY),
+            }
+        }
+    }
+
+    fn unusable_workspace(&self, error: &anyhow::Error) -> NeverRan {
+        let path = self.spec.workspace_root.join(&self.spec.workspace);
+        NeverRan { reason: ExitReason::Launch, error: format!("workspace {}: {error:#}", path.display()) }
+    }
+
+    /// A hook without which there is no agent.
+    fn hook(
+        &self,
+        name: &'static str,
+        argv: &[String],
+        workspace: &Path,
+        log: &mut HookLog,
+    ) -> Result<(), NeverRan> {
+        match self.run_hook(name, argv, workspace, log) {
+            HookEnd::Well => Ok(()),
+            HookEnd::Badly(why) => {
+                Err(NeverRan { reason: ExitReason::Hook, error: format!("the {name} hook failed: {why}") })
+            }
+            HookEnd::CalledOff => Err(stopped(&format!("during the {name} hook"))),
+            HookEnd::NotStarted(error) => Err(NeverRan {
+                reason: ExitReason::Infra,
+                error: format!("the {name} hook: cannot start a process: {error}"),
+            }),
+        }
+    }
+
+    fn run_hook(&self, name: &str, argv: &[String], workspace: &Path, log: &mut HookLog) -> HookEnd {
+        if argv.is_empty() {
+            return HookEnd::Well;
+        }
+        let timeout = Duration::from_millis(self.spec.hooks.timeout_ms);
+        let hook = Hook { name, argv, workspace, timeout };
+        hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
+    }
+
+    /// The hook after an agent; how it ends is in the log alone. The agent may have left anything in the place
+    /// of its workspace.
+    pub(super) fn after_run(&self, log: &mut HookLog) {
+        let place = Place::new(&self.spec.workspace_root, &self.spec.workspace);
+        match place
+            .as_ref()
+            .map_err(|error| format!("{error:#}"))
+            .and_then(|place| place.folder().map_err(|error| format!("{error:#}")))
+        {
+            Ok(workspace) => drop(self.run_hook("after_run", &self.spec.hooks.after_run, workspace, log)),
+            Err(why) => log.note(&format!("after_run: not run: its workspace: {why}")),
+        }
+    }
+
+    /// Whether somebody wants the run to end, or has taken its directory away.
+    fn called_off(&self) -> bool {
+        child::told_to_stop(&self.signals) || !self.run_dir.is_still_there()
+    }
+}
+
+fn stopped(when: &str) -> NeverRan {
+    NeverRan { reason: ExitReason::Stopped, error: format!("told to stop {when}") }
+}
