@@ -345,7 +345,11 @@ impl LocalFleet {
         }
         let targets: Vec<_> = reaps
             .iter()
-            .map(|reap| Target { marker: marker(&self.lineage, &reap.run), launcher: reap.launcher.clone() })
+            .map(|reap| Target {
+                marker: marker(&self.lineage, &reap.run),
+                launcher: reap.launcher.clone(),
+                cgroup: None,
+            })
             .collect();
         let grace = self.settings.grace;
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);

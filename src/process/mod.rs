@@ -10,10 +10,13 @@
 //! - [`identity`]: one process, told apart from every other.
 //! - [`scan`]: one look at all of `/proc`.
 //! - [`signal`]: the only place that sends a signal, and whom it never sends one to.
+//! - [`limit`], [`cgroup`]: two marks of a run that its processes can't shake off.
 //! - [`tree`]: ends what is left of runs whose launcher is dead or late.
 //! - [`sweep`]: ends what is left below a launcher, by the launcher itself.
 
+pub mod cgroup;
 pub mod identity;
+pub mod limit;
 pub mod scan;
 pub mod signal;
 pub mod sweep;
@@ -27,10 +30,17 @@ mod tests {
     use std::process::{Child, ChildStdout, Command, Stdio};
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use rustix::process::{Pid, WaitId, WaitIdOptions};
+    use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, getrlimit};
 
     use super::identity::{Host, identify};
+    use super::limit;
     use crate::model::Process;
+
+    /// Says aloud that a test could not be done here.
+    #[expect(clippy::print_stderr, reason = "what was not tested must be seen")]
+    pub(super) fn skipped(why: &str) {
+        eprintln!("SKIPPED: {why}");
+    }
 
     /// A marker that no other test and no other test program uses.
     pub(super) fn unique_marker() -> String {
@@ -46,8 +56,22 @@ mod tests {
     }
 
     impl Respawner {
-        /// Returns when it is under way, an orphan already.
+        /// With a marker in its environment. Returns when it is under way, an orphan already.
         pub(super) fn start(marker: &str) -> Respawner {
+            Respawner::spawned_by(|script, file| {
+                Some(Spawned::new(script, &[("FACTORY_RUN", marker), ("file", file)]))
+            })
+            .expect("nothing kept it from starting")
+        }
+
+        /// Under the limit of a run; its environment tells nothing.
+        pub(super) fn under_limit(marker: &str) -> Option<Respawner> {
+            Respawner::spawned_by(|script, file| {
+                Spawned::under_limit(marker, &format!("export file={file}; {script}"))
+            })
+        }
+
+        fn spawned_by(spawn: impl FnOnce(&str, &str) -> Option<Spawned>) -> Option<Respawner> {
             let script = r#"
                 trap '' TERM
                 export n=0 next='n=$((n+1))
@@ -60,10 +84,10 @@ mod tests {
             "#;
             let file = tempfile::NamedTempFile::new().expect("cannot make a temporary file");
             let path = file.path().to_str().expect("temporary paths are text");
-            let mut child = Spawned::new(script, &[("FACTORY_RUN", marker), ("file", path)]);
+            let mut child = spawn(script, path)?;
             child.line();
             child.end_without_reaping();
-            Respawner { file }
+            Some(Respawner { file })
         }
 
         pub(super) fn tired(&self) -> bool {
@@ -85,6 +109,19 @@ mod tests {
         /// With the marker of a run in its environment.
         pub(super) fn of_run(marker: &str, script: &str) -> Spawned {
             Spawned::new(script, &[("FACTORY_RUN", marker)])
+        }
+
+        /// Under the limit that stands for a run, and without its marker. `None`, said aloud, where this machine
+        /// lets nobody set it: below a run whose value is smaller.
+        pub(super) fn under_limit(marker: &str, script: &str) -> Option<Spawned> {
+            let (ours, value) = (getrlimit(Resource::Rttime).maximum, limit::value(marker));
+            if ours.is_some_and(|ours| ours < value) {
+                skipped("this process has a smaller hard RLIMIT_RTTIME");
+                return None;
+            }
+            Some(Spawned::with(r#"exec prlimit --rttime="$1" /bin/sh -c "$0""#, &[], |command| {
+                command.arg(script).arg(format!("{value}:{value}"));
+            }))
         }
 
         #[expect(clippy::disallowed_methods, reason = "tests start what they end")]

@@ -225,28 +225,40 @@ pub(super) fn walk(mut visit: impl FnMut(Entry)) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole value of `FACTORY_RUN` that a process was started with: the first one, where it has
-/// several. `None` when it has none, or its environment can't be read.
-pub fn run_marker(pid: u32) -> Option<Vec<u8>> {
+/// The marker in the environment of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunMarker {
+    /// The whole value of `FACTORY_RUN` that it was started with: the first one, where it has several.
+    Is(Vec<u8>),
+    /// It has none, its environment can't be read, or it has ended.
+    Absent,
+    /// It was replacing its program as long as we cared to wait, and had no environment meanwhile.
+    ExecUnderWay,
+}
+
+/// Reads the marker of a process.
+pub fn run_marker(pid: u32) -> RunMarker {
     let mut bare_before = false;
     for _ in 0..EXEC_LOOKS {
         let mut environ = Vec::new();
-        let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-        file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ).ok()?;
+        let file = File::open(format!("/proc/{pid}/environ"));
+        if file.and_then(|file| file.take(ENVIRON_BYTES_MAX).read_to_end(&mut environ)).is_err() {
+            return RunMarker::Absent;
+        }
         if !environ.is_empty() {
-            return marker_in(&environ).map(<[u8]>::to_vec);
+            return marker_in(&environ).map_or(RunMarker::Absent, |marker| RunMarker::Is(marker.to_vec()));
         }
         // Empty for good, or in the middle of an exec? What starts itself again and again would
         // otherwise be overlooked now and then. The end of an exec looks bare for a moment too,
         // so that has to be seen twice.
-        let entry = Entry::read(pid).ok()??;
+        let Ok(Some(entry)) = Entry::read(pid) else { return RunMarker::Absent };
         if entry.is_dead() || entry.kernel || (entry.bare && bare_before) {
-            return None;
+            return RunMarker::Absent;
         }
         bare_before = entry.bare;
         signal::pause(EXEC_PAUSE);
     }
-    None
+    RunMarker::ExecUnderWay
 }
 
 /// The marker in a block of NUL-terminated variables. What is not terminated was cut off, and a
@@ -379,13 +391,13 @@ mod tests {
         child.say("ready");
         assert_eq!(child.line(), "ready");
         assert!(Entry::read(child.pid()).unwrap().unwrap().bare);
-        assert_eq!(run_marker(child.pid()), None);
+        assert_eq!(run_marker(child.pid()), RunMarker::Absent);
     }
 
     #[test]
     fn the_marker_of_a_live_process_is_read() {
         let mut child = Spawned::of_run("x/a.1", "echo $$; read line");
         child.line();
-        assert_eq!(run_marker(child.pid()), Some(b"x/a.1".to_vec()));
+        assert_eq!(run_marker(child.pid()), RunMarker::Is(b"x/a.1".to_vec()));
     }
 }

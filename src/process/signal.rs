@@ -13,6 +13,9 @@ use super::identity::{Host, identify, open_pidfd};
 use super::scan::Entry;
 use crate::model::Process;
 
+/// A limit on the way from a process up; real trees are a hundred times flatter.
+pub(super) const DEPTH_MAX: usize = 10_000;
+
 /// Who must never be signalled: pids 0 and 1, this program, its ancestors, and the configured.
 #[derive(Clone, Debug)]
 pub struct Guard {
@@ -66,6 +69,20 @@ impl Guard {
             _ => return None,
         };
         Some(why.to_owned())
+    }
+
+    /// Those among the parents of a process, as of now, that the configuration protects.
+    pub(super) fn configured_above(&self, entry: &Entry) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut above = entry.ppid;
+        for _ in 0..DEPTH_MAX {
+            if above <= 1 || self.configured.is_empty() {
+                break;
+            }
+            found.extend(self.configured.get(&above));
+            above = Entry::read(above).ok().flatten().map_or(0, |entry| entry.ppid);
+        }
+        found
     }
 
     /// Every protected pid, sorted.

@@ -20,9 +20,6 @@ use crate::model::{Process, Survivor};
 /// How often to look for new children while waiting.
 const STEP: Duration = Duration::from_millis(50);
 
-/// A limit on the way from a process up to this one; real trees are a hundred times flatter.
-const DEPTH_MAX: usize = 10_000;
-
 /// Ends every descendant of this process: SIGTERM and SIGCONT once to each, children first, and
 /// SIGKILL to what is left after `grace`. Returns what still lives after `limit`, counted from the
 /// call; nothing is the promise. Protected processes are left alone, with all that they started,
@@ -131,7 +128,7 @@ impl Sweep<'_> {
     /// Whether the parents of `pid` lead here, as of now.
     fn is_below(&self, pid: u32) -> io::Result<bool> {
         let mut current = pid;
-        for _ in 0..DEPTH_MAX {
+        for _ in 0..signal::DEPTH_MAX {
             match Entry::read(current)? {
                 Some(entry) if entry.ppid == self.own => return Ok(true),
                 Some(entry) if entry.ppid > 1 => current = entry.ppid,

@@ -1,0 +1,240 @@
+//! A control group (cgroup v2) for each run, where one can be made.
+//!
+//! Whatever is started in a group is in it, and in groups below it: no process leaves on its own unless it may
+//! write to the groups around. The group of a run is made below the one that its launcher is in, and only if the
+//! kernel lets us: for root, or where a part of the hierarchy was delegated to the user, as `systemd --user` has it.
+//! It limits nothing and is for finding processes alone. Each is signalled by itself, never the group with `cgroup.kill`:
+//! there may be a protected one among them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Access;
+use rustix::io::Errno;
+
+use super::signal;
+use crate::fingerprint::sha256_hex;
+
+/// Lists the processes of a group, takes one in.
+const PROCS: &str = "cgroup.procs";
+
+/// What `statfs` calls a file system of cgroup v2.
+const CGROUP2_MAGIC: u64 = 0x6367_7270;
+
+/// How much of one list is read: 100,000 pids.
+const LIST_BYTES_MAX: u64 = 1 << 20;
+
+/// How many groups below one of a run are looked at. Container engines and nested factories make a few.
+const GROUPS_MAX: usize = 1000;
+
+/// How often to try to remove a group that holds nothing any more, and the pause between: what was just buried
+/// still counts for a moment.
+const REMOVALS: u32 = 20;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
+
+/// The group of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    dir: PathBuf,
+}
+
+impl Cgroup {
+    /// Where the group of a run that this process starts has its place: in the group of this process. Makes nothing.
+    /// `None` where there is no cgroup v2, or we may not make groups in it.
+    pub fn of_run(marker: &str) -> Option<Cgroup> {
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let pid = std::process::id();
+        let above = group_dirs(&own, &mounts).into_iter().find(|dir| {
+            // Another file system may be mounted over it.
+            is_cgroup2(dir) && pids_in(dir).contains(&pid)
+        })?;
+        // To put a process elsewhere takes the right to write to the list of the group around both.
+        let may_write = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+        let may_make = may_write(&above) && may_write(&above.join(PROCS));
+        may_make.then(|| Cgroup { dir: above.join(name(marker)) })
+    }
+
+    /// The group that a receipt names. `None` if it is none of this run: agents may write to the state directory, and
+    /// a line there must not make anybody's processes this run's.
+    pub fn recorded(dir: &Path, marker: &str) -> Option<Cgroup> {
+        let is_ours = dir.is_absolute()
+            && dir.file_name().is_some_and(|found| *found == *name(marker))
+            && fs::symlink_metadata(dir).is_ok_and(|data| data.is_dir())
+            && is_cgroup2(dir);
+        is_ours.then(|| Cgroup { dir: dir.to_owned() })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// Those of `mkdir(2)`. What an earlier launcher left empty under the same name is replaced.
+    pub fn create(&self) -> io::Result<()> {
+        let make = || fs::DirBuilder::new().mode(0o755).create(&self.dir);
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir(&self.dir)?;
+                make()
+            }
+            made => made,
+        }
+    }
+
+    /// Puts this process in, and with it all that it will ever start.
+    ///
+    /// # Errors
+    /// Those of `write(2)`: the group is gone, or the kernel allows no processes in it.
+    pub fn join(&self) -> io::Result<()> {
+        OpenOptions::new().write(true).open(self.dir.join(PROCS))?.write_all(b"0")
+    }
+
+    /// All processes in it and in the groups below it, as of now.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.groups().iter().flat_map(|group| pids_in(group)).collect()
+    }
+
+    /// Removes it with all groups below it, if no process is left in any. Otherwise it stays.
+    pub fn remove(&self) {
+        for _ in 0..REMOVALS {
+            let mut busy = false;
+            for group in self.groups().iter().rev() {
+                busy |= matches!(rustix::fs::rmdir(group), Err(Errno::BUSY));
+            }
+            if !busy || !self.pids().is_empty() {
+                return;
+            }
+            signal::pause(REMOVAL_PAUSE);
+        }
+    }
+
+    /// Its directory and those of all groups below it, each before the ones below.
+    fn groups(&self) -> Vec<PathBuf> {
+        let mut groups = vec![self.dir.clone()];
+        let mut next = 0;
+        while next < groups.len() && groups.len() < GROUPS_MAX {
+            let entries = fs::read_dir(&groups[next]).into_iter().flatten().flatten();
+            let below: Vec<_> = entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path())
+                .collect();
+            groups.extend(below);
+            next += 1;
+        }
+        groups
+    }
+}
+
+/// What the group of a run is called: more of the hash than anybody guesses.
+fn name(marker: &str) -> String {
+    format!("factory-tick-{}", &sha256_hex(&[marker.as_bytes()])[..32])
+}
+
+fn is_cgroup2(dir: &Path) -> bool {
+    rustix::fs::statfs(dir).is_ok_and(|statfs| statfs.f_type as u64 == CGROUP2_MAGIC)
+}
+
+/// The processes of one group. A process outside our pid namespace has no number: 0.
+fn pids_in(group: &Path) -> Vec<u32> {
+    let mut list = String::new();
+    let read = File::open(group.join(PROCS))
+        .and_then(|file| file.take(LIST_BYTES_MAX).read_to_string(&mut list).map(drop));
+    match read {
+        Ok(()) => list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid != 0).collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// The directories at which the group of a process may be seen, from its `/proc/<pid>/cgroup` and `mountinfo`.
+fn group_dirs(cgroup: &str, mountinfo: &str) -> Vec<PathBuf> {
+    let Some(path) = cgroup.lines().find_map(|line| line.strip_prefix("0::")) else { return Vec::new() };
+    mountinfo.lines().filter_map(|line| seen_at(line, Path::new(path))).collect()
+}
+
+/// Where one mount shows the group with this path, if it is one of cgroup v2 and shows that part of the hierarchy.
+fn seen_at(mount: &str, path: &Path) -> Option<PathBuf> {
+    // proc_pid_mountinfo(5): id, parent, device, root, mount point, options, optional fields, "-", type.
+    let (fields, rest) = mount.split_once(" - ")?;
+    if rest.split(' ').next()? != "cgroup2" {
+        return None;
+    }
+    let mut fields = fields.split(' ').skip(3);
+    let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
+    let below = path.strip_prefix(root).ok()?;
+    let is_plain = below.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    is_plain.then(|| Path::new(&point).join(below))
+}
+
+/// A path of mountinfo as it is: the kernel writes blanks and the like in octal.
+fn unescaped(text: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    // The backslash comes last: what it brings back begins no escape.
+    escapes.iter().fold(text.to_owned(), |text, (escape, meant)| text.replace(escape, meant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOUNTS: &str = "\
+        23 1 0:22 / /proc rw,nosuid - proc proc rw\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n\
+        41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:9 master:2 - cgroup2 cgroup2 rw,nsdelegate\n\
+        42 31 0:38 /user.slice /srv/a\\040b ro - cgroup2 none rw\n";
+
+    fn dirs(cgroup: &str) -> Vec<String> {
+        let dirs = group_dirs(cgroup, MOUNTS);
+        dirs.iter().map(|dir| dir.to_str().unwrap().trim_end_matches('/').to_owned()).collect()
+    }
+
+    #[test]
+    fn a_group_is_seen_through_every_mount_that_shows_it() {
+        let mixed = "8:pids:/x\n1:cpu:/\n0::/user.slice/user-1000.slice\n";
+        assert_eq!(
+            dirs(mixed),
+            ["/sys/fs/cgroup/unified/user.slice/user-1000.slice", "/srv/a b/user-1000.slice"]
+        );
+        assert_eq!(dirs("0::/\n"), ["/sys/fs/cgroup/unified"]);
+        assert_eq!(dirs("0::/user.slices\n"), ["/sys/fs/cgroup/unified/user.slices"]);
+        assert_eq!(dirs("0::/user.slice\n"), ["/sys/fs/cgroup/unified/user.slice", "/srv/a b"]);
+    }
+
+    #[test]
+    fn a_group_outside_of_what_we_see_has_no_place() {
+        assert_eq!(dirs("0::/../system.slice/cron.service\n"), [""; 0], "above our cgroup namespace");
+        assert_eq!(dirs("8:pids:/x\n1:cpu:/\n"), [""; 0], "only the older cgroups");
+        assert_eq!(dirs(""), [""; 0]);
+        assert!(group_dirs("0::/\n", "41 31 0:38 / /x rw cgroup2 cgroup2 rw").is_empty());
+    }
+
+    #[test]
+    fn an_escaped_backslash_escapes_nothing() {
+        assert_eq!(unescaped("/a\\134040b"), "/a\\040b");
+        assert_eq!(unescaped("/a\\040\\011b\\012"), "/a \tb\n");
+    }
+
+    // An agent can write to the state directory: whatever it puts there must not point us to other groups.
+    #[test]
+    fn a_receipt_can_name_no_group_but_the_runs_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = dir.path().join(name("x/a.1"));
+        fs::create_dir(&named).unwrap();
+        assert_eq!(Cgroup::recorded(&named, "x/a.1"), None, "no cgroup file system");
+        assert_eq!(Cgroup::recorded(Path::new("/sys/fs/cgroup"), "x/a.1"), None);
+        let Some(group) = Cgroup::of_run("x/a.1") else {
+            return super::super::tests::skipped("no cgroup v2 that may be written to");
+        };
+        group.create().unwrap();
+        assert_eq!(Cgroup::recorded(group.dir(), "x/a.1"), Some(group.clone()));
+        assert_eq!(Cgroup::recorded(group.dir(), "x/a.10"), None);
+        group.remove();
+        assert!(!group.dir().exists());
+    }
+}
