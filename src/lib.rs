@@ -24,8 +24,9 @@
 //! A run is `<agent>.<n>`; its number is used once, whatever happens. The tick commits the intent, then
 //! starts a launcher ([`fleet::launcher`]). The launcher links its identity to `runs/<run>/claim`: the one
 //! link that can be made decides whether the run exists, so a tick that links first has fenced it for ever.
-//! Then it runs the hooks that come first, starts the agent, and writes receipts of its end (`exit`) and, when the hook
-//! after it has ended too, of the end of everything that it started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
+//! Then it lays the traces by which its processes are found without it ([`fleet::traces`]), runs the hooks that come
+//! first, starts the agent, and writes receipts of its end (`exit`) and, when the hook after it has ended too, of the end
+//! of everything that it started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
 //!
 //! # What always holds
 //!
@@ -39,7 +40,7 @@
 //! 8. A session is resumed at most `resumes_max` times.
 //! 9. Once faults stop, a bounded number of ticks reaches a state in which a further one decides nothing.
 //! 10. Reading commands change no byte.
-//! 11. No signal without the whole marker of the run or recorded descent.
+//! 11. No signal without the whole marker of the run, its limit, its control group or recorded descent.
 //! 12. Every state that a kill can leave behind loads again.
 
 pub mod model;

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts as sig;
 
 use super::rundir::{EXEC_ERROR, RunDir};
+use super::traces;
 
 /// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
 pub const EXEC_FAILED: u8 = 127;
@@ -79,6 +80,7 @@ fn leave(run_dir: &RunDir, error: ExecError) -> String {
 fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
     bind_to(launcher)?;
     let spec = super::launcher::read_spec(run_dir)?;
+    traces::follow(run_dir, &spec.marker());
     let (program, args) = spec.argv.split_first().context("its command is empty")?;
     Ok(program_of(program, args))
 }

@@ -24,6 +24,7 @@ use super::logs::BoundedLog;
 use super::protected;
 use super::rundir::{EXIT, HOOKS_LOG, PROMPT, RunDir, SAID, SWEPT, Spec};
 use super::said::Listener;
+use super::traces;
 use crate::clock;
 use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Survivor, Swept};
 use crate::process::identity::{self, Host};
@@ -64,6 +65,7 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
     if !run_dir.is_still_there() {
         return Ok(());
     }
+    traces::lay(&run_dir, &spec.marker());
     Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now() }.run()
 }
 
@@ -221,6 +223,7 @@ impl Launcher {
             // for a tick to find out.
             self.run_dir.put(EXIT, exit)?;
         }
+        traces::remove(&self.run_dir, &self.spec.marker());
         self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors })
     }
 

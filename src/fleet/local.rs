@@ -21,6 +21,7 @@ use super::hooks::RunHooks;
 use super::program;
 use super::protected;
 use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
+use super::traces;
 use crate::clock;
 use crate::config::{Config, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
@@ -345,10 +346,10 @@ impl LocalFleet {
         }
         let targets: Vec<_> = reaps
             .iter()
-            .map(|reap| Target {
-                marker: marker(&self.lineage, &reap.run),
-                launcher: reap.launcher.clone(),
-                cgroup: None,
+            .map(|reap| {
+                let marker = marker(&self.lineage, &reap.run);
+                let cgroup = traces::group(&self.run_dir(&reap.run), &marker);
+                Target { marker, launcher: reap.launcher.clone(), cgroup }
             })
             .collect();
         let grace = self.settings.grace;
@@ -360,6 +361,7 @@ impl LocalFleet {
             .map(|(reap, mut reaped)| {
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
+                traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
                 match self.leave_swept(reap, &reaped) {
                     Ok(()) => Happened::Reaped(reaped),
                     Err(error) => Happened::Failed(format!("{error:#}")),

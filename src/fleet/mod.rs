@@ -15,6 +15,7 @@ pub mod program;
 pub mod protected;
 pub mod rundir;
 pub mod said;
+pub mod traces;
 mod workspace;
 
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exec::ExecError;
 use super::hooks::RunHooks;
+use super::traces::Group;
 use crate::model::{Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
 use crate::store::atomic;
 
@@ -29,6 +30,8 @@ pub const SWEPT: &str = "swept";
 pub const SAID: &str = "said";
 /// What the hooks printed, and how each ended.
 pub const HOOKS_LOG: &str = "hooks.log";
+/// The control group that its processes are in.
+pub const CGROUP: &str = "cgroup";
 /// Why the program could not be executed.
 pub const EXEC_ERROR: &str = "exec-error";
 
@@ -249,6 +252,11 @@ impl RunFiles {
     /// What the agent has said of itself; unreadable is as if it had said nothing.
     pub fn said(&self) -> Said {
         self.read(SAID).unwrap_or_else(|error| ignore(&error)).unwrap_or_default()
+    }
+
+    /// The control group of its processes; unreadable is as if it had none.
+    pub fn cgroup(&self) -> Option<Group> {
+        self.read(CGROUP).unwrap_or_else(|error| ignore(&error))
     }
 
     /// Why the program could not be executed.

@@ -25,4 +25,5 @@ mod scheduler;
 mod sim;
 mod support;
 mod tidy;
+mod traces;
 mod usage;

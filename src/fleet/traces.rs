@@ -1,0 +1,53 @@
+//! The traces by which a tick finds what a run has started, when its launcher is dead. The launcher lays them before
+//! it starts anything, and whatever it starts inherits them. Each is left where it can be had: a run without them
+//! still has its marker, and is ended by its launcher as ever.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::rundir::{CGROUP, RunDir};
+use crate::process::cgroup::Cgroup;
+use crate::process::limit;
+
+/// `runs/<run>/cgroup`: the control group that the processes of the run are put in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+/// Lays the traces of a run, in its launcher. Its group is on record before it is made: one that nobody knows of
+/// would never be removed.
+pub(super) fn lay(run_dir: &RunDir, marker: &str) {
+    // Below another run an ordinary user may not raise the limit.
+    let _ = limit::wear(marker);
+    let Some(cgroup) = Cgroup::of_run(marker) else { return };
+    let group = Group { dir: cgroup.dir().to_owned() };
+    let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
+    if let Err(error) = laid {
+        log::info!("the run goes without a control group: {error:#}");
+    }
+}
+
+/// Puts this process into the group of the run, if it has one: what it becomes or starts will be there too.
+pub(super) fn follow(run_dir: &RunDir, marker: &str) {
+    if let Some(cgroup) = group(run_dir, marker) {
+        // A group in which the kernel allows no processes is as good as none.
+        let _ = cgroup.join();
+    }
+}
+
+/// The group of the run, if it has one.
+pub(super) fn group(run_dir: &RunDir, marker: &str) -> Option<Cgroup> {
+    let group = run_dir.open().ok()??.cgroup()?;
+    Cgroup::recorded(&group.dir, marker)
+}
+
+/// Removes the group of a run of which nothing is left. One that still holds somebody, a protected process say, stays.
+pub(super) fn remove(run_dir: &RunDir, marker: &str) {
+    if let Some(cgroup) = group(run_dir, marker) {
+        cgroup.remove();
+    }
+}
