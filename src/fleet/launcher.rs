@@ -24,7 +24,7 @@ use super::logs::BoundedLog;
 use super::protected;
 use super::rundir::{EXIT, HOOKS_LOG, PROMPT, RunDir, SAID, SWEPT, Spec};
 use super::said::Listener;
-use super::traces;
+use super::traces::{self, Traces};
 use crate::clock;
 use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Survivor, Swept};
 use crate::process::identity::{self, Host};
@@ -65,8 +65,8 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
     if !run_dir.is_still_there() {
         return Ok(());
     }
-    traces::lay(&run_dir, &spec.marker());
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now() }.run()
+    let traces = traces::lay(&run_dir, &spec.marker());
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now(), traces }.run()
 }
 
 /// What this run was asked to be.
@@ -129,6 +129,7 @@ struct Launcher {
     claimed: Claimed,
     signals: SignalFd,
     claimed_at: Instant,
+    traces: Traces,
 }
 
 /// An agent that runs.
@@ -218,12 +219,12 @@ impl Launcher {
 
     /// The last receipt. `written`: whether the one before it could be, at its time.
     fn close(&self, exit: &Exit, written: Result<()>, survivors: Vec<Survivor>) -> Result<()> {
+        self.traces.remove();
         if written.is_err() {
             // The disk was full, perhaps; what the agent left may have been why. Once more, then it is
             // for a tick to find out.
             self.run_dir.put(EXIT, exit)?;
         }
-        traces::remove(&self.run_dir, &self.spec.marker());
         self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors })
     }
 

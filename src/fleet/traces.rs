@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::rundir::{CGROUP, RunDir};
+use crate::clock;
 use crate::process::cgroup::Cgroup;
 use crate::process::limit;
 
@@ -18,16 +19,35 @@ pub struct Group {
     pub dir: PathBuf,
 }
 
+/// What a launcher has laid, and must take away.
+#[derive(Debug)]
+pub(super) struct Traces(Option<Cgroup>);
+
+impl Traces {
+    /// Removes the group, when nothing of the run is left. One that still holds somebody stays for a tick. Needs no run
+    /// directory: that may have been deleted meanwhile.
+    pub(super) fn remove(&self) {
+        if let Some(cgroup) = &self.0 {
+            cgroup.remove();
+        }
+    }
+}
+
 /// Lays the traces of a run, in its launcher. Its group is on record before it is made: one that nobody knows of
 /// would never be removed.
-pub(super) fn lay(run_dir: &RunDir, marker: &str) {
+pub(super) fn lay(run_dir: &RunDir, marker: &str) -> Traces {
     // Below another run an ordinary user may not raise the limit.
     let _ = limit::wear(marker);
-    let Some(cgroup) = Cgroup::of_run(marker) else { return };
+    let Some(cgroup) = Cgroup::of_run(marker) else { return Traces(None) };
+    cgroup.remove_left_over(clock::wall());
     let group = Group { dir: cgroup.dir().to_owned() };
     let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
-    if let Err(error) = laid {
-        log::info!("the run goes without a control group: {error:#}");
+    match laid {
+        Ok(()) => Traces(Some(cgroup)),
+        Err(error) => {
+            log::info!("the run goes without a control group: {error:#}");
+            Traces(None)
+        }
     }
 }
 
@@ -45,7 +65,8 @@ pub(super) fn group(run_dir: &RunDir, marker: &str) -> Option<Cgroup> {
     Cgroup::recorded(&group.dir, marker)
 }
 
-/// Removes the group of a run of which nothing is left. One that still holds somebody, a protected process say, stays.
+/// Removes the group of a run whose launcher was killed, when nothing is left of it. One that still holds somebody, a
+/// protected process say, stays.
 pub(super) fn remove(run_dir: &RunDir, marker: &str) {
     if let Some(cgroup) = group(run_dir, marker) {
         cgroup.remove();

@@ -12,6 +12,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
@@ -34,6 +35,13 @@ const GROUPS_MAX: usize = 1000;
 /// still counts for a moment.
 const REMOVALS: u32 = 20;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
+
+/// How old an empty group has to be to count as left over: a launcher makes one and has its agent join it within
+/// moments. One that is removed too early costs its run a trace, and nothing else.
+const LEFT_OVER_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// What the groups of all runs of all factories are called, up to a hash.
+const PREFIX: &str = "factory-tick-";
 
 /// The group of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +79,22 @@ impl Cgroup {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Removes the groups of other runs beside it that hold nobody, unless they were made just before `now`. Such are
+    /// left where a protected process has outlived its run, or a run directory was deleted by hand.
+    pub fn remove_left_over(&self, now: Timestamp) {
+        let beside = self.dir.parent().and_then(|above| fs::read_dir(above).ok());
+        for entry in beside.into_iter().flatten().flatten() {
+            let group = Cgroup { dir: entry.path() };
+            let is_of_a_run = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
+            let made = entry.metadata().and_then(|data| data.modified()).ok();
+            let age = made.and_then(|made| Some(now.duration_since(Timestamp::try_from(made).ok()?)));
+            let is_old = age.is_some_and(|age| age > LEFT_OVER_AFTER);
+            if is_of_a_run && is_old && group.pids().is_empty() {
+                group.remove();
+            }
+        }
     }
 
     /// Makes it.
@@ -134,7 +158,7 @@ impl Cgroup {
 
 /// What the group of a run is called: more of the hash than anybody guesses.
 fn name(marker: &str) -> String {
-    format!("factory-tick-{}", &sha256_hex(&[marker.as_bytes()])[..32])
+    format!("{PREFIX}{}", &sha256_hex(&[marker.as_bytes()])[..32])
 }
 
 fn is_cgroup2(dir: &Path) -> bool {
@@ -181,6 +205,7 @@ fn unescaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{Spawned, skipped, unique_marker};
     use super::*;
 
     const MOUNTS: &str = "\
@@ -220,6 +245,32 @@ mod tests {
         assert_eq!(unescaped("/a\\040\\011b\\012"), "/a \tb\n");
     }
 
+    #[test]
+    fn only_what_is_empty_and_old_is_left_over() {
+        let Some(around) = Cgroup::of_run(&unique_marker()) else {
+            return skipped("there is no cgroup v2 that may be written to");
+        };
+        around.create().unwrap();
+        let within = |name: String| Cgroup { dir: around.dir().join(name) };
+        let [ours, empty, lived_in] = ["x/a.1", "x/a.2", "x/a.3"].map(|run| within(name(run)));
+        let foreign = within("somebody".to_owned());
+        let all = [&ours, &empty, &lived_in, &foreign];
+        let there = || all.map(|group| group.dir().exists());
+        all.iter().for_each(|group| group.create().unwrap());
+        let script = format!("echo 0 > {}/{PROCS}; echo on; read line", lived_in.dir().display());
+        let mut child = Spawned::new(&script, &[]);
+        child.line();
+        let now = crate::clock::wall();
+        ours.remove_left_over(now);
+        ours.remove_left_over(now - SignedDuration::from_hours(1));
+        assert_eq!(there(), [true; 4], "young, or the clock was set back");
+        ours.remove_left_over(now + SignedDuration::from_hours(1));
+        assert_eq!(there(), [false, false, true, true]);
+        child.end_without_reaping();
+        around.remove();
+        assert!(!around.dir().exists());
+    }
+
     // An agent can write to the state directory: whatever it puts there must not point us to other groups.
     #[test]
     fn a_receipt_can_name_no_group_but_the_runs_own() {
@@ -229,7 +280,7 @@ mod tests {
         assert_eq!(Cgroup::recorded(&named, "x/a.1"), None, "no cgroup file system");
         assert_eq!(Cgroup::recorded(Path::new("/sys/fs/cgroup"), "x/a.1"), None);
         let Some(group) = Cgroup::of_run("x/a.1") else {
-            return super::super::tests::skipped("no cgroup v2 that may be written to");
+            return skipped("there is no cgroup v2 that may be written to");
         };
         group.create().unwrap();
         assert_eq!(Cgroup::recorded(group.dir(), "x/a.1"), Some(group.clone()));
