@@ -166,15 +166,20 @@ fn the_group_of_a_run_tells_what_nothing_else_does_and_is_removed_with_it() {
 fn a_launcher_leaves_no_group_behind() {
     let mut factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());
     factory.role("never", &["./never"], "");
-    factory.item("AR-1");
     put(&factory.path("never.txt"), "#!/no/such/interpreter\n");
     install(&factory.path("never.txt"), &factory.path("never"));
     factory.tick().expect(0);
-    for run in ["ar-1-impl.1", "ar-1-never.1"] {
+    ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
+    // Nothing is even tried in a workspace that is none.
+    fs::create_dir_all(factory.state("workspaces")).unwrap();
+    put(&factory.state("workspaces/AR-2"), "");
+    factory.tick().expect(0);
+    for run in ["ar-1-impl.1", "ar-1-never.1", "ar-2-impl.1"] {
         factory.wait_swept(run);
         match group(&factory, run) {
             Some(group) => assert!(!group.exists(), "{run}"),
             None => return skipped("there is no cgroup v2 that may be written to"),
         }
     }
+    assert_eq!(factory.receipt("ar-2-impl.1", "exit").unwrap()["reason"], "launch");
 }
