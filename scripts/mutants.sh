@@ -48,6 +48,12 @@ success-keeps-the-breaker-open|src/registry/intend.rs|0,/self.failing = None;/s/
 day-without-end-of-starts|src/decide/gates.rs|s/^fn budget(asked: .*/&\n    if true { return None; }/
 starts-of-the-day-not-counted|src/registry/intend.rs|s/self.count_start(now);//
 clock-set-back-is-a-new-day|src/registry/brakes.rs|s/if now > self.day {/if now != self.day {/
+ended-well-is-done-whatever-it-takes|src/decide/done.rs|s/Done::Command(_) | Done::Source => return,/Done::Command(_) | Done::Source => "it ended well",/
+goes-on-for-ever|src/decide/done.rs|s/if continued >= max {/if false {/
+no-effect-goes-on|src/decide/done.rs|s/all(|(_, agent)| repeated(agent))/all(|_| false)/
+unknown-answer-is-not-yet|src/decide/done.rs|s/\&\& !answers(draft, id).contains(&Some(1))/\&\& false/
+source-read-before-the-end|src/decide/done.rs|s/any(|(_, agent)| just_ended(agent))/any(|_| false)/
+gone-while-at-work-is-done|src/decide/done.rs|s/draft.config.done == Done::Source \&\& all_ended_well(draft, id)/draft.config.done == Done::Source/
 bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
 no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
 fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/
@@ -70,7 +76,7 @@ clock-set-back-believed|src/decide/items.rs|/^        clamp_due_time(draft, &id)
 malformed-is-gone|src/decide/items.rs|s/if view.unclear.iter().any(.*/if false {/
 new-life-beside-old-run|src/decide/items.rs|s/if renew \&\& !draft.registry.running(&item.id) {/if renew {/
 edited-item-parked|src/decide/items.rs|s/if edited_meanwhile(draft, id) {/if false {/
-half-a-crew-is-done|src/decide/items.rs|s/\.all(|role| draft.registry.agents_of(id)/.any(|role| draft.registry.agents_of(id)/
+half-a-crew-is-done|src/decide/done.rs|s/draft.config.roles.iter().all(/draft.config.roles.iter().any(/
 number-of-fenced-stray-free|src/decide/strays.rs|s/draft.refresh(Refresh::Used.*/{}/
 strays-ignored|src/decide/strays.rs|s/in &fleet.strays {/in fleet.strays.iter().take(0) {/
 older-strays-live-on|src/decide/strays.rs|/^            end_older(draft, run, spec);/d

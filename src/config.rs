@@ -30,6 +30,9 @@ pub use hooks::Hooks;
 pub use problems::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
 pub use read::OWN_VARIABLES;
 
+/// How long `[done] command` may take. It is asked while its agent's launcher has nothing else to do.
+pub const DONE_COMMAND_MAX: Duration = Duration::from_secs(60);
+
 /// Size of a configuration or of a prompt template, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -205,6 +208,8 @@ pub struct Config {
     pub env: EnvConfig,
     /// `[retention]` of runs and workspaces.
     pub retention: Retention,
+    /// `[done]`
+    pub done: Done,
     /// `[retention] log_bytes_max`: per stream; 0 is no limit.
     pub log_bytes_max: u64,
     /// `[retention] events_bytes_max`; 0 is no limit.
@@ -336,6 +341,17 @@ pub struct EnvConfig {
     pub file: Option<PathBuf>,
     /// Literals for every agent.
     pub set: BTreeMap<String, String>,
+}
+
+/// `[done]`: what makes an item done, once every role of it has ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Nothing more.
+    Exit,
+    /// It was closed, or left the scope.
+    Source,
+    /// This command says so: 0 done, 1 not yet. Program and arguments; a program with a `/` is absolute.
+    Command(Vec<String>),
 }
 
 /// `[[role]]`

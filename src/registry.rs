@@ -4,6 +4,7 @@
 //! of them. `decide` folds its own steps through [`Registry::apply`] while it plans, so the plan that is
 //! committed and the plan that was reasoned about cannot differ.
 
+mod begin;
 mod brakes;
 mod intend;
 mod note;
@@ -18,8 +19,8 @@ use crate::names;
 
 pub use brakes::{Failing, Today};
 pub use records::{
-    AgentRecord, AgentStanding, CoolOff, Counters, Handoff, ItemRecord, ItemStanding, Last, Named, Names,
-    ParkedBy, Paused, Told,
+    AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
+    Names, ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost

@@ -9,11 +9,11 @@ use toml::de::DeTable;
 
 use super::hooks::hooks;
 use super::problems::quoted;
-use super::roles::roles;
+use super::roles::{argv, roles};
 use super::section::{Report, Section};
 use super::value::Value;
 use super::{
-    Attempts, Budget, Config, EnvConfig, FleetConfig, Limits, Retention, Scope, Tick, WritebackMode,
+    Attempts, Budget, Config, Done, EnvConfig, FleetConfig, Limits, Retention, Scope, Tick, WritebackMode,
     WritebackModes,
 };
 
@@ -59,7 +59,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let workspace_root = workspace(document.table("workspace", "[workspace]"), place);
     let hooks = hooks(document.table("hooks", "[hooks]"), place);
     let env = env(document.table("env", "[env]"), place);
-    done(document.table("done", "[done]"));
+    let done = done(document.table("done", "[done]"), place);
     let retention = retention(document.table("retention", "[retention]"));
     let limits_of_crew = [
         ("[tick] starts_max", tick.as_ref().map_or(0, |tick| tick.starts_max)),
@@ -86,6 +86,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
         hooks: hooks?,
         env: env?,
         retention,
+        done: done?,
         log_bytes_max,
         events_bytes_max,
         roles: roles?,
@@ -263,11 +264,31 @@ fn env(section: Section<'_, '_>, place: &Place<'_>) -> Option<EnvConfig> {
     Some(EnvConfig { path_prepend: path_prepend?, file: file?, set: set? })
 }
 
-fn done(section: Section<'_, '_>) {
+fn done(section: Section<'_, '_>, place: &Place<'_>) -> Option<Done> {
     let kinds = ["exit", "source", "command"].map(|kind| (kind, kind));
-    section.later("when", "exit", "\"exit\"", |value| value.one_of(&kinds));
-    section.later("command", Vec::new(), "[]", Value::strings);
+    let when = section.or("when", "exit", |value| value.one_of(&kinds));
+    let command = section.or("command", Vec::new(), |value| match value.strings()? {
+        typed if typed.is_empty() => Some(typed),
+        _ => argv(value, place),
+    });
+    let (when, command) = (when?, command?);
+    match (when, command.is_empty()) {
+        ("command", true) => {
+            let hint = "command = [\"./is-done.sh\"]; 0 is done, 1 is not yet";
+            section.problem_of(&["when"], "`[done] when` is \"command\", and there is none".to_owned(), hint);
+        }
+        ("exit" | "source", false) => {
+            let what = format!("`[done] command` is never asked while `when` is \"{when}\"");
+            section.problem_of(&["command"], what, "set when = \"command\", or remove it");
+        }
+        _ => {}
+    }
     section.close();
+    Some(match when {
+        "source" => Done::Source,
+        "command" => Done::Command(command),
+        _ => Done::Exit,
+    })
 }
 
 /// With `log_bytes_max` and `events_bytes_max`.

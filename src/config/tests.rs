@@ -122,6 +122,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 runs_per_item: Some(10),
                 age: Some(Duration::from_secs(30 * 24 * 60 * 60)),
             },
+            done: Done::Exit,
             log_bytes_max: 50 << 20,
             events_bytes_max: 64 << 20,
             roles: vec![Role {
@@ -288,9 +289,6 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ("[source]", "kind", "\"linear\"", "\"dir\""),
         ("[source]", "kind", "\"command\"", "\"dir\""),
         ("[fleet]", "kind", "\"broker\"", "\"local\""),
-        ("[done]", "when", "\"source\"", "\"exit\""),
-        ("[done]", "when", "\"command\"", "\"exit\""),
-        ("[done]", "command", "[\"x\"]", "[]"),
     ];
     for (title, key, value, default) in later {
         let line = format!("{key} = {value}");

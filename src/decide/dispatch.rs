@@ -168,8 +168,10 @@ fn one_more_run(
     slots.take(draft, item, 1);
     if launch.session.is_some() {
         let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
-        let because =
-            format!("its session goes on (resume {} of {})", resumes + 1, draft.config.attempts.resumes_max);
+        let continued = draft.registry.items.get(&item.id).map_or(0, |record| record.continued);
+        let what = if continued > 0 { "it is not done: " } else { "" };
+        let max = draft.config.attempts.resumes_max;
+        let because = format!("{what}its session goes on (resume {} of {max})", resumes + 1);
         draft.decide(Some(&item.id), because, Action::Resume(launch));
     } else {
         draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));

@@ -197,7 +197,9 @@ fn handoff_pending(asked: &Asked) -> Option<Wait> {
 fn already_active(asked: &Asked) -> Option<Wait> {
     let (registry, id) = (&asked.draft.registry, &asked.item.id);
     if !registry.in_flight(id) && asked.standing() != Some(ItemStanding::Active) {
-        return None;
+        let nothing_to_start = asked.record.is_some() && asked.roles().is_empty();
+        return nothing_to_start
+            .then(|| Wait("every role ended well; a later tick sees whether it is done".to_owned(), None));
     }
     let runs: Vec<_> =
         registry.agents_of(id).filter_map(|(_, agent)| Some(agent.run.as_ref()?.to_string())).collect();

@@ -1,7 +1,7 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
-use super::Draft;
 use super::runs::stop;
+use super::{Draft, done};
 use crate::model::{Action, Class, ItemId, ItemState, Refresh, WorkItem};
 use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
 
@@ -15,10 +15,11 @@ const MISSING_READS_MAX: u32 = 2;
 pub(super) fn follow(draft: &mut Draft) {
     drop_removed_roles(draft);
     for id in draft.item_ids() {
-        finish(draft, &id);
+        done::finish(draft, &id);
         // Before parking: an edit is a new life, and nobody need be alarmed about the old one.
         if draft.source().is_some() {
             follow_source(draft, &id);
+            done::go_on(draft, &id);
         }
         park_when_spent(draft, &id);
         clamp_due_time(draft, &id);
@@ -39,23 +40,6 @@ fn drop_removed_roles(draft: &mut Draft) {
             stop(draft, &agent, run, "its role is no longer configured", false);
         }
         draft.refresh(Refresh::RoleGone { agent: name });
-    }
-}
-
-/// All roles ended well.
-fn finish(draft: &mut Draft, id: &ItemId) {
-    let Some(record) = draft.registry.items.get(id) else { return };
-    if !matches!(record.state, ItemStanding::Active | ItemStanding::Waiting) || draft.registry.running(id) {
-        return;
-    }
-    let all_ok = draft
-        .config
-        .roles
-        .iter()
-        .all(|role| draft.registry.agents_of(id).any(|(_, agent)| agent.role == role.name && agent.ok));
-    if all_ok {
-        let action = Action::Done { item: id.clone(), run: None, left: Default::default() };
-        draft.decide(Some(id), "every role ended well", action);
     }
 }
 
@@ -182,6 +166,9 @@ fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen: Option<&Wo
         Some(_) => "its item was closed",
         None => "its item is gone",
     };
+    if done::finish_gone(draft, id, because) {
+        return;
+    }
     stop_all(draft, id, because);
     if !draft.registry.in_flight(id) {
         draft.decide(Some(id), because, Action::Forget { item: id.clone() });

@@ -9,6 +9,7 @@
 mod blockers;
 mod cool_offs;
 mod dispatch;
+mod done;
 mod gates;
 mod handoffs;
 mod items;

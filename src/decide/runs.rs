@@ -115,7 +115,8 @@ fn unclaimed(draft: &mut Draft, agent: &AgentRecord, run: &RunId) {
 fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
     let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
-    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(draft));
+    let asking = super::done::asking(draft.config);
+    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(draft) + asking);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
         && !awaits_note(draft, &agent)
@@ -173,7 +174,8 @@ fn judge(
     }
     let Some(class) = class else {
         let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
-        return draft.decide(Some(&agent.item), because, done);
+        draft.decide(Some(&agent.item), because, done);
+        return super::done::note_end(draft, run, exit, output);
     };
     match class {
         Class::Launch => failed_launch(draft, agent, run, &because, &left),

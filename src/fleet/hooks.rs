@@ -68,9 +68,9 @@ impl RunHooks {
         let run = run.to_string();
         let ready = |name: &str, argv: &[String]| resolve(name, argv, Some(&run), workspace, vars);
         Ok(RunHooks {
-            after_create: ready("after_create", &hooks.after_create)?,
-            before_run: ready("before_run", &hooks.before_run)?,
-            after_run: ready("after_run", &hooks.after_run)?,
+            after_create: ready("after_create hook", &hooks.after_create)?,
+            before_run: ready("before_run hook", &hooks.before_run)?,
+            after_run: ready("after_run hook", &hooks.after_run)?,
             timeout_ms: hooks.timeout.as_millis() as u64,
             each_ms: hooks.each(grace).as_millis() as u64,
         })
@@ -82,7 +82,7 @@ impl RunHooks {
     }
 }
 
-/// A hook's command line with its placeholders replaced and its program found; empty where there is no such hook.
+/// The command line of a hook, or of what is run as one, with its placeholders replaced and its program found; empty where there is no such hook.
 ///
 /// # Errors
 ///
@@ -95,13 +95,13 @@ pub fn resolve(
     vars: &Vars,
 ) -> Result<Vec<String>, String> {
     let Some(first) = argv.first() else { return Ok(Vec::new()) };
-    let program = program::find(first, vars.get(OsStr::new("PATH")))
-        .map_err(|error| format!("its {name} hook: {error}"))?;
+    let program =
+        program::find(first, vars.get(OsStr::new("PATH"))).map_err(|error| format!("its {name}: {error}"))?;
     let mut argv = prompt::fill(argv, None, run, Some(&workspace.to_string_lossy()), None);
     argv[0] = program
         .into_os_string()
         .into_string()
-        .map_err(|path| format!("its {name} hook: {} is not UTF-8", path.to_string_lossy()))?;
+        .map_err(|path| format!("its {name}: {} is not UTF-8", path.to_string_lossy()))?;
     Ok(argv)
 }
 
@@ -123,8 +123,13 @@ pub struct Hook<'a> {
 pub enum HookEnd {
     /// With 0.
     Well,
-    /// Otherwise; why, in words that follow its name.
-    Badly(String),
+    /// Otherwise.
+    Badly {
+        /// Its exit code, where it had one.
+        code: Option<i32>,
+        /// Why, in words that follow its name.
+        why: String,
+    },
     /// It still runs and is to be ended: somebody called it off.
     CalledOff,
     /// The machine could not start it.
@@ -145,7 +150,7 @@ pub(super) fn run(
     };
     let how = match &end {
         HookEnd::Well => "exit code 0".to_owned(),
-        HookEnd::Badly(why) => why.clone(),
+        HookEnd::Badly { why, .. } => why.clone(),
         HookEnd::CalledOff => "told to end".to_owned(),
         HookEnd::NotStarted(error) => format!("cannot start a process: {error}"),
     };
@@ -222,7 +227,7 @@ fn watch(
             Some(status) => return tail.judge(status),
             None if off => return HookEnd::CalledOff,
             None if until.is_some_and(|until| until <= now) => {
-                return HookEnd::Badly(format!("it took longer than {:?}", hook.timeout));
+                return HookEnd::Badly { code: None, why: format!("it took longer than {:?}", hook.timeout) };
             }
             None => {}
         }
@@ -251,10 +256,11 @@ impl Tail {
         };
         let text = String::from_utf8_lossy(&self.0);
         let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-        HookEnd::Badly(match last {
+        let why = match last {
             Some(line) => format!("{how}: {}", said::clip(line, QUOTE_BYTES)),
             None => how,
-        })
+        };
+        HookEnd::Badly { code: status.code, why }
     }
 }
 

@@ -6,6 +6,7 @@
 //! back, and everything it is told or tells goes through files that are whole or absent.
 
 mod around;
+mod done;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -194,7 +195,8 @@ impl Launcher {
         };
         let (status, ending) = self.watch(&mut agent, &mut guard);
         agent.drain(&self.run_dir);
-        let exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
+        let mut exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
+        exit.done = self.ask_done(&exit, &mut hooks_log);
         let written = self.run_dir.put(EXIT, &exit);
         // What the agent was given of its grace, its children are not given again.
         let left = ending
@@ -265,6 +267,7 @@ impl Launcher {
             peak_kib: 0,
             said: Default::default(),
             after_run_ms: None,
+            done: None,
         }
     }
 
@@ -388,6 +391,7 @@ impl Launcher {
             peak_kib: usage.map_or(0, |usage| usage.max_rss().unsigned_abs()),
             said: agent.listener.said().clone(),
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
+            done: None,
         }
     }
 }

@@ -1,29 +1,25 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 mod ends;
+mod starts;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use super::Fleet;
-use super::env::{self, Vars};
-use super::hooks::RunHooks;
-use super::program;
+use super::env::Vars;
 use super::protected;
-use super::rundir::{PROMPT, RunDir, RunFiles, SPEC, SWEPT, Spec, marker};
+use super::rundir::{RunDir, RunFiles, SWEPT, marker};
 use super::traces;
 use crate::clock;
-use crate::config::{Config, EnvConfig, FleetConfig, Hooks};
+use crate::config::{Config, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
     AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
     Reaped, RunId, Sighting, Signalled, Stray, Survivor, Swept,
@@ -32,8 +28,6 @@ use crate::process::identity::{self, Host, Life};
 use crate::process::scan::Entry;
 use crate::process::signal::{self, Guard, Sent};
 use crate::process::tree::{self, Target};
-use crate::prompt;
-use crate::store::atomic;
 
 /// A launcher that was told to stop gets its grace and this to write its receipts.
 const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
@@ -41,13 +35,6 @@ const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
-
-/// What one run is started with.
-struct Means {
-    program: PathBuf,
-    hooks: RunHooks,
-    vars: Vars,
-}
 
 /// Agents of one state directory.
 pub struct LocalFleet {
@@ -69,6 +56,7 @@ pub struct LocalFleet {
     pub(super) hooks: Hooks,
     settings: FleetConfig,
     log_bytes_max: u64,
+    done: Vec<String>,
 }
 
 impl LocalFleet {
@@ -93,6 +81,10 @@ impl LocalFleet {
             hooks: config.hooks.clone(),
             settings: config.fleet.clone(),
             log_bytes_max: config.log_bytes_max,
+            done: match &config.done {
+                Done::Command(argv) => argv.clone(),
+                Done::Exit | Done::Source => Vec::new(),
+            },
         }
     }
 
@@ -193,105 +185,6 @@ impl LocalFleet {
         }
         strays.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(strays)
-    }
-
-    /// What a run is started with, as far as it can be had; the error is for people.
-    fn means(&self, launch: &Launch) -> Result<Means, Happened> {
-        let cannot = |class, error| {
-            let error = format!("role {:?} cannot start: {error}", launch.role);
-            Happened::NotStarted { class, error }
-        };
-        // Since the tick looked for it, it was taken away: the next one will say so.
-        let file = env::of_file(&self.env).map_err(|error| cannot(Class::Infra, error))?;
-        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
-        let workspace = self.workspaces.join(&launch.workspace);
-        let grace = self.settings.grace;
-        let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
-            Ok((program, RunHooks::of_run(&self.hooks, grace, &launch.run, &workspace, &vars)?))
-        });
-        let (program, hooks) = found.map_err(|error| cannot(Class::Launch, error))?;
-        Ok(Means { program, hooks, vars })
-    }
-
-    fn prepare(&self, launch: &Launch, means: &Means) -> Result<RunDir> {
-        let dir = self.run_dir(&launch.run);
-        let path = dir.path().display().to_string();
-        // Must be new: a run is never started twice.
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(dir.path())
-            .with_context(|| format!("cannot create {path}"))?;
-        let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = serde_json::to_vec(&self.spec(launch, &dir, means)?)?;
-        atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
-            .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
-        atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
-        Ok(dir)
-    }
-
-    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means) -> Result<Spec> {
-        let workspace = self.workspaces.join(&launch.workspace);
-        let prompt_file = dir.file(PROMPT);
-        let mut argv = prompt::fill(
-            &launch.argv,
-            launch.session.as_deref(),
-            Some(&launch.run.to_string()),
-            Some(&workspace.to_string_lossy()),
-            Some(&prompt_file.to_string_lossy()),
-        );
-        argv[0] = means.program.to_str().context("the program's path is not UTF-8")?.to_owned();
-        Ok(Spec {
-            schema: 1,
-            lineage: self.lineage.clone(),
-            run: launch.run.clone(),
-            item: launch.item.clone(),
-            key: launch.key.clone(),
-            slug: launch.slug.clone(),
-            role: launch.role.clone(),
-            harness: launch.harness.clone(),
-            dispatch: launch.dispatch,
-            session: launch.session.clone(),
-            chosen_session: launch.chosen_session.clone(),
-            since: self.now.clone(),
-            argv,
-            env: means.vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
-            workspace_root: self.workspaces.clone(),
-            workspace: launch.workspace.clone(),
-            live: self.live.clone(),
-            session_pattern: launch.session_pattern.clone(),
-            hooks: means.hooks.clone(),
-            prelude_ms: launch.prelude.as_millis() as u64,
-            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
-            stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
-            grace_ms: self.settings.grace.as_millis() as u64,
-            log_bytes_max: self.log_bytes_max,
-            protected_pids: self.settings.protected_pids.clone(),
-            protected_pidfiles: self.settings.protected_pidfiles.clone(),
-            resumes: Some(launch.resumes),
-            hash: Some(launch.hash.clone()),
-            content_hash: Some(launch.content_hash.clone()),
-        })
-    }
-
-    fn spawn(&self, launch: &Launch, dir: &RunDir, vars: &Vars) -> io::Result<()> {
-        #[expect(clippy::disallowed_methods, reason = "the fleet is what starts launchers")]
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("factory-tick")
-            .arg("__launch")
-            .arg(dir.path())
-            .env_clear()
-            .envs(vars)
-            .env("FACTORY_RUN", marker(&self.lineage, &launch.run))
-            .env("FACTORY_ITEM", &launch.item.0)
-            .env("FACTORY_ROLE", &launch.role)
-            .env("FACTORY_WORKSPACE", self.workspaces.join(&launch.workspace))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(drop)
     }
 
     /// TERM to launchers that live; then everybody has the same time to end.

@@ -95,6 +95,9 @@ pub struct Spec {
     pub grace_ms: u64,
     /// Bound of each log, in bytes; 0 is none.
     pub log_bytes_max: u64,
+    /// What is asked whether the item is done, once the agent has ended well; empty: nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
     /// Never signalled.
     pub protected_pids: Vec<u32>,
     /// Files that hold the pids of others; read when it comes to signals.

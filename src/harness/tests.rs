@@ -24,6 +24,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         peak_kib: 0,
         said: Said::default(),
         after_run_ms: None,
+        done: None,
     }
 }
 

@@ -385,6 +385,22 @@ pub enum Refresh {
         /// Hash of its title and body.
         content_hash: String,
     },
+    /// A run ended well, and more than that makes its item done.
+    EndedWell {
+        /// Which run.
+        run: RunId,
+        /// sha256 of the end of its stdout.
+        printed: String,
+        /// What the command answered that tells whether its item is done.
+        answer: Option<i32>,
+    },
+    /// Every role of an item ended well, and it is not done: they go on.
+    NotDone {
+        /// Which item.
+        item: ItemId,
+        /// Agents that go on with their sessions; all others start anew.
+        go_on: Vec<AgentName>,
+    },
     /// An item changed in a way that gives it a new life: attempts from 0, due now.
     Renew {
         /// Which item.

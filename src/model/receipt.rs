@@ -109,6 +109,9 @@ pub struct Exit {
     /// `after_run` hook. `None`: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_run_ms: Option<u64>,
+    /// What `[done] command` answered then; `None` where it was not asked, or did not answer in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<i32>,
 }
 
 /// `runs/<run>/swept`: what became of everything the run had started.

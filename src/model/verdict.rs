@@ -33,7 +33,7 @@ pub enum Class {
     Denied,
     /// It asks for a person.
     NeedsInput,
-    /// It ended well and did nothing, and would again.
+    /// It ended well and did nothing, or did so again and again while its item is not done.
     NoEffect,
     /// Somebody else told its launcher to stop.
     Killed,

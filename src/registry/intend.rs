@@ -4,15 +4,10 @@ use jiff::Timestamp;
 
 use super::Registry;
 use super::records::{
-    AgentRecord, AgentStanding, CoolOff, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy, Paused,
+    AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
+    Paused,
 };
-use crate::model::{
-    Action, AgentName, Class, Cooling, ItemId, Launch, Left, Moment, Next, Refresh, RunId, StraySpec,
-    Survivor,
-};
-
-/// Stands for a hash, and is none.
-const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
+use crate::model::{Action, AgentName, Class, Cooling, ItemId, Left, Moment, Next, Refresh, RunId, Survivor};
 
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
@@ -129,8 +124,17 @@ impl Registry {
                     agent.ok = false;
                     agent.next = None;
                     agent.run_usd = None;
+                    agent.well = None;
                 }
             }
+            Refresh::EndedWell { run, printed, answer } => {
+                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
+                    return;
+                };
+                let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
+                agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
+            }
+            Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
             Refresh::Clamp { item, due_at } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.due_at = Some(*due_at);
@@ -174,109 +178,6 @@ impl Registry {
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
         if class.charged() {
             self.count_failure(item, because, now);
-        }
-    }
-
-    pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
-        self.names.raise(&launch.run);
-        self.count_start(now);
-        self.names.take_up(&launch.item);
-        let Some(record) = self.items.get_mut(&launch.item) else { return };
-        record.state = ItemStanding::Active;
-        let anew = launch.dispatch > record.dispatch;
-        record.dispatch = record.dispatch.max(launch.dispatch);
-        if !resumed {
-            give(&mut record.hash, &launch.hash, anew);
-            give(&mut record.content_hash, &launch.content_hash, anew);
-            record.due_at = None;
-            record.tell_tries = 0;
-        }
-        let before = self.agents.get(&launch.run.agent);
-        let agent = AgentRecord {
-            item: launch.item.clone(),
-            role: launch.role.clone(),
-            harness: launch.harness.clone(),
-            n: launch.run.n,
-            state: AgentStanding::Starting,
-            run: Some(launch.run.clone()),
-            since: Some(now.clone()),
-            pid: None,
-            process: None,
-            session: launch.session.clone().or_else(|| launch.chosen_session.clone()),
-            resumes: launch.resumes,
-            resumed,
-            stopped_at: None,
-            ok: false,
-            next: None,
-            dispatch: launch.dispatch,
-            deadline_ms: launch.latest_ms(),
-            credentials: launch.credentials.clone(),
-            cost: before.and_then(|agent| agent.cost),
-            tokens: before.and_then(|agent| agent.tokens),
-            session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
-            run_usd: None,
-        };
-        self.agents.insert(launch.run.agent.clone(), agent);
-    }
-
-    pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &StraySpec) {
-        self.names.raise(run);
-        let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone(), finished_at: None };
-        let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
-        self.names.take_up(&spec.item);
-        let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
-        if record.key.is_empty() {
-            record.key = spec.key.clone();
-        }
-        let anew = spec.dispatch > record.dispatch;
-        // What is parked was not, when this was started. If an edit had brought it back, that edit is still to count.
-        if record.state != ItemStanding::Parked {
-            record.state = ItemStanding::Active;
-            self.given_as(spec, anew);
-        }
-        if let Some(record) = self.items.get_mut(&spec.item) {
-            record.dispatch = record.dispatch.max(spec.dispatch);
-        }
-        let resumed = spec.session.is_some();
-        let agent = AgentRecord {
-            item: spec.item.clone(),
-            role: spec.role.clone(),
-            harness: spec.harness.clone(),
-            n: run.n,
-            state: AgentStanding::Starting,
-            run: Some(run.clone()),
-            since: Some(spec.since.clone()),
-            pid: None,
-            process: None,
-            session: spec.session.clone().or_else(|| spec.chosen_session.clone()),
-            resumes: spec.resumes.unwrap_or(u32::from(resumed)),
-            resumed,
-            stopped_at: None,
-            ok: false,
-            next: None,
-            dispatch: spec.dispatch,
-            deadline_ms: spec.deadline_ms,
-            credentials: None,
-            cost: None,
-            tokens: None,
-            session_tokens: None,
-            run_usd: None,
-        };
-        self.agents.insert(run.agent.clone(), agent);
-    }
-
-    /// Which text a forgotten run of an item was given, so that a later edit of it counts.
-    fn given_as(&mut self, spec: &StraySpec, anew: bool) {
-        let Some(record) = self.items.get_mut(&spec.item) else { return };
-        let (Some(hash), Some(content_hash)) = (&spec.hash, &spec.content_hash) else { return };
-        let edited = record.hash.as_ref().is_some_and(|recorded| recorded != hash);
-        give(&mut record.hash, hash, anew);
-        give(&mut record.content_hash, content_hash, anew);
-        if anew && edited {
-            // What was done of the text before it was not done of this one.
-            for agent in self.agents.values_mut().filter(|agent| agent.item == spec.item) {
-                agent.ok = false;
-            }
         }
     }
 
@@ -408,6 +309,7 @@ impl Registry {
         record.state = ItemStanding::Active;
         record.attempts = 0;
         record.infra_row = 0;
+        record.continued = 0;
         record.due_at = None;
         record.tell_tries = 0;
         record.parked_by = None;
@@ -416,6 +318,7 @@ impl Registry {
             agent.ok &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
+            agent.well = None;
             if go_on.contains(name) {
                 agent.next = Some(Next { resume: true, due_at: now.at });
             } else {
@@ -424,6 +327,22 @@ impl Registry {
                 agent.resumes = 0;
             }
         }
+    }
+
+    /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
+    /// none does, all of them start with the item's next dispatch.
+    fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
+        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
+            agent.ok = false;
+            let resume = sessions.contains(name);
+            agent.next = (!sessions.is_empty()).then_some(Next { resume, due_at: now.at });
+        }
+        if let Some(record) = self.items.get_mut(item) {
+            record.continued = record.continued.saturating_add(1);
+            // Whatever had failed before, it was got over.
+            record.due_at = None;
+        }
+        self.settle(item);
     }
 
     /// What a person had to say was said, once every run that was to hear it was seen to run.
@@ -455,14 +374,6 @@ impl Registry {
             };
         }
     }
-}
-
-/// Records what a run is given. One that starts again alone may be given a later text than its crew was: then
-/// no text is that of the whole dispatch, not even where the edit is taken back.
-fn give(recorded: &mut Option<String>, hash: &str, anew: bool) {
-    let same = recorded.as_deref().is_none_or(|recorded| recorded == hash);
-    let given = if anew || same { hash } else { OF_MORE_THAN_ONE_TEXT };
-    *recorded = Some(given.to_owned());
 }
 
 /// Another session than before has not been resumed yet.

@@ -65,6 +65,9 @@ pub struct ItemRecord {
     pub last: Option<Last>,
     /// Complete reads in a row that it was missing from.
     pub missing_reads: u32,
+    /// How often its agents went on although they had ended well, since it last changed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub continued: u32,
     /// What a person has to say to its next runs, until all of them were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -154,9 +157,24 @@ pub struct AgentRecord {
     /// Tokens of its latest session that are in `tokens` already, where the harness counts by session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_tokens: Option<u64>,
+    /// How a run of it ended well, where more than that makes its item done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub well: Option<EndedWell>,
     /// Cost of its latest run in US dollars, where the harness told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_usd: Option<f64>,
+}
+
+/// What the end of a run left that ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndedWell {
+    /// sha256 of the end of its stdout.
+    pub printed: String,
+    /// Whether the one before it that ended well printed the same.
+    pub repeated: bool,
+    /// What the command answered that tells whether its item is done.
+    pub answer: Option<i32>,
 }
 
 /// A run that must end.
@@ -337,7 +355,13 @@ impl ItemRecord {
             parked_by: None,
             last: None,
             missing_reads: 0,
+            continued: 0,
             message: None,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -154,6 +154,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool) -> factory_tick::harness::
         peak_kib: 0,
         said: Said::default(),
         after_run_ms: None,
+        done: None,
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };
     read(preset, &exit, &Said::default(), &output, resumed)

@@ -377,7 +377,7 @@ fn a_hook_runs_in_a_process_that_ends_what_it_leaves() {
         let (end, survivors) =
             hooks::run_alone(&hook, binary(), &guard, Duration::from_secs(60), dir.join("log"), 1024)
                 .unwrap();
-        assert!(matches!(&end, hooks::HookEnd::Badly(why) if why == "exit code 9: gone"), "{end:?}");
+        assert!(matches!(&end, hooks::HookEnd::Badly { why, .. } if why == "exit code 9: gone"), "{end:?}");
         assert_eq!(survivors, []);
         return;
     }

@@ -9,6 +9,7 @@ mod compat;
 mod configured;
 mod coverage;
 mod crash;
+mod done;
 mod env_file;
 mod handoff;
 mod harness;

@@ -3,6 +3,7 @@
 mod brakes;
 mod corners;
 mod dispatching;
+mod done;
 mod following;
 mod gates;
 mod ordered;
@@ -275,6 +276,7 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         peak_kib: 0,
         said,
         after_run_ms: None,
+        done: None,
     }
 }
 

@@ -72,9 +72,9 @@ impl Launcher {
         workspace: &Path,
         log: &mut HookLog,
     ) -> Result<(), NeverRan> {
-        match self.run_hook(name, argv, workspace, log) {
+        match self.run_hook(name, argv, workspace, self.hook_timeout(), log) {
             HookEnd::Well => Ok(()),
-            HookEnd::Badly(why) => {
+            HookEnd::Badly { why, .. } => {
                 Err(NeverRan { reason: ExitReason::Hook, error: format!("the {name} hook failed: {why}") })
             }
             HookEnd::CalledOff => Err(stopped(&format!("during the {name} hook"))),
@@ -85,11 +85,21 @@ impl Launcher {
         }
     }
 
-    fn run_hook(&self, name: &str, argv: &[String], workspace: &Path, log: &mut HookLog) -> HookEnd {
+    fn hook_timeout(&self) -> Duration {
+        Duration::from_millis(self.spec.hooks.timeout_ms)
+    }
+
+    pub(super) fn run_hook(
+        &self,
+        name: &str,
+        argv: &[String],
+        workspace: &Path,
+        timeout: Duration,
+        log: &mut HookLog,
+    ) -> HookEnd {
         if argv.is_empty() {
             return HookEnd::Well;
         }
-        let timeout = Duration::from_millis(self.spec.hooks.timeout_ms);
         let hook = Hook { name, argv, workspace, timeout };
         hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
     }
@@ -103,7 +113,10 @@ impl Launcher {
             .map_err(|error| format!("{error:#}"))
             .and_then(|place| place.folder().map_err(|error| format!("{error:#}")))
         {
-            Ok(workspace) => drop(self.run_hook("after_run", &self.spec.hooks.after_run, workspace, log)),
+            Ok(workspace) => {
+                let (argv, timeout) = (&self.spec.hooks.after_run, self.hook_timeout());
+                drop(self.run_hook("after_run", argv, workspace, timeout, log));
+            }
             Err(why) => log.note(&format!("after_run: not run: its workspace: {why}")),
         }
     }

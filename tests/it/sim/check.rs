@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use factory_tick::config::{Config, WritebackMode};
+use factory_tick::config::{Config, Done, WritebackMode};
 use factory_tick::model::{
     Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
@@ -99,6 +99,8 @@ rules! {
     an_open_breaker_holds,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
+    what_ended_well_goes_on_so_often,
+    done_is_what_was_asked_for,
     the_living_get_no_verdict,
     nothing_healthy_is_reaped,
     no_run_ends_without_a_reason,
@@ -316,6 +318,41 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
 }
 
+/// An item whose agents end well and that is never done does not go on for ever.
+fn what_ended_well_goes_on_so_often(scene: &Scene<'_>) -> Result<(), String> {
+    let max = scene.config.attempts.max;
+    scene.starts().try_for_each(|(id, run)| {
+        let continued = scene.intended.items.get(id).map_or(0, |record| record.continued);
+        ensure(continued <= max, || format!("{run} is started, and {id} went on {continued} times"))
+    })
+}
+
+/// An item counts as done when every role ended well, and beside that: the last word of a command, or it is gone.
+fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
+    for action in scene.actions() {
+        let Action::Done { item, run: None, .. } = action else { continue };
+        // What it was asked of: the runs as they were, for another life may begin in the same plan.
+        let n = |agent: &AgentName| scene.before.agents.get(agent).map_or(0, |agent| agent.n);
+        let said_so = || {
+            let agents = |registry: &'_ Registry| -> Vec<AgentName> {
+                registry.agents_of(item).map(|(name, _)| name.clone()).collect()
+            };
+            let agents = [agents(scene.before), agents(scene.intended)].concat();
+            let of_item = |name: &AgentName| agents.contains(name);
+            let runs =
+                scene.world.machine.runs.keys().filter(|run| of_item(&run.agent) && run.n >= n(&run.agent));
+            runs.into_iter().any(|run| scene.world.machine.answer(run) == Some(0))
+        };
+        let right = match scene.config.done {
+            Done::Exit => true,
+            Done::Source => scene.missing_reads(item) >= 2,
+            Done::Command(_) => said_so(),
+        };
+        ensure(right, || format!("{item} counts as done, {:?}", scene.config.done))?;
+    }
+    Ok(())
+}
+
 /// A run gets a verdict when nothing of it lives, or it is handed off with it.
 fn the_living_get_no_verdict(scene: &Scene<'_>) -> Result<(), String> {
     let stopped: BTreeSet<&RunId> = scene
@@ -494,7 +531,13 @@ fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
         let found = scene
             .actions()
             .any(|action| matches!(action, Action::AdoptStray { spec, .. } if spec.item == *id));
-        if !waits || found || scene.renews(id) {
+        // What failed went on, and ended well.
+        let goes_on = scene
+            .plan
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Refresh(Refresh::NotDone { item, .. }) if item == id));
+        if !waits || found || goes_on || scene.renews(id) {
             continue;
         }
         if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id) {

@@ -48,6 +48,10 @@ struct Script {
     tough: u64,
     stuck: bool,
     exit_lost: bool,
+    /// What it prints at last.
+    prints: &'static str,
+    /// What the done command answers then.
+    answer: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +288,8 @@ impl Machine {
             tough: if faults.strike(Fault::Unkillable, dice) { dice.range(0, 1_200_000) } else { 0 },
             stuck,
             exit_lost: faults.strike(Fault::ExitLost, dice),
+            prints: dice.pick(&["", "a word", "another word"]),
+            answer: dice.pick(&[Some(0), Some(0), Some(1), Some(1), Some(1), Some(2), None]),
         }
     }
 
@@ -577,6 +583,7 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
+                done: script.answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
             });
         }
     }
@@ -629,12 +636,14 @@ impl Machine {
         let said = run.map(|run| run.said.clone()).unwrap_or_default();
         let ended = |claim, swept: Option<&Swept>| {
             let stderr_tail = run.map(|run| run.stderr.clone()).unwrap_or_default();
+            let script = run.and_then(|run| run.script.as_ref());
+            let stdout_tail = script.map_or_else(String::new, |script| script.prints.to_owned());
             Box::new(Ended {
                 claim,
                 exit: exit.clone(),
                 survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
                 said: exit.as_ref().map_or_else(|| said.clone(), |exit| exit.said.clone()),
-                output: Output { stdout_tail: String::new(), stderr_tail },
+                output: Output { stdout_tail, stderr_tail },
             })
         };
         if process.boot_id != self.boot_id() {
@@ -647,6 +656,11 @@ impl Machine {
             (None, None) if alive => Sighting::Alive { claim, said },
             (None, _) => Sighting::Orphaned { claim },
         }
+    }
+
+    /// What the done command answered at the end of a run.
+    pub(super) fn answer(&self, run: &RunId) -> Option<i32> {
+        self.runs.get(run)?.exit.as_ref()?.done
     }
 
     pub(super) fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Vec<Stray> {

@@ -36,6 +36,12 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
     )
     .unwrap();
     writeln!(text, "[budget]\nstarts_per_day = {}", dice.pick(&[0, 0, 4, 12, 200])).unwrap();
+    text += dice.pick(&[
+        "",
+        "",
+        "[done]\nwhen = \"source\"\n",
+        "[done]\nwhen = \"command\"\ncommand = [\"is-done\"]\n",
+    ]);
     text += "[source]\npath = \"issues\"\n[source.scope]\n";
     if dice.percent(50) {
         text += "labels = [\"factory\"]\n";

@@ -1,0 +1,177 @@
+//! What it takes for an item to be done, beside that every role ended well.
+
+use super::*;
+use crate::model::Decision;
+use crate::model::Step;
+use crate::registry::ItemStanding;
+
+const SOURCE: &str = "[done]\nwhen = \"source\"\n";
+const COMMAND: &str = "[done]\nwhen = \"command\"\ncommand = [\"is-done\"]\n";
+
+/// It ended with 0, printed that and named that session; the done command answered so.
+fn ended(prints: &str, session: Option<&str>, answer: Option<i32>) -> Sighting {
+    let Sighting::Ended(mut ended) = over(0, ExitReason::Exited, session, "") else { unreachable!() };
+    ended.output.stdout_tail = prints.to_owned();
+    ended.exit.as_mut().unwrap().done = answer;
+    Sighting::Ended(ended)
+}
+
+fn see(factory: &mut Factory, run: &str, sighting: Sighting) -> Plan {
+    factory.see(run, sighting);
+    factory.tick_told()
+}
+
+/// One more tick, a minute later.
+fn next(factory: &mut Factory) -> Vec<String> {
+    factory.later(60);
+    told(&factory.tick_told())
+}
+
+#[test]
+fn an_item_is_done_when_it_left_its_source_and_not_before() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    let plan = see(&mut factory, "a-impl.1", ended("closed it", Some("s-1"), None));
+    assert_eq!(told(&plan), ["done a-impl.1"], "whether it did is seen by the next tick");
+    assert_eq!(held(&plan), [("A", HeldCode::AlreadyActive)]);
+    factory.edit("A", |item| item.state = ItemState::Closed);
+    assert_eq!(next(&mut factory), Vec::<String>::new(), "one read is not enough");
+    assert_eq!(next(&mut factory), ["done A", "writeback A done"]);
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(next(&mut factory), ["forget A"]);
+    assert!(next(&mut factory).is_empty());
+}
+
+#[test]
+fn what_left_its_source_before_its_agents_ended_well_is_not_done() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    factory.edit("A", |item| item.state = ItemState::Closed);
+    next(&mut factory);
+    assert_eq!(next(&mut factory), ["stop a-impl.1"]);
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert!(next(&mut factory).starts_with(&["forget a-impl.1".to_owned(), "forget A".to_owned()]));
+}
+
+#[test]
+fn while_it_is_open_its_session_goes_on_and_costs_no_attempt() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    see(&mut factory, "a-impl.1", ended("a part", Some("s-1"), None));
+    assert_eq!(next(&mut factory), ["resume a-impl.2"]);
+    assert_eq!((factory.record("A").attempts, factory.record("A").continued), (0, 1));
+    // A session goes on `resumes_max` times, whatever for; then the next one starts anew.
+    see(&mut factory, "a-impl.2", ended("another part", Some("s-1"), None));
+    assert_eq!(next(&mut factory), ["start a-impl.3", "writeback A started"]);
+}
+
+#[test]
+fn what_prints_the_same_again_has_no_effect_and_waits_for_a_person() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    see(&mut factory, "a-impl.1", ended("nothing to do", None, None));
+    assert_eq!(next(&mut factory), ["start a-impl.2", "writeback A started"]);
+    see(&mut factory, "a-impl.2", ended("nothing to do", None, None));
+    assert_eq!(next(&mut factory), ["park A no_effect", "writeback A parked"]);
+    assert!(next(&mut factory).is_empty());
+    // An edit is a reason to look again, and what was printed before it does not count.
+    factory.edit("A", |item| item.body = "the other one".into());
+    assert_eq!(next(&mut factory)[0], "start a-impl.3");
+    see(&mut factory, "a-impl.3", ended("nothing to do", None, None));
+    assert_eq!(next(&mut factory)[0], "start a-impl.4");
+}
+
+#[test]
+fn it_goes_on_as_often_as_it_may_fail() {
+    let mut factory =
+        Factory::with(&format!("{SOURCE}[attempts]\nmax = 2\nresumes_max = 9"), &["A"]).running("a-impl.1");
+    for n in 1..=2 {
+        see(&mut factory, &format!("a-impl.{n}"), ended(&format!("part {n}"), Some("s-1"), None));
+        assert_eq!(next(&mut factory), [format!("resume a-impl.{}", n + 1)]);
+    }
+    see(&mut factory, "a-impl.3", ended("part 3", Some("s-1"), None));
+    assert_eq!(next(&mut factory), ["park A no_effect", "writeback A parked"]);
+    let words = &factory.record("A").last.as_ref().unwrap().because;
+    assert_eq!(words, "its agents went on 2 times, and it is not done");
+    // A person's word goes to the session, and everything may be tried as often again.
+    let go_on = vec![crate::model::AgentName("a-impl".into())];
+    let action = Action::Retry { item: id("A"), go_on, message: Some("close it".into()) };
+    let retry = Decision { action, item: Some(id("A")), because: String::new(), group: 0 };
+    factory.registry.intend(&Plan { steps: vec![Step::Decide(retry)], ..Plan::default() }, &factory.now);
+    assert_eq!(next(&mut factory), ["resume a-impl.4"]);
+    assert_eq!(factory.record("A").continued, 0);
+}
+
+#[test]
+fn a_crew_goes_on_together() {
+    let mut factory = Factory::crew(SOURCE, &["A"]).running("a-impl.1");
+    factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
+    factory.see("a-rev.1", ended("looked", None, None));
+    let plan = see(&mut factory, "a-impl.1", ended("a part", Some("s-1"), None));
+    assert_eq!(told(&plan), ["done a-impl.1", "adopt a-rev.1", "done a-rev.1"]);
+    assert_eq!(next(&mut factory), ["resume a-impl.2", "start a-rev.2"], "in the same dispatch");
+    assert_eq!(factory.record("A").dispatch, 1);
+    // One that gets further is enough.
+    factory.see("a-rev.2", ended("looked", None, None));
+    see(&mut factory, "a-impl.2", ended("the rest", None, None));
+    assert_eq!(next(&mut factory)[..2], ["start a-impl.3", "start a-rev.3"]);
+}
+
+#[test]
+fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    see(&mut factory, "a-impl.1", ended("closed it", Some("s-1"), None));
+    let items = std::mem::replace(&mut factory.items, Observed::Unknown("the folder is gone".into()));
+    assert!(next(&mut factory).is_empty());
+    factory.items = items;
+    factory.remove("A");
+    factory.unclear = vec![crate::model::Unclear {
+        origin: "A.md".into(),
+        id: Some(id("A")),
+        why: "A.md can't be read".into(),
+    }];
+    for _ in 0..3 {
+        assert!(next(&mut factory).is_empty());
+    }
+}
+
+#[test]
+fn the_command_says_done_not_yet_or_nothing_that_can_be_told() {
+    let answered = |answer| {
+        let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
+        let plan = see(&mut factory, "a-impl.1", ended("a part", Some("s-1"), answer));
+        let mut told = told(&plan);
+        told.extend(next(&mut factory));
+        (told, factory)
+    };
+    let (told, _) = answered(Some(0));
+    assert_eq!(told, ["done a-impl.1", "done A", "writeback A done"]);
+    let (told, _) = answered(Some(1));
+    assert_eq!(told, ["done a-impl.1", "resume a-impl.2"]);
+    for (answer, words) in [(Some(2), "answered 2"), (None, "answered nothing")] {
+        let (told, factory) = answered(answer);
+        assert_eq!(told, ["done a-impl.1", "park A infra", "writeback A parked"]);
+        let because = &factory.record("A").last.as_ref().unwrap().because;
+        assert!(because.contains(words), "{because}");
+        assert!(!factory.agent("a-impl").ok, "a retry asks again, at the end of another run");
+    }
+}
+
+#[test]
+fn the_command_is_not_asked_after_a_failure_and_its_launcher_gets_the_time_to_ask() {
+    let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
+    // Deadline 1 h, grace 10 s and 2 s: without the minute for the command it would count as stuck.
+    factory.later(3600 + 12 + 59);
+    factory.see("a-impl.1", alive());
+    assert!(factory.tick_told().is_empty());
+    factory.later(2);
+    assert_eq!(told(&factory.tick_told())[0], "stop a-impl.1");
+}
+
+// Found by the simulator: the wait after a failure that a resume had got over held up what followed it.
+#[test]
+fn a_failure_that_was_got_over_holds_nothing_up() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    let plan = see(&mut factory, "a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    assert!(told(&plan).contains(&"resume a-impl.2".to_owned()));
+    see(&mut factory, "a-impl.2", ended("a part", Some("s-1"), None));
+    assert!(factory.record("A").due_at.is_some());
+    assert_eq!(next(&mut factory)[0], "start a-impl.3");
+    assert_eq!(factory.record("A").due_at, None);
+}

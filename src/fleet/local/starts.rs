@@ -1,0 +1,133 @@
+//! How a run is started: what it needs is found, its directory made, and its launcher spawned.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::LocalFleet;
+use crate::fleet::env::{self, Vars};
+use crate::fleet::hooks::{self, RunHooks};
+use crate::fleet::program;
+use crate::fleet::rundir::{PROMPT, RunDir, SPEC, Spec, marker};
+use crate::model::{Class, Happened, Launch};
+use crate::prompt;
+use crate::store::atomic;
+
+/// What one run is started with.
+pub(super) struct Means {
+    program: PathBuf,
+    hooks: RunHooks,
+    done: Vec<String>,
+    pub(super) vars: Vars,
+}
+
+impl LocalFleet {
+    /// What a run is started with, as far as it can be had; the error is for people.
+    pub(super) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
+        let cannot = |class, error| {
+            let error = format!("role {:?} cannot start: {error}", launch.role);
+            Happened::NotStarted { class, error }
+        };
+        // Since the tick looked for it, it was taken away: the next one will say so.
+        let file = env::of_file(&self.env).map_err(|error| cannot(Class::Infra, error))?;
+        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
+        let workspace = self.workspaces.join(&launch.workspace);
+        let grace = self.settings.grace;
+        let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
+            let hooks = RunHooks::of_run(&self.hooks, grace, &launch.run, &workspace, &vars)?;
+            let run = launch.run.to_string();
+            let done = hooks::resolve("[done] command", &self.done, Some(&run), &workspace, &vars)?;
+            Ok((program, hooks, done))
+        });
+        let (program, hooks, done) = found.map_err(|error| cannot(Class::Launch, error))?;
+        Ok(Means { program, hooks, done, vars })
+    }
+
+    pub(super) fn prepare(&self, launch: &Launch, means: &Means) -> Result<RunDir> {
+        let dir = self.run_dir(&launch.run);
+        let path = dir.path().display().to_string();
+        // Must be new: a run is never started twice.
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir.path())
+            .with_context(|| format!("cannot create {path}"))?;
+        let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
+        let spec = serde_json::to_vec(&self.spec(launch, &dir, means)?)?;
+        atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
+            .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
+        atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
+        Ok(dir)
+    }
+
+    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means) -> Result<Spec> {
+        let workspace = self.workspaces.join(&launch.workspace);
+        let prompt_file = dir.file(PROMPT);
+        let mut argv = prompt::fill(
+            &launch.argv,
+            launch.session.as_deref(),
+            Some(&launch.run.to_string()),
+            Some(&workspace.to_string_lossy()),
+            Some(&prompt_file.to_string_lossy()),
+        );
+        argv[0] = means.program.to_str().context("the program's path is not UTF-8")?.to_owned();
+        Ok(Spec {
+            schema: 1,
+            lineage: self.lineage.clone(),
+            run: launch.run.clone(),
+            item: launch.item.clone(),
+            key: launch.key.clone(),
+            slug: launch.slug.clone(),
+            role: launch.role.clone(),
+            harness: launch.harness.clone(),
+            dispatch: launch.dispatch,
+            session: launch.session.clone(),
+            chosen_session: launch.chosen_session.clone(),
+            since: self.now.clone(),
+            argv,
+            env: means.vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
+            workspace_root: self.workspaces.clone(),
+            workspace: launch.workspace.clone(),
+            live: self.live.clone(),
+            session_pattern: launch.session_pattern.clone(),
+            hooks: means.hooks.clone(),
+            prelude_ms: launch.prelude.as_millis() as u64,
+            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
+            stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
+            grace_ms: self.settings.grace.as_millis() as u64,
+            log_bytes_max: self.log_bytes_max,
+            done: means.done.clone(),
+            protected_pids: self.settings.protected_pids.clone(),
+            protected_pidfiles: self.settings.protected_pidfiles.clone(),
+            resumes: Some(launch.resumes),
+            hash: Some(launch.hash.clone()),
+            content_hash: Some(launch.content_hash.clone()),
+        })
+    }
+
+    pub(super) fn spawn(&self, launch: &Launch, dir: &RunDir, vars: &Vars) -> io::Result<()> {
+        #[expect(clippy::disallowed_methods, reason = "the fleet is what starts launchers")]
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("factory-tick")
+            .arg("__launch")
+            .arg(dir.path())
+            .env_clear()
+            .envs(vars)
+            .env("FACTORY_RUN", marker(&self.lineage, &launch.run))
+            .env("FACTORY_ITEM", &launch.item.0)
+            .env("FACTORY_ROLE", &launch.role)
+            .env("FACTORY_WORKSPACE", self.workspaces.join(&launch.workspace))
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map(drop)
+    }
+}
