@@ -39,6 +39,8 @@ starts_max = 100
 [limits]
 items_max = 1000
 disk_free_min = "0"
+[budget]
+starts_per_day = 0
 [[role]]
 name = "implementer"
 suffix = "impl"

@@ -42,6 +42,7 @@
 //! 10. Reading commands change no byte.
 //! 11. No signal without the whole marker of the run, its limit, its control group or recorded descent.
 //! 12. Every state that a kill can leave behind loads again.
+//! 13. Nothing is started or resumed behind an open breaker or beyond the budget of a day.
 
 pub mod model;
 

@@ -385,6 +385,10 @@ fn limits_are_inclusive() {
         ("[attempts]", "max", "1", "100"),
         ("[attempts]", "resumes_max", "0", "100"),
         ("[attempts]", "jitter", "0.0", "0.3"),
+        ("[attempts]", "breaker", "0", "1000"),
+        ("[budget]", "starts_per_day", "0", "1000000"),
+        ("[budget]", "usd_per_day", "0.0", "1000000.0"),
+        ("[budget]", "usd_per_run", "0.0", "1000000.0"),
     ] {
         good(&with(&format!("{title}\n{key} = {least}")));
         good(&with(&format!("{title}\n{key} = {most}")));
@@ -403,6 +407,31 @@ fn limits_are_inclusive() {
 fn a_crew_as_large_as_a_tick_is_fine() {
     let second = MINIMAL.replace("impl", "rev");
     assert_eq!(good(&format!("[tick]\nstarts_max = 2\n{MINIMAL}{second}")).roles.len(), 2);
+    assert_eq!(good(&format!("[budget]\nstarts_per_day = 2\n{MINIMAL}{second}")).roles.len(), 2);
+    assert_eq!(good(&format!("[budget]\nstarts_per_day = 0\n{MINIMAL}{second}")).roles.len(), 2);
+    let told = told(&format!("[budget]\nstarts_per_day = 1\n{MINIMAL}{second}"));
+    assert!(told.contains("2 roles, but `[budget] starts_per_day` is 1: no item could ever start"), "{told}");
+    assert!(told.contains("raise `starts_per_day`"), "{told}");
+}
+
+#[test]
+fn what_makes_an_item_done_and_its_command_belong_together() {
+    assert_eq!(good(&with("[done]\nwhen = \"source\"")).done, Done::Source);
+    let command = good(&with("[done]\nwhen = \"command\"\ncommand = [\"./is-done.sh\", \"{workspace}\"]"));
+    let argv = ["/etc/factory/is-done.sh", "{workspace}"].map(str::to_owned);
+    assert_eq!(command.done, Done::Command(argv.to_vec()));
+    for (table, what) in [
+        ("when = \"command\"", "`[done] when` is \"command\", and there is none"),
+        ("when = \"command\"\ncommand = []", "`[done] when` is \"command\", and there is none"),
+        ("command = [\"x\"]", "`[done] command` is never asked while `when` is \"exit\""),
+        (
+            "when = \"source\"\ncommand = [\"x\"]",
+            "`[done] command` is never asked while `when` is \"source\"",
+        ),
+    ] {
+        let told = told(&with(&format!("[done]\n{table}")));
+        assert!(told.contains(what) && told.ends_with("1 problem in factory.toml"), "{told}");
+    }
 }
 
 fn folder_with(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {

@@ -175,13 +175,14 @@ fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen: Option<&Wo
     }
 }
 
-/// A due time that no backoff can have set: the clock was set back.
+/// A due time that no backoff can have set, as the clock and the configuration are now.
 fn clamp_due_time(draft: &mut Draft, id: &ItemId) {
     let Some(due_at) = draft.registry.items.get(id).and_then(|record| record.due_at) else { return };
     let latest = draft.now.after(draft.config.attempts.backoff_max);
     if due_at > latest {
         draft.plan.errors.push(format!(
-            "{id} was due at {due_at}, later than any backoff reaches: the clock was set back; now due at {latest}"
+            "{id} was due at {due_at}, later than any backoff reaches: the clock was set back, or backoff_max is \
+             shorter than it was; now due at {latest}"
         ));
         draft.refresh(Refresh::Clamp { item: id.clone(), due_at: latest });
     }

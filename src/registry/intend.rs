@@ -318,7 +318,8 @@ impl Registry {
             agent.ok &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
-            agent.well = None;
+            // How it ended well still tells whether the item is done.
+            agent.well = agent.well.take().filter(|_| agent.ok);
             if go_on.contains(name) {
                 agent.next = Some(Next { resume: true, due_at: now.at });
             } else {

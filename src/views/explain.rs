@@ -287,3 +287,47 @@ fn event_row(event: &Value) -> [String; 4] {
         if event["because"].is_string() { word("because") } else { word("error") },
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(code: HeldCode, run: Option<&str>, holds: bool) -> GateVerdict {
+        let run = run.map(|run| run.parse().unwrap());
+        GateVerdict { code, run, holds, because: String::new(), until: None }
+    }
+
+    /// The names of the rules that decide, of a plan in which nothing is done.
+    fn deciding(verdicts: Vec<GateVerdict>, held: &[HeldCode]) -> Vec<String> {
+        let id = ItemId("dir:A".to_owned());
+        let held = held.iter().map(|code| Held {
+            item: id.clone(),
+            code: *code,
+            because: String::new(),
+            until: None,
+        });
+        let plan = Plan { held: held.collect(), ..Plan::default() };
+        let gates = Gates { after: 0, verdicts };
+        let view = ExplainView::new(&id, "A".to_owned(), None, &plan, &gates, None);
+        view.rules.into_iter().filter(|rule| rule.decides).map(|rule| rule.name).collect()
+    }
+
+    #[test]
+    fn the_first_rule_that_holds_decides_and_those_behind_it_are_told() {
+        use HeldCode::{Backoff, Blocked, NoSlot, Parked, SourceUnknown};
+        let item = vec![gate(Parked, None, false), gate(Blocked, None, true), gate(NoSlot, None, true)];
+        assert_eq!(deciding(item, &[Blocked]), ["blocked"]);
+        let runs = vec![
+            gate(Parked, None, false),
+            gate(Backoff, Some("a-impl.1"), true),
+            gate(NoSlot, Some("a-impl.1"), true),
+            gate(Backoff, Some("a-rev.1"), false),
+            gate(NoSlot, Some("a-rev.1"), true),
+        ];
+        assert_eq!(deciding(runs, &[Backoff]), ["backoff", "no_slot"], "each run has its own");
+        let barred = vec![gate(Parked, None, true), gate(Backoff, Some("a-impl.1"), true)];
+        assert_eq!(deciding(barred, &[Parked]), ["parked"]);
+        assert_eq!(deciding(vec![], &[SourceUnknown]), ["source_unknown"], "what no gate was asked about");
+        assert_eq!(deciding(vec![], &[]), Vec::<String>::new());
+    }
+}

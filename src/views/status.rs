@@ -389,6 +389,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_spent_today_is_told_against_what_may_be() {
+        let budget = |starts_per_day, usd_per_day| Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 };
+        let mut registry = Registry::default();
+        let told = |budget: Budget, registry: &Registry| {
+            spent_today(&budget, &registry.today(at(100))).unwrap_or_default()
+        };
+        assert_eq!(told(budget(200, 5.0), &registry), "", "nothing of a day without a start");
+        let run: RunId = "a-impl.1".parse().unwrap();
+        let now = Moment { at: at(100), mono_ms: 0, boot_id: String::new() };
+        registry.spend(&run, Some(1.255), None, &now);
+        registry.spend(&run, Some(1.0), None, &now);
+        assert_eq!(told(budget(200, 5.0), &registry), "today  0 of 200 starts, 2.25 of 5.00 USD");
+        assert_eq!(told(budget(0, 0.0), &registry), "today  0 starts, 2.25 USD");
+        assert_eq!(
+            told(budget(0, 2.0), &registry),
+            "today  0 starts, 2.25 of 2.00 USD; nothing more starts until 1970-01-02 00:00:00Z"
+        );
+    }
+
+    #[test]
     fn what_a_person_is_told_to_type_can_be_typed() {
         let mut registry = Registry::default();
         let mut told = |id: &str, key: &str| {

@@ -175,3 +175,25 @@ fn a_failure_that_was_got_over_holds_nothing_up() {
     assert_eq!(next(&mut factory)[0], "start a-impl.3");
     assert_eq!(factory.record("A").due_at, None);
 }
+
+// Read by hand: a retry between the end of an agent and the next tick made its command's answer unknown.
+#[test]
+fn a_retry_just_after_a_good_end_forgets_no_answer() {
+    let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
+    see(&mut factory, "a-impl.1", ended("a part", None, Some(1)));
+    let action = Action::Retry { item: id("A"), go_on: vec![], message: None };
+    let retry = Decision { action, item: Some(id("A")), because: String::new(), group: 0 };
+    factory.registry.intend(&Plan { steps: vec![Step::Decide(retry)], ..Plan::default() }, &factory.now);
+    assert_eq!(next(&mut factory)[0], "start a-impl.2");
+}
+
+#[test]
+fn a_person_parks_what_ended_well_and_nothing_of_it_goes_on() {
+    let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+    see(&mut factory, "a-impl.1", ended("a part", Some("s-1"), None));
+    let action = Action::Park { item: id("A"), class: None, by_person: true };
+    let park = Decision { action, item: Some(id("A")), because: "not now".into(), group: 0 };
+    factory.registry.intend(&Plan { steps: vec![Step::Decide(park)], ..Plan::default() }, &factory.now);
+    assert_eq!(next(&mut factory), ["writeback A parked"]);
+    assert!(next(&mut factory).is_empty());
+}

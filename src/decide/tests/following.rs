@@ -378,3 +378,61 @@ fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
     assert!(!factory.agent("a-impl").ok, "nobody was told of the dispatch that it belongs to");
     assert_eq!(factory.registry.handoffs.len(), 1);
 }
+
+#[test]
+fn a_new_blocker_or_priority_ends_a_backoff_as_any_edit_does() {
+    for change in [
+        (|item: &mut WorkItem| item.priority = Some(1)) as fn(&mut WorkItem),
+        |item| item.blocked_by = vec!["B".into()],
+        |item| item.labels = vec!["urgent".into()],
+        |item| item.state = ItemState::Open,
+    ] {
+        let mut factory = Factory::new(&["A"]).running("a-impl.1");
+        factory.see("a-impl.1", failed());
+        factory.tick_told();
+        let before = factory.item("A").hash.clone();
+        factory.edit("A", change);
+        let is_edit = factory.item("A").hash != before;
+        factory.tick_told();
+        assert_eq!(factory.record("A").attempts, u32::from(!is_edit));
+    }
+}
+
+#[test]
+fn an_item_in_backoff_that_left_the_scope_is_forgotten_and_comes_back_with_all_its_attempts() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    factory.config.scope.labels = vec!["factory".into()];
+    assert!(factory.tick_told().is_empty(), "once is not enough");
+    assert_eq!(told(&factory.tick_told()), ["forget A"]);
+    factory.config.scope.labels.clear();
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+#[test]
+fn an_item_that_is_closed_while_processes_of_it_are_to_be_ended_is_kept_until_they_are() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.tick_told();
+    factory.tick_told();
+    for _ in 0..5 {
+        let plan = factory.tick_told();
+        assert!(!told(&plan).iter().any(|line| line == "forget A"), "{:?}", told(&plan));
+    }
+    assert!(factory.registry.items.contains_key(&id("A")));
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
+    assert!(factory.registry.names.items.contains_key(&id("A")), "its names are kept");
+}
+
+// A laptop slept for a day with its clock set back: neither a deadline nor a grace may come of it.
+#[test]
+fn no_age_is_told_by_the_wall_clock() {
+    let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
+    for days in [3650, -3650] {
+        factory.now.at = factory.now.at.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
+        assert!(factory.tick_told().is_empty(), "one runs, the other has its grace to claim");
+    }
+}

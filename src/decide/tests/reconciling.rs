@@ -701,3 +701,44 @@ fn a_session_is_not_resumed_once_more_because_a_resume_was_forgotten() {
     let plan = factory.tick_told();
     assert!(!told(&plan).iter().any(|line| line.starts_with("resume")), "{:?}", told(&plan));
 }
+
+#[test]
+fn two_roles_that_fail_charge_twice_and_the_one_that_ended_well_is_none_of_them() {
+    let mut factory = Factory::crew("[attempts]\nmax = 5", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.see("a-rev.1", failed());
+    factory.tick_told();
+    assert_eq!(factory.record("A").attempts, 2);
+    factory.later(100_000);
+    factory.tick_told();
+    factory.see("a-impl.2", succeeded());
+    factory.see("a-rev.2", failed());
+    factory.tick_told();
+    assert_eq!(factory.record("A").attempts, 3);
+}
+
+// A person lowered backoff_max, and was told that the clock was wrong.
+#[test]
+fn a_shorter_longest_wait_is_waited_from_now_on() {
+    let mut factory = Factory::with("[attempts]\njitter = 0", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.tick_told();
+    factory.config.attempts.backoff_max = Duration::from_secs(60);
+    let plan = factory.tick_told();
+    assert!(plan.errors[0].contains("or backoff_max is shorter than it was"), "{:?}", plan.errors);
+    factory.later(60);
+    assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
+}
+
+#[test]
+fn a_start_is_announced_once_and_what_goes_on_in_its_dispatch_is_not() {
+    let mut factory = Factory::with("[attempts]\nresumes_max = 3", &["A"]).running("a-impl.1");
+    let mut notes = 0;
+    for n in 1..=2 {
+        factory.see(&format!("a-impl.{n}"), over(1, ExitReason::Exited, Some("s-1"), ""));
+        let lines = told(&factory.tick_told());
+        assert!(lines.contains(&format!("resume a-impl.{}", n + 1)), "{lines:?}");
+        notes += lines.iter().filter(|line| line.starts_with("writeback")).count();
+    }
+    assert_eq!((notes, factory.record("A").dispatch), (0, 1));
+}
