@@ -154,6 +154,8 @@ pub(super) struct Machine {
     pub(super) begun: u64,
     /// Workspaces that are there: made by whoever began in them first.
     pub(super) workspaces: BTreeSet<String>,
+    /// What the done command answered at the end of runs, those that were removed since among them.
+    pub(super) answers: BTreeMap<RunId, i32>,
     next_pid: u32,
     sessions: u64,
     gone_sessions: BTreeSet<String>,
@@ -173,6 +175,7 @@ impl Machine {
             resumed: BTreeMap::new(),
             begun: 0,
             workspaces: BTreeSet::new(),
+            answers: BTreeMap::new(),
             next_pid: 100,
             sessions: 0,
             gone_sessions: BTreeSet::new(),
@@ -585,6 +588,9 @@ impl Machine {
                 after_run_ms,
                 done: script.answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
             });
+            if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
+                self.answers.insert(run.clone(), done);
+            }
         }
     }
 
@@ -656,11 +662,6 @@ impl Machine {
             (None, None) if alive => Sighting::Alive { claim, said },
             (None, _) => Sighting::Orphaned { claim },
         }
-    }
-
-    /// What the done command answered at the end of a run.
-    pub(super) fn answer(&self, run: &RunId) -> Option<i32> {
-        self.runs.get(run)?.exit.as_ref()?.done
     }
 
     pub(super) fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Vec<Stray> {
