@@ -15,6 +15,9 @@ use crate::paint::{self, When};
 /// Where `--color` is read from besides.
 const COLOR_VARIABLE: &str = "FACTORY_TICK_COLOR";
 
+/// The configuration, unless another one is named.
+pub const CONFIG: &str = "factory.toml";
+
 /// What `--help` says below the options.
 const MORE_HELP: &str = "\
 Exit codes:
@@ -109,7 +112,7 @@ pub struct Options {
         long,
         global = true,
         value_name = "FILE",
-        default_value = "factory.toml",
+        default_value = CONFIG,
         env = "FACTORY_TICK_CONFIG"
     )]
     pub config: PathBuf,

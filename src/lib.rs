@@ -11,7 +11,7 @@
 //! - [`decide`]: what to do, from what is remembered and what was seen. Pure.
 //! - [`retention`]: what of old runs and workspaces may go. Pure; carried out after a tick, by [`commands`].
 //! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.
-//! - [`commands`]: what the program can be asked to do. [`views`]: what people look at.
+//! - [`commands`]: what the program can be asked to do. [`views`]: what people look at; [`page`]: how it is set.
 //! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
 //! - [`last_good`]: the configuration to go by while the file is broken.
 //! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
@@ -74,6 +74,7 @@ pub mod cli;
 pub mod clock;
 pub mod fingerprint;
 pub mod names;
+pub mod page;
 pub mod paint;
 pub mod prompt;
 pub mod text;

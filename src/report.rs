@@ -12,7 +12,8 @@ use crate::exit::{ExitStatus, Failure};
 use crate::model::{
     Action, Class, Happened, Held, HeldCode, ItemId, Moment, Outcome, Plan, Reaped, RunId, Signalled,
 };
-use crate::paint::{Paint, Tone};
+use crate::page::{Page, Row, Span};
+use crate::paint::Tone;
 use crate::registry::{Counters, ItemStanding, ParkedBy, Registry};
 use crate::text;
 use crate::tick::{Ticked, decision_of};
@@ -240,49 +241,55 @@ impl TickReport {
         text::one_json_line(&serde_json::to_value(self).unwrap_or_default())
     }
 
-    /// For a person.
-    pub fn to_text(&self, verbose: bool, paint: Paint) -> String {
-        let mut rows = Vec::new();
-        for line in &self.decisions {
-            let subject = line.run.as_ref().map_or_else(String::new, ToString::to_string);
-            let because = match line.code {
-                Some(code) if line.action != "writeback" => format!("{code}: {}", line.because),
-                _ => line.because.clone(),
-            };
-            let what =
-                if line.action == "writeback" { line.code.unwrap_or_default().to_owned() } else { subject };
-            rows.push([line.action.to_owned(), self.key(line.item.as_ref()), what, because]);
-        }
+    /// For a person, on a terminal of this width; `verbose`: also what is held for an ordinary reason.
+    pub fn to_page(&self, width: usize, verbose: bool) -> Page {
+        let mut page = Page::new(width);
+        page.paragraph(0, &self.headline());
+        let mut rows: Vec<_> = self.decisions.iter().map(|line| self.decision_row(line)).collect();
         for line in self.outcomes.iter().filter(|line| !line.ok && line.error.is_some()) {
-            let subject = line.run.as_ref().map_or_else(String::new, ToString::to_string);
             let error = format!("{} failed: {}", line.action, line.error.as_deref().unwrap_or_default());
-            rows.push(["!".to_owned(), self.key(line.item.as_ref()), subject, error]);
+            rows.push(self.row("!", line.item.as_ref(), &run_name(line.run.as_ref()), &error));
         }
         for line in &self.survivors {
             let because = format!("pid {} could not be ended: {}", line.pid, line.because);
-            rows.push(["!".to_owned(), String::new(), line.run.to_string(), because]);
+            rows.push(self.row("!", None, &line.run.to_string(), &because));
         }
         for held in self.held.iter().filter(|held| verbose || !is_quiet(held.code)) {
             let until = held.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
             let code = json!(held.code).as_str().unwrap_or_default().to_owned();
-            rows.push([
-                "held".to_owned(),
-                self.key(Some(&held.item)),
-                code,
-                format!("{until}{}", held.because),
-            ]);
+            rows.push(self.row("held", Some(&held.item), &code, &format!("{until}{}", held.because)));
         }
-        let mut out = self.headline(paint);
-        out.push('\n');
-        out.push_str(&text::painted_table(&rows, |row, column, cell| {
-            paint.put(tone_of(&rows[row][0], column), cell)
-        }));
+        page.table(&rows);
         for error in self.errors.iter().filter(|error| {
             !self.outcomes.iter().any(|line| error.ends_with(line.error.as_deref().unwrap_or("\0")))
         }) {
-            out.push_str(&format!("  {} {}\n", paint.put(Tone::Bad, "!"), text::plain(error)));
+            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(error)]);
         }
-        out
+        page
+    }
+
+    fn decision_row(&self, line: &DecisionLine) -> Row {
+        let is_note = line.action == "writeback";
+        let because = match line.code {
+            Some(code) if !is_note => format!("{code}: {}", line.because),
+            _ => line.because.clone(),
+        };
+        let what =
+            if is_note { line.code.unwrap_or_default().to_owned() } else { run_name(line.run.as_ref()) };
+        self.row(line.action, line.item.as_ref(), &what, &because)
+    }
+
+    /// `what`: an action, `held`, or `!` for what failed.
+    fn row(&self, what: &str, item: Option<&ItemId>, subject: &str, because: &str) -> Row {
+        let tone = match what {
+            "done" => Tone::Good,
+            "park" | "stop" | "cool_off" => Tone::Warn,
+            "fail" | "!" => Tone::Bad,
+            _ => Tone::Plain,
+        };
+        let cells = [Span::whole(what).tone(tone), Span::whole(self.key(item)), Span::whole(subject)];
+        let row = Row::new(cells).prose(because);
+        if what == "held" { row.tone(Tone::Dim) } else { row }
     }
 
     fn key(&self, item: Option<&ItemId>) -> String {
@@ -290,7 +297,7 @@ impl TickReport {
         self.keys.get(id).cloned().filter(|key| !key.is_empty()).unwrap_or_else(|| id.plain().to_owned())
     }
 
-    fn headline(&self, paint: Paint) -> String {
+    fn headline(&self) -> [Span; 3] {
         let did: Vec<_> = self
             .counts
             .iter()
@@ -298,8 +305,11 @@ impl TickReport {
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
         let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
-        let (title, status) = (paint.put(Tone::Heading, self.title), paint.put(self.tone(), self.status));
-        format!("{title}: {status} ({did}) in {} ms", self.duration_ms)
+        [
+            Span::words(format!("{}:", self.title)).tone(Tone::Heading),
+            Span::words(self.status).tone(self.tone()),
+            Span::words(format!("({did}) in {} ms", self.duration_ms)),
+        ]
     }
 
     fn tone(&self) -> Tone {
@@ -314,15 +324,8 @@ impl TickReport {
     }
 }
 
-/// How a cell of a line looks whose first word is this: an action, `held`, or `!` for what failed.
-fn tone_of(what: &str, column: usize) -> Tone {
-    match (what, column) {
-        ("held", _) => Tone::Dim,
-        ("done", 0) => Tone::Good,
-        ("park" | "stop" | "cool_off", 0) => Tone::Warn,
-        ("fail" | "!", 0) => Tone::Bad,
-        _ => Tone::Plain,
-    }
+fn run_name(run: Option<&RunId>) -> String {
+    run.map_or_else(String::new, ToString::to_string)
 }
 
 /// Held for a reason that is not worth a line in every tick.

@@ -17,8 +17,10 @@ pub fn plain(text: &str) -> String {
         }
     }
     let out = out.replace("##[", "#\\u{23}[");
-    match out.strip_prefix("::") {
-        Some(rest) => format!("\\u{{3a}}:{rest}"),
+    // The runner skips spaces before it.
+    let command = out.trim_start_matches(' ');
+    match command.strip_prefix("::") {
+        Some(rest) => format!("{}\\u{{3a}}:{rest}", &out[..out.len() - command.len()]),
         None => out,
     }
 }
@@ -62,37 +64,20 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
-/// Rows in aligned columns, indented by two spaces; the last column is as long as it is.
-pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    painted_table(rows, |_, _, cell| cell.to_owned())
+/// `0.42 USD, 48123 tokens`; `None` where neither is known.
+pub fn used(usd: Option<f64>, tokens: Option<u64>) -> Option<String> {
+    let tokens = tokens.map(|count| format!("{count} token{}", if count == 1 { "" } else { "s" }));
+    let known: Vec<_> = usd.map(|usd| format!("{usd:.2} USD")).into_iter().chain(tokens).collect();
+    (!known.is_empty()).then(|| known.join(", "))
 }
 
-/// The same, each cell painted for its row and column once its width is known.
-pub fn painted_table<const N: usize>(
-    rows: &[[String; N]],
-    paint: impl Fn(usize, usize, &str) -> String,
-) -> String {
-    let cells: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(|cell| plain(cell))).collect();
-    let mut widths = [0; N];
-    for row in &cells {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+/// The text as one word of a shell's command line.
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/-@%+=,".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
     }
-    let mut out = String::new();
-    for (number, row) in cells.iter().enumerate() {
-        let mut line = String::from(" ");
-        for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
-            if width == 0 {
-                continue;
-            }
-            let padding = if at + 1 == N { 0 } else { width - cell.chars().count() };
-            line.push_str(&format!(" {}{} ", paint(number, at, cell), " ".repeat(padding)));
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 #[cfg(test)]
@@ -105,6 +90,7 @@ mod tests {
     #[test]
     fn untrusted_text_can_steer_nothing() {
         assert_eq!(plain("::set-env name=PATH::/evil"), "\\u{3a}:set-env name=PATH::/evil");
+        assert_eq!(plain("  ::error::x"), "  \\u{3a}:error::x");
         assert_eq!(plain("a ##[error]b"), "a #\\u{23}[error]b");
         assert_eq!(plain("a\n::stop-commands::x"), "a\\n::stop-commands::x");
         assert_eq!(plain("\u{1b}[2J\u{7}\r"), "\\u{1b}[2J\\u{7}\\u{d}");
@@ -124,12 +110,16 @@ mod tests {
     }
 
     #[test]
-    fn columns_line_up_and_empty_ones_take_no_room() {
-        let row = |cells: [&str; 3]| cells.map(str::to_owned);
-        assert_eq!(table(&[row(["a", "", "x"]), row(["long", "", "y"])]), "  a     x\n  long  y\n");
-        let painted = painted_table(&[row(["a", "", "x"]), row(["long", "", "y"])], |row, column, cell| {
-            if (row, column) == (0, 0) { format!("<<{cell}>>") } else { cell.to_owned() }
-        });
-        assert_eq!(painted, "  <<a>>     x\n  long  y\n", "what colours takes no room");
+    fn what_was_used_reads_well() {
+        assert_eq!(used(None, None), None);
+        assert_eq!(used(Some(1.257), None).unwrap(), "1.26 USD");
+        assert_eq!(used(None, Some(1)).unwrap(), "1 token");
+        assert_eq!(used(Some(0.0), Some(48_123)).unwrap(), "0.00 USD, 48123 tokens");
+    }
+
+    #[test]
+    fn a_word_means_itself_to_a_shell() {
+        let typed = ["AR-1", "web#2", "it's; rm", "", "/srv/a b", "~/x"].map(shell_word);
+        assert_eq!(typed, ["AR-1", "'web#2'", "'it'\\''s; rm'", "''", "'/srv/a b'", "'~/x'"]);
     }
 }

@@ -1,6 +1,6 @@
 //! `factory-tick explain`: what the next tick would make of one item, and why. It looks, and changes nothing.
 
-use super::{Context, Outside, resolve, say};
+use super::{Context, Outside, resolve, say, say_page};
 use crate::cli::{ExplainArgs, Format};
 use crate::config;
 use crate::decide;
@@ -33,6 +33,7 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let runs = decide::next_launches(&context.config, &registry, &world, &id);
     let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(context, launch)).collect());
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
+        .with_agents(registry.agents_of(&id))
         .with_next_runs(runs);
     if let Some(dir) = dir {
         let events =
@@ -41,7 +42,7 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     }
     match context.options.format {
         Format::Json => say(&view.to_json()),
-        Format::Text => say(view.to_text().trim_end()),
+        Format::Text => say_page(&view.to_page(context.width)),
     }
     Ok(ExitStatus::Ok)
 }

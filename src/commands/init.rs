@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::check::programs;
-use super::{absolute, say};
+use super::{absolute, say, say_page, terminal};
 use crate::cli::{Format, Options};
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::env::Vars;
 use crate::harness::{self, Preset};
+use crate::page::{Page, Row, Span};
+use crate::paint::Tone;
 use crate::store::atomic;
 use crate::text;
 
@@ -63,25 +65,48 @@ pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure>
             "made": made,
             "harness": agent.harness(),
         }))),
-        Format::Text => say(to_text(options, &agent, &made, others, &folder).trim_end()),
+        Format::Text => {
+            say_page(&to_page(terminal::width(vars), options.dry_run, &agent, &made, others, &folder));
+        }
     }
     Ok(status)
 }
 
-fn to_text(options: &Options, agent: &Agent, made: &[String], others: usize, folder: &Path) -> String {
-    let title = if options.dry_run { "dry run, nothing changed: init" } else { "init" };
-    let rows: Vec<_> = made.iter().map(|path| ["made".to_owned(), path.clone()]).collect();
-    let mut out = format!("{title}: ok\n{}Each item gets one agent: {}\n", text::table(&rows), agent.told());
+/// For a person, on a terminal of this width.
+fn to_page(
+    width: usize,
+    dry_run: bool,
+    agent: &Agent,
+    made: &[String],
+    others: usize,
+    folder: &Path,
+) -> Page {
+    let mut page = Page::new(width);
+    let title = if dry_run { "dry run, nothing changed: init:" } else { "init:" };
+    page.paragraph(0, &[Span::words(title).tone(Tone::Heading), Span::words("ok").tone(Tone::Good)]);
+    let row = |path: &String| Row::new([Span::whole("made"), Span::whole(path)]);
+    page.table(&made.iter().map(row).collect::<Vec<_>>());
+    page.paragraph(0, &[Span::words(format!("Each item gets one agent: {}", agent.told()))]);
     if others > 0 {
-        out.push_str(&format!("The folder {ISSUES} was there: {others} files of it are items, too\n"));
+        let there = format!("The folder {ISSUES} was there: {others} files of it are items, too");
+        page.paragraph(0, &[Span::words(there)]);
     }
     if folder.ancestors().any(|folder| folder.join(".git").exists()) {
-        out.push_str("Git sees nothing of .factory-tick, where the state and the workspaces will be\n");
+        let ignored = "Git sees nothing of .factory-tick, where the state and the workspaces will be";
+        page.paragraph(0, &[Span::words(ignored)]);
     }
-    out.push_str(
-        "Next: factory-tick check; factory-tick -n shows what a tick would do; factory-tick does it\n",
+    page.paragraph(
+        0,
+        &[
+            Span::words("Next:"),
+            Span::whole("factory-tick check;"),
+            Span::whole("factory-tick -n"),
+            Span::words("shows what a tick would do;"),
+            Span::whole("factory-tick"),
+            Span::words("does it"),
+        ],
     );
-    out
+    page
 }
 
 /// The agent of the role that is written.
@@ -121,7 +146,7 @@ impl Agent {
     fn told(&self) -> String {
         match &self.program {
             Some(program) => {
-                format!("{}, found at {}", self.harness(), text::plain(&program.to_string_lossy()))
+                format!("{}, found at {}", self.harness(), program.display())
             }
             None => {
                 "a shell command that only writes two files, for neither claude nor codex was found on PATH"

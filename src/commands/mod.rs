@@ -20,6 +20,7 @@ mod retain;
 mod retry;
 mod status;
 mod stop;
+mod terminal;
 mod tick;
 
 use std::io::Write;
@@ -39,6 +40,7 @@ use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
 use crate::model::{Moment, Observed, Plan, Process, WorkItem};
+use crate::page::Page;
 use crate::paint::{Paint, Tone};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
@@ -156,11 +158,14 @@ struct Context {
     state_path: PathBuf,
     began: Instant,
     now: Moment,
+    /// Of the page that the result is set on, in columns.
+    width: usize,
 }
 
 impl Context {
     fn new(options: Options, vars: Vars) -> Result<Context, Failure> {
         let began = Instant::now();
+        let width = terminal::width(&vars);
         let (Loaded { config, original }, broken) = match config::load(&options.config, &options.set) {
             Ok(loaded) => (loaded, None),
             Err(problems) => match last_good(&options) {
@@ -176,7 +181,7 @@ impl Context {
         let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
         let state_path = absolute(&state::directory(&config.dir, options.state_dir.as_deref()))?;
         let now = clock::moment(&host.boot_id);
-        Ok(Context { options, config, original, broken, vars, host, state_path, began, now })
+        Ok(Context { options, config, original, broken, vars, host, state_path, began, now, width })
     }
 
     /// What any tick is asked: while the configuration is broken, to start nothing.
@@ -280,7 +285,7 @@ impl Context {
     fn print(&self, report: &TickReport) -> ExitStatus {
         match self.options.format {
             Format::Json => say(&report.to_json()),
-            Format::Text => say(report.to_text(self.options.verbose > 0, Paint::stdout()).trim_end()),
+            Format::Text => say_page(&report.to_page(self.width, self.options.verbose > 0)),
         }
         report.exit()
     }
@@ -351,6 +356,11 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 /// Prints a line of the result. A closed or full stdout changes no verdict.
 fn say(line: &str) {
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Prints a page of the result.
+fn say_page(page: &Page) {
+    say(page.painted(Paint::stdout()).trim_end());
 }
 
 /// Prints a word to people that is no result, line by line: it may quote what a tracker says.

@@ -1,12 +1,13 @@
 //! `factory-tick status`: whether ticks come, what is in flight, what waits, what needs a person. Builds
 //! neither source nor fleet, so it works when both are down.
 
-use super::{Context, say};
+use super::{Context, say, say_page, terminal};
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
+use crate::fleet::local;
 use crate::state::{self, State};
 use crate::store::heartbeat::{self, Alive, Pulse};
-use crate::views::status::StatusView;
+use crate::views::status::{Looked, StatusView};
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let state = State::peek(&context.config, &context.state_path)?;
@@ -16,10 +17,19 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
         |pid: u32, start_ticks: u64, boot_id: &str| state::is_alive(&context.host, pid, start_ticks, boot_id);
     let alive = heartbeat::judge(pulse, &context.now, context.config.tick.heartbeat_stale, same_process);
     let registry = state.as_ref().map(|state| &state.registry);
-    let view = StatusView::new(&context.config, &context.state_path, registry, pulse, &alive, &context.now);
+    let view = StatusView::new(&Looked {
+        config: &context.config,
+        state: &context.state_path,
+        workspaces: &local::workspaces(&context.config, &context.state_path),
+        program: &terminal::this_program(&context.options),
+        registry,
+        pulse,
+        alive: &alive,
+        now: &context.now,
+    });
     match context.options.format {
         Format::Json => say(&view.to_json()),
-        Format::Text => say(view.to_text().trim_end()),
+        Format::Text => say_page(&view.to_page(context.width, context.options.verbose > 0)),
     }
     Ok(match alive {
         Alive::Yes if context.options.detailed_exitcode && view.anything_parked() => ExitStatus::Attention,

@@ -11,6 +11,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "claude",
     start: &["claude", "-p", "--output-format", "stream-json", "--verbose", "--session-id", SESSION, ARGS],
     resume: &["claude", "-p", "--output-format", "stream-json", "--verbose", "--resume", SESSION, ARGS],
+    takeover: &["claude", "--resume", SESSION],
     session: SessionFrom::Chosen,
     // The longest it lets a command of its agent run is 10 minutes, and it says nothing meanwhile.
     stall: Duration::from_secs(20 * 60),

@@ -11,6 +11,7 @@ pub(super) const PRESET: Preset = Preset {
     name: "codex",
     start: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "-"],
     resume: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "resume", SESSION, "-"],
+    takeover: &["codex", "resume", SESSION],
     session: SessionFrom::Reported,
     // As for claude: a command that runs long is silent while it does. Without a network it never ends by itself.
     stall: Duration::from_secs(20 * 60),

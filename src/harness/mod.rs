@@ -47,7 +47,7 @@ pub const PRESETS: [&Preset; 2] = [&claude::PRESET, &codex::PRESET];
 /// is longer need not be read to know that something happens.
 const WAITING_BYTES_MAX: usize = 4 << 10;
 
-/// Stands for the session's id in [`Preset::start`] and [`Preset::resume`].
+/// Stands for the session's id in [`Preset::start`], [`Preset::resume`] and [`Preset::takeover`].
 const SESSION: &str = "{session}";
 
 /// Stands for the role's own arguments, one by one.
@@ -62,6 +62,8 @@ pub struct Preset {
     start: &'static [&'static str],
     /// How a session is gone on with; the prompt likewise.
     resume: &'static [&'static str],
+    /// How a person goes on with a session.
+    takeover: &'static [&'static str],
     /// Who names a session.
     pub session: SessionFrom,
     /// The longest silence on stdout that a healthy agent may need.
@@ -175,6 +177,11 @@ impl Preset {
     /// Program and arguments for going on with a session.
     pub fn resume_argv(&self, session: &str, args: &[String]) -> Vec<String> {
         fill(self.resume, session, args)
+    }
+
+    /// Program and arguments for a person who goes on with a session at a terminal.
+    pub fn takeover_argv(&self, session: &str) -> Vec<String> {
+        fill(self.takeover, session, &[])
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StateDir, atomic, naming};
 use crate::model::Moment;
+use crate::text;
 
 const HEARTBEAT: &str = "heartbeat.json";
 
@@ -143,7 +144,10 @@ impl fmt::Display for Alive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Alive::Yes => f.write_str("alive"),
-            Alive::Stale { age } => write!(f, "stale: the last heartbeat is {} s old", age.as_secs()),
+            Alive::Stale { age } => {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                write!(f, "stale: the last heartbeat is {} old", text::duration(age))
+            }
             Alive::Skewed => f.write_str("skewed: the heartbeat is from the future; check the clock"),
             Alive::Stopping => f.write_str("stopping: the last tick was told to end"),
             Alive::Dead => f.write_str("dead: the last tick died in the middle"),

@@ -7,8 +7,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::model::{Action, Decision, GateVerdict, Gates, Held, HeldCode, ItemId, Plan, RunId, Step};
-use crate::registry::ItemRecord;
+use crate::model::{
+    Action, AgentName, Decision, GateVerdict, Gates, Held, HeldCode, ItemId, Plan, RunId, Step,
+};
+use crate::page::{Page, Row, Span};
+use crate::paint::Tone;
+use crate::registry::{AgentRecord, ItemRecord};
 use crate::text;
 
 /// How many of the latest events are shown.
@@ -25,6 +29,7 @@ pub struct ExplainView {
     /// What could not be read, and so may hide more.
     errors: Vec<String>,
     record: Option<ItemRecord>,
+    agents: Vec<Spent>,
     next_runs: Vec<NextRun>,
     /// Why a next run can't be told.
     next_runs_error: Option<String>,
@@ -70,6 +75,15 @@ impl Verdict {
     }
 }
 
+/// What the runs of an agent have used, as far as they told.
+#[derive(Debug, Serialize)]
+struct Spent {
+    agent: AgentName,
+    /// US dollars.
+    usd: Option<f64>,
+    tokens: Option<u64>,
+}
+
 /// What a run would be started with.
 #[derive(Clone, Debug, Serialize)]
 pub struct NextRun {
@@ -109,10 +123,22 @@ impl ExplainView {
             rules,
             errors: plan.errors.clone(),
             record: record.cloned(),
+            agents: Vec::new(),
             next_runs: Vec::new(),
             next_runs_error: None,
             events: Vec::new(),
         }
+    }
+
+    /// What its agents have used.
+    pub fn with_agents<'a>(mut self, agents: impl Iterator<Item = (&'a AgentName, &'a AgentRecord)>) -> Self {
+        let spent = |(name, agent): (&AgentName, &AgentRecord)| Spent {
+            agent: name.clone(),
+            usd: agent.cost,
+            tokens: agent.tokens,
+        };
+        self.agents = agents.map(spent).collect();
+        self
     }
 
     /// What its next runs would be given, or why that can't be told.
@@ -139,33 +165,37 @@ impl ExplainView {
         text::one_json_line(&json!(self))
     }
 
-    /// For a person.
-    pub fn to_text(&self) -> String {
+    /// For a person, on a terminal of this width.
+    pub fn to_page(&self, width: usize) -> Page {
+        let mut page = Page::new(width);
         let title = self.title.as_ref().map_or_else(String::new, |title| format!(": {title}"));
-        let mut out = format!("{}\n", text::plain(&format!("{} ({}){title}", self.key, self.item)));
-        out.push_str("Now\n");
+        page.heading(format!("{} ({}){title}", self.key, self.item));
+        page.heading("Now");
         if self.rules.is_empty() {
-            out.push_str("  nothing: its source does not tell of it\n");
+            page.paragraph(2, &[Span::words("nothing: its source does not tell of it")]);
         }
-        out.push_str(&text::table(&self.rules.iter().map(Rule::row).collect::<Vec<_>>()));
+        page.table(&self.rules.iter().map(Rule::row).collect::<Vec<_>>());
         for error in &self.errors {
-            out.push_str(&format!("  ! {}\n", text::plain(error)));
+            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(error)]);
         }
         if let Some(record) = &self.record {
-            out.push_str("Record\n");
-            out.push_str(&text::table(&record_rows(record)));
+            page.heading("Record");
+            let mut fields = record_fields(record);
+            fields.extend(self.agents.iter().filter_map(Spent::field));
+            page.fields(2, &fields);
         }
         for run in &self.next_runs {
-            out.push_str(&run.to_text());
+            run.add_to(&mut page);
         }
         if let Some(why) = &self.next_runs_error {
-            out.push_str(&format!("Next run\n  ! {}\n", text::plain(why)));
+            page.heading("Next run");
+            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(why)]);
         }
         if !self.events.is_empty() {
-            out.push_str("Lately\n");
-            out.push_str(&text::table(&self.events.iter().map(event_row).collect::<Vec<_>>()));
+            page.heading("Lately");
+            page.table(&self.events.iter().map(event_row).collect::<Vec<_>>());
         }
-        out
+        page
     }
 }
 
@@ -245,47 +275,63 @@ impl Rule {
         }
     }
 
-    fn row(&self) -> [String; 5] {
-        let mark = if self.decides { "→" } else { " " };
+    fn row(&self) -> Row {
+        let mark = if self.decides { "→" } else { "" };
+        let tone = match self.verdict {
+            Verdict::Holds if self.decides => Tone::Warn,
+            Verdict::Acts if self.decides => Tone::Good,
+            _ => Tone::Plain,
+        };
         let until = self.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
         let run = self.run.as_ref().map_or_else(String::new, ToString::to_string);
-        let because = format!("{until}{}", self.because);
-        [mark.to_owned(), self.name.clone(), self.verdict.name().to_owned(), run, because]
+        let cells = [mark, &self.name, self.verdict.name()].map(|cell| Span::whole(cell).tone(tone));
+        let row = Row::new(cells.into_iter().chain([Span::whole(run)]));
+        let row = row.prose(format!("{until}{}", self.because));
+        if self.verdict == Verdict::Passes { row.tone(Tone::Dim) } else { row }
+    }
+}
+
+impl Spent {
+    fn field(&self) -> Option<(Span, Span)> {
+        text::used(self.usd, self.tokens).map(|used| field(&self.agent.0, Span::words(used)))
     }
 }
 
 impl NextRun {
-    fn to_text(&self) -> String {
-        let row = |name: &str, value: String| [name.to_owned(), value];
-        let mut rows = vec![
-            row("role", self.role.clone()),
-            row("argv", json!(self.argv).to_string()),
-            row("cwd", self.cwd.clone()),
-            row("variables", self.env.join(" ")),
+    fn add_to(&self, page: &mut Page) {
+        let mut fields = vec![
+            field("role", Span::whole(&self.role)),
+            field("argv", Span::whole(json!(self.argv).to_string())),
+            field("cwd", Span::whole(&self.cwd)),
+            field("variables", Span::words(self.env.join(" "))),
         ];
-        rows.extend(self.session.clone().map(|session| row("session", session)));
-        let prompt: String = self.prompt.lines().map(|line| format!("  | {}\n", text::plain(line))).collect();
-        format!("Next run {}\n{}{prompt}", text::plain(&self.run), text::table(&rows))
+        fields.extend(self.session.as_ref().map(|session| field("session", Span::whole(session))));
+        page.heading(format!("Next run {}", self.run));
+        page.fields(2, &fields);
+        for line in self.prompt.lines() {
+            page.verbatim(2, &format!("| {line}"));
+        }
     }
 }
 
+fn field(label: &str, value: Span) -> (Span, Span) {
+    (Span::words(label).tone(Tone::Dim), value)
+}
+
 /// What is remembered, without what is nothing.
-fn record_rows(record: &ItemRecord) -> Vec<[String; 2]> {
+fn record_fields(record: &ItemRecord) -> Vec<(Span, Span)> {
     let fields = json!(record);
     let fields = fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    fields.map(|(name, value)| [name.clone(), shown(value)]).collect()
+    fields.map(|(name, value)| field(name, Span::words(shown(value)))).collect()
 }
 
-fn event_row(event: &Value) -> [String; 4] {
+fn event_row(event: &Value) -> Row {
     let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
     let at = word("at").parse().map_or_else(|_| word("at"), text::time);
-    [
-        at,
-        word("event"),
-        if event["run"].is_string() { word("run") } else { word("workspace") },
-        if event["because"].is_string() { word("because") } else { word("error") },
-    ]
+    let because = if event["because"].is_string() { word("because") } else { word("error") };
+    let what = if event["run"].is_string() { word("run") } else { word("workspace") };
+    Row::new([Span::whole(at), Span::whole(word("event")), Span::whole(what)]).prose(because)
 }
 
 #[cfg(test)]

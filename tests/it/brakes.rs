@@ -36,7 +36,7 @@ fn when_everything_fails_nothing_more_is_started_until_a_person_says_so() {
     let last = (&breaker["failures"], &breaker["item"], &breaker["because"]);
     assert_eq!(last, (&json!(2), &json!("dir:AR-2"), &json!("exit code 1: no login")));
     let text = factory.run(&["status"]).expect(0).stdout;
-    assert!(text.contains("breaker open: 2 failures in a row since"), "{text}");
+    assert!(text.contains("  breaker  open: 2 failures in a row for "), "{text}");
     let before = everything(&factory.state(""));
     assert!(factory.run(&["unpause", "-n"]).expect(0).stdout.contains("unpause"));
     assert_eq!(everything(&factory.state("")), before);
@@ -79,7 +79,7 @@ fn a_day_has_so_many_starts_and_a_restart_of_the_program_changes_nothing() {
         let today = &status(&factory)["today"];
         assert_eq!((&today["starts"], &today["usd"]), (&json!(2), &json!(null)));
         let text = factory.run(&["status"]).expect(0).stdout;
-        assert!(text.contains("today  2 of 2 starts; nothing more starts until"), "{text}");
+        assert!(text.contains("  today   2 of 2 starts; nothing more starts until"), "{text}");
         assert_eq!(fs::read_to_string(factory.lab("starts")).unwrap().lines().count(), 2);
     }
 }

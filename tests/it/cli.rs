@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Factory, HeldLock, NOTE_START, Ran, Running, everything, is_root, put, skipped, toml_text,
+    Factory, HeldLock, NOTE_START, Ran, Running, assert_has, everything, is_root, put, skipped, toml_text,
 };
 
 /// An agent that works until it is ended.
@@ -23,13 +23,6 @@ const STUBBORN: &str =
 fn complaint(ran: Ran) -> String {
     assert_eq!(ran.stdout, "");
     ran.stderr
-}
-
-#[track_caller]
-fn assert_has(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is missing in: {text}");
-    }
 }
 
 // ---------------------------------------------------------------------------------------------

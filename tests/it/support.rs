@@ -519,6 +519,14 @@ pub(crate) fn kill_9_if_alive(pid: u32) {
     let _ = kill(pid_of(pid), Signal::SIGKILL);
 }
 
+/// Whether a text has all these parts.
+#[track_caller]
+pub(crate) fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
+}
+
 /// Writes a file of the test.
 #[expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
 pub(crate) fn put(path: &Path, content: &str) {

@@ -1,0 +1,404 @@
+//! The text of `status`: what needs a person comes first.
+
+use jiff::Timestamp;
+
+use super::{HandoffLine, InFlight, Parked, StatusView, Waiting};
+use crate::config::Budget;
+use crate::model::HeldCode;
+use crate::page::{Page, Row, Span};
+use crate::paint::Tone;
+use crate::registry::{CoolOff, Today};
+use crate::store::heartbeat::{Alive, Heartbeat, Status};
+use crate::text;
+
+/// Lines of a screen. A part that is too long gives up its last rows first.
+const LINES_MAX: usize = 40;
+
+/// An empty one, and what is counted.
+const FOOT_LINES: usize = 3;
+
+/// Rows that each part keeps in any case.
+const ROWS_MIN: usize = 2;
+
+/// A headline that counts, and what it counts.
+struct Section {
+    title: &'static str,
+    tone: Tone,
+    rows: Vec<Row>,
+}
+
+impl StatusView {
+    /// For a person, on a terminal of this width; `all` shows every row, however many.
+    pub fn to_page(&self, width: usize, all: bool) -> Page {
+        let mut page = Page::new(width);
+        let (verdict, tone) = match &self.heading.alive {
+            Alive::Yes => ("factory-tick is alive".to_owned(), Tone::Good),
+            alive => (format!("factory-tick is {alive}"), Tone::Bad),
+        };
+        page.paragraph(0, &[Span::words(verdict).tone(tone)]);
+        page.fields(2, &self.fields());
+        let sections = self.sections(all);
+        if sections.is_empty() {
+            page.gap();
+            page.paragraph(0, &[Span::words("Nothing is parked, in flight or waiting")]);
+        }
+        let room = if all { usize::MAX } else { LINES_MAX.saturating_sub(page.height() + FOOT_LINES) };
+        for (section, shown) in sections.iter().zip(shares(&sections, width, room)) {
+            let total = section.rows.len();
+            page.gap();
+            page.paragraph(0, &[Span::words(format!("{}: {total}", section.title)).tone(section.tone)]);
+            page.table(&section.rows[..shown]);
+            if shown < total {
+                let hint = Span::whole(format!("{} status -v", self.heading.program));
+                page.paragraph(2, &[Span::words(format!("… and {} more:", total - shown)), hint]);
+            }
+        }
+        page.gap();
+        page.paragraph(0, &[Span::words(format!("Done: {}", self.heading.done))]);
+        page
+    }
+
+    /// What is there in one sentence each: the tick, where everything lies, and what keeps it from working.
+    fn fields(&self) -> Vec<(Span, Span)> {
+        let heading = &self.heading;
+        let now = heading.now;
+        let mut fields = Vec::new();
+        let mut add = |label: &str, tone: Tone, value: Span| {
+            fields.push((Span::words(label).tone(tone), value));
+        };
+        if let Some(beat) = &self.heartbeat {
+            add("tick", Tone::Dim, Span::words(self.last_tick(beat)));
+        }
+        add("config", Tone::Dim, Span::whole(heading.config.to_string_lossy()));
+        add("state", Tone::Dim, Span::whole(heading.state.to_string_lossy()));
+        for (name, leg) in
+            self.heartbeat.iter().flat_map(|beat| [("items", &beat.source), ("agents", &beat.fleet)])
+        {
+            if let (false, Some(since), Some(error)) = (leg.ok, leg.since, &leg.error) {
+                add(name, Tone::Bad, Span::words(format!("unknown {}: {error}", lasting(since, None, now))));
+            }
+        }
+        let not_removed = self.heartbeat.as_ref().and_then(|beat| beat.retained.as_ref()?.error.as_ref());
+        if let Some(error) = not_removed {
+            add("retention", Tone::Warn, Span::words(format!("what is old could not be removed: {error}")));
+        }
+        if let Some(words) = spent_today(&heading.budget, &heading.today) {
+            let is_spent = heading.today.exhausted(&heading.budget, 1).is_some();
+            add("today", if is_spent { Tone::Warn } else { Tone::Dim }, Span::words(words));
+        }
+        let unpause = || format!("{} unpause", heading.program);
+        if let Some(pause) = &self.pause {
+            let words = format!("{}: {}", lasting(pause.since, pause.until, now), pause.because);
+            add("paused", Tone::Warn, Span::words(words));
+            add("", Tone::Dim, Span::whole(format!("→ to go on: {}", unpause())));
+        }
+        if let (Some(failing), Some(item)) = (&self.breaker, &heading.failed_last) {
+            let since = lasting(failing.since, None, now);
+            let words = format!(
+                "open: {} failures in a row {since}, the last of {item}: {}; until a run ends well nothing starts",
+                failing.failures, failing.because
+            );
+            add("breaker", Tone::Bad, Span::words(words));
+            add("", Tone::Dim, Span::whole(format!("→ once the cause is gone: {}", unpause())));
+        }
+        for (scope, cool_off) in &heading.cool_offs {
+            add("cool-off", Tone::Warn, Span::words(cooling(scope, cool_off, now)));
+        }
+        match heading.alive {
+            Alive::Absent | Alive::Stopping | Alive::Dead => {
+                add("", Tone::Dim, Span::whole(format!("→ to run a tick: {}", heading.program)));
+            }
+            Alive::Stale { .. } => {
+                add("", Tone::Dim, Span::words("→ does cron still run it? `crontab -l` shows what it runs"));
+            }
+            Alive::Yes | Alive::Skewed | Alive::Unreadable(_) => {}
+        }
+        fields
+    }
+
+    fn last_tick(&self, beat: &Heartbeat) -> String {
+        let now = self.heading.now;
+        if beat.status == Status::Running && self.alive {
+            return format!(
+                "number {} runs for {} now, pid {}",
+                beat.ticks,
+                age(beat.started_at, now),
+                beat.pid
+            );
+        }
+        let due = beat.started_at.checked_add(self.heading.every).unwrap_or(beat.started_at);
+        let due = if self.heading.alive == Alive::Skewed {
+            String::new()
+        } else if due < now {
+            format!(", the next was due {}", relative(due, now))
+        } else {
+            format!(", the next is due {}", relative(due, now))
+        };
+        let ended = beat.reason.as_deref().unwrap_or("not ended");
+        format!("number {}, {}{due}: {ended}", beat.ticks, ago(beat.updated_at, now))
+    }
+
+    fn sections(&self, all: bool) -> Vec<Section> {
+        let now = self.heading.now;
+        let program = &self.heading.program;
+        let sections = [
+            Section {
+                title: "Parked",
+                tone: Tone::Warn,
+                rows: self.parked.iter().map(|one| one.row(now)).collect(),
+            },
+            Section {
+                title: "To be ended",
+                tone: Tone::Warn,
+                rows: self.handoffs.iter().map(|one| one.row(now, program)).collect(),
+            },
+            Section {
+                title: "In flight",
+                tone: Tone::Heading,
+                rows: self.in_flight.iter().map(|one| one.row(now)).collect(),
+            },
+            Section {
+                title: "Waiting",
+                tone: Tone::Heading,
+                rows: self.waiting.iter().map(|one| one.row(now, all)).collect(),
+            },
+        ];
+        sections.into_iter().filter(|section| !section.rows.is_empty()).collect()
+    }
+}
+
+/// How many rows of each part are shown, so that all of it takes no more lines than there is room for.
+fn shares(sections: &[Section], width: usize, room: usize) -> Vec<usize> {
+    // No row takes less than a line.
+    let mut shown: Vec<_> =
+        sections.iter().map(|section| section.rows.len().min(room.max(ROWS_MIN))).collect();
+    let height = |(section, shown): (&Section, &usize)| {
+        let mut page = Page::new(width);
+        page.table(&section.rows[..*shown]);
+        let more = usize::from(*shown < section.rows.len());
+        // An empty line and the headline.
+        2 + page.height() + more
+    };
+    if room == usize::MAX {
+        return shown;
+    }
+    let mut heights: Vec<_> = sections.iter().zip(&shown).map(height).collect();
+    while heights.iter().sum::<usize>() > room {
+        let can_shrink = (0..sections.len()).filter(|at| shown[*at] > ROWS_MIN);
+        let Some(tallest) = can_shrink.max_by_key(|at| heights[*at]) else { break };
+        shown[tallest] -= 1;
+        heights[tallest] = height((&sections[tallest], &shown[tallest]));
+    }
+    shown
+}
+
+/// `3 of 200 starts, 1.20 of 5.00 USD`; nothing of a day without a start.
+fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
+    let of = |max: f64, words: String| if max > 0.0 { words } else { String::new() };
+    let starts = of(budget.starts_per_day.into(), format!(" of {}", budget.starts_per_day));
+    let max_usd = of(budget.usd_per_day, format!(" of {:.2}", budget.usd_per_day));
+    let usd = today.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
+    let held = if today.exhausted(budget, 1).is_some() {
+        format!("; nothing more starts until {}", text::time(today.ends()))
+    } else {
+        String::new()
+    };
+    (today.starts > 0 || today.usd.is_some()).then(|| format!("{}{starts} starts{usd}{held}", today.starts))
+}
+
+/// Who starts nothing, or is about to be tried again, and why.
+fn cooling(scope: &str, cool_off: &CoolOff, now: Timestamp) -> String {
+    let CoolOff { because, since, until, .. } = cool_off;
+    let who = match scope.split_once(':') {
+        Some(("role" | "login", role)) => format!("role {role}"),
+        Some(("harness", harness)) => format!("harness {harness}"),
+        _ => scope.to_owned(),
+    };
+    if cool_off.holds(now) {
+        format!("{who} starts nothing {}: {because}", lasting(*since, *until, now))
+    } else {
+        format!("{who} is tried with one run, after it failed {}: {because}", ago(*since, now))
+    }
+}
+
+/// `for 10 min, since 2026-11-20 08:42:00Z, until 2026-11-20 10:52:00Z (in 2 h)`
+fn lasting(since: Timestamp, until: Option<Timestamp>, now: Timestamp) -> String {
+    let until = until.map(|until| format!(", until {} ({})", text::time(until), relative(until, now)));
+    format!("for {}, since {}{}", age(since, now), text::time(since), until.unwrap_or_default())
+}
+
+fn age(since: Timestamp, now: Timestamp) -> String {
+    text::duration(now.duration_since(since).as_secs())
+}
+
+/// `2 min 3 s ago`, of something that has happened
+fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", age(at, now))
+}
+
+/// `in 4 min 10 s`, of something that is to happen; once it should have: `12 s ago`
+fn relative(at: Timestamp, now: Timestamp) -> String {
+    if at < now { ago(at, now) } else { format!("in {}", text::duration(at.duration_since(now).as_secs())) }
+}
+
+impl InFlight {
+    fn row(&self, now: Timestamp) -> Row {
+        let age = self.started_at.map_or_else(String::new, |at| age(at, now));
+        let left = self.deadline_at.map(|at| match at > now {
+            true => format!("{} left", text::duration(at.duration_since(now).as_secs())),
+            false => format!("its time was up {}", ago(at, now)),
+        });
+        let row = Row::new([
+            Span::whole(&self.key),
+            Span::whole(self.run.to_string()),
+            Span::words(format!("{} {age}", self.state)),
+            Span::words(format!("attempt {}/{}", self.attempt, self.attempts_max)),
+            Span::words(left.unwrap_or_default()),
+            Span::words(self.pid.map_or_else(String::new, |pid| format!("pid {pid}"))),
+        ]);
+        let row = match text::used(self.usd, self.tokens) {
+            Some(used) => row.field("used", Span::words(used)),
+            None => row,
+        };
+        let row = row.field("log", Span::whole(self.log.to_string_lossy()));
+        match &self.takeover {
+            Some(command) => row.field("take over", Span::whole(command)),
+            None => row,
+        }
+    }
+}
+
+impl Waiting {
+    /// `all`: with all that is to be said of it.
+    fn row(&self, now: Timestamp, all: bool) -> Row {
+        let code = serde_json::json!(self.code).as_str().unwrap_or_default().to_owned();
+        let row = Row::new([Span::whole(&self.key), Span::words(code), Span::words(self.until(now))]);
+        let row = row.prose(&self.because);
+        if all { row } else { row.clipped() }
+    }
+
+    fn until(&self, now: Timestamp) -> String {
+        match self.until {
+            // It waits for something to happen, not for a time.
+            None if self.code == HeldCode::HandoffPending => String::new(),
+            Some(at) if at > now => format!("due {}", relative(at, now)),
+            _ => "due".to_owned(),
+        }
+    }
+}
+
+impl Parked {
+    /// What happened, and below it what helps.
+    fn row(&self, now: Timestamp) -> Row {
+        let by = if self.by_person { "by a person" } else { "survivors" };
+        let since = self.since.map_or_else(String::new, |at| ago(at, now));
+        let cells = [Span::whole(&self.key), Span::words(self.class.unwrap_or(by)), Span::words(since)];
+        let mut row = Row::new(cells).prose(&self.because);
+        for help in &self.help {
+            row = row.field(format!("→ {}:", help.to), Span::whole(&help.what));
+        }
+        for command in &self.takeover {
+            row = row.field("→ to go on by hand:", Span::whole(command));
+        }
+        row
+    }
+}
+
+impl HandoffLine {
+    fn row(&self, now: Timestamp, program: &str) -> Row {
+        let survivors: Vec<_> = self.survivors.iter().map(ToString::to_string).collect();
+        let row = Row::new([Span::whole(self.run.to_string()), Span::words(ago(self.since, now))]);
+        if survivors.is_empty() {
+            return row.prose(&self.why);
+        }
+        let row = row.prose(format!("{} (pids {})", self.why, survivors.join(", ")));
+        let row = row.field("→ to try again:", Span::whole(format!("{program} reap")));
+        row.field("→ or give them up:", Span::whole(format!("{program} reap --forget {}", self.run)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ItemId;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_was_is_ago_and_what_comes_is_in() {
+        assert_eq!(ago(at(100), at(100)), "0 s ago");
+        assert_eq!(ago(at(100), at(223)), "2 min 3 s ago");
+        assert_eq!(relative(at(160), at(100)), "in 1 min");
+        assert_eq!(relative(at(100), at(160)), "1 min ago");
+    }
+
+    #[test]
+    fn an_item_is_due_at_a_time_or_waits_for_something_to_happen() {
+        let until = |code, until: Option<i64>| {
+            let (item, key) = (ItemId("dir:A".into()), "A".to_owned());
+            let waiting = Waiting { item, key, code, because: String::new(), until: until.map(at) };
+            waiting.until(at(100))
+        };
+        assert_eq!(until(HeldCode::Backoff, Some(105)), "due in 5 s");
+        assert_eq!(until(HeldCode::Backoff, Some(100)), "due");
+        assert_eq!(until(HeldCode::Backoff, None), "due");
+        assert_eq!(until(HeldCode::HandoffPending, None), "");
+    }
+
+    #[test]
+    fn who_cools_off_is_told_in_words_and_until_when() {
+        let told = |scope: &str, until: Option<i64>| {
+            let (because, since, until) = ("no room".to_owned(), at(40), until.map(at));
+            cooling(scope, &CoolOff { because, since, until, row: 1, credentials: None }, at(100))
+        };
+        let since = "for 1 min, since 1970-01-01 00:00:40Z";
+        assert_eq!(told("role:impl", None), format!("role impl starts nothing {since}: no room"));
+        assert_eq!(told("login:impl", None), told("role:impl", None));
+        assert_eq!(
+            told("harness:claude", Some(220)),
+            format!("harness claude starts nothing {since}, until 1970-01-01 00:03:40Z (in 2 min): no room")
+        );
+        let trial = "harness claude is tried with one run, after it failed 1 min ago: no room";
+        assert_eq!(told("harness:claude", Some(100)), trial);
+    }
+
+    #[test]
+    fn a_day_tells_what_is_left_of_it() {
+        let spent = |starts, usd, starts_per_day, usd_per_day| {
+            let day = "2026-11-20".parse().unwrap();
+            let budget = Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 };
+            spent_today(&budget, &Today { day, starts, usd, tokens: None })
+        };
+        assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");
+        assert_eq!(spent(3, None, 0, 0.0).unwrap(), "3 starts");
+        assert_eq!(spent(3, Some(1.2), 0, 0.0).unwrap(), "3 starts, 1.20 USD");
+        assert_eq!(spent(3, Some(1.2), 200, 5.0).unwrap(), "3 of 200 starts, 1.20 of 5.00 USD");
+        assert_eq!(
+            spent(3, Some(5.0), 200, 5.0).unwrap(),
+            "3 of 200 starts, 5.00 of 5.00 USD; nothing more starts until 2026-11-21 00:00:00Z"
+        );
+    }
+
+    // A factory where everything failed at once had a status of three screens, of which the terminal showed the
+    // last: what waits.
+    #[test]
+    fn what_is_too_much_for_a_screen_gives_way_where_there_is_most_of_it() {
+        let section = |rows: usize, fields: usize| Section {
+            title: "x",
+            tone: Tone::Heading,
+            rows: (0..rows)
+                .map(|at| {
+                    (0..fields).fold(Row::new([Span::whole(at.to_string())]), |row, _| {
+                        row.field("f", Span::whole("v"))
+                    })
+                })
+                .collect(),
+        };
+        let sections = [section(2, 2), section(1000, 0), section(20, 1)];
+        assert_eq!(shares(&sections, 100, 32), [2, 10, 4], "8, 13 and 11 lines");
+        assert_eq!(shares(&sections, 100, 0), [2, 2, 2], "nothing is left out altogether");
+        assert_eq!(shares(&sections, 100, usize::MAX), [2, 1000, 20]);
+    }
+}
