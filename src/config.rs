@@ -44,12 +44,15 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Everything that is wrong with it, at once.
 pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
     let unreadable = |why: String| Problems::Unreadable { path: path.to_owned(), why };
-    let found = |list| Problems::Found { path: path.to_owned(), list };
     let real = std::fs::canonicalize(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Problems::Absent { path: path.to_owned() },
         _ => unreadable(error.to_string()),
     })?;
     let bytes = read_small_file(&real).map_err(unreadable)?;
+    let found = |list| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Problems::Found { path: path.to_owned(), list, text }
+    };
     let text = std::str::from_utf8(&bytes).map_err(|error| {
         let (line, column) = problems::position(&bytes, error.valid_up_to());
         found(vec![Problem {
@@ -105,8 +108,11 @@ impl Original {
     /// Everything that is wrong with it, or with what the command line sets.
     pub fn read(&self, sets: &[String]) -> Result<Config, Problems> {
         let read = |path: &Path| self.prompts.get(path).cloned().map_or_else(|| read_prompt(path), Ok);
-        parse_with(&self.text, sets, &self.path, &read)
-            .map_err(|list| Problems::Found { path: self.path.clone(), list })
+        parse_with(&self.text, sets, &self.path, &read).map_err(|list| Problems::Found {
+            path: self.path.clone(),
+            list,
+            text: self.text.clone(),
+        })
     }
 }
 

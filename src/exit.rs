@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::page::Page;
+
 /// How the program ended. The order of severity is [`ExitStatus::worse`]'s, not the numbers'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -121,12 +123,14 @@ pub struct Failure {
     pub status: ExitStatus,
     /// What failed, where, and what to do next.
     pub text: String,
+    /// The same for a terminal, where there is more to show than words.
+    pub page: Option<Page>,
 }
 
 impl Failure {
     /// A failure of a kind.
     pub fn new(status: ExitStatus, text: impl Into<String>) -> Failure {
-        Failure { status, text: text.into() }
+        Failure { status, text: text.into(), page: None }
     }
 }
 

@@ -94,7 +94,7 @@ struct Piece {
 type Line = Vec<(Tone, String)>;
 
 /// Lines for a terminal of some width.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     width: usize,
     lines: Vec<Line>,
@@ -130,11 +130,6 @@ impl Page {
     /// An empty line.
     pub fn gap(&mut self) {
         self.lines.push(Line::new());
-    }
-
-    /// What another page of the same width holds.
-    pub fn append(&mut self, other: Page) {
-        self.lines.extend(other.lines);
     }
 
     /// Labels, and their values beside them in one column; a value that would be broken there stands below.

@@ -170,7 +170,7 @@ impl Context {
             Ok(loaded) => (loaded, None),
             Err(problems) => match last_good(&options) {
                 Some(loaded) => (loaded, Some(problems)),
-                None => return Err(bad_config(&problems)),
+                None => return Err(bad_config(&problems, width)),
             },
         };
         if vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS")) && options.state_dir.is_none() {
@@ -301,8 +301,9 @@ fn last_good(options: &Options) -> Option<Loaded> {
     Some(Loaded { config, original })
 }
 
-fn bad_config(problems: &Problems) -> Failure {
-    Failure::new(ExitStatus::BadConfig, problems.to_string().trim_end())
+fn bad_config(problems: &Problems, width: usize) -> Failure {
+    let page = Some(problems.to_page(width));
+    Failure { page, ..Failure::new(ExitStatus::BadConfig, problems.to_string()) }
 }
 
 /// The configuration, symlinks resolved as far as there is anything, and the state directory that belongs to it, as
@@ -339,9 +340,8 @@ fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
         report.fail(failure);
         report.finish(None, Duration::ZERO);
         say(&report.to_json());
-    } else if failure.status == ExitStatus::BadConfig {
-        // Each line begins with its place in the file, as an editor wants it.
-        let _ = std::io::stderr().write_all(format!("{}\n", hinting(&failure.text)).as_bytes());
+    } else if let Some(page) = &failure.page {
+        let _ = std::io::stderr().write_all(page.painted(Paint::stderr()).as_bytes());
     } else {
         tell(Tone::Bad, &failure.text);
     }
@@ -368,14 +368,6 @@ fn tell(tone: Tone, text: &str) {
     let lines: Vec<_> = text.lines().map(text::plain).collect();
     let name = Paint::stderr().put(tone, "factory-tick:");
     let _ = std::io::stderr().write_all(format!("{name} {}\n", lines.join("\n")).as_bytes());
-}
-
-/// The problems of a configuration, in which what helps stands out.
-fn hinting(problems: &str) -> String {
-    const HINT: &str = "  hint:";
-    let painted = Paint::stderr().put(Tone::Good, HINT);
-    let line = |line: &str| line.strip_prefix(HINT).map_or(line.to_owned(), |rest| painted.clone() + rest);
-    problems.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether somebody asked the program to end, and how. The first signal lets the effect under way finish,

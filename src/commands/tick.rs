@@ -12,6 +12,7 @@ use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::last_good;
 use crate::model::ItemId;
+use crate::page::Span;
 use crate::registry::Registry;
 use crate::report::TickReport;
 use crate::state::{Beats, State};
@@ -86,9 +87,9 @@ fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, 
         Err(other) if context.options.quiet && other.status == ExitStatus::Busy => {
             return Ok(ExitStatus::BadConfig);
         }
-        Err(other) => return Err(with(problems, &other)),
+        Err(other) => return Err(with(context, problems, &other)),
     };
-    let item = wanted_item(context, &state.registry).map_err(|other| with(problems, &other))?;
+    let item = wanted_item(context, &state.registry).map_err(|other| with(context, problems, &other))?;
     let mut report = TickReport::new("tick", &context.now, false);
     report.worsen(ExitStatus::BadConfig);
     notes(context, problems).into_iter().for_each(|text| report.note(text));
@@ -114,7 +115,7 @@ fn finish(context: &Context, state: &State, shutdown: &Shutdown, report: &mut Ti
 
 /// What a report has to say of a broken configuration. People are told its problems beside it, as an editor wants them.
 fn notes(context: &Context, problems: &Problems) -> Vec<String> {
-    let (text, note) = (bad_config(problems).text, format!("nothing is started; {BY_THE_LAST_GOOD}"));
+    let (text, note) = (problems.to_string(), format!("nothing is started; {BY_THE_LAST_GOOD}"));
     match context.options.format {
         Format::Json => vec![text, note],
         Format::Text => vec![note],
@@ -123,18 +124,22 @@ fn notes(context: &Context, problems: &Problems) -> Vec<String> {
 
 fn tell_problems(context: &Context, problems: &Problems) {
     if context.options.format == Format::Text {
-        tell_failure(&context.options, &bad_config(problems));
+        tell_failure(&context.options, &bad_config(problems, context.width));
     }
 }
 
 /// The problems of the configuration, and what kept even the last good one from being of use. Another tick does what
 /// this one would have done.
-fn with(problems: &Problems, other: &Failure) -> Failure {
-    let failure = bad_config(problems);
-    match other.status {
-        ExitStatus::Busy => failure,
-        status => Failure::new(failure.status.worse(status), format!("{}\n{other}", failure.text)),
+fn with(context: &Context, problems: &Problems, other: &Failure) -> Failure {
+    let failure = bad_config(problems, context.width);
+    if other.status == ExitStatus::Busy {
+        return failure;
     }
+    let page = failure.page.map(|mut page| {
+        other.text.lines().for_each(|line| page.paragraph(0, &[Span::words(line)]));
+        page
+    });
+    Failure { status: failure.status.worse(other.status), text: format!("{}\n{other}", failure.text), page }
 }
 
 /// Ticks in a row, as long as each decides something. The last one's answers are for the heartbeat.

@@ -27,7 +27,7 @@ fn parsed(text: &str) -> Result<Config, Vec<Problem>> {
 fn told(text: &str) -> String {
     match parsed(text) {
         Ok(_) => "no problem".to_owned(),
-        Err(list) => Problems::Found { path: "factory.toml".into(), list }.to_string(),
+        Err(list) => Problems::Found { path: "factory.toml".into(), list, text: String::new() }.to_string(),
     }
 }
 
@@ -548,7 +548,9 @@ proptest! {
 fn told_with(text: &str, sets: &[&str]) -> Result<Config, String> {
     let sets: Vec<_> = sets.iter().map(|&set| set.to_owned()).collect();
     let read = parse_with(text, &sets, Path::new("/etc/factory/factory.toml"), &prompt_of_test);
-    read.map_err(|list| Problems::Found { path: "factory.toml".into(), list }.to_string())
+    read.map_err(|list| {
+        Problems::Found { path: "factory.toml".into(), list, text: String::new() }.to_string()
+    })
 }
 
 #[track_caller]
@@ -670,7 +672,7 @@ fn what_is_wrong_is_also_told_in_a_few_words() {
     let absent = load(&folder.path().join("x.toml"), &[]).expect_err("there is none").brief();
     assert!(absent.ends_with("x.toml: there is no such file"), "{absent}");
     let list = parsed("[tick]\nevry = 1").expect_err("two problems");
-    let found = Problems::Found { path: "factory.toml".into(), list };
+    let found = Problems::Found { path: "factory.toml".into(), list, text: String::new() };
     assert_eq!(found.brief(), "2 problems in factory.toml");
     let unreadable = load(folder.path(), &[]).expect_err("a folder").brief();
     assert!(unreadable.ends_with(": it is not a regular file"), "{unreadable}");

@@ -17,7 +17,7 @@ pub(super) fn problems(problems: &Problems) -> Vec<Finding> {
             vec![bad(path.display().to_string(), "there is no such file", ABSENT_HINT)]
         }
         Problems::Unreadable { path, why } => vec![bad(path.display().to_string(), why, UNREADABLE_HINT)],
-        Problems::Found { path, list } => {
+        Problems::Found { path, list, .. } => {
             let place = |one: &Problem| match &one.set {
                 Some(set) => format!("--set {set}"),
                 None => format!("{}:{}:{}", path.display(), one.line, one.column),
