@@ -23,6 +23,7 @@ mod readme;
 mod regression;
 mod retention;
 mod scheduler;
+mod screens;
 mod sim;
 mod support;
 mod tidy;
