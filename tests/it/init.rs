@@ -135,6 +135,7 @@ fn a_dry_run_writes_nothing_and_other_items_are_counted() {
 #[test]
 fn the_harness_that_is_found_is_the_one_that_is_written() {
     let mut factory = Factory::new();
+    factory.var("COLUMNS", "1000");
     for (names, harness, args) in [
         (&["claude"][..], "claude", ["--permission-mode", "acceptEdits"]),
         (&["codex"], "codex", ["--sandbox", "workspace-write"]),

@@ -291,6 +291,7 @@ fn what_a_killed_remover_left_in_the_trash_is_deleted_by_a_later_one() {
 #[test]
 fn what_can_not_be_removed_is_told_and_keeps_no_tick_from_its_work() {
     let mut factory = well();
+    factory.var("COLUMNS", "1000");
     factory.set("retention", "runs_per_item", "1");
     do_it(&factory, "AR-1", 2);
     put(&factory.state("trash"), "in the way");
