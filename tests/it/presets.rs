@@ -392,6 +392,29 @@ fn a_model_that_hangs_is_a_stall_and_its_session_goes_on() {
 }
 
 #[test]
+fn a_day_whose_dollars_are_spent_starts_nothing_more() {
+    let Some(mut studio) = Studio::new("claude", "") else { return };
+    studio.title("the dollars of the day are spent");
+    // One run of the model that is played costs 0.000125.
+    studio.factory.set("budget", "usd_per_day", "0.0002");
+    studio.factory.set("limits", "items_max", "1");
+    for key in ["AR-1", "AR-2", "AR-3"] {
+        studio.factory.item(key);
+    }
+    studio.run("ar-1-impl.1").expect(0);
+    studio.factory.wait_swept("ar-2-impl.1");
+    // Reached: a person hears of it, once.
+    let spent = studio.tick().expect(4);
+    assert!(spent.held().contains(&"budget dir:AR-3".to_owned()), "{}", spent.stdout);
+    assert!(studio.tick().expect(0).held().contains(&"budget dir:AR-3".to_owned()));
+    let status = studio.factory.run(&["status", "--format", "json"]).json();
+    assert_eq!(status["today"]["usd"].as_f64(), Some(0.00025), "{status}");
+    let explained = studio.factory.run(&["explain", "AR-1", "--format", "json"]).json();
+    assert_eq!(explained["agents"][0]["usd"].as_f64(), Some(0.000125), "{explained}");
+    assert!(explained["agents"][0]["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{explained}");
+}
+
+#[test]
 fn the_version_that_was_recorded_is_the_version_that_runs() {
     for (harness, version) in [("claude", "2.1.197"), ("codex", "0.169.0")] {
         let Some(program) = model::program(harness) else { return };
