@@ -113,6 +113,8 @@ fn protected_processes_and_strangers_live_while_everything_else_of_the_run_is_en
     assert_eq!(handoffs(&factory), [""; 0]);
     assert_eq!(factory.registry()["counters"]["protected_pid_skips"], 1);
     kill_9(broker);
+    // Killed is not yet gone, and no process of a factory may outlive it.
+    factory.wait_all_gone();
 }
 
 // Origin: pear#264 review - stale hand-offs of an item that later succeeded reappeared in later writes.

@@ -83,18 +83,26 @@ fn orphans_in_other_sessions_are_found_by_the_marker() {
     assert_dead(&[&orphans[0], &orphans[1]]);
 }
 
+// Between two looks its parent ends: from then on nothing about it tells whose it is.
 #[test]
 fn a_wiped_environment_is_found_by_descent_and_remembered() {
     let marker = unique_marker();
-    // The parent ends at once; the child hears no SIGTERM, so that it is an orphan by then.
-    let script = "trap '' TERM; env -i /bin/sh -c 'echo $$; exec sleep 60' & trap - TERM; wait";
+    let script = "trap '' TERM; env -i /bin/sh -c 'echo $$; exec sleep 60' & trap - TERM; read line";
     let mut child = Spawned::of_run(&marker, script);
     let wiped = child.process(&host());
     assert_eq!(scan::run_marker(wiped.pid), RunMarker::Absent);
-    let reaped = end(&[target(&marker)], SHORT);
+    let (host, guard) = (host(), Guard::new([]).unwrap());
+    let targets = [target(&marker)];
+    let mut hunt = Hunt::new(&targets, &host, &guard);
+    hunt.look(AtSight::Note).unwrap();
+    assert_eq!(hunt.alive.iter().map(|key| key.pid).collect::<Vec<_>>(), [wiped.pid, child.pid()]);
+    child.end_without_reaping();
+    child.reap();
+    assert_eq!(end(&targets, SHORT), [Reaped::default()], "who did not see it before finds nothing");
+    let outcome = hunt.run(Duration::ZERO, Instant::now() + LONG);
+    let reaped = hunt.report(outcome);
     assert_eq!(reaped[0].survivors, []);
     assert_eq!(signals(&reaped[0], wiped.pid), Some(["TERM", "KILL"].as_slice()));
-    assert_eq!(signals(&reaped[0], child.pid()), Some(["TERM"].as_slice()));
     assert_dead(&[&wiped]);
 }
 
