@@ -72,6 +72,8 @@ pub enum Start {
     Hook {
         /// Who looks after it, and must still live.
         parent: i32,
+        /// The run's directory; `None`: it belongs to no run.
+        run_dir: Option<PathBuf>,
         /// Program and arguments.
         argv: Vec<OsString>,
     },
@@ -335,8 +337,9 @@ pub fn read() -> Result<Start, clap::Error> {
         Some("__exec") if args.len() == 4 => {
             return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher: pid(&args[3]) });
         }
-        Some("__hook") if args.len() >= 4 => {
-            return Ok(Start::Hook { parent: pid(&args[2]), argv: args[3..].to_vec() });
+        Some("__hook") if args.len() >= 5 => {
+            let run_dir = Some(PathBuf::from(&args[3])).filter(|dir| !dir.as_os_str().is_empty());
+            return Ok(Start::Hook { parent: pid(&args[2]), run_dir, argv: args[4..].to_vec() });
         }
         _ => {}
     }

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Start::Launcher { run_dir } => ended(launcher::launch(run_dir)),
         Start::Remover { config, state, sets, vars } => ended(commands::remove(&config, &state, &sets, vars)),
         Start::Agent { run_dir, launcher } => not_executed(&exec::become_agent(run_dir, launcher)),
-        Start::Hook { parent, argv } => not_executed(&exec::become_hook(parent, &argv)),
+        Start::Hook { parent, run_dir, argv } => not_executed(&exec::become_hook(parent, run_dir, &argv)),
     }
 }
 

@@ -37,11 +37,14 @@ pub fn become_agent(run_dir: PathBuf, launcher: i32) -> anyhow::Error {
     anyhow::anyhow!(error)
 }
 
-/// `factory-tick __hook <parent pid> <program> <arguments>`: becomes a hook in the same way, for a launcher or
-/// whoever else looks after one. Returns only with an error.
-pub fn become_hook(parent: i32, argv: &[OsString]) -> anyhow::Error {
+/// `factory-tick __hook <parent pid> <run directory> <program> <arguments>`: becomes a hook in the same way, for a
+/// launcher or whoever else looks after one. The directory is empty for a hook of no run. Returns only with an error.
+pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> anyhow::Error {
     let executed = || -> anyhow::Result<std::convert::Infallible> {
         bind_to(parent)?;
+        if let Some(run_dir) = run_dir.map(RunDir::new) {
+            traces::follow(&run_dir, &super::launcher::read_spec(&run_dir)?.marker());
+        }
         let (program, args) = argv.split_first().context("its command is empty")?;
         let error = program_of(program, args).exec();
         Err(error).with_context(|| format!("cannot execute {}", program.to_string_lossy()))

@@ -116,6 +116,8 @@ pub struct Hook<'a> {
     pub workspace: &'a Path,
     /// The longest that it may take.
     pub timeout: Duration,
+    /// The directory of the run that it belongs to; `None`: to none.
+    pub run_dir: Option<&'a Path>,
 }
 
 /// How it ended.
@@ -192,6 +194,7 @@ fn spawn(hook: &Hook<'_>, this_program: &Path) -> io::Result<Child> {
     command
         .arg("__hook")
         .arg(std::process::id().to_string())
+        .arg(hook.run_dir.unwrap_or(Path::new("")))
         .args(hook.argv)
         .current_dir(hook.workspace)
         .env("FACTORY_WORKSPACE", hook.workspace)

@@ -36,8 +36,8 @@ const GROUPS_MAX: usize = 1000;
 const REMOVALS: u32 = 20;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
 
-/// How old an empty group has to be to count as left over: a launcher makes one and has its agent join it within
-/// moments. One that is removed too early costs its run a trace, and nothing else.
+/// How old an empty group has to be to count as left over: a launcher makes one and has its first hook, or its agent,
+/// join it within moments. One that is removed too early costs its run a trace, and nothing else.
 const LEFT_OVER_AFTER: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the groups of all runs of all factories are called, up to a hash.

@@ -372,6 +372,7 @@ fn a_hook_runs_in_a_process_that_ends_what_it_leaves() {
             argv: &argv,
             workspace: dir,
             timeout: Duration::from_secs(60),
+            run_dir: None,
         };
         let guard = Guard::new([]).unwrap();
         let (end, survivors) =

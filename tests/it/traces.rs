@@ -4,6 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::json;
+
 use crate::support::{
     Factory, NOTE_START, Ran, Running, install, is_alive, is_root, kill_9, put, skipped, system,
 };
@@ -160,6 +162,39 @@ fn the_group_of_a_run_tells_what_nothing_else_does_and_is_removed_with_it() {
     let report = factory.tick().expect(0).json();
     assert!(!is_alive(pids[0]), "{report}");
     assert!(!group.exists());
+}
+
+// What a hook had started far away was nobody's once its launcher was killed: the hook was in no group, and an agent
+// began beside it.
+#[test]
+fn what_a_hook_starts_is_in_the_group_of_its_run_too() {
+    let ends_well = [NOTE_START, "exit 0"].concat();
+    let script = [FAR, WORKS].concat();
+    let hook = json!(["sh", "-c", script]).to_string();
+    for what in ["after_create", "before_run", "after_run", "done"] {
+        let mut factory = Factory::with_agent(&ends_well);
+        match what {
+            "done" => {
+                factory.set("done", "when", "\"command\"");
+                factory.set("done", "command", &hook);
+            }
+            name => factory.set("hooks", name, &hook),
+        }
+        factory.item("AR-1");
+        let far = Far(&factory);
+        tick_limited(&factory).expect(0);
+        let pids = far.pids(1);
+        if group(&factory, "ar-1-impl.1").is_none() {
+            drop(far);
+            return skipped("there is no cgroup v2 that may be written to");
+        }
+        factory.tick().expect(0);
+        lose_launcher(&factory, "ar-1-impl.1");
+        assert!(is_alive(pids[0]), "{what}");
+
+        factory.tick_until("the run is judged", |_| factory.receipt("ar-1-impl.1", "swept").is_some());
+        assert!(!is_alive(pids[0]), "{what}");
+    }
 }
 
 #[test]
