@@ -11,7 +11,8 @@
 //!   that comes late finds nothing to claim.
 //! - Where [`workspaces`] names any, or something lies in the trash, the tick starts a process of its own for the rest
 //!   (`remove`): it may take long, and the tick holds the lock. That process keeps the agents of an item from starting,
-//!   asks [`workspace`] again, of the registry as it stands by then, and renames. What lies in the trash it deletes.
+//!   asks [`workspace`] again, of the registry as it stands by then, runs the hook for it, and renames. What lies in the
+//!   trash it deletes. An item that is needed again while its hook runs keeps its workspace.
 //!
 //! Killed at any instruction, each directory is where it was or in the trash, and a later look goes on from there.
 //!

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::config::{self, Config};
+use crate::fleet::before_remove::{BeforeRemove, Then};
 use crate::fleet::env::Vars;
 use crate::fleet::launcher;
 use crate::fleet::local::LocalFleet;
@@ -23,6 +25,9 @@ use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, eve
 
 /// Held by the one that is at work: a second one would only be in its way.
 const LOCK: &str = "remover";
+
+/// What the hook before a removal printed, the last time that any was run.
+const HOOK_LOG: &str = "before_remove.log";
 
 /// Removes what may go by now.
 ///
@@ -47,12 +52,23 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let root = fleet.workspaces.canonicalize()?;
     let there = fleet.workspaces_there()?;
     let rules = &remover.config.retention;
+    let mut hook = BeforeRemove::new(&fleet, state.join(HOOK_LOG));
     for Removal { what, item, .. } in
         retention::workspaces(&remover.registry()?, &there, rules, clock::wall())
     {
         let Some(id) = item else { continue };
-        remover.note_error(&json!({"item": id, "workspace": what}), remover.clear(&id, &root, &trash));
+        let about = json!({"item": id, "workspace": what});
+        match remover.clear(&id, &root, &trash, &mut hook) {
+            Ok(ControlFlow::Continue(())) => {}
+            // What is left is for a later one.
+            Ok(ControlFlow::Break(())) => {
+                hook.finish();
+                return Ok(());
+            }
+            Err(error) => remover.note_error(&about, Err(error)),
+        }
     }
+    hook.finish();
     remover.note_error(&json!({}), trash.empty().context("the trash of workspaces can't be emptied"));
     Ok(())
 }
@@ -82,19 +98,44 @@ impl Remover {
         Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &suffixes))))
     }
 
-    /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now.
-    fn clear(&self, id: &ItemId, root: &Path, trash: &Trash) -> Result<()> {
-        let Some((_, agents)) = self.ask(id)? else { return Ok(()) };
-        let Some(_locks) = self.keep_away(&agents)? else { return Ok(()) };
+    /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now. `Break`: this process was
+    /// told to end.
+    fn clear(
+        &self,
+        id: &ItemId,
+        root: &Path,
+        trash: &Trash,
+        hook: &mut BeforeRemove<'_>,
+    ) -> Result<ControlFlow<()>> {
+        const NEXT: Result<ControlFlow<()>> = Ok(ControlFlow::Continue(()));
+        let Some((_, agents)) = self.ask(id)? else { return NEXT };
+        let Some(_locks) = self.keep_away(&agents)? else { return NEXT };
         // Once more: a start is on record before its launcher asks for its lock, so either it is seen now, or that
         // launcher is refused.
-        let Some((Removal { what, because, .. }, _)) = self.ask(id)? else { return Ok(()) };
-        match trash.take(&root.join(&what)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        let Some((Removal { what, because, .. }, _)) = self.ask(id)? else { return NEXT };
+        let folder = root.join(&what);
+        // A hook may take long, and each tick that starts the item meanwhile is refused: so it does not go on then.
+        let then = hook.run(id, &folder, &mut || !matches!(self.ask(id), Ok(Some(_))))?;
+        let ended = match &then {
+            Then::Remove => None,
+            Then::RemoveAfter(ended) => Some(ended.as_str()),
+            Then::Keep => Some("ended, because its item needs its workspace again"),
+            Then::End => return Ok(ControlFlow::Break(())),
+        };
+        if let Some(because) = ended {
+            self.tell(&json!({"event": "before_remove", "item": id, "workspace": what, "because": because}));
+            if then == Then::Keep || self.ask(id)?.is_none() {
+                return NEXT;
+            }
+        }
+        match trash.take(&folder) {
+            // One that is gone was gone before, or its hook has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && ended.is_none() => return NEXT,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             taken => taken?,
         }
         self.tell(&json!({"event": "remove", "item": id, "workspace": what, "because": because}));
-        Ok(())
+        NEXT
     }
 
     /// The locks of these agents' launchers; `None` where one of them lives.

@@ -30,6 +30,12 @@ pub(super) fn watch_signals() -> Result<SignalFd> {
         .context("cannot watch signals")
 }
 
+/// Gives those signals back their own meaning. One to stop that nobody has read yet ends this process now.
+pub(super) fn unwatch_signals(signals: SignalFd) -> Result<()> {
+    drop(signals);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot unblock signals")
+}
+
 /// Whether one of the signals since the last call was to stop.
 pub(super) fn told_to_stop(signals: &SignalFd) -> bool {
     let mut told = false;

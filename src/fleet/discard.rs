@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::env;
 use super::local::LocalFleet;
 use super::rundir::{RunDir, RunFiles};
+use crate::config::EnvConfig;
 use crate::model::{Claim, RunId, RunTrace};
 use crate::process::identity::{self, Host, Life};
 use crate::store::Trash;
@@ -101,6 +102,8 @@ impl LocalFleet {
     ///
     /// That no process can be made.
     pub fn start_remover(&self, config: &Path, state: &Path, sets: &[String]) -> io::Result<()> {
+        // It makes the environment of its hooks of its own, as a tick makes that of agents.
+        let own = EnvConfig { path_prepend: Vec::new(), ..self.env.clone() };
         #[expect(
             clippy::disallowed_methods,
             reason = "the fleet is what starts processes that outlive a tick"
@@ -113,7 +116,7 @@ impl LocalFleet {
             .arg(state)
             .args(sets)
             .env_clear()
-            .envs(env::of_role(&self.inherited, &self.env, &Default::default(), &[]))
+            .envs(env::of_role(&self.inherited, &own, &Default::default(), &[]))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

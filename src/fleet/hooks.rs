@@ -1,15 +1,17 @@
 //! Hooks: programs of the configuration that run around an agent, in its workspace and its environment.
 //!
+//! `before_remove` alone belongs to no run ([`before_remove`](super::before_remove)).
+//!
 //! One runs until its main process ends or its time is up. What it left running then is left to the caller, who
 //! ends it with everything else below: a hook may well start what its agent needs.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use nix::sys::signalfd::SignalFd;
 use serde::{Deserialize, Serialize};
 
@@ -18,14 +20,11 @@ use super::env::Vars;
 use super::logs::BoundedLog;
 use super::{program, said};
 use crate::config::Hooks;
-use crate::model::{RunId, Survivor};
-use crate::process::identity::Host;
-use crate::process::signal::Guard;
-use crate::process::sweep;
+use crate::model::RunId;
 use crate::prompt;
 
 /// How soon a hook learns that it is called off for another reason than a signal.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How much of the end of stderr is kept for its last line.
 const TAIL_BYTES: usize = 4096;
@@ -34,7 +33,7 @@ const TAIL_BYTES: usize = 4096;
 const QUOTE_BYTES: usize = 200;
 
 /// What a sweep may take beyond its grace.
-const SWEEP_SLACK: Duration = Duration::from_secs(2);
+pub(super) const SWEEP_SLACK: Duration = Duration::from_secs(2);
 
 /// The hooks of one run as its launcher is given them: nothing left to replace, each program an absolute path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +117,8 @@ pub struct Hook<'a> {
     pub timeout: Duration,
     /// The directory of the run that it belongs to; `None`: to none.
     pub run_dir: Option<&'a Path>,
+    /// Its environment; `None`: that of this process.
+    pub vars: Option<&'a Vars>,
 }
 
 /// How it ended.
@@ -138,6 +139,17 @@ pub enum HookEnd {
     NotStarted(io::Error),
 }
 
+impl fmt::Display for HookEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HookEnd::Well => f.write_str("exit code 0"),
+            HookEnd::Badly { why, .. } => f.write_str(why),
+            HookEnd::CalledOff => f.write_str("told to end"),
+            HookEnd::NotStarted(error) => write!(f, "cannot start a process: {error}"),
+        }
+    }
+}
+
 /// Runs a hook. Its output goes to `log`; `called_off` is asked now and then, and with each of `signals`.
 pub(super) fn run(
     hook: &Hook<'_>,
@@ -150,47 +162,16 @@ pub(super) fn run(
         Ok(mut main) => watch(hook, &mut main, signals, log, called_off),
         Err(error) => HookEnd::NotStarted(error),
     };
-    let how = match &end {
-        HookEnd::Well => "exit code 0".to_owned(),
-        HookEnd::Badly { why, .. } => why.clone(),
-        HookEnd::CalledOff => "told to end".to_owned(),
-        HookEnd::NotStarted(error) => format!("cannot start a process: {error}"),
-    };
-    log.note(&format!("{}: {how}", hook.name));
+    log.note(&format!("{}: {end}", hook.name));
     end
-}
-
-/// Runs a hook in a process that has no other business, the removal of a workspace say: ends whatever it leaves
-/// behind, tells what could not be ended, and keeps its output in a log of its own.
-///
-/// `this_program` is factory-tick itself, which becomes the hook. The hook is given this process' environment. A
-/// SIGTERM calls it off.
-///
-/// # Errors
-///
-/// This process can't be made one that looks after others. Nothing was started then.
-pub fn run_alone(
-    hook: &Hook<'_>,
-    this_program: &Path,
-    guard: &Guard,
-    grace: Duration,
-    log: PathBuf,
-    log_bytes_max: u64,
-) -> Result<(HookEnd, Vec<Survivor>)> {
-    let host = Host::read()?;
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .context("cannot become a subreaper")?;
-    let signals = child::watch_signals()?;
-    let mut log = HookLog::new(log, log_bytes_max);
-    let end = run(hook, this_program, &signals, &mut log, &mut || child::told_to_stop(&signals));
-    let survivors = sweep::sweep_descendants(&host, guard, grace, grace + SWEEP_SLACK);
-    log.finish();
-    Ok((end, survivors))
 }
 
 fn spawn(hook: &Hook<'_>, this_program: &Path) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "hooks are started here and nowhere else")]
     let mut command = Command::new(this_program);
+    if let Some(vars) = hook.vars {
+        command.env_clear().envs(vars);
+    }
     command
         .arg("__hook")
         .arg(std::process::id().to_string())

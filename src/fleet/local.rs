@@ -54,8 +54,8 @@ pub struct LocalFleet {
     pub inherited: Vars,
     pub(super) env: EnvConfig,
     pub(super) hooks: Hooks,
-    settings: FleetConfig,
-    log_bytes_max: u64,
+    pub(super) settings: FleetConfig,
+    pub(super) log_bytes_max: u64,
     done: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl LocalFleet {
         RunDir::new(self.runs.join(run.to_string()))
     }
 
-    fn guard(&self) -> Result<Guard> {
+    pub(super) fn guard(&self) -> Result<Guard> {
         protected::guard(&self.settings.protected_pids, &self.settings.protected_pidfiles)
     }
 

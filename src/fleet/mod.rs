@@ -1,5 +1,6 @@
 //! Where agents run. One trait at the impure edge, beside its one real implementation.
 
+pub mod before_remove;
 mod child;
 pub mod credentials;
 pub mod discard;

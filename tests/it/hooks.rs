@@ -1,13 +1,12 @@
 //! Hooks: what a launcher runs around its agent, ends, and leaves behind.
 
-use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, binary, is_alive, kill_9, put, system, toml_text};
+use crate::support::{Factory, NOTE_START, Ran, is_alive, kill_9, put, toml_text};
 
 /// Writes down its own name and where it runs.
 const NOTE_HOOK: &str = r#"echo "$0 $1 $PWD" >> "$LAB/order"; "#;
@@ -346,49 +345,4 @@ fn a_second_signal_ends_the_hook_after_the_agent() {
     assert_eq!(factory.hooks_log("ar-1-impl.1"), "[factory-tick: after_run: told to end]\n");
     factory.tick().expect(0);
     assert_eq!(factory.recorded("AR-1")["state"], "done", "the agent had ended well");
-}
-
-// ---------------------------------------------------------------------------------------------
-// A hook without a run
-
-/// What this test runs itself again as: one who looks after others adopts what other tests start.
-const ALONE: &str = "FACTORY_TEST_HOOK_ALONE";
-
-#[test]
-#[expect(clippy::disallowed_methods, reason = "the test's own way to tell itself what it is")]
-fn a_hook_runs_in_a_process_that_ends_what_it_leaves() {
-    use factory_tick::fleet::{env::Vars, hooks};
-    use factory_tick::process::signal::Guard;
-    use std::time::Duration;
-
-    if let Some(dir) = std::env::var_os(ALONE) {
-        let dir = Path::new(&dir);
-        let script = r#"echo "$1" > out; sleep 600 & echo $! > pid; echo gone >&2; exit 9"#;
-        let argv = ["sh", "-c", script, "sh", "{workspace}"].map(str::to_owned);
-        let vars = Vars::from([("PATH".into(), std::env::var_os("PATH").unwrap())]);
-        let argv = hooks::resolve("before_remove", &argv, None, dir, &vars).unwrap();
-        let hook = hooks::Hook {
-            name: "before_remove",
-            argv: &argv,
-            workspace: dir,
-            timeout: Duration::from_secs(60),
-            run_dir: None,
-        };
-        let guard = Guard::new([]).unwrap();
-        let (end, survivors) =
-            hooks::run_alone(&hook, binary(), &guard, Duration::from_secs(60), dir.join("log"), 1024)
-                .unwrap();
-        assert!(matches!(&end, hooks::HookEnd::Badly { why, .. } if why == "exit code 9: gone"), "{end:?}");
-        assert_eq!(survivors, []);
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let name = "hooks::a_hook_runs_in_a_process_that_ends_what_it_leaves";
-    let mut again = system(std::env::current_exe().unwrap().to_str().unwrap());
-    let ran = Ran::of(again.args(["--exact", name, "--nocapture"]).env(ALONE, dir.path())).expect(0);
-    assert!(ran.stdout.contains("1 passed"), "{ran:?}");
-    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-    assert_eq!(read("out").trim(), dir.path().to_str().unwrap());
-    assert!(!is_alive(read("pid").trim().parse().unwrap()));
-    assert_eq!(read("log"), "gone\n[factory-tick: before_remove: exit code 9: gone]\n");
 }

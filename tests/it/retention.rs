@@ -1,13 +1,14 @@
 //! What is old is removed, and nothing else: with real runs, whose directories are made to look old.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, HeldLock, NOTE_START, everything, put};
+use crate::support::{Factory, HeldLock, NOTE_START, Running, everything, is_alive, put};
 
 const DAYS_40: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 
@@ -273,6 +274,134 @@ fn whoever_removes_asks_again_and_keeps_agents_away_meanwhile() {
     factory.run(&["stop", "AR-1"]).expect(0);
     remove(&factory);
     assert!(workspace.exists(), "a person may want it to go on");
+}
+
+// ---------------------------------------------------------------------------------------------
+// The hook before it
+
+/// A factory whose hook before a removal is this shell script, and an item that was finished long ago.
+fn hooked(script: &str) -> Factory {
+    let mut factory = well();
+    let argv = json!(["sh", "-c", script, "before_remove", "{workspace}"]);
+    factory.set("hooks", "before_remove", &argv.to_string());
+    do_it(&factory, "AR-1", 1);
+    finished_long_ago(&factory, "AR-1");
+    factory
+}
+
+/// The remover, started by hand, while its hook waits in `sleep`; and the pid of that hook.
+fn removing(factory: &Factory) -> (Running, u32) {
+    let (config, state) = (factory.path("factory.toml"), factory.state(""));
+    let arguments = ["__remove", &config.display().to_string(), &state.display().to_string()];
+    let remover = Running::start(&mut factory.program(&arguments));
+    let hook = factory.wait_pid("hook");
+    (remover, hook)
+}
+
+const WAITS: &str = r#"echo $$ > "$LAB/hook"; exec sleep 600"#;
+
+// Origin: a worktree whose folder was deleted and which its repository still knew of: no branch of it could be checked
+// out again.
+#[test]
+fn a_hook_runs_in_a_workspace_before_it_goes_and_may_remove_it_itself() {
+    let script = r#"pwd > "$LAB/where"; echo "$1" >> "$LAB/where"; env > "$LAB/env"; echo printed
+        setsid sleep 600 & echo $! > "$LAB/left"; cd / && rm -r "$FACTORY_WORKSPACE""#;
+    let mut factory = hooked(script);
+    factory.set("env", "path_prepend", "[\"tools\"]");
+    factory.set("env", "file", "\"agents.env\"");
+    put(&factory.path("agents.env"), "TOKEN=from the file\n");
+    fs::set_permissions(factory.path("agents.env"), fs::Permissions::from_mode(0o600)).unwrap();
+    let workspace = factory.state("workspaces/AR-1").canonicalize().unwrap();
+    look(&factory);
+
+    assert_eq!(factory.told("where"), format!("{0}\n{0}\n", workspace.display()));
+    let vars = factory.told("env");
+    let of = |name: &str| vars.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    assert_eq!((of("FACTORY_ITEM"), of("TOKEN")), (Some("dir:AR-1"), Some("from the file")), "{vars}");
+    assert_eq!(of("FACTORY_WORKSPACE"), workspace.to_str(), "{vars}");
+    assert_eq!(of("GIT_CEILING_DIRECTORIES"), workspace.parent().unwrap().to_str(), "{vars}");
+    assert_eq!((of("FACTORY_RUN"), of("FACTORY_ROLE")), (None, None), "{vars}");
+    let tools = factory.path("tools").display().to_string();
+    assert_eq!(of("PATH").unwrap().split(':').filter(|folder| *folder == tools).count(), 1, "{vars}");
+    assert!(!is_alive(factory.told("left").trim().parse().unwrap()));
+    assert_eq!(removed(&factory, "before_remove"), ["AR-1: exit code 0"]);
+    assert_eq!(removed(&factory, "remove"), ["AR-1: its item has been done for more than 30 d"]);
+    let log = fs::read_to_string(factory.state("before_remove.log")).unwrap();
+    assert_eq!(log, "printed\n[factory-tick: before_remove of dir:AR-1: exit code 0]\n");
+    assert_eq!(listed(&factory.state("workspaces")), [""; 0]);
+}
+
+#[test]
+fn however_its_hook_ends_a_workspace_goes() {
+    let mut factory = hooked(r#"echo "not pushed" >&2; exit 3"#);
+    remove(&factory);
+    let again = |factory: &Factory| {
+        do_it(factory, "AR-1", 1);
+        finished_long_ago(factory, "AR-1");
+        remove(factory);
+    };
+    factory.set("hooks", "before_remove", &json!(["sh", "-c", "trap '' TERM; sleep 600"]).to_string());
+    factory.set("hooks", "timeout", "\"1s\"");
+    factory.set("fleet", "grace", "\"100ms\"");
+    again(&factory);
+    factory.set("hooks", "before_remove", "[\"./never\"]");
+    again(&factory);
+    assert_eq!(listed(&factory.state("workspaces")), [""; 0]);
+    let ended = removed(&factory, "before_remove");
+    assert_eq!(ended[..2], ["AR-1: exit code 3: not pushed", "AR-1: it took longer than 1s"]);
+    assert!(ended[2].contains("its before_remove hook: ") && ended[2].contains("never"), "{ended:?}");
+    assert_eq!(removed(&factory, "remove").len(), 3);
+    // What is no folder of this place has nothing for a hook.
+    let elsewhere = factory.path("elsewhere");
+    do_it(&factory, "AR-1", 1);
+    finished_long_ago(&factory, "AR-1");
+    fs::rename(factory.state("workspaces/AR-1"), &elsewhere).unwrap();
+    symlink(&elsewhere, factory.state("workspaces/AR-1")).unwrap();
+    remove(&factory);
+    assert!(elsewhere.exists() && removed(&factory, "before_remove").len() == 3);
+    assert_eq!(removed(&factory, "remove").len(), 4);
+}
+
+// A remover keeps agents away as long as its hook runs. Each tick started the item in vain meanwhile, and the fifth
+// parked it.
+#[test]
+fn an_item_that_is_needed_again_ends_its_hook_and_keeps_its_workspace() {
+    let factory = hooked(&["touch hooked; ", WAITS].concat());
+    let (remover, hook) = removing(&factory);
+    factory.edit("AR-1", "Once more.");
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+    remover.end().expect(0);
+    assert!(!is_alive(hook));
+    factory.wait_for("it is claimed or refused", || factory.receipt("ar-1-impl.2", "claim").is_some());
+    factory.tick_until("it is done", |_| factory.recorded("AR-1")["state"] == "done");
+    assert_eq!(factory.starts().len(), 2);
+    assert!(factory.state("workspaces/AR-1/hooked").exists());
+    assert_eq!(factory.recorded("AR-1")["dispatch"].as_u64().map(|starts| starts <= 3), Some(true));
+    let ended = removed(&factory, "before_remove");
+    assert_eq!(ended, ["AR-1: ended, because its item needs its workspace again"]);
+    assert_eq!(removed(&factory, "remove"), [""; 0]);
+}
+
+#[test]
+fn a_remover_that_is_told_to_end_takes_its_hook_along_and_removes_nothing() {
+    let factory = hooked(WAITS);
+    let (remover, hook) = removing(&factory);
+    remover.signal(Signal::SIGTERM);
+    remover.end().expect(0);
+    assert!(!is_alive(hook));
+    assert!(factory.state("workspaces/AR-1").exists());
+    assert_eq!(removed(&factory, "remove"), [""; 0]);
+}
+
+// What a person has to mend, for agents as well, is no reason to delete what a hook was to save.
+#[test]
+fn without_its_variables_no_hook_runs_and_no_workspace_goes() {
+    let mut factory = hooked("exit 0");
+    factory.set("env", "file", "\"agents.env\"");
+    remove(&factory);
+    assert!(factory.state("workspaces/AR-1").exists());
+    let failed = removed(&factory, "remove_failed");
+    assert!(failed.len() == 1 && failed[0].contains("agents.env: there is no such file"), "{failed:?}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Launcher {
         if argv.is_empty() {
             return HookEnd::Well;
         }
-        let hook = Hook { name, argv, workspace, timeout, run_dir: Some(self.run_dir.path()) };
+        let hook = Hook { name, argv, workspace, timeout, run_dir: Some(self.run_dir.path()), vars: None };
         hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
     }
 
