@@ -375,8 +375,8 @@ pub struct Role {
     pub args: Vec<String>,
     /// Program and arguments for a resumed session; empty: no resume, or a preset's own.
     pub resume: Vec<String>,
-    /// What a resumed session is told.
-    pub resume_prompt: String,
+    /// What a session is told that goes on; `None`: a built-in line.
+    pub resume_prompt: Option<String>,
     /// Pattern for the session id on stdout, one group at least; `None`: `FACTORY_SESSION=<id>` lines.
     pub session: Option<String>,
     /// Texts in the stderr of a failed resume which say that the session is gone.

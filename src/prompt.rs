@@ -13,11 +13,14 @@ use serde::Serialize;
 
 use crate::model::WorkItem;
 
-/// The prompt of a role that names no template of its own.
+/// A built-in prompt; its argument is how an agent ends, as items of a list.
 ///
-/// The two `FACTORY_` words stand inside sentences on purpose: harnesses like to print their prompt first, and a
-/// line that *begins* with one of them would be taken for the agent's own word.
-pub const BUILT_IN: &str = r#"You are the {{ role }} of one work item. Nobody reads along and nobody can answer: decide for yourself, and finish.
+/// The `FACTORY_` words stand inside sentences on purpose: harnesses like to print their prompt first, and a line that
+/// *begins* with one of them would be taken for the agent's own word.
+macro_rules! built_in {
+    ($how_to_end:literal) => {
+        concat!(
+            r#"You are the {{ role }} of one work item. Nobody reads along and nobody can answer: decide for yourself, and finish.
 
 # {{ item.key }}: {{ item.title }}
 
@@ -29,9 +32,9 @@ pub const BUILT_IN: &str = r#"You are the {{ role }} of one work item. Nobody re
 
 - Your workspace is {{ workspace }}. Change nothing outside it.
 - Read what is already there before you change anything: work of an earlier attempt may be among it.
-- The item is done when what it asks for is there and you have checked it yourself. Then end with exit code 0; with any other code it counts as failed and is tried again.
-- If your session can be gone on with later, say so early: print a line of its own, `FACTORY_SESSION=<id>`.
-- If only a person can bring it further, print a line of its own, `FACTORY_PARK=<reason>`, and end. Nothing is tried again until that person has looked.
+- The item is done when what it asks for is there and you have checked it yourself. "#,
+            $how_to_end,
+            r#"
 {% if last_error %}
 
 # Attempt {{ attempt }}
@@ -43,11 +46,32 @@ The attempt before this one failed: {{ last_error }}
 # From the person in charge
 
 {{ message }}
-{% endif %}"#;
+{% endif %}"#
+        )
+    };
+}
 
-/// What a resumed session is told by a role that says nothing else.
+/// The prompt of a role with a command of its own that names no template.
+pub const BUILT_IN: &str = built_in!(
+    "Then end with exit code 0; with any other code it counts as failed and is tried again.
+- If your session can be gone on with later, say so early: print a line of its own, `FACTORY_SESSION=<id>`.
+- If only a person can bring it further, print a line of its own, `FACTORY_PARK=<reason>`, and end. Nothing is tried again until that person has looked."
+);
+
+/// The prompt of a role with a preset that names no template. Inside such a program an agent has neither an exit code
+/// nor a session to tell of: those are the program's. Its messages are what is heard.
+pub const BUILT_IN_OF_PRESET: &str = built_in!(
+    "Then say in your last message what you did, and end. Ask nothing there: a last message that ends with a question sets the item aside until a person has looked, and nobody answers before.
+- If only a person can bring it further, write a line of its own into your last message, `FACTORY_PARK=<reason>`, and end. Nothing is tried again until that person has looked."
+);
+
+/// What a session is told that goes on after an interruption, by a role that says nothing else.
 pub const BUILT_IN_RESUME: &str = "You were interrupted before the work was finished. Look at what is already done, \
                                    then go on with the task you were given and finish it.";
+
+/// What a session is told that had ended well while its item was not done, by a role that says nothing else.
+pub const BUILT_IN_CONTINUE: &str = "The work is not done yet: the item still counts as open. Look at what your task \
+                                     asks for and at what is there, do what is missing, and check it yourself.";
 
 /// Steps of the template engine per render. The built-in template takes about 30.
 const FUEL: u64 = 200_000;
@@ -312,10 +336,42 @@ mod tests {
         assert_eq!(third, second + "\n# From the person in charge\n\nUse the orders table.\n");
     }
 
+    // Agents of claude and codex were told to end with an exit code and to print their session's id: they have neither,
+    // tried all the same, and asked at the end whether all was well, which parked the item.
+    #[test]
+    fn an_agent_of_a_preset_is_told_what_is_heard_of_it_there() {
+        let item = item();
+        let vars = PromptVars {
+            item: &item,
+            attempt: 2,
+            run: "ar-1-impl.2",
+            role: "implementer",
+            workspace: "/w/ar-1",
+            last_error: Some("exit code 9"),
+            message: Some("Use the orders table."),
+        };
+        let [command, preset] =
+            [BUILT_IN, BUILT_IN_OF_PRESET].map(|text| render(text, &vars).expect("renders"));
+        for of_command in ["exit code 0", "FACTORY_SESSION"] {
+            assert!(command.contains(of_command) && !preset.contains(of_command), "{of_command}: {preset}");
+        }
+        for told in ["`FACTORY_PARK=<reason>`", "ends with a question", "in your last message what you did"] {
+            assert!(preset.contains(told), "{told} is missing in {preset}");
+        }
+        let around = |text: &str, mark: &str| text.split_once(mark).map(|(before, _)| before.to_owned());
+        assert_eq!(around(&command, "Then end"), around(&preset, "Then say"));
+        assert!(
+            command.contains("- If your session") && preset.contains(".\n- If only a person"),
+            "{preset}"
+        );
+        let failed = "\n\n# Attempt 2\n\nThe attempt before this one failed: exit code 9\n";
+        assert!(command.contains(failed) && preset.contains(failed), "{preset}");
+    }
+
     // A harness that prints its prompt must not be taken for an agent that gives up.
     #[test]
     fn no_line_of_a_built_in_text_begins_with_a_command_to_the_factory() {
-        for text in [BUILT_IN, BUILT_IN_RESUME] {
+        for text in [BUILT_IN, BUILT_IN_OF_PRESET, BUILT_IN_RESUME, BUILT_IN_CONTINUE] {
             assert!(text.lines().all(|line| !line.trim_start().starts_with("FACTORY_")));
         }
     }

@@ -85,7 +85,8 @@ fn role(
     let deadline = section.or("deadline", Duration::from_secs(60 * 60), Value::duration);
     let stall = harness.flatten().map_or(Duration::ZERO, |preset| preset.stall);
     let stall = section.or("stall", stall, Value::duration);
-    let prompt = section.or("prompt", (prompt::BUILT_IN.to_owned(), None), |value| template(value, place));
+    let built_in = if harness.flatten().is_some() { prompt::BUILT_IN_OF_PRESET } else { prompt::BUILT_IN };
+    let prompt = section.or("prompt", (built_in.to_owned(), None), |value| template(value, place, built_in));
     if let Some(harness) = harness {
         refuse_others(&section, harness);
     }
@@ -99,9 +100,7 @@ fn role(
         command: command?,
         args: args?,
         resume: resume?,
-        resume_prompt: Some(resume_prompt?)
-            .filter(|text| !text.is_empty())
-            .unwrap_or_else(|| prompt::BUILT_IN_RESUME.to_owned()),
+        resume_prompt: Some(resume_prompt?).filter(|text| !text.is_empty()),
         session: session?,
         session_gone: session_gone?,
         env: env?,
@@ -250,9 +249,9 @@ fn gone_text(value: &Value<'_, '_>) -> Option<String> {
 }
 
 /// The text of a prompt template, and the file it is from.
-fn template(value: &Value<'_, '_>, place: &Place<'_>) -> Option<(String, Option<PathBuf>)> {
+fn template(value: &Value<'_, '_>, place: &Place<'_>, built_in: &str) -> Option<(String, Option<PathBuf>)> {
     if value.string()?.is_empty() {
-        return Some((prompt::BUILT_IN.to_owned(), None));
+        return Some((built_in.to_owned(), None));
     }
     let file = path(value, place)?;
     let shown = quoted(&file.display().to_string());

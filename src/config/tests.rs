@@ -132,7 +132,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 command: vec!["/etc/factory/agent.sh".into(), "{prompt_file}".into()],
                 args: vec![],
                 resume: vec![],
-                resume_prompt: crate::prompt::BUILT_IN_RESUME.into(),
+                resume_prompt: None,
                 session: None,
                 session_gone: vec![],
                 env: vec![],
@@ -274,7 +274,7 @@ fn what_is_set_is_what_comes_out() {
     let role = &config.roles[0];
     assert_eq!(role.command, ["agent", "a/b", "{workspace}", "{other}"]);
     assert_eq!(role.resume, ["/etc/factory/bin/agent", "--resume", "{session}"]);
-    assert_eq!(role.resume_prompt, "go on");
+    assert_eq!(role.resume_prompt.as_deref(), Some("go on"));
     assert_eq!(role.session.as_deref(), Some(r"session: (\S+)"));
     assert_eq!(role.env, ["FACTORY_API_KEY"]);
     assert_eq!((role.deadline, role.stall), (None, Some(Duration::from_secs(1200))));
@@ -336,11 +336,13 @@ fn with_harness(name: &str) -> String {
 }
 
 #[test]
-fn a_preset_needs_no_command_and_brings_its_own_stall() {
+fn a_preset_needs_no_command_and_brings_its_own_stall_and_prompt() {
     for name in ["claude", "codex"] {
         let role = good(&with_harness(name)).roles.remove(0);
         assert_eq!((role.harness.as_str(), role.command.len(), role.can_resume()), (name, 0, true));
         assert_eq!(role.stall, Some(Duration::from_secs(20 * 60)));
+        let empty = good(&format!("{}prompt = \"\"\n", with_harness(name))).roles.remove(0);
+        assert_eq!([role.prompt, empty.prompt], [crate::prompt::BUILT_IN_OF_PRESET; 2]);
         let off = good(&format!("{}stall = \"0\"\nargs = [\"--model\", \"x\"]\n", with_harness(name)));
         assert_eq!(
             (off.roles[0].stall, off.roles[0].args.as_slice()),

@@ -21,8 +21,8 @@ pub(super) fn launch(
     let workspace = &draft.registry.names.items[&item.id].workspace;
     let prompt = match session {
         Some(_) => match &record.message {
-            Some(message) => format!("{message}\n\n{}", role.resume_prompt),
-            None => role.resume_prompt.clone(),
+            Some(message) => format!("{message}\n\n{}", go_on(role, record)),
+            None => go_on(role, record).to_owned(),
         },
         None => render(draft, role, item, record, &run, workspace)?,
     };
@@ -67,6 +67,12 @@ pub(super) fn launch(
         deadline: role.deadline,
         stall: role.stall,
     })
+}
+
+/// What a session is told that goes on, for whatever reason.
+fn go_on<'a>(role: &'a Role, record: &ItemRecord) -> &'a str {
+    let built_in = if record.continued > 0 { prompt::BUILT_IN_CONTINUE } else { prompt::BUILT_IN_RESUME };
+    role.resume_prompt.as_deref().unwrap_or(built_in)
 }
 
 fn render(

@@ -62,6 +62,29 @@ fn while_it_is_open_its_session_goes_on_and_costs_no_attempt() {
     assert_eq!(next(&mut factory), ["start a-impl.3", "writeback A started"]);
 }
 
+// It was told to have been interrupted, looked, found that it had finished, and ended again.
+#[test]
+fn a_session_is_told_whether_it_was_interrupted_or_is_not_done() {
+    let prompt = |plan: &Plan| {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Decide(Decision { action: Action::Resume(launch), .. }) => Some(launch.prompt.clone()),
+            _ => None,
+        })
+    };
+    let resumed = |end: Sighting, resume_prompt: Option<&str>| {
+        let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
+        factory.config.roles[0].resume_prompt = resume_prompt.map(str::to_owned);
+        let plan = see(&mut factory, "a-impl.1", end);
+        factory.later(60);
+        prompt(&plan).or_else(|| prompt(&factory.tick_told())).expect("it goes on")
+    };
+    let fails = || over(1, ExitReason::Exited, Some("s-1"), "");
+    let ends_well = || ended("a part", Some("s-1"), None);
+    assert_eq!(resumed(fails(), None), crate::prompt::BUILT_IN_RESUME);
+    assert_eq!(resumed(ends_well(), None), crate::prompt::BUILT_IN_CONTINUE);
+    assert_eq!(resumed(ends_well(), Some("Close it.")), "Close it.");
+}
+
 #[test]
 fn what_prints_the_same_again_has_no_effect_and_waits_for_a_person() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
