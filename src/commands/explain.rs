@@ -2,16 +2,16 @@
 
 use super::{Context, Outside, resolve, say, say_page};
 use crate::cli::{ExplainArgs, Format};
-use crate::config;
+use crate::config::{self, Done};
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::env;
+use crate::fleet::{env, local, workspace};
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::prompt;
 use crate::state::State;
 use crate::store::events;
 use crate::tick;
-use crate::views::explain::{ExplainView, NextRun};
+use crate::views::explain::{ExplainView, NextHook, NextRun};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     let state = State::peek(&context.config, &context.state_path)?;
@@ -58,7 +58,7 @@ fn title(item: Option<&WorkItem>) -> Option<String> {
 
 /// As the fleet would start it.
 fn next_run(context: &Context, launch: Launch) -> NextRun {
-    let workspaces = crate::fleet::local::workspaces(&context.config, &context.state_path);
+    let workspaces = local::workspaces(&context.config, &context.state_path);
     let cwd = workspaces.join(&launch.workspace).to_string_lossy().into_owned();
     let run = launch.run.to_string();
     let prompt_file = context.state_path.join("runs").join(&run).join(crate::fleet::rundir::PROMPT);
@@ -70,6 +70,7 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
     env.extend(config::OWN_VARIABLES.map(str::to_owned));
     env.sort();
     NextRun {
+        hooks: hooks(context, &launch, &run, &cwd),
         argv: prompt::fill(
             &launch.argv,
             launch.session.as_deref(),
@@ -84,4 +85,23 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
         env,
         prompt: launch.prompt,
     }
+}
+
+/// What its launcher would run around it.
+fn hooks(context: &Context, launch: &Launch, run: &str, cwd: &str) -> Vec<NextHook> {
+    let config = &context.config;
+    let root = local::workspaces(config, &context.state_path);
+    let after_create: &[String] =
+        if workspace::is_set_up(&root, &launch.workspace) { &[] } else { &config.hooks.after_create };
+    let done: &[String] = if let Done::Command(argv) = &config.done { argv } else { &[] };
+    let all = [
+        ("after_create", after_create),
+        ("before_run", &config.hooks.before_run),
+        ("done", done),
+        ("after_run", &config.hooks.after_run),
+    ];
+    all.into_iter()
+        .filter(|(_, argv)| !argv.is_empty())
+        .map(|(name, argv)| NextHook { name, argv: prompt::fill(argv, None, Some(run), Some(cwd), None) })
+        .collect()
 }

@@ -17,7 +17,7 @@ pub mod protected;
 pub mod rundir;
 pub mod said;
 pub mod traces;
-mod workspace;
+pub mod workspace;
 
 use std::collections::BTreeMap;
 use std::time::Instant;

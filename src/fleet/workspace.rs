@@ -51,12 +51,17 @@ pub(super) struct Unfinished {
     mark: File,
 }
 
+/// Whether a workspace is there and nothing is to be done in it before the next run: its `after_create` is over.
+pub fn is_set_up(root: &Path, name: &str) -> bool {
+    is_there(&root.join(name)) && !is_there(&mark(root, name))
+}
+
 impl Place {
     /// The place of a workspace below its root, which is made when missing.
     pub(super) fn new(root: &Path, name: &str) -> Result<Place> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root)?;
         let root = root.canonicalize()?;
-        let (path, mark) = (root.join(name), root.join(format!("{name}{MARK_SUFFIX}")));
+        let (path, mark) = (root.join(name), mark(&root, name));
         Ok(Place { root, path, mark })
     }
 
@@ -158,6 +163,10 @@ impl Place {
     fn sync_root(&self) -> io::Result<()> {
         File::open(&self.root)?.sync_all()
     }
+}
+
+fn mark(root: &Path, name: &str) -> PathBuf {
+    root.join(format!("{name}{MARK_SUFFIX}"))
 }
 
 fn is_there(path: &Path) -> bool {

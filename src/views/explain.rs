@@ -99,8 +99,19 @@ pub struct NextRun {
     pub cwd: String,
     /// Names of its variables.
     pub env: Vec<String>,
+    /// What is run around it, in this order.
+    pub hooks: Vec<NextHook>,
     /// Its prompt.
     pub prompt: String,
+}
+
+/// A hook of a run, or the command that says whether its item is done.
+#[derive(Clone, Debug, Serialize)]
+pub struct NextHook {
+    /// Its key in the configuration.
+    pub name: &'static str,
+    /// Program and arguments.
+    pub argv: Vec<String>,
 }
 
 impl ExplainView {
@@ -306,6 +317,8 @@ impl NextRun {
             field("variables", Span::words(self.env.join(" "))),
         ];
         fields.extend(self.session.as_ref().map(|session| field("session", Span::whole(session))));
+        let argv = |hook: &NextHook| field(hook.name, Span::whole(json!(hook.argv).to_string()));
+        fields.extend(self.hooks.iter().map(argv));
         page.heading(format!("Next run {}", self.run));
         page.fields(2, &fields);
         for line in self.prompt.lines() {

@@ -1,5 +1,6 @@
 //! Hooks: what a launcher runs around its agent, ends, and leaves behind.
 
+use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -92,6 +93,37 @@ fn hooks_run_around_each_agent_in_its_workspace_and_its_environment() {
     );
     assert!(!factory.hooks_log("ar-1-impl.2").contains("after_create"));
     assert!(!factory.state("workspaces/AR-1~unfinished").exists());
+}
+
+#[test]
+fn explain_shows_what_will_run_around_the_next_agent() {
+    let mut factory = Factory::with_agent(NOTE_START);
+    for name in ["after_run", "before_run", "after_create", "before_remove"] {
+        factory.set("hooks", name, &format!(r#"["hook", "{name}", "{{workspace}}"]"#));
+    }
+    factory.set("done", "when", "\"command\"");
+    factory.set("done", "command", r#"["is-done", "{run}"]"#);
+    factory.item("AR-1");
+    let explained = |factory: &Factory| {
+        let told = factory.run(&["explain", "AR-1", "--format", "json"]).expect(0).json();
+        told["next_runs"][0]["hooks"].clone()
+    };
+    let workspace = factory.state("workspaces/AR-1");
+    let hook = |name: &str| json!({"name": name, "argv": ["hook", name, workspace]});
+    let done = json!({"name": "done", "argv": ["is-done", "ar-1-impl.1"]});
+    let all = json!([hook("after_create"), hook("before_run"), done, hook("after_run")]);
+    assert_eq!(explained(&factory), all);
+    factory.run(&["pause"]).expect(0);
+    let mark = factory.state("workspaces/AR-1~unfinished");
+    fs::create_dir_all(&workspace).unwrap();
+    put(&mark, "it began");
+    assert_eq!(explained(&factory), all, "it begins anew");
+    fs::remove_file(mark).unwrap();
+    assert_eq!(explained(&factory), json!([hook("before_run"), done, hook("after_run")]));
+    factory.var("COLUMNS", "1000");
+    let text = factory.run(&["explain", "AR-1"]).expect(0).stdout;
+    let row = format!(r#"before_run  ["hook","before_run","{}"]"#, workspace.display());
+    assert!(text.contains(&row), "{text}");
 }
 
 #[test]

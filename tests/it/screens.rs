@@ -90,6 +90,7 @@ impl Still {
             env: ["FACTORY_ITEM", "FACTORY_ROLE", "FACTORY_RUN", "FACTORY_WORKSPACE", "HOME", "PATH"]
                 .map(str::to_owned)
                 .into(),
+            hooks: Vec::new(),
             prompt: launch.prompt,
         });
         let record = &self.registry.items[&id];
