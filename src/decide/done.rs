@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Draft, items, runs};
 use crate::config::{Config, DONE_COMMAND_MAX, Done};
 use crate::fingerprint;
-use crate::model::{Action, Class, Exit, ItemId, Output, Refresh, RunId};
+use crate::model::{Action, Class, Exit, ExitReason, ItemId, Output, Refresh, RunId};
 use crate::registry::{AgentRecord, ItemStanding};
 
 /// How long a launcher may take beyond its agent's end to ask.
@@ -15,6 +15,11 @@ pub(super) fn asking(config: &Config) -> Duration {
         Done::Command(_) => DONE_COMMAND_MAX,
         Done::Exit | Done::Source => Duration::ZERO,
     }
+}
+
+/// How long a launcher may have taken between this end of its agent and the receipt of it.
+pub(super) fn asked(config: &Config, exit: &Exit) -> Duration {
+    if exit.reason == ExitReason::Exited && exit.code == Some(0) { asking(config) } else { Duration::ZERO }
 }
 
 /// Keeps of a run that ended well what is asked about later.

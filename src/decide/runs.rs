@@ -83,10 +83,12 @@ fn reap(draft: &mut Draft, agent: &AgentRecord, run: &RunId, claim: Option<&Clai
     draft.decide(Some(&agent.item), because, Action::Reap(reap));
 }
 
-/// Whether a launcher whose agent has ended should be gone by now. It may run a hook before it is.
+/// Whether a launcher whose agent has ended should be gone by now. Before it is, it may ask whether the item is done,
+/// and run a hook.
 pub(super) fn is_late(draft: &Draft, exit: &Exit) -> bool {
     let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
-    draft.now.since(&exit.ended).is_none_or(|age| age > patience(draft) + hook)
+    let patience = super::done::asked(draft.config, exit) + patience(draft) + hook;
+    draft.now.since(&exit.ended).is_none_or(|age| age > patience)
 }
 
 /// How long a launcher may take to end everything.

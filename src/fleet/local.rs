@@ -19,7 +19,7 @@ use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, marker};
 use super::traces;
 use crate::clock;
-use crate::config::{Config, Done, EnvConfig, FleetConfig, Hooks};
+use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
     AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
     Reaped, RunId, Sighting, Signalled, Stray, Survivor, Swept,
@@ -212,7 +212,9 @@ impl LocalFleet {
         let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
             return false;
         };
-        let patience = self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
+        // The receipt tells of the agent's end; the launcher may have asked for long before it wrote it.
+        let asking = if self.done.is_empty() { Duration::ZERO } else { DONE_COMMAND_MAX };
+        let patience = asking + self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
         let age = clock::moment(&self.host.boot_id).since(&exit);
         reap.launcher.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
     }

@@ -187,6 +187,24 @@ fn the_command_is_not_asked_after_a_failure_and_its_launcher_gets_the_time_to_as
     assert_eq!(told(&factory.tick_told())[0], "stop a-impl.1");
 }
 
+// The receipt tells when the agent ended, and is written when the command has answered: a launcher that had waited
+// for a slow answer was taken for late at once, and killed together with its hook after the run.
+#[test]
+fn a_launcher_that_had_to_wait_for_an_answer_is_not_late_for_it() {
+    let late = |tables: &str, code: i32, after_run_ms, age: u64| {
+        let mut factory = Factory::with(tables, &["A"]).running("a-impl.1");
+        let exit = Exit { after_run_ms, ..exit(code, ExitReason::Exited, Said::default()) };
+        factory.later(1 + age);
+        factory.see("a-impl.1", Sighting::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
+        !factory.plan().is_empty()
+    };
+    // Grace 10 s and 2 s, after the minute in which it may ask.
+    assert!(!late(COMMAND, 0, None, 60 + 12) && late(COMMAND, 0, None, 60 + 13));
+    assert!(!late(COMMAND, 0, Some(30_000), 60 + 12 + 30) && late(COMMAND, 0, Some(30_000), 60 + 13 + 30));
+    assert!(late(COMMAND, 1, None, 13), "nobody asks after a failure");
+    assert!(late(SOURCE, 0, None, 13));
+}
+
 // Found by the simulator: the wait after a failure that a resume had got over held up what followed it.
 #[test]
 fn a_failure_that_was_got_over_holds_nothing_up() {
