@@ -17,8 +17,8 @@ pub fn plain(text: &str) -> String {
         }
     }
     let out = out.replace("##[", "#\\u{23}[");
-    // The runner skips spaces before it.
-    let command = out.trim_start_matches(' ');
+    // The runner skips whatever is blank before it, in any script.
+    let command = out.trim_start();
     match command.strip_prefix("::") {
         Some(rest) => format!("{}\\u{{3a}}:{rest}", &out[..out.len() - command.len()]),
         None => out,
@@ -91,6 +91,9 @@ mod tests {
     fn untrusted_text_can_steer_nothing() {
         assert_eq!(plain("::set-env name=PATH::/evil"), "\\u{3a}:set-env name=PATH::/evil");
         assert_eq!(plain("  ::error::x"), "  \\u{3a}:error::x");
+        for blank in ["\u{a0}", "\u{2003}", "\u{3000} ", "\u{2028}"] {
+            assert_eq!(plain(&format!("{blank}::error::x")), format!("{blank}\\u{{3a}}:error::x"));
+        }
         assert_eq!(plain("a ##[error]b"), "a #\\u{23}[error]b");
         assert_eq!(plain("a\n::stop-commands::x"), "a\\n::stop-commands::x");
         assert_eq!(plain("\u{1b}[2J\u{7}\r"), "\\u{1b}[2J\\u{7}\\u{d}");
