@@ -363,6 +363,26 @@ fn a_stopped_run_has_its_hook_too_and_is_over_after_it() {
     assert_eq!(factory.tick().expect(0).decided(), ["forget ar-1-impl.1"]);
 }
 
+// A restart came back before the hook had ended, and left its item parked by the person who wanted it to go on.
+#[test]
+fn what_is_restarted_starts_again_when_its_hook_has_ended() {
+    let mut factory =
+        Factory::with_agent(&[NOTE_START, r#"echo $$ > "$LAB/agent"; exec sleep 600"#].concat());
+    factory.hook("after_run", &[NOTE_HOOK, r#"read go < "$LAB/go""#].concat());
+    factory.gate("go");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_pid("agent");
+    let ran = factory.run(&["restart", "AR-1"]).expect(3).stdout;
+    assert!(ran.contains("its after_run hook has not ended yet") && ran.contains("retry"), "{ran}");
+    factory.wait_told("order");
+    let waits = factory.tick().expect(0);
+    assert_eq!((waits.decided(), waits.held()), (vec![], vec!["handoff_pending dir:AR-1".to_owned()]));
+    put(&factory.lab("go"), "go\n");
+    factory.wait_swept("ar-1-impl.1");
+    factory.tick_until("it starts again", |ran| ran.decided().contains(&"start ar-1-impl.2".to_owned()));
+}
+
 #[test]
 fn a_second_signal_ends_the_hook_after_the_agent() {
     let mut factory = Factory::with_agent("exit 0");
