@@ -57,6 +57,22 @@ pub(super) fn follow(draft: &mut Draft) {
     for (scope, because) in over {
         draft.decide(None, because, Action::CoolOff { scope, cooling: None });
     }
+    try_what_began_later(draft);
+}
+
+/// A wait that begins after now was written down by a clock that was wrong, and it could last as long as that was off:
+/// one run finds out.
+fn try_what_began_later(draft: &mut Draft) {
+    let now = draft.now.at;
+    let is_later =
+        |cool_off: &CoolOff| cool_off.since > now && cool_off.until.is_some_and(|until| until > now);
+    let later = draft.registry.cool_offs.iter().filter(|(_, cool_off)| is_later(cool_off));
+    let later: Vec<_> = later.map(|(scope, cool_off)| (scope.clone(), cool_off.clone())).collect();
+    for (scope, CoolOff { because, row, credentials, .. }) in later {
+        let cooling = Cooling { because, until: Some(now), row, credentials };
+        let because = "the clock was set back, so nobody knows how long it has waited";
+        draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
+    }
 }
 
 /// A role with a variable that is not set starts nothing until it is.
@@ -91,6 +107,10 @@ fn why_over(draft: &Draft, scope: &str, cool_off: &CoolOff) -> Option<&'static s
     if let Some(name) = scope.strip_prefix("login:") {
         if roles.all(|role| role.name != name) {
             return Some("its role is no longer configured");
+        }
+        if draft.world.env_error.is_some() {
+            // What its agents would get can't be told, so nor can whether that changed.
+            return None;
         }
         let now = draft.world.credentials.get(name);
         return (now != cool_off.credentials.as_ref()).then_some("its credentials have changed");

@@ -237,6 +237,42 @@ fn refused_credentials_hold_their_role_until_they_change() {
     assert!(["A", "B"].iter().all(|key| factory.record(key).attempts == 0));
 }
 
+// A file of variables that could not be read for a minute looked like other credentials: those that were refused were
+// tried again, and denied again, with a mail each time.
+#[test]
+fn a_file_of_variables_that_can_not_be_read_is_no_change_of_credentials() {
+    let mut factory = factory("claude", &["A"]);
+    factory.tick_told();
+    factory.runs("a-impl.1", 1, recorded!("claude-401"));
+    factory.env_error = Some("secrets: its mode is 644".into());
+    let before = factory.credentials.insert("implementer".into(), "nothing".into()).unwrap();
+    assert_eq!(told(&factory.tick_told()), ["cool_off "]);
+    assert!(factory.registry.cool_offs.contains_key("login:implementer"));
+    (factory.env_error, factory.credentials) = (None, BTreeMap::from([("implementer".into(), before)]));
+    assert_eq!(told(&factory.tick_told()), ["cool_off "], "its variables are set again, and nothing starts");
+    assert!(factory.registry.cool_offs.contains_key("login:implementer"));
+}
+
+// A machine that came up years ahead and was set right a minute later had a minute's wait that ended years ahead.
+#[test]
+fn a_wait_that_a_wrong_clock_wrote_down_is_tried_with_one_run() {
+    let mut factory = factory("codex", &["A", "B"]);
+    factory.later(10 * 365 * 24 * 3600);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.claimed("b-impl.1");
+    factory.runs("a-impl.1", 1, recorded!("codex-429"));
+    factory.printed("b-impl.1", 1, recorded!("codex-429"));
+    factory.tick_told();
+    let mono_ms = factory.now.mono_ms + 60_000;
+    factory.now = Moment { mono_ms, ..moment(60) };
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan)[0], "cool_off ");
+    assert_eq!(started(&plan), 1, "{:?}", told(&plan));
+    factory.later(1);
+    assert!(factory.tick_told().is_empty());
+}
+
 #[test]
 fn credentials_that_changed_while_it_ran_are_not_the_ones_that_were_refused() {
     let mut factory = factory("claude", &["A"]);
