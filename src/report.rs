@@ -49,6 +49,8 @@ pub struct TickReport {
     #[serde(skip)]
     exit: ExitStatus,
     #[serde(skip)]
+    is_alarming: bool,
+    #[serde(skip)]
     keys: BTreeMap<ItemId, String>,
 }
 
@@ -109,6 +111,7 @@ impl TickReport {
             counters: Counters::default(),
             errors: Vec::new(),
             exit: ExitStatus::Ok,
+            is_alarming: false,
             keys: BTreeMap::new(),
         }
     }
@@ -116,6 +119,12 @@ impl TickReport {
     /// The exit status so far.
     pub fn exit(&self) -> ExitStatus {
         self.exit
+    }
+
+    /// Whether something new needs a person. The exit status may tell of something worse, and be the same as the tick
+    /// before.
+    pub fn is_alarming(&self) -> bool {
+        self.is_alarming
     }
 
     /// Something else that the exit status must tell, if it is worse.
@@ -171,7 +180,11 @@ impl TickReport {
             self.add_outcome(&ticked.plan, outcome);
         }
         self.counters = after.counters.clone();
-        self.worsen(judge(ticked, config, before, after));
+        self.worsen(judge(ticked, after));
+        if needs_person(before, after) || is_stopped_anew(config, before, after) {
+            self.is_alarming = true;
+            self.worsen(ExitStatus::Attention);
+        }
     }
 
     /// Adds a plan that was not carried out.
@@ -333,8 +346,8 @@ fn is_quiet(code: HeldCode) -> bool {
     matches!(code, HeldCode::Done | HeldCode::AlreadyActive | HeldCode::NotInScope)
 }
 
-/// What an iteration means for the exit status.
-fn judge(ticked: &Ticked, config: &Config, before: &Registry, after: &Registry) -> ExitStatus {
+/// What an iteration means for the exit status, unless somebody is needed.
+fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     let mut status = ExitStatus::Ok;
     for outcome in &ticked.outcomes {
         let failed = match &outcome.happened {
@@ -358,9 +371,6 @@ fn judge(ticked: &Ticked, config: &Config, before: &Registry, after: &Registry) 
     // A tick that looked for work could not start all of it; one that only ends runs did all it was to do.
     if ticked.source.is_some() && !after.cool_offs.is_empty() {
         status = status.worse(ExitStatus::Partial);
-    }
-    if needs_person(before, after) || is_stopped_anew(config, before, after) {
-        status = status.worse(ExitStatus::Attention);
     }
     match (&ticked.source, &ticked.fleet) {
         (Some(Err(_)), Err(_)) => status.worse(ExitStatus::Unavailable),

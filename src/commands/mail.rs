@@ -1,5 +1,5 @@
 //! What cron mails: under `-q` a tick prints when its exit code or its reason differs from those of the tick before,
-//! and once a day while they last.
+//! and once a day while they last. What newly needs a person is always new, whatever the tick before had to say.
 //!
 //! What the tick before had to say stands in the heartbeat. A tick that could not even begin writes none: what it said
 //! stands in a small file beside it. That this file can't be read or written changes no verdict; the worst that comes

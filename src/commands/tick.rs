@@ -69,7 +69,7 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
     let now = context.clock();
     let mailbox = Mailbox::new(&state.dir, &context.config.path, &state.pulse);
     let verdict = Verdict::new(report.exit(), &report.reason());
-    let tell = !context.options.quiet || mailbox.is_news(&verdict, now.at);
+    let tell = !context.options.quiet || report.is_alarming() || mailbox.is_news(&verdict, now.at);
     beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
     if tell {
         context.print(&report);
@@ -97,8 +97,9 @@ fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, 
         report.fail(&failure);
     }
     finish(context, &state, &shutdown, &mut report);
-    let reason = || format!("{}\n{problems}", report.reason());
-    if !context.options.quiet || mail::is_news_without_heartbeat(&context.options, report.exit(), &reason()) {
+    let reason = format!("{}\n{problems}", report.reason());
+    let is_news = || mail::is_news_without_heartbeat(&context.options, report.exit(), &reason);
+    if !context.options.quiet || is_news() || report.is_alarming() {
         tell_problems(context, problems);
         context.print(&report);
     }

@@ -583,6 +583,33 @@ fn mailed(factory: &Factory) -> (i32, bool) {
     (ran.code.unwrap(), !(ran.stdout.is_empty() && ran.stderr.is_empty()))
 }
 
+// Two items parked within two minutes were one mail, and one that was parked while the configuration was broken was
+// none: the code was that of the tick before, and so was the reason.
+#[test]
+fn each_thing_that_needs_a_person_is_told_whatever_the_tick_before_said() {
+    let factory = Factory::with_agent(r#"read go < "$LAB/${FACTORY_ITEM#dir:}"; echo FACTORY_PARK=why"#);
+    for key in ["AR-1", "AR-2", "AR-3"] {
+        nix::unistd::mkfifo(&factory.lab(key), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        factory.item(key);
+    }
+    let quiet = || mailed(&factory);
+    let asks_for_a_person = |key: &str| {
+        put(&factory.lab(key), "go\n");
+        factory.wait_swept(&format!("{}-impl.1", key.to_lowercase()));
+    };
+    assert_eq!(quiet(), (0, false));
+    asks_for_a_person("AR-1");
+    assert_eq!(quiet(), (4, true));
+    asks_for_a_person("AR-2");
+    assert_eq!(quiet(), (4, true), "another one");
+    assert_eq!([quiet(), quiet()], [(0, true), (0, false)]);
+    let config = fs::read_to_string(factory.path("factory.toml")).unwrap();
+    put(&factory.path("factory.toml"), &format!("oops = 1\n{config}"));
+    assert_eq!([quiet(), quiet()], [(78, true), (78, false)]);
+    asks_for_a_person("AR-3");
+    assert_eq!([quiet(), quiet()], [(78, true), (78, false)]);
+}
+
 // Origin: measured - one mail a minute, all night. What keeps a tick from running at all writes no heartbeat to
 // remember it by.
 #[test]
