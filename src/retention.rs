@@ -269,6 +269,7 @@ mod tests {
         }
     }
 
+    // covers: K01
     #[test]
     fn of_an_item_the_newest_runs_stay_whichever_agent_they_are_of() {
         let mut story = Story::default();
@@ -289,6 +290,7 @@ mod tests {
         assert_eq!(removed, all.map(|(name, count)| newer(name, count)));
     }
 
+    // covers: K02
     #[test]
     fn what_ended_long_ago_goes_however_few_there_are() {
         let mut story = Story::default();
@@ -300,6 +302,7 @@ mod tests {
         assert_eq!(story.removed(&rules(0, 0), 1000), [""; 0], "no limit at all");
     }
 
+    // covers: K02
     #[test]
     fn the_latest_run_of_each_agent_stays_as_long_as_its_item_is_remembered() {
         let mut story = Story::default();
@@ -314,6 +317,7 @@ mod tests {
         assert_eq!(story.removed(&rules(10, 30), 1000), all);
     }
 
+    // covers: K03
     #[test]
     fn what_runs_or_must_end_stays_and_so_does_what_is_not_on_record() {
         let mut story = Story::default();
@@ -328,6 +332,7 @@ mod tests {
         assert_eq!(story.removed(&rules(1, 1), 1000), ["ar-1-impl.1: its item has 1 newer runs"]);
     }
 
+    // covers: K02
     #[test]
     fn a_clock_that_was_set_back_makes_no_new_run_an_old_one() {
         let mut story = Story::default();
@@ -339,6 +344,7 @@ mod tests {
     }
 
     // A clean-up that deletes the work of an agent the minute it says that it is done; and one that never does.
+    // covers: K04 S21
     #[test]
     fn a_workspace_goes_when_its_item_has_been_finished_for_long() {
         let mut story = Story::default();
@@ -352,6 +358,7 @@ mod tests {
         assert_eq!(story.cleared(30, 41), ["AR-1: its item has been closed or gone for more than 30 d"]);
     }
 
+    // covers: K04
     #[test]
     fn a_workspace_that_an_unfinished_item_may_need_stays() {
         let mut story = Story::default();
@@ -399,6 +406,7 @@ mod tests {
         assert_eq!(story.cleared(30, 1000), [""; 0], "a run of it may still be alive");
     }
 
+    // covers: K06
     #[test]
     fn whoever_clears_a_workspace_keeps_all_its_agents_away() {
         let mut story = Story::default();

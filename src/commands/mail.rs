@@ -230,6 +230,7 @@ mod tests {
     }
 
     // Origin: measured - one mail a minute, all night.
+    // covers: F78 C08
     #[test]
     fn a_night_of_minutes_makes_a_handful_of_mails() {
         use ExitStatus::{BadConfig, BadState, Ok, Partial};
@@ -253,6 +254,7 @@ mod tests {
         assert_eq!(night.mails, mails);
     }
 
+    // covers: C09
     #[test]
     fn a_clock_that_was_wrong_silences_nobody_for_longer_than_a_day() {
         let mut night = Night::new();
@@ -263,6 +265,7 @@ mod tests {
         assert_eq!(night.mails, [(1_000_001, 78), (1, 78)]);
     }
 
+    // covers: C09
     #[test]
     #[expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
     fn a_memory_that_is_lost_or_can_not_be_kept_costs_a_mail_and_no_more() {
@@ -280,6 +283,7 @@ mod tests {
     }
 
     // Two configurations that were given one directory: the one is refused while the other's ticks write heartbeats.
+    // covers: C08
     #[test]
     fn what_another_configuration_does_is_no_tick_before() {
         let mut night = Night::new();

@@ -202,6 +202,7 @@ mod tests {
         assert_eq!(listener.said().session.as_deref(), Some("s"));
     }
 
+    // covers: F77
     #[test]
     fn a_preset_names_its_session_and_waiting_is_no_progress() {
         let mut listener = Listener::new("codex", None, None);

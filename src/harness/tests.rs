@@ -86,7 +86,7 @@ fn last_said(name: &str, message: &str) -> Reading {
 // Origin: claude ends with code 0 when it was refused its tools or asks back, and calls an error of its provider a
 // success (measured); with code 1 and no word of its own when it is not logged in or can't reach anybody, which failed
 // a whole backlog within minutes.
-// covers: F26
+// covers: F26 V04
 #[test]
 fn every_recording_means_what_the_index_says() {
     let wrong: Vec<_> = index()
@@ -146,6 +146,7 @@ fn sessions_costs_and_last_words_are_found() {
 }
 
 // Origin: egg#3212, a respawn loop at the limit; factory#297, Retry-After ignored.
+// covers: V16 F65
 #[test]
 fn a_limit_says_when_it_ends_where_the_program_does() {
     let year_2100 = ResetHint::At("2100-01-01T00:00:00Z".parse().unwrap());
@@ -172,7 +173,7 @@ fn a_limit_says_when_it_ends_where_the_program_does() {
 }
 
 // Origin: claude-code#85040, #48455: exit 0 with no prompt and no output, for days.
-// covers: F26
+// covers: F26 V04
 #[test]
 fn silence_is_no_success() {
     for name in ["claude", "codex"] {
@@ -196,6 +197,7 @@ fn work_without_a_word_is_work() {
     assert_eq!((reading.verdict, reading.tokens), (Meaning::Ok, None));
 }
 
+// covers: V21
 #[test]
 fn a_question_is_told_by_its_mark() {
     let meaning = |message: &str| last_said("claude", message).verdict;
@@ -209,6 +211,7 @@ fn a_question_is_told_by_its_mark() {
     }
 }
 
+// covers: V20
 #[test]
 fn an_agent_asks_for_a_person_in_its_own_words() {
     for name in ["claude", "codex"] {
@@ -233,7 +236,7 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
 
 // Origin: Maestro#1043, t3code#6671: codex' words for a missing session were not known. omnigent#6270: the same code
 // also means that another process holds the session.
-// covers: F24 F25
+// covers: F24 F25 V14
 #[test]
 fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     let codex = |stderr: &str, resumed| {
@@ -258,6 +261,7 @@ fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     assert_eq!(read(named("codex"), &exited(0), &Said::default(), &output, true).verdict, Meaning::Ok);
 }
 
+// covers: V38
 #[test]
 fn half_lines_noise_and_news_change_nothing() {
     for name in ["claude-fresh", "claude-limit", "claude-tools-denied", "codex-tools-allowed", "codex-401"] {
@@ -282,6 +286,7 @@ fn half_lines_noise_and_news_change_nothing() {
     }
 }
 
+// covers: V38
 #[test]
 fn a_result_longer_than_what_is_read_is_not_taken_for_success() {
     let stdout = file("claude-tools-denied.stdout");
@@ -291,6 +296,7 @@ fn a_result_longer_than_what_is_read_is_not_taken_for_success() {
     assert!(reading.because.contains("too long"), "{}", reading.because);
 }
 
+// covers: V38
 #[test]
 fn what_was_overcome_is_no_cause() {
     let limited = file("claude-429.stdout");
@@ -309,6 +315,7 @@ fn what_was_overcome_is_no_cause() {
     assert_eq!(read(named("claude"), &killed, &Said::default(), &output, false).verdict, Meaning::Agent);
 }
 
+// covers: V04
 #[test]
 fn a_code_of_0_does_not_hide_an_error() {
     let output = printed(&file("claude-429.stdout"), "");
@@ -323,6 +330,7 @@ fn a_success_does_not_hide_a_code() {
     assert_eq!(read(named("claude"), &exited(3), &Said::default(), &output, false).verdict, Meaning::Agent);
 }
 
+// covers: V17
 #[test]
 fn what_its_launcher_ended_was_waiting_or_was_not() {
     let ended = |reason, name: &str| {
@@ -345,6 +353,7 @@ fn what_its_launcher_ended_was_waiting_or_was_not() {
 
 // Origin: a format that prints nothing until its end looks stalled; the lines of a program that waits for its provider
 // look alive (measured: codex prints them for ever).
+// covers: F77
 #[test]
 fn waiting_is_no_progress() {
     for (name, waiting) in
@@ -379,6 +388,7 @@ fn a_session_is_named_on_one_line() {
     }
 }
 
+// covers: V34
 #[test]
 fn a_chosen_session_is_the_runs_own() {
     let run = |n| RunId { agent: AgentName("ar-1-impl".into()), n };
@@ -397,6 +407,7 @@ fn a_chosen_session_is_the_runs_own() {
     }
 }
 
+// covers: F77
 #[test]
 fn command_lines_are_filled() {
     let args = ["--model", "big one"].map(str::to_owned);

@@ -17,6 +17,7 @@ fn held(factory: &Factory) -> Vec<String> {
 }
 
 // A login ran out over night: each of 40 items used up its attempts, and all were parked by the morning.
+// covers: V24 V39
 #[test]
 fn when_everything_fails_nothing_more_is_started_until_a_person_says_so() {
     let mut factory = Factory::with_agent(&[NOTE_START, FAILS].concat());
@@ -46,6 +47,7 @@ fn when_everything_fails_nothing_more_is_started_until_a_person_says_so() {
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-3-impl.1");
 }
 
+// covers: V39
 #[test]
 fn a_retry_of_one_item_lets_the_others_start_too() {
     let mut factory = Factory::with_agent(FAILS);
@@ -59,6 +61,7 @@ fn a_retry_of_one_item_lets_the_others_start_too() {
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
 }
 
+// covers: V25
 #[test]
 fn a_day_has_so_many_starts_and_a_restart_of_the_program_changes_nothing() {
     let mut factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());

@@ -42,6 +42,7 @@ fn script(path: &Path, text: &str) {
     fs::remove_file(path.with_extension("tmp")).unwrap();
 }
 
+// covers: C01
 #[test]
 fn what_is_in_order_is_ok_and_nothing_is_changed_or_waited_for() {
     let mut factory = Factory::with_agent("true");
@@ -72,6 +73,7 @@ fn what_is_in_order_is_ok_and_nothing_is_changed_or_waited_for() {
     assert_eq!(everything(&factory.path("")), before);
 }
 
+// covers: C02
 #[test]
 fn every_problem_is_told_at_once() {
     let mut factory = Factory::new();
@@ -103,6 +105,7 @@ fn every_problem_is_told_at_once() {
     assert!(!factory.state("").exists());
 }
 
+// covers: C02
 #[test]
 fn a_configuration_that_does_not_read_is_told_in_full() {
     let mut factory = Factory::with_agent("true");
@@ -123,6 +126,7 @@ fn a_configuration_that_does_not_read_is_told_in_full() {
     assert!(ran.stderr.contains("`factory-tick init` writes one"), "{}", ran.stderr);
 }
 
+// covers: C02
 #[test]
 fn the_code_is_that_of_what_is_wrong() {
     let mut factory = Factory::with_agent("true");
@@ -192,6 +196,7 @@ fn a_script_needs_what_its_first_line_names() {
 }
 
 // Origin: agents that ran from a terminal and were not found under cron, whose PATH is two folders.
+// covers: C03
 #[test]
 fn a_program_that_only_the_login_shell_finds_is_a_problem_under_cron() {
     let mut factory = Factory::new();
@@ -220,6 +225,7 @@ fn a_program_that_only_the_login_shell_finds_is_a_problem_under_cron() {
     assert!(ran.json()["crontab"].as_str().unwrap().starts_with("* * * * * "), "{}", ran.stdout);
 }
 
+// covers: C03 C05
 #[test]
 fn what_the_shell_has_and_cron_has_not_is_told_by_name() {
     let mut factory = Factory::with_agent("true");
@@ -247,6 +253,7 @@ fn as_cron_runs(crontab: &str, home: &Path) -> Ran {
     Ran::of(&mut shell)
 }
 
+// covers: C04
 #[test]
 fn the_crontab_line_works_wherever_the_factory_lies() {
     let factory = Factory::new();
@@ -285,6 +292,7 @@ fn with_program(name: &str, args: &[&str]) -> Factory {
 }
 
 // Origin: the real `claude -p`, refused each of its tools, ended with 0 and had done nothing.
+// covers: C06
 #[test]
 fn an_agent_that_may_do_nothing_is_a_problem() {
     let claude = with_program("claude", &["-p"]);
@@ -308,6 +316,7 @@ fn an_agent_that_may_do_nothing_is_a_problem() {
     }
 }
 
+// covers: C06
 #[test]
 fn a_preset_is_looked_at_with_the_arguments_that_it_is_given() {
     let codex = |more: &str| {
@@ -353,6 +362,7 @@ fn what_claude_refuses_to_root_is_a_problem_of_root_alone() {
     check(&claude, &[]).expect(0);
 }
 
+// covers: C03 C05
 #[test]
 fn a_credential_that_only_the_shell_has_is_a_problem_under_cron() {
     let mut claude = with_program("claude", &["-p", "--permission-mode", "acceptEdits"]);
@@ -372,6 +382,7 @@ fn a_credential_that_only_the_shell_has_is_a_problem_under_cron() {
 }
 
 // Origin: agents that were gone with the job that had started them.
+// covers: C07 F70
 #[test]
 fn a_job_of_github_actions_says_what_outlives_it() {
     let mut factory = Factory::with_agent("true");

@@ -612,6 +612,7 @@ fn each_thing_that_needs_a_person_is_told_whatever_the_tick_before_said() {
 
 // Origin: measured - one mail a minute, all night. What keeps a tick from running at all writes no heartbeat to
 // remember it by.
+// covers: C08 F78
 #[test]
 fn a_quiet_tick_that_cannot_run_is_told_of_once_too_and_touches_no_registry() {
     let factory = Factory::with_agent(WORKS);
@@ -659,6 +660,7 @@ fn a_quiet_tick_that_cannot_run_is_told_of_once_too_and_touches_no_registry() {
     assert_eq!([quiet(), quiet()], [(0, true), (0, false)]);
 }
 
+// covers: C09
 #[test]
 fn what_cannot_be_remembered_is_told_each_time_and_changes_no_verdict() {
     let factory = Factory::with_agent(WORKS);

@@ -58,6 +58,7 @@ fn in_trouble() -> (Factory, u32) {
 }
 
 // Origin: agents ran past every limit for a night, because of one wrong key in a configuration.
+// covers: S02 K09
 #[test]
 fn a_broken_configuration_starts_nothing_and_what_runs_is_judged_and_ended() {
     type Breaks = fn(&Factory);
@@ -107,6 +108,7 @@ fn a_broken_configuration_starts_nothing_and_what_runs_is_judged_and_ended() {
     }
 }
 
+// covers: K10 F49
 #[test]
 fn what_a_person_orders_is_done_while_the_configuration_is_broken() {
     let factory = Factory::with_agent(&[NOTE_START, "echo hello; ", WORKS].concat());
@@ -146,6 +148,7 @@ fn what_a_person_orders_is_done_while_the_configuration_is_broken() {
     assert_eq!(mended[0], "start ar-1-impl.2", "{mended:?}");
 }
 
+// covers: K11
 #[test]
 fn what_was_kept_is_the_file_alone_and_serves_no_other_file() {
     let factory = Factory::with_agent(WORKS);
@@ -177,6 +180,7 @@ fn what_was_kept_is_the_file_alone_and_serves_no_other_file() {
 }
 
 // A tick that finds another one at work leaves the agents to it, and still says what is wrong.
+// covers: K12
 #[test]
 fn a_broken_configuration_is_told_whoever_holds_the_lock_and_whatever_else_is_wrong() {
     let factory = Factory::with_agent(WORKS);

@@ -22,6 +22,9 @@ const SHEETS: &[(&str, &str)] = &[
     ("verdicts", include_str!("../rules/verdicts.toml")),
     ("items", include_str!("../rules/items.toml")),
     ("dispatch", include_str!("../rules/dispatch.toml")),
+    ("around", include_str!("../rules/around.toml")),
+    ("keeping", include_str!("../rules/keeping.toml")),
+    ("telling", include_str!("../rules/telling.toml")),
     ("scheduler", include_str!("../rules/scheduler.toml")),
     ("failures", include_str!("../rules/failures.toml")),
 ];

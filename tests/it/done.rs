@@ -17,6 +17,7 @@ fn until_judged(factory: &Factory, run: &str) -> Ran {
     factory.tick_until(&format!("{run} is judged"), |ran| ran.decided().contains(&format!("done {run}")))
 }
 
+// covers: I24 I27 S27
 #[test]
 fn an_item_that_its_agent_closes_is_done_and_one_that_it_does_not_goes_on() {
     let closes = r#"case $FACTORY_ITEM in
@@ -45,6 +46,7 @@ fn an_item_that_its_agent_closes_is_done_and_one_that_it_does_not_goes_on() {
 }
 
 // A tracker that kept an item open had its agent look at it, find nothing to do and end well, each minute, all night.
+// covers: I28
 #[test]
 fn an_agent_that_does_nothing_again_is_not_started_for_ever() {
     let mut factory = Factory::with_agent(&[NOTE_START, "echo 'nothing to do'"].concat());
@@ -64,6 +66,7 @@ fn an_agent_that_does_nothing_again_is_not_started_for_ever() {
     assert_eq!(factory.starts().len(), 2);
 }
 
+// covers: I25
 #[test]
 fn a_command_says_whether_an_item_is_done() {
     let mut factory = Factory::with_agent(&[NOTE_START, "echo $$ | tee -a parts"].concat());
@@ -92,6 +95,7 @@ fn a_command_says_whether_an_item_is_done() {
     );
 }
 
+// covers: I25
 #[test]
 fn a_command_that_answers_nothing_known_leaves_it_to_a_person_and_outlives_nothing() {
     let mut factory = Factory::with_agent("exit 0");
@@ -108,6 +112,7 @@ fn a_command_that_answers_nothing_known_leaves_it_to_a_person_and_outlives_nothi
     assert!(last["because"].as_str().unwrap().starts_with("the done command answered 7:"), "{last}");
 }
 
+// covers: I26
 #[test]
 fn a_command_is_not_asked_after_an_agent_that_failed() {
     let mut factory = Factory::with_agent("exit 3");
@@ -120,6 +125,7 @@ fn a_command_is_not_asked_after_an_agent_that_failed() {
     assert_eq!(factory.receipt("ar-1-impl.1", "exit").unwrap().get("done"), None);
 }
 
+// covers: I26
 #[test]
 fn stop_does_not_wait_for_a_command_that_hangs() {
     let mut factory = Factory::with_agent("exit 0");

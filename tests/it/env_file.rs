@@ -25,6 +25,7 @@ fn write_env_file(factory: &Factory, text: &str, mode: u32) {
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+// covers: H12
 #[test]
 fn the_file_of_variables_reaches_agents_and_nothing_else() {
     let factory = with_env_file();
@@ -46,6 +47,7 @@ fn the_file_of_variables_reaches_agents_and_nothing_else() {
 
 // A file that others can read is a secret no more, and one that is half edited starts an agent without its key:
 // nothing is started with either, a person hears of it once, and starts go on when it is in order.
+// covers: H12
 #[test]
 fn a_file_of_variables_that_cannot_be_used_keeps_the_role_from_starting() {
     let factory = with_env_file();

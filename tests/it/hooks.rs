@@ -46,6 +46,7 @@ fn because(ran: &Ran, action: &str) -> String {
 // ---------------------------------------------------------------------------------------------
 // In their places
 
+// covers: H01 S31
 #[test]
 fn hooks_run_around_each_agent_in_its_workspace_and_its_environment() {
     let agent = [NOTE_START, r#"echo "agent $FACTORY_RUN $PWD" >> "$LAB/order""#].concat();
@@ -95,6 +96,7 @@ fn hooks_run_around_each_agent_in_its_workspace_and_its_environment() {
     assert!(!factory.state("workspaces/AR-1~unfinished").exists());
 }
 
+// covers: H02 S31
 #[test]
 fn explain_shows_what_will_run_around_the_next_agent() {
     let mut factory = Factory::with_agent(NOTE_START);
@@ -144,6 +146,7 @@ fn a_hook_that_fails_before_the_agent_fails_its_start() {
     assert_eq!(factory.told("order"), "", "what had not begun needs nothing after it");
 }
 
+// covers: H02
 #[test]
 fn a_role_whose_hook_is_not_there_is_not_started() {
     let mut factory = Factory::with_agent(NOTE_START);
@@ -158,6 +161,7 @@ fn a_role_whose_hook_is_not_there_is_not_started() {
 }
 
 // Its child is in a session of its own: nothing but descent tells whose it is.
+// covers: H03 S31
 #[test]
 fn a_hook_that_takes_too_long_is_ended_with_all_that_it_started() {
     let mut factory = Factory::with_agent(NOTE_START);
@@ -176,6 +180,7 @@ fn a_hook_that_takes_too_long_is_ended_with_all_that_it_started() {
     assert_eq!(factory.starts(), [""; 0]);
 }
 
+// covers: H03
 #[test]
 fn what_a_hook_leaves_running_lives_as_long_as_the_run() {
     let agent = r#"kill -0 "$(cat "$LAB/pid")" && echo alive > "$LAB/seen""#;
@@ -188,6 +193,7 @@ fn what_a_hook_leaves_running_lives_as_long_as_the_run() {
     assert!(!is_alive(factory.wait_pid("pid")));
 }
 
+// covers: H03
 #[test]
 fn a_stop_in_the_middle_of_a_hook_ends_hook_and_run() {
     let mut factory = Factory::with_agent(NOTE_START);
@@ -206,6 +212,7 @@ fn a_stop_in_the_middle_of_a_hook_ends_hook_and_run() {
     assert_eq!(factory.registry()["handoffs"], json!({}));
 }
 
+// covers: H07
 #[test]
 fn a_hook_that_prints_without_end_fills_no_disk() {
     let mut factory = Factory::with_agent("exit 0");
@@ -226,6 +233,7 @@ fn a_hook_that_prints_without_end_fills_no_disk() {
 // Setting up
 
 // A workspace that a hook has filled by half looks like any other one: its agent would work in the wrong place.
+// covers: H04
 #[test]
 fn a_set_up_that_failed_is_begun_anew() {
     let mut factory = Factory::with_agent(&[NOTE_START, r#"ls > "$LAB/files""#].concat());
@@ -246,6 +254,7 @@ fn a_set_up_that_failed_is_begun_anew() {
 
 // The launcher is killed while its hook works, and a child of the hook that carries nothing but the run's marker
 // goes on writing. Nobody may begin anew beside it, and nothing of it may be taken for a workspace.
+// covers: H04
 #[test]
 fn a_set_up_whose_launcher_was_killed_is_begun_anew_when_all_of_it_is_gone() {
     let mut factory = Factory::with_agent(&[NOTE_START, r#"ls > "$LAB/files""#].concat());
@@ -270,6 +279,7 @@ fn a_set_up_whose_launcher_was_killed_is_begun_anew_when_all_of_it_is_gone() {
     assert!(!factory.state("workspaces/AR-1~unfinished").exists());
 }
 
+// covers: H05
 #[test]
 fn of_two_roles_one_sets_up_and_the_other_waits_for_it() {
     let agent = [NOTE_START, r#"[ -e whole ] || echo "$FACTORY_ROLE" >> "$LAB/too-early""#].concat();
@@ -292,6 +302,7 @@ fn of_two_roles_one_sets_up_and_the_other_waits_for_it() {
     assert_eq!(factory.recorded("AR-1")["state"], "done");
 }
 
+// covers: H05
 #[test]
 fn a_workspace_that_was_there_before_its_hook_is_left_as_it_is() {
     let mut factory = Factory::with_agent(&[NOTE_START, "touch work"].concat());
@@ -312,6 +323,7 @@ fn a_workspace_that_was_there_before_its_hook_is_left_as_it_is() {
 
 // A tick that takes a launcher for late because its agent ended long ago would kill the hook. What the agent has
 // left running is gone when the hook begins, and how the agent ended is on disk already.
+// covers: H06 S31
 #[test]
 fn a_hook_after_the_agent_has_its_time_and_the_workspace_for_itself() {
     let mut factory =
@@ -338,6 +350,7 @@ fn a_hook_after_the_agent_has_its_time_and_the_workspace_for_itself() {
     assert_eq!(factory.hooks_log("ar-1-impl.1"), "[factory-tick: after_run: exit code 5]\n");
 }
 
+// covers: H06
 #[test]
 fn a_stopped_run_has_its_hook_too_and_is_over_after_it() {
     let mut factory = Factory::with_agent(r#"echo $$ > "$LAB/agent"; exec sleep 600"#);
@@ -383,6 +396,7 @@ fn what_is_restarted_starts_again_when_its_hook_has_ended() {
     factory.tick_until("it starts again", |ran| ran.decided().contains(&"start ar-1-impl.2".to_owned()));
 }
 
+// covers: H06
 #[test]
 fn a_second_signal_ends_the_hook_after_the_agent() {
     let mut factory = Factory::with_agent("exit 0");
@@ -397,4 +411,49 @@ fn a_second_signal_ends_the_hook_after_the_agent() {
     assert_eq!(factory.hooks_log("ar-1-impl.1"), "[factory-tick: after_run: told to end]\n");
     factory.tick().expect(0);
     assert_eq!(factory.recorded("AR-1")["state"], "done", "the agent had ended well");
+}
+
+// ---------------------------------------------------------------------------------------------
+// A hook without a run
+
+/// What this test runs itself again as: one who looks after others adopts what other tests start.
+const ALONE: &str = "FACTORY_TEST_HOOK_ALONE";
+
+// covers: H03
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test's own way to tell itself what it is")]
+fn a_hook_runs_in_a_process_that_ends_what_it_leaves() {
+    use factory_tick::fleet::{env::Vars, hooks};
+    use factory_tick::process::signal::Guard;
+    use std::time::Duration;
+
+    if let Some(dir) = std::env::var_os(ALONE) {
+        let dir = Path::new(&dir);
+        let script = r#"echo "$1" > out; sleep 600 & echo $! > pid; echo gone >&2; exit 9"#;
+        let argv = ["sh", "-c", script, "sh", "{workspace}"].map(str::to_owned);
+        let vars = Vars::from([("PATH".into(), std::env::var_os("PATH").unwrap())]);
+        let argv = hooks::resolve("before_remove", &argv, None, dir, &vars).unwrap();
+        let hook = hooks::Hook {
+            name: "before_remove",
+            argv: &argv,
+            workspace: dir,
+            timeout: Duration::from_secs(60),
+        };
+        let guard = Guard::new([]).unwrap();
+        let (end, survivors) =
+            hooks::run_alone(&hook, binary(), &guard, Duration::from_secs(60), dir.join("log"), 1024)
+                .unwrap();
+        assert!(matches!(&end, hooks::HookEnd::Badly { why, .. } if why == "exit code 9: gone"), "{end:?}");
+        assert_eq!(survivors, []);
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let name = "hooks::a_hook_runs_in_a_process_that_ends_what_it_leaves";
+    let mut again = system(std::env::current_exe().unwrap().to_str().unwrap());
+    let ran = Ran::of(again.args(["--exact", name, "--nocapture"]).env(ALONE, dir.path())).expect(0);
+    assert!(ran.stdout.contains("1 passed"), "{ran:?}");
+    let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("out").trim(), dir.path().to_str().unwrap());
+    assert!(!is_alive(read("pid").trim().parse().unwrap()));
+    assert_eq!(read("log"), "gone\n[factory-tick: before_remove: exit code 9: gone]\n");
 }

@@ -127,6 +127,7 @@ fn both(more: &str, test: impl Fn(Studio)) {
     }
 }
 
+// covers: V43
 #[test]
 fn a_fresh_start_that_works_is_done_and_tells_what_it_cost() {
     for (harness, allowed) in ALLOWED {
@@ -146,6 +147,7 @@ fn a_fresh_start_that_works_is_done_and_tells_what_it_cost() {
 }
 
 // Origin: claude -p that is refused its tools, or asks back, ends with 0.
+// covers: V21
 #[test]
 fn denied_tools_and_questions_are_put_before_a_person() {
     // Codex does not tell what its sandbox denied.
@@ -211,17 +213,20 @@ fn killed_after(studio: &Studio, ms: u64) {
     ));
 }
 
+// covers: V34
 #[test]
 fn a_tree_killed_at_once_is_gone_on_with() {
     both("", |studio| killed_after(&studio, 200));
 }
 
+// covers: V34
 #[test]
 fn a_tree_killed_in_the_middle_of_a_turn_is_gone_on_with() {
     both("", |studio| killed_after(&studio, 2_000));
 }
 
 // Origin: midtown#2330, a dead session resumed on every restart; Maestro#1043, codex's words for it missed.
+// covers: V13 F21 F24
 #[test]
 fn a_session_that_is_gone_is_tried_once_and_then_made_anew() {
     both("", |studio| {
@@ -246,6 +251,7 @@ fn a_session_that_is_gone_is_tried_once_and_then_made_anew() {
     });
 }
 
+// covers: V14
 #[test]
 fn a_session_that_exists_already_is_resumed() {
     let Some(studio) = Studio::new("claude", "") else { return };
@@ -275,6 +281,7 @@ fn a_session_that_exists_already_is_resumed() {
 }
 
 // Origin: the-ozolith#58 and egg#3212, budgets and nights lost to a usage limit; factory#297, Retry-After ignored.
+// covers: V16 F64 F65
 #[test]
 fn a_limit_costs_no_attempt_and_is_waited_for() {
     for (mode, known) in [("429", false), ("529", false), ("limit", true)] {
@@ -320,6 +327,7 @@ impl Studio {
     }
 }
 
+// covers: V17 F74
 #[test]
 fn an_unreachable_model_costs_no_attempt() {
     // claude gives up by itself; codex says for ever that it reconnects.
@@ -347,6 +355,7 @@ fn an_unreachable_model_costs_no_attempt() {
 }
 
 // Origin: an expired key failed a whole backlog within minutes.
+// covers: V18 F74
 #[test]
 fn refused_credentials_are_told_once_and_wait_for_others() {
     both("", |mut studio| {
@@ -373,6 +382,7 @@ fn refused_credentials_are_told_once_and_wait_for_others() {
     });
 }
 
+// covers: V08
 #[test]
 fn a_model_that_hangs_is_a_stall_and_its_session_goes_on() {
     both("stall = \"8s\"", |studio| {

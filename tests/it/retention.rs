@@ -83,6 +83,7 @@ fn removed(factory: &Factory, event: &str) -> Vec<String> {
 }
 
 // Origin: run directories that were never removed filled the disk, and then nothing could start.
+// covers: K01 D42 F69
 #[test]
 fn the_newest_runs_of_an_item_stay_and_their_numbers_are_never_used_again() {
     let mut factory = well();
@@ -110,6 +111,7 @@ fn the_newest_runs_of_an_item_stay_and_their_numbers_are_never_used_again() {
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.5");
 }
 
+// covers: K02
 #[test]
 fn what_is_old_goes_but_for_the_latest_run_of_what_is_remembered() {
     let factory = well();
@@ -131,6 +133,7 @@ fn what_is_old_goes_but_for_the_latest_run_of_what_is_remembered() {
 }
 
 // A run's directory is the only trace of what lives of it: the registry's word alone does not do.
+// covers: K03
 #[test]
 fn a_run_whose_receipts_do_not_say_that_it_is_over_stays() {
     let mut factory = well();
@@ -152,6 +155,7 @@ fn a_run_whose_receipts_do_not_say_that_it_is_over_stays() {
     assert_eq!((factory.starts(), runs(&factory).len()), (starts, 3));
 }
 
+// covers: K08
 #[test]
 fn it_is_looked_once_an_hour_and_never_by_a_dry_run() {
     let factory = well();
@@ -171,6 +175,7 @@ fn it_is_looked_once_an_hour_and_never_by_a_dry_run() {
 }
 
 // Origin: disks full of worktrees; and a clean-up that deleted work which was not pushed yet.
+// covers: K04 K05 S21 F69
 #[test]
 fn a_workspace_goes_when_its_item_was_finished_long_ago() {
     let mut factory = Factory::with_agent(&[NOTE_START, "echo work > made; ln -s \"$LAB\" lab"].concat());
@@ -208,6 +213,7 @@ fn a_workspace_goes_when_its_item_was_finished_long_ago() {
     );
 }
 
+// covers: K04 F69
 #[test]
 fn a_workspace_of_what_is_not_finished_stays_however_old() {
     let mut factory = Factory::with_agent(&[NOTE_START, "echo FACTORY_PARK=which one?"].concat());
@@ -231,6 +237,7 @@ fn remove(factory: &Factory) {
 }
 
 // A start that finds its workspace on its way into the trash, and a removal that was decided an hour ago.
+// covers: K06
 #[test]
 fn whoever_removes_asks_again_and_keeps_agents_away_meanwhile() {
     let mut factory = Factory::with_agent(&[NOTE_START, "[ ! -e \"$LAB/wait\" ] || exec sleep 600"].concat());
@@ -404,6 +411,7 @@ fn without_its_variables_no_hook_runs_and_no_workspace_goes() {
     assert!(failed.len() == 1 && failed[0].contains("agents.env: there is no such file"), "{failed:?}");
 }
 
+// covers: K07
 #[test]
 fn what_a_killed_remover_left_in_the_trash_is_deleted_by_a_later_one() {
     let factory = well();
@@ -417,6 +425,7 @@ fn what_a_killed_remover_left_in_the_trash_is_deleted_by_a_later_one() {
     assert_eq!(listed(&factory.state("workspaces")), ["AR-1"]);
 }
 
+// covers: K07
 #[test]
 fn what_can_not_be_removed_is_told_and_keeps_no_tick_from_its_work() {
     let mut factory = well();

@@ -73,6 +73,7 @@ fn lose_launcher(factory: &Factory, run: &str) {
 
 // After a SIGKILL of its launcher, an agent's process with another session, no parent and no environment was nobody's. The
 // run was taken for swept, its item started anew, and two agents worked in one workspace.
+// covers: H08 H09 F36
 #[test]
 fn of_a_run_that_lost_its_launcher_nothing_survives_and_nobody_else_is_hit() {
     if hard_limit(std::process::id()).is_some() {
@@ -121,6 +122,7 @@ fn tick_limited(factory: &Factory) -> Ran {
     Ran::of(&mut shell)
 }
 
+// covers: H08
 #[test]
 fn a_run_that_may_not_have_a_limit_of_its_own_goes_without() {
     let factory = Factory::with_agent(&[NOTE_START, "cat /proc/self/limits > \"$LAB/limits\""].concat());
@@ -140,6 +142,7 @@ fn group(factory: &Factory, run: &str) -> Option<PathBuf> {
     Some(PathBuf::from(receipt["dir"].as_str().unwrap()))
 }
 
+// covers: H10
 #[test]
 fn the_group_of_a_run_tells_what_nothing_else_does_and_is_removed_with_it() {
     let factory = Factory::with_agent(&[NOTE_START, FAR, WORKS].concat());
@@ -197,6 +200,7 @@ fn what_a_hook_starts_is_in_the_group_of_its_run_too() {
     }
 }
 
+// covers: H10
 #[test]
 fn a_launcher_leaves_no_group_behind() {
     let mut factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());

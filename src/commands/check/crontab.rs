@@ -112,6 +112,7 @@ mod tests {
         }
     }
 
+    // covers: C04
     #[test]
     fn a_path_is_one_word_to_the_shell_and_no_input_to_cron() {
         let line = |config: &str| command(Path::new("/bin/factory-tick"), Path::new(config), None, &[]);

@@ -180,6 +180,7 @@ fn last_kill_mode(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    // covers: C07
     #[test]
     fn a_service_is_told_from_a_session() {
         for (cgroup, unit) in [
@@ -199,6 +200,7 @@ mod tests {
     }
 
     // Origin: a factory whose oneshot service ended all of its agents with each run.
+    // covers: C07 F71
     #[test]
     fn a_service_that_kills_what_a_tick_leaves_behind_is_told() {
         let folders = [PathBuf::from("/etc"), PathBuf::from("/lib")];

@@ -32,6 +32,7 @@ fn nearly(tables: &str) -> Factory {
     factory
 }
 
+// covers: V24
 #[test]
 fn failures_of_any_items_in_a_row_open_the_breaker_and_nothing_starts_any_more() {
     let mut factory = nearly("");
@@ -49,6 +50,7 @@ fn failures_of_any_items_in_a_row_open_the_breaker_and_nothing_starts_any_more()
     assert!(factory.tick_told().is_empty());
 }
 
+// covers: V39
 #[test]
 fn a_run_that_ends_well_closes_the_breaker() {
     let mut factory = nearly("");
@@ -63,6 +65,7 @@ fn a_run_that_ends_well_closes_the_breaker() {
     assert!(told(&plan).contains(&"start b-impl.2".to_owned()), "{:?}", told(&plan));
 }
 
+// covers: V39
 #[test]
 fn a_person_closes_the_breaker_with_a_retry_or_a_word() {
     let retry = |id: ItemId| {
@@ -79,6 +82,7 @@ fn a_person_closes_the_breaker_with_a_retry_or_a_word() {
     }
 }
 
+// covers: V39
 #[test]
 fn a_pause_that_ends_by_itself_is_no_word_of_a_person() {
     let mut factory = nearly("");
@@ -91,6 +95,7 @@ fn a_pause_that_ends_by_itself_is_no_word_of_a_person() {
     assert!(factory.registry.open_breaker(3).is_some());
 }
 
+// covers: V24
 #[test]
 fn what_is_nobodys_fault_does_not_count_and_0_is_off() {
     let mut factory = nearly("");
@@ -113,6 +118,7 @@ fn first_midnight(factory: &Factory) -> Timestamp {
     factory.registry.today(moment(0).at).ends()
 }
 
+// covers: V25
 #[test]
 fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
     let mut factory = Factory::with("[budget]\nstarts_per_day = 3", &["A", "B", "C"]);
@@ -133,6 +139,7 @@ fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
     assert_eq!(factory.registry.today(factory.now.at).starts, 1);
 }
 
+// covers: V40
 #[test]
 fn a_crew_starts_within_the_budget_or_not_at_all() {
     let mut factory = Factory::crew("[budget]\nstarts_per_day = 3", &["A", "B"]);
@@ -141,6 +148,7 @@ fn a_crew_starts_within_the_budget_or_not_at_all() {
     assert_eq!(factory.registry.today(factory.now.at).starts, 2);
 }
 
+// covers: V40
 #[test]
 fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
     let mut factory = Factory::new(&["A", "B"]);
@@ -155,6 +163,7 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
 }
 
 // A clock that is set back for a while, as by a virtual machine that wakes up, gave each time a new day's budget.
+// covers: V41
 #[test]
 fn a_clock_that_goes_back_a_day_and_forth_gives_no_second_budget() {
     let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A", "B"]);
@@ -167,6 +176,7 @@ fn a_clock_that_goes_back_a_day_and_forth_gives_no_second_budget() {
 }
 
 // The other way round: what a clock in the far future had recorded would have held until then.
+// covers: V41
 #[test]
 fn a_day_in_the_far_future_was_a_wrong_clock_and_ends_with_today() {
     let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A", "B"]);
@@ -181,6 +191,7 @@ fn a_day_in_the_far_future_was_a_wrong_clock_and_ends_with_today() {
     assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
 }
 
+// covers: V25
 #[test]
 fn dollars_of_a_day_hold_starts_until_it_ends() {
     let mut factory = Factory::with("[budget]\nusd_per_day = 5\n[limits]\nitems_max = 1", &["A", "B"]);
@@ -200,6 +211,7 @@ fn dollars_of_a_day_hold_starts_until_it_ends() {
     assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
 }
 
+// covers: V42
 #[test]
 fn an_item_whose_run_cost_too_much_waits_for_a_person() {
     let mut factory = Factory::with("[budget]\nusd_per_run = 2", &["A"]).running("a-impl.1");

@@ -27,6 +27,7 @@ fn next(factory: &mut Factory) -> Vec<String> {
     told(&factory.tick_told())
 }
 
+// covers: I24
 #[test]
 fn an_item_is_done_when_it_left_its_source_and_not_before() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -41,6 +42,7 @@ fn an_item_is_done_when_it_left_its_source_and_not_before() {
     assert!(next(&mut factory).is_empty());
 }
 
+// covers: I24
 #[test]
 fn what_left_its_source_before_its_agents_ended_well_is_not_done() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -51,6 +53,7 @@ fn what_left_its_source_before_its_agents_ended_well_is_not_done() {
     assert!(next(&mut factory).starts_with(&["forget a-impl.1".to_owned(), "forget A".to_owned()]));
 }
 
+// covers: I27 S27
 #[test]
 fn while_it_is_open_its_session_goes_on_and_costs_no_attempt() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -85,6 +88,7 @@ fn a_session_is_told_whether_it_was_interrupted_or_is_not_done() {
     assert_eq!(resumed(ends_well(), Some("Close it.")), "Close it.");
 }
 
+// covers: I28
 #[test]
 fn what_prints_the_same_again_has_no_effect_and_waits_for_a_person() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -100,6 +104,7 @@ fn what_prints_the_same_again_has_no_effect_and_waits_for_a_person() {
     assert_eq!(next(&mut factory)[0], "start a-impl.4");
 }
 
+// covers: I28 S27
 #[test]
 fn it_goes_on_as_often_as_it_may_fail() {
     let mut factory =
@@ -121,6 +126,7 @@ fn it_goes_on_as_often_as_it_may_fail() {
     assert_eq!(factory.record("A").continued, 0);
 }
 
+// covers: I27 I28
 #[test]
 fn a_crew_goes_on_together() {
     let mut factory = Factory::crew(SOURCE, &["A"]).running("a-impl.1");
@@ -136,6 +142,7 @@ fn a_crew_goes_on_together() {
     assert_eq!(next(&mut factory)[..2], ["start a-impl.3", "start a-rev.3"]);
 }
 
+// covers: I24 I15
 #[test]
 fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -154,6 +161,7 @@ fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
     }
 }
 
+// covers: I25
 #[test]
 fn the_command_says_done_not_yet_or_nothing_that_can_be_told() {
     let answered = |answer| {
@@ -176,6 +184,7 @@ fn the_command_says_done_not_yet_or_nothing_that_can_be_told() {
     }
 }
 
+// covers: I26
 #[test]
 fn the_command_is_not_asked_after_a_failure_and_its_launcher_gets_the_time_to_ask() {
     let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
@@ -206,6 +215,7 @@ fn a_launcher_that_had_to_wait_for_an_answer_is_not_late_for_it() {
 }
 
 // Found by the simulator: the wait after a failure that a resume had got over held up what followed it.
+// covers: I27
 #[test]
 fn a_failure_that_was_got_over_holds_nothing_up() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
@@ -218,6 +228,7 @@ fn a_failure_that_was_got_over_holds_nothing_up() {
 }
 
 // Read by hand: a retry between the end of an agent and the next tick made its command's answer unknown.
+// covers: I25
 #[test]
 fn a_retry_just_after_a_good_end_forgets_no_answer() {
     let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
@@ -228,6 +239,7 @@ fn a_retry_just_after_a_good_end_forgets_no_answer() {
     assert_eq!(next(&mut factory)[0], "start a-impl.2");
 }
 
+// covers: I12
 #[test]
 fn a_person_parks_what_ended_well_and_nothing_of_it_goes_on() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");

@@ -19,6 +19,7 @@ fn explained(factory: &Factory, key: &str) -> (Plan, Gates) {
     explain(&factory.config, &factory.registry, &factory.world(), &id(key))
 }
 
+// covers: I29
 #[test]
 fn every_rule_is_asked_in_order_and_a_tick_holds_by_the_first_that_does() {
     let mut factory = Factory::with("[limits]\nitems_max = 1\n[tick]\nstarts_max = 1", &["A", "B"]);
@@ -51,6 +52,7 @@ fn every_rule_is_asked_in_order_and_a_tick_holds_by_the_first_that_does() {
     assert_eq!(gates.after, 3, "after A was remembered, started and told");
 }
 
+// covers: I29
 #[test]
 fn the_first_rule_that_holds_is_the_one_that_a_plan_tells() {
     let factories = {
@@ -84,6 +86,7 @@ fn the_first_rule_that_holds_is_the_one_that_a_plan_tells() {
     assert_eq!(compared, 8);
 }
 
+// covers: I29
 #[test]
 fn each_session_that_goes_on_is_asked_about_as_if_those_before_it_went_on() {
     let mut factory = Factory::crew("[tick]\nstarts_max = 2", &["A"]).running("a-impl.1");
@@ -105,6 +108,7 @@ fn each_session_that_goes_on_is_asked_about_as_if_those_before_it_went_on() {
     assert_eq!(held(&plan), [("A", HeldCode::StartsExhausted)]);
 }
 
+// covers: I29
 #[test]
 fn what_is_closed_waits_for_nothing_and_is_explained_all_the_same() {
     let mut factory = Factory::new(&["A"]);

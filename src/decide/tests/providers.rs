@@ -74,6 +74,7 @@ fn launched(plan: &Plan) -> &crate::model::Launch {
     launch.expect("a start")
 }
 
+// covers: V34
 #[test]
 fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
     let mut factory = factory("claude", &["A"]);
@@ -92,6 +93,7 @@ fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
 }
 
 // Origin: a claude that is killed has a session or has none, and nobody can tell from outside.
+// covers: V34 V13
 #[test]
 fn a_killed_claude_is_resumed_with_the_session_that_was_chosen() {
     let mut factory = factory("claude", &["A"]);
@@ -113,6 +115,7 @@ fn a_killed_claude_is_resumed_with_the_session_that_was_chosen() {
     assert_ne!(launched(&plan).chosen_session, first);
 }
 
+// covers: V14
 #[test]
 fn a_session_that_exists_is_resumed_and_nobody_is_charged() {
     let mut factory = factory("claude", &["A"]);
@@ -123,6 +126,7 @@ fn a_session_that_exists_is_resumed_and_nobody_is_charged() {
 }
 
 // Origin: the-ozolith#58, a usage limit that ate the retry budget; egg#3212, a respawn loop at the limit.
+// covers: V16 F64 F65
 #[test]
 fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
     let mut factory = factory("claude", &["A", "B"]);
@@ -150,6 +154,7 @@ fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
 }
 
 // Origin: Kilo-Org/cloud#1932, an outage that exhausted everybody's attempts at once.
+// covers: V17 V35 F74
 #[test]
 fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
     let mut factory = with("[limits]\nitems_max = 9\n[attempts]\nmax = 1", "codex", &["A", "B", "C"]);
@@ -187,6 +192,7 @@ fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
     assert_eq!(started(&plan), 2, "{:?}", told(&plan));
 }
 
+// covers: V16 V35
 #[test]
 fn a_trial_that_goes_on_holds_up_nobody() {
     let mut factory = factory("codex", &["A", "B"]);
@@ -204,6 +210,22 @@ fn a_trial_that_goes_on_holds_up_nobody() {
     assert_eq!(started(&factory.tick_told()), 1);
 }
 
+// Five failures in a row that are nobody's fault park an item; a provider that is away for a night has more of them.
+// covers: V33
+#[test]
+fn a_provider_that_fails_one_item_again_and_again_never_parks_it() {
+    let mut factory = factory("codex", &["A"]);
+    let mut run = launched(&factory.tick_told()).run.to_string();
+    for _ in 0..10 {
+        factory.runs(&run, 1, recorded!("codex-429"));
+        factory.later(3600);
+        run = launched(&factory.tick_told()).run.to_string();
+    }
+    let record = factory.record("A");
+    assert_eq!((record.state, record.attempts, record.infra_row), (ItemStanding::Active, 0, 0));
+}
+
+// covers: V36
 #[test]
 fn a_wait_that_nobody_asks_about_is_forgotten() {
     let mut factory = factory("codex", &["A"]);
@@ -219,6 +241,7 @@ fn a_wait_that_nobody_asks_about_is_forgotten() {
 }
 
 // Origin: an expired key failed the whole backlog in minutes.
+// covers: V18 F74
 #[test]
 fn refused_credentials_hold_their_role_until_they_change() {
     let mut factory = factory("claude", &["A", "B"]);
@@ -273,6 +296,7 @@ fn a_wait_that_a_wrong_clock_wrote_down_is_tried_with_one_run() {
     assert!(factory.tick_told().is_empty());
 }
 
+// covers: V18
 #[test]
 fn credentials_that_changed_while_it_ran_are_not_the_ones_that_were_refused() {
     let mut factory = factory("claude", &["A"]);
@@ -283,6 +307,7 @@ fn credentials_that_changed_while_it_ran_are_not_the_ones_that_were_refused() {
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 denied", "resume a-impl.2"]);
 }
 
+// covers: V36
 #[test]
 fn a_cool_off_of_what_is_no_longer_configured_ends() {
     let mut factory = factory("claude", &["A"]);
@@ -294,6 +319,7 @@ fn a_cool_off_of_what_is_no_longer_configured_ends() {
 }
 
 // Origin: claude -p, refused its tools or asking back, ends with 0.
+// covers: V04 V21
 #[test]
 fn an_exit_code_of_0_that_did_nothing_parks() {
     for (output, class, words) in [
@@ -319,6 +345,7 @@ fn an_exit_code_of_0_that_did_nothing_parks() {
 }
 
 // Origin: codex without a network prints "Reconnecting" for ever; it was charged as stalled.
+// covers: V17
 #[test]
 fn what_ends_a_run_that_waits_for_its_provider_is_not_its_agents_fault() {
     let mut factory = factory("codex", &["A"]);
@@ -335,6 +362,7 @@ fn what_ends_a_run_that_waits_for_its_provider_is_not_its_agents_fault() {
     assert_eq!((launched(&plan).session.as_deref(), factory.record("A").attempts), (Some(ID), 1));
 }
 
+// covers: V43
 #[test]
 fn cost_and_tokens_add_up_per_agent() {
     let mut factory = factory("claude", &["A"]);
@@ -349,6 +377,7 @@ fn cost_and_tokens_add_up_per_agent() {
 }
 
 // Codex tells what its whole session has used: a resume must not count its beginning twice.
+// covers: V43
 #[test]
 fn tokens_of_a_session_are_counted_once() {
     let mut factory = factory("codex", &["A"]);
@@ -363,6 +392,7 @@ fn tokens_of_a_session_are_counted_once() {
     assert_eq!((agent.tokens, agent.session_tokens, agent.ok), (Some(18), Some(18), true));
 }
 
+// covers: V37
 #[test]
 fn the_harness_on_record_is_what_is_read() {
     let mut factory = factory("claude", &["A"]);

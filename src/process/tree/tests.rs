@@ -294,6 +294,7 @@ const FAR: &str =
 
 // With its launcher killed, a process that had lost its parent and wiped its environment was nobody's: the run was
 // taken for swept while it worked on.
+// covers: H08
 #[test]
 fn whoever_left_everything_behind_is_found_by_the_limit() {
     let marker = unique_marker();
@@ -310,6 +311,7 @@ fn whoever_left_everything_behind_is_found_by_the_limit() {
     assert_dead(&[&far]);
 }
 
+// covers: H08
 #[test]
 fn one_that_forks_all_the_time_is_chased_down_by_its_limit_alone() {
     let marker = unique_marker();
@@ -325,6 +327,7 @@ fn one_that_forks_all_the_time_is_chased_down_by_its_limit_alone() {
     assert!(!respawner.tired());
 }
 
+// covers: H09
 #[test]
 fn between_two_runs_the_marker_decides_and_not_the_limit() {
     // The second run was started by an agent of the first one, and could not get a limit of its own.
@@ -339,6 +342,7 @@ fn between_two_runs_the_marker_decides_and_not_the_limit() {
 }
 
 // A server that is protected was started by an agent: its own children bear the limit of the run like everything else.
+// covers: H11 F29
 #[test]
 fn what_a_protected_process_started_lives_whatever_limit_it_has() {
     let marker = unique_marker();
@@ -360,6 +364,7 @@ fn what_a_protected_process_started_lives_whatever_limit_it_has() {
 }
 
 // One that protects what started the factory, a terminal say, must not thereby protect the factory's orphans.
+// covers: H11 F29
 #[test]
 fn a_protected_process_from_outside_the_run_protects_nobody_below_it() {
     let marker = unique_marker();
@@ -392,6 +397,7 @@ fn group(marker: &str) -> Option<Cgroup> {
     }
 }
 
+// covers: H10
 #[test]
 fn what_is_in_the_group_of_a_run_is_found_there_and_nowhere_else() {
     let marker = unique_marker();
@@ -431,6 +437,7 @@ fn what_is_in_the_group_of_a_run_is_found_there_and_nowhere_else() {
 
 // The time was up while one started another and ended, again and again. Whoever the last look had seen was gone when the
 // report was written, so nobody was left, it said, and the run was taken for swept.
+// covers: F31
 #[test]
 fn what_came_and_went_when_the_time_was_up_is_not_reported_as_gone() {
     let (host, guard) = (host(), Guard::new([]).unwrap());
