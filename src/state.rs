@@ -1,11 +1,14 @@
 //! The state as a command holds it: locked, loaded, its heartbeat beating.
 
+mod about;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::about::About;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
@@ -21,7 +24,7 @@ use crate::tick::{Store, Ticked};
 pub struct State {
     /// Where it lies.
     pub dir: StateDir,
-    /// What was loaded; what is committed next.
+    /// What was loaded; what is committed next. Until a plan was carried out, as it was before.
     pub registry: Registry,
     /// Names this factory.
     pub lineage: String,
@@ -182,13 +185,19 @@ impl Store for State {
     }
 
     fn log_plan(&mut self, plan: &Plan, now: &Moment) {
-        let lines: Vec<_> = plan.steps.iter().filter_map(|step| step_event(step, now)).collect();
+        let about = About { before: &self.registry, plan };
+        let event = |step| Some(about.add_to(step_event(step, now)?, step));
+        let lines: Vec<_> = plan.steps.iter().filter_map(event).collect();
         log_lines(&self.dir, &lines, self.events_bytes_max);
     }
 
     fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
-        let lines: Vec<_> =
-            outcomes.iter().filter_map(|outcome| report::outcome_event(plan, outcome, now)).collect();
+        let about = About { before: &self.registry, plan };
+        let event = |outcome: &Outcome| {
+            let step = plan.steps.get(outcome.step)?;
+            Some(about.add_to(report::outcome_event(plan, outcome, now)?, step))
+        };
+        let lines: Vec<_> = outcomes.iter().filter_map(event).collect();
         log_lines(&self.dir, &lines, self.events_bytes_max);
     }
 }

@@ -69,7 +69,7 @@ impl Look<'_> {
             match self.fleet.discard(&removal.what, &trash) {
                 Ok(Discarded::Gone) => {
                     moved += 1;
-                    self.state.log_event(&event(&removal, self.now));
+                    self.state.log_event(&self.event(&removal));
                 }
                 Ok(Discarded::Kept(why)) => log::info!("the directory of {} stays: {why}", removal.what),
                 Err(failed) => drop(error.get_or_insert(failed)),
@@ -80,6 +80,20 @@ impl Look<'_> {
 
     fn removals(&self, traces: &[RunTrace]) -> Vec<Removal<RunId>> {
         retention::runs(&self.state.registry, traces, &self.context.config.retention, self.now)
+    }
+
+    fn event(&self, removal: &Removal<RunId>) -> Value {
+        let Removal { what, item, because } = removal;
+        let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
+        json!({
+            "at": self.now,
+            "event": "remove",
+            "item": item,
+            "key": record.map(|record| &record.key),
+            "agent": what.agent,
+            "run": what,
+            "because": because,
+        })
     }
 
     /// Starts the process that does the rest, where there is any.
@@ -98,9 +112,4 @@ impl Look<'_> {
         }
         Ok(())
     }
-}
-
-fn event(removal: &Removal<RunId>, now: Timestamp) -> Value {
-    let Removal { what, item, because } = removal;
-    json!({"at": now, "event": "remove", "item": item, "run": what, "because": because})
 }

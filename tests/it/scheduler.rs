@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, put};
+use crate::support::{Factory, NOTE_START, install, put};
 
 /// An agent that leaves something in its workspace and works until it is ended.
 const WORKS: &str = r#"touch draft; echo > "$LAB/up"; exec sleep 600"#;
@@ -105,14 +105,74 @@ fn every_decision_and_what_became_of_it_is_a_line_in_the_log() {
     for decision in decisions {
         let is_told = |line: &&Value| {
             line["event"] == decision["action"]
-                && ["item", "run", "because"].iter().all(|field| line[*field] == decision[*field])
+                && ["item", "agent", "run", "because"].iter().all(|field| line[*field] == decision[*field])
                 && line["at"].is_string()
         };
         assert_eq!(lines.iter().filter(is_told).count(), 1, "{decision}\n{events}");
     }
     let failed = lines.iter().find(|line| line["event"] == "start_outcome").expect("the start that failed");
     assert_eq!((&failed["run"], &failed["ok"]), (&json!("ar-1-missing.1"), &json!(false)));
+    assert_eq!((&failed["key"], &failed["agent"]), (&json!("AR-1"), &json!("ar-1-missing")));
     assert!(failed["error"].as_str().unwrap().contains("no-such-agent"), "{failed}");
+}
+
+/// The lines of the log, each as `<event> <key> <agent> <session>`.
+fn logged(factory: &Factory) -> Vec<String> {
+    let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
+    let line = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let words =
+            ["event", "key", "agent", "session"].map(|field| line[field].as_str().unwrap_or("-").to_owned());
+        words.join(" ")
+    };
+    events.lines().map(line).collect()
+}
+
+// A session that went wrong could be looked for in the log by its run alone, of which there is another one with each
+// resume; and an item by its id, which is not what people call it.
+// covers: S35
+#[test]
+fn the_log_names_item_agent_and_session_as_people_know_them() {
+    let mut factory = Factory::new();
+    let ends_well = r#"resume = ["sh", "-c", "exit 0", "{session}"]"#;
+    factory.role("impl", &["sh", "-c", "echo FACTORY_SESSION=s-1; exit 1"], ends_well);
+    write(&factory, &json!({"key": "WEB-12"}));
+    for run in ["web-12-impl.1", "web-12-impl.2"] {
+        factory.tick().expect(0);
+        factory.wait_swept(run);
+    }
+    factory.tick().expect(0);
+    fs::remove_file(factory.issues().join("AR-1.json")).unwrap();
+    factory.tick().expect(0);
+    factory.tick().expect(0);
+    let want = [
+        "start WEB-12 web-12-impl -",
+        "writeback WEB-12 - -",
+        "adopt WEB-12 web-12-impl s-1",
+        "fail WEB-12 web-12-impl s-1",
+        "resume WEB-12 web-12-impl s-1",
+        "adopt WEB-12 web-12-impl s-1",
+        "done WEB-12 web-12-impl s-1",
+        "done WEB-12 - -",
+        "writeback WEB-12 - -",
+        "forget WEB-12 - -",
+    ];
+    assert_eq!(logged(&factory), want);
+
+    // A session that is chosen beforehand is known from the start.
+    let mut factory = Factory::new();
+    fs::create_dir(factory.path("bin")).unwrap();
+    put(&factory.path("claude.txt"), "#!/bin/sh\nexit 1\n");
+    install(&factory.path("claude.txt"), &factory.path("bin/claude"));
+    factory.set("env", "path_prepend", "[\"bin\"]");
+    factory.preset("claude", "");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    let session = factory.agent("ar-1-impl")["session"].as_str().expect("it was chosen").to_owned();
+    assert_eq!(logged(&factory)[0], format!("start AR-1 ar-1-impl {session}"));
+    factory.wait_swept("ar-1-impl.1");
+    factory.run(&["stop", "AR-1"]).expect(0);
+    assert!(logged(&factory).contains(&"park AR-1 - -".to_owned()), "{:?}", logged(&factory));
 }
 
 // covers: S36
