@@ -96,6 +96,10 @@ fn the_newest_runs_of_an_item_stay_and_their_numbers_are_never_used_again() {
     let mut told = removed(&factory, "remove");
     told.sort();
     assert_eq!(told, ["ar-1-impl.1: its item has 3 newer runs", "ar-1-impl.2: its item has 2 newer runs"]);
+    let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
+    let one = events.lines().find(|line| line.contains("\"remove\"")).unwrap();
+    let one: Value = serde_json::from_str(one).unwrap();
+    assert_eq!((&one["key"], &one["agent"]), (&json!("AR-1"), &json!("ar-1-impl")), "as other events are");
 
     // Asked for by name, it is not mistaken for a later one.
     let gone = factory.run(&["logs", "ar-1-impl.1"]).expect(5);

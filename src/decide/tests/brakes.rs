@@ -139,6 +139,19 @@ fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
     assert_eq!(factory.registry.today(factory.now.at).starts, 1);
 }
 
+// covers: V25
+#[test]
+fn a_session_waits_for_the_next_day_where_this_one_has_no_start_left() {
+    let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A"]).running("a-impl.1");
+    let plan = end_all(&mut factory, &[("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""))]);
+    assert_eq!(
+        (told(&plan), held(&plan)),
+        (vec!["fail a-impl.1 agent".into()], vec![("A", HeldCode::Budget)])
+    );
+    factory.later(DAY);
+    assert_eq!(told(&factory.tick_told()), ["resume a-impl.2"]);
+}
+
 // covers: V40
 #[test]
 fn a_crew_starts_within_the_budget_or_not_at_all() {
