@@ -21,7 +21,7 @@ use crate::store::Trash;
 
 /// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
 /// because none is hidden.
-const TRASH: &str = ".factory-tick-trash";
+pub(super) const TRASH: &str = ".factory-tick-trash";
 
 /// What became of a run's directory that was to go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,6 +16,9 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 
+use super::discard::TRASH;
+use crate::store::Trash;
+
 /// What is put behind a workspace's name to name its mark.
 const MARK_SUFFIX: &str = "~unfinished";
 
@@ -143,13 +146,9 @@ impl Place {
         }
     }
 
+    /// Into the trash, and no further: a hook may have mounted something in it, which whoever empties that leaves alone.
     fn remove_half(&self) -> io::Result<()> {
-        let removed = match self.path.symlink_metadata() {
-            Ok(data) if data.is_dir() => fs::remove_dir_all(&self.path),
-            Ok(_) => fs::remove_file(&self.path),
-            Err(error) => Err(error),
-        };
-        match removed {
+        match Trash::at(self.root.join(TRASH)).take(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

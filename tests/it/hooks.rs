@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, is_alive, kill_9, put, toml_text};
+use crate::support::{Factory, NOTE_START, Ran, is_alive, is_root, kill_9, put, skipped, toml_text};
 
 /// Writes down its own name and where it runs.
 const NOTE_HOOK: &str = r#"echo "$0 $1 $PWD" >> "$LAB/order"; "#;
@@ -250,6 +250,36 @@ fn a_set_up_that_failed_is_begun_anew() {
     factory.wait_swept("ar-1-impl.2");
     assert_eq!(factory.starts(), ["ar-1-impl.2"]);
     assert_eq!(factory.told("files"), "whole\n");
+}
+
+// A hook that mounts what its agents are to work with, and then fails: what is mounted there is nobody's half set-up.
+#[test]
+fn what_a_failed_set_up_has_mounted_is_not_deleted() {
+    let mut factory = Factory::with_agent(&[NOTE_START, r#"ls > "$LAB/files""#].concat());
+    factory.set("attempts", "backoff_base", "\"1ms\"");
+    fs::create_dir(factory.lab("share")).unwrap();
+    put(&factory.lab("share/precious"), "kept\n");
+    factory.hook(
+        "after_create",
+        r#"[ -e "$LAB/again" ] && exit; touch half "$LAB/again"; mkdir share; mount --bind "$LAB/share" share; exit 1"#,
+    );
+    factory.item("AR-1");
+    // In a name space of its own, whose mounts go with its last process.
+    let script = r#"for n in 1 2; do
+            until [ -e .factory-tick/runs/ar-1-impl.$n/claim ]; do "$TICK"; done
+            until [ -e .factory-tick/runs/ar-1-impl.$n/swept ]; do sleep 0.05; done
+        done"#;
+    let mut unshare = vec!["unshare", "--mount"];
+    unshare.extend((!is_root()).then_some("--map-root-user"));
+    put(&factory.path("ticks"), script);
+    let ran = Ran::of(&mut factory.shell(&format!("exec {} sh ticks", unshare.join(" "))));
+    if ran.stderr.contains("unshare failed") {
+        return skipped(&format!("this machine allows no mount namespace: {}", ran.stderr));
+    }
+    factory.wait_swept("ar-1-impl.2");
+    assert_eq!(factory.told("files"), "", "it began anew");
+    assert_eq!(factory.told("share/precious"), "kept\n");
+    assert!(!factory.state("workspaces/AR-1~unfinished").exists());
 }
 
 // The launcher is killed while its hook works, and a child of the hook that carries nothing but the run's marker
