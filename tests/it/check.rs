@@ -194,6 +194,27 @@ fn a_script_needs_what_its_first_line_names() {
     // The program alone is looked for beside the configuration; the workspace has no agent.sh.
     assert_one(&found(&check(&factory, &[]).expect(0)), &["note program impl"]);
 }
+// A factory with a hook that was not there passed its check, and then charged an attempt of every item.
+#[test]
+fn what_is_run_beside_agents_is_looked_for_too() {
+    let mut factory = Factory::with_agent("true");
+    factory.item("AR-1");
+    factory.set("hooks", "after_create", "[\"no-such-clone\", \".\"]");
+    factory.set("hooks", "after_run", "[\"./save.sh\"]");
+    factory.set("done", "when", "\"command\"");
+    factory.set("done", "command", "[\"no-such-judge\"]");
+    let told = problems(&check(&factory, &[]).expect(78));
+    assert_one(&told, &["program", "\\\"no-such-clone\\\" is not in PATH"]);
+    assert_one(&told, &["program", "save.sh is not an executable file", "chmod +x"]);
+    assert_one(&told, &["program", "\\\"no-such-judge\\\" is not in PATH"]);
+    script(&factory.path("save.sh"), "#!/bin/sh\n");
+    factory.set("hooks", "after_create", "[\"true\"]");
+    factory.set("done", "command", "[\"true\"]");
+    let lines = found(&check(&factory, &[]).expect(0));
+    for name in ["after_create hook", "after_run hook", "[done] command"] {
+        assert_one(&lines, &[&format!("ok program {name}")]);
+    }
+}
 
 // Origin: agents that ran from a terminal and were not found under cron, whose PATH is two folders.
 // covers: C03

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::configuration::open_to_others;
 use super::programs::{self, Wanted};
 use super::{Finding, Subject, items};
-use crate::config::Role;
+use crate::config::{Config, Done, Role};
 use crate::exit::ExitStatus;
 use crate::fleet::{env, local};
 use crate::model::{ItemId, ItemState, WorkItem};
@@ -20,30 +20,54 @@ pub(super) fn commands(role: &Role) -> Vec<Vec<String>> {
     }
 }
 
+/// What is run beside the agents of every role, by name: without one of these no role starts anything.
+fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {
+    let hooks = &config.hooks;
+    let done = match &config.done {
+        Done::Command(argv) => argv.as_slice(),
+        Done::Exit | Done::Source => &[],
+    };
+    let all = [
+        ("after_create hook", hooks.after_create.as_slice()),
+        ("before_run hook", &hooks.before_run),
+        ("after_run hook", &hooks.after_run),
+        ("before_remove hook", &hooks.before_remove),
+        ("[done] command", done),
+    ];
+    all.into_iter().filter(|(_, argv)| !argv.is_empty()).collect()
+}
+
+/// Every command line, whose it is, and a role whose PATH finds its program.
+fn all_commands<'a>(config: &'a Config) -> Vec<(&'a str, &'a Role, Vec<String>)> {
+    let of_role =
+        |role: &'a Role| commands(role).into_iter().map(move |argv| (role.name.as_str(), role, argv));
+    let of_roles = config.roles.iter().flat_map(of_role);
+    // All roles have the same PATH.
+    let beside = config.roles.first().into_iter().flat_map(|role| {
+        beside_agents(config).into_iter().map(move |(name, argv)| (name, role, argv.to_vec()))
+    });
+    of_roles.chain(beside).collect()
+}
+
 pub(super) fn programs(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for role in &subject.config.roles {
-        let path = subject.path_from(&subject.vars, role);
-        let mut seen = Vec::new();
-        for argv in commands(role) {
-            if seen.contains(&argv[0]) {
-                continue;
-            }
-            let all = programs::wanted(&argv[0], &path);
+    let mut seen = Vec::new();
+    for (name, role, argv) in all_commands(subject.config) {
+        if !seen.contains(&(name, argv[0].clone())) {
+            let all = programs::wanted(&argv[0], &subject.path_from(&subject.vars, role));
             // That a shell is where every script says it is need not be told.
             let told =
                 all.iter().filter(|one| one.by.is_none() || !one.name.contains('/') || one.found.is_err());
-            findings.extend(told.map(|wanted| program(subject, role, wanted)));
+            findings.extend(told.map(|wanted| program(subject, name, role, wanted)));
             findings.extend(all.iter().filter_map(|wanted| open_to_others(wanted.found.as_deref().ok()?)));
-            seen.push(argv[0].clone());
+            seen.push((name, argv[0].clone()));
         }
-        findings.extend(commands(role).iter().flat_map(|argv| beside_config(subject, role, argv)));
+        findings.extend(beside_config(subject, name, &argv));
     }
     findings
 }
 
-fn program(subject: &Subject<'_>, role: &Role, wanted: &Wanted) -> Finding {
-    let name = &role.name;
+fn program(subject: &Subject<'_>, name: &str, role: &Role, wanted: &Wanted) -> Finding {
     let shell_path = subject.path_from(subject.shell, role);
     let in_shell = subject.as_cron.then(|| programs::find(&wanted.name, &shell_path).ok()).flatten();
     let for_script =
@@ -77,12 +101,12 @@ fn how_to_find(program: &Path) -> String {
 }
 
 /// Arguments that name a file beside the configuration: only the program is looked for there.
-fn beside_config(subject: &Subject<'_>, role: &Role, argv: &[String]) -> Vec<Finding> {
+fn beside_config(subject: &Subject<'_>, name: &str, argv: &[String]) -> Vec<Finding> {
     let there = |word: &&String| word.starts_with("./") && subject.config.dir.join(word).is_file();
     let finding = |word: &String| {
         let file = subject.config.dir.join(word.trim_start_matches("./"));
         let because = format!("its argument {word} means a file in the workspace, not {}", file.display());
-        Finding::note(&role.name, because).hint("write the absolute path")
+        Finding::note(name, because).hint("write the absolute path")
     };
     argv.iter().skip(1).filter(there).map(finding).collect()
 }
@@ -168,20 +192,17 @@ fn sample() -> WorkItem {
 /// The folders that hold what the roles need and that are not in this PATH, as the caller's shell finds them.
 pub(super) fn folders_beyond(subject: &Subject<'_>, path: &OsString) -> Vec<std::path::PathBuf> {
     let mut folders = Vec::new();
-    for role in &subject.config.roles {
+    for (_, role, argv) in all_commands(subject.config) {
         let shell_path = subject.path_from(subject.shell, role);
         let mut cron = subject.shell.clone();
         cron.insert("PATH".into(), path.clone());
         let cron_path = subject.path_from(&cron, role);
-        for argv in commands(role) {
-            for Wanted { name, found, .. } in programs::wanted(&argv[0], &shell_path) {
-                let Ok(found) = found else { continue };
-                let folder = found.parent().map(Path::to_path_buf).unwrap_or_default();
-                let same =
-                    programs::find(&name, &cron_path).is_ok_and(|other| programs::is_same(&other, &found));
-                if !name.contains('/') && !same && !folders.contains(&folder) {
-                    folders.push(folder);
-                }
+        for Wanted { name, found, .. } in programs::wanted(&argv[0], &shell_path) {
+            let Ok(found) = found else { continue };
+            let folder = found.parent().map(Path::to_path_buf).unwrap_or_default();
+            let same = programs::find(&name, &cron_path).is_ok_and(|other| programs::is_same(&other, &found));
+            if !name.contains('/') && !same && !folders.contains(&folder) {
+                folders.push(folder);
             }
         }
     }
