@@ -187,10 +187,13 @@ fn what_a_hook_starts_is_in_the_group_of_its_run_too() {
         let far = Far(&factory);
         tick_limited(&factory).expect(0);
         let pids = far.pids(1);
-        if group(&factory, "ar-1-impl.1").is_none() {
+        let Some(group) = group(&factory, "ar-1-impl.1") else {
             drop(far);
             return skipped("there is no cgroup v2 that may be written to");
-        }
+        };
+        let listed = fs::read_to_string(group.join("cgroup.procs"));
+        let is_in = |listed: &String| listed.lines().any(|line| line == pids[0].to_string());
+        assert!(listed.as_ref().is_ok_and(is_in), "{what}: {listed:?}");
         factory.tick().expect(0);
         lose_launcher(&factory, "ar-1-impl.1");
         assert!(is_alive(pids[0]), "{what}");
