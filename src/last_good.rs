@@ -69,6 +69,7 @@ mod tests {
         (holder, dir)
     }
 
+    // covers: K11
     #[test]
     fn it_is_private_and_written_only_when_it_differs() {
         let (_holder, dir) = state();
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(find(&dir, Path::new("/f/other.toml")), None, "of another file");
     }
 
+    // covers: K11
     #[test]
     #[expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
     fn a_damaged_one_is_none_and_the_next_takes_its_place() {

@@ -190,6 +190,7 @@ mod tests {
         }
     }
 
+    // covers: H05
     #[test]
     fn one_sets_up_and_the_others_wait_until_it_is_done() {
         let (_root, place) = place();
@@ -201,6 +202,7 @@ mod tests {
         assert!(!place.is_marked());
     }
 
+    // covers: H04
     #[test]
     fn what_was_not_finished_is_made_anew() {
         let (_root, place) = place();
@@ -212,8 +214,22 @@ mod tests {
         place.finish(unfinished).unwrap();
     }
 
+    // Its launcher is killed, and what its hook has started goes on writing into the folder.
+    // covers: H04
+    #[test]
+    fn whoever_inherited_the_right_to_set_up_keeps_it_when_the_launcher_is_gone() {
+        let (_root, place) = place();
+        let unfinished = ours(&place);
+        assert!(!rustix::io::fcntl_getfd(&unfinished.mark).unwrap().contains(FdFlags::CLOEXEC));
+        let inherited = unfinished.mark.try_clone().unwrap();
+        drop(unfinished);
+        assert!(matches!(place.set_up().unwrap(), SetUp::Others));
+        drop(inherited);
+    }
+
     // A run that looked before the set-up of another began, and asked for the lock after it had ended, would find
     // a mark of its own making beside a folder in which an agent is already at work.
+    // covers: H05
     #[test]
     fn a_mark_under_which_nobody_began_condemns_no_folder() {
         let (_root, place) = place();
@@ -224,6 +240,7 @@ mod tests {
         assert!(place.folder().unwrap().join("work").exists() && !place.is_marked());
     }
 
+    // covers: H04
     #[test]
     fn a_link_in_place_of_a_half_folder_costs_nobody_else_anything() {
         let (_root, place) = place();
