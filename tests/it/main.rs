@@ -17,6 +17,7 @@ mod hooks;
 mod init;
 mod kill_tick;
 mod model;
+mod night;
 mod orders;
 mod presets;
 mod readme;

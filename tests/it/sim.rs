@@ -9,7 +9,7 @@
 //! `FACTORY_TICK_SIM_TICKS` and `FACTORY_TICK_SIM_FIRST_SEED` run others than the fixed ones.
 
 mod check;
-mod dice;
+pub(crate) mod dice;
 mod disk;
 mod faults;
 mod keeper;

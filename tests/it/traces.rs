@@ -30,7 +30,7 @@ const RESPAWNER: &str = r#"touch "$LAB/go"
 const WORKS: &str = "exec sleep 600";
 
 /// The hard `RLIMIT_RTTIME` of a process; `None` where it is unlimited or the process is gone.
-fn hard_limit(pid: u32) -> Option<u64> {
+pub(crate) fn hard_limit(pid: u32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
     line.split_whitespace().nth(1)?.parse().ok()
