@@ -100,11 +100,10 @@ impl Look<'_> {
     fn start_remover(&self) -> anyhow::Result<()> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
         let there = self.fleet.workspaces_there()?;
-        let lies_in = |trash: &Trash| trash.is_empty().map(|is_empty| !is_empty);
         let of_workspaces = self.fleet.trash_of_workspaces()?;
         if !retention::workspaces(registry, &there, rules, self.now).is_empty()
-            || lies_in(&self.state.dir.trash())?
-            || of_workspaces.as_ref().map_or(Ok(false), lies_in)?
+            || self.state.dir.trash().is_there()?
+            || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
         {
             let (config, state) = (&self.context.config.path, &self.context.state_path);
             let sets = &self.context.options.set;

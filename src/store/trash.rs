@@ -46,17 +46,14 @@ impl Trash {
         take().map_err(|error| naming(path, &error))
     }
 
-    /// Whether nothing lies in it.
+    /// Whether there is anything to [`Trash::empty`]: something lies in it, or it was left behind by somebody who was
+    /// killed after making it or before removing it.
     ///
     /// # Errors
     ///
     /// Those of the system, naming the trash.
-    pub fn is_empty(&self) -> io::Result<bool> {
-        let is_empty = || match self.open()? {
-            Some(trash) => Ok(names(&trash)?.is_empty()),
-            None => Ok(true),
-        };
-        is_empty().map_err(|error| naming(&self.path, &error))
+    pub fn is_there(&self) -> io::Result<bool> {
+        self.open().map(|trash| trash.is_some()).map_err(|error| naming(&self.path, &error))
     }
 
     /// Deletes everything in it. Follows no symbolic link and enters no file system that is mounted in it.
@@ -224,12 +221,12 @@ mod tests {
     #[test]
     fn what_was_taken_is_gone_from_its_place_and_deleted_later() {
         let place = Place::new();
-        assert!(place.trash().is_empty().unwrap(), "there is none yet");
+        assert!(!place.trash().is_there().unwrap());
         put(&place.path("a/b/c"));
         put(&place.path("a/d"));
         place.trash().take(&place.path("a")).unwrap();
         assert_eq!(listed(place.home.path()), ["trash"]);
-        assert!(!place.trash().is_empty().unwrap());
+        assert!(place.trash().is_there().unwrap());
         // The same name again, beside the first one.
         put(&place.path("a"));
         place.trash().take(&place.path("a")).unwrap();
@@ -239,6 +236,17 @@ mod tests {
         place.trash().empty().unwrap();
         let error = place.trash().take(&place.path("a")).unwrap_err().to_string();
         assert!(error.starts_with(&place.path("a").display().to_string()), "{error}");
+    }
+
+    // Origin: whoever emptied the trash was killed before the last step. Nothing lay in it, so no later tick saw anything
+    // to do, and the folder stayed among the workspaces for ever.
+    #[test]
+    fn an_empty_trash_that_was_left_behind_is_there_to_be_removed() {
+        let place = Place::new();
+        fs::create_dir(place.path("trash")).unwrap();
+        assert!(place.trash().is_there().unwrap());
+        place.trash().empty().unwrap();
+        assert_eq!(listed(place.home.path()), [""; 0]);
     }
 
     // Origin: an agent that linked its home into its workspace must not cost it.
