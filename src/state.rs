@@ -55,7 +55,8 @@ impl State {
         waiting: impl FnMut(Option<&Process>, Duration),
     ) -> Result<State, Failure> {
         let dir = StateDir::create_or_open(path, config.allow_network_fs)?;
-        let me = identity::own(host).map_err(|error| anyhow::anyhow!("cannot read /proc/self: {error}"))?;
+        let me = identity::own(host)
+            .map_err(|error| Failure::new(ExitStatus::IoError, format!("cannot read /proc/self: {error}")))?;
         let lock = match Lock::take(&dir, &me, wait, called_off, waiting) {
             Ok(lock) => lock,
             Err(error @ LockError::Busy(_)) => {

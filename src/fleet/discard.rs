@@ -134,7 +134,7 @@ fn why_not_over(dir: &RunDir, files: &RunFiles, host: &Host) -> Result<Option<St
     {
         return Ok(None);
     }
-    let swept = files.swept();
+    let swept = files.swept()?;
     if let Some(survivor) = swept.iter().flat_map(|swept| &swept.survivors).next() {
         return Ok(Some(format!("its process {} could not be ended", survivor.pid)));
     }

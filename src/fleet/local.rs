@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use super::Fleet;
@@ -21,8 +21,8 @@ use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
-    AgentName, Claim, Class, Ended, FleetView, Happened, Launch, Moment, Observed, Process, Quarry, Reap,
-    Reaped, RunId, Sighting, Signalled, Stray, Survivor, Swept,
+    AgentName, Claim, Class, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process,
+    Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::scan::Entry;
@@ -96,65 +96,64 @@ impl LocalFleet {
         protected::guard(&self.settings.protected_pids, &self.settings.protected_pidfiles)
     }
 
+    /// What is known of a run. What the system did not let us read is not known: a receipt may stand there.
     fn sight(&self, quarry: &Quarry) -> Sighting {
+        self.try_to_sight(quarry).unwrap_or_else(|error| Sighting::Unknown(format!("{error:#}")))
+    }
+
+    fn try_to_sight(&self, quarry: &Quarry) -> Result<Sighting> {
         let dir = self.run_dir(&quarry.run);
-        let (claim, launcher, files) = match dir.open() {
-            Err(error) => return Sighting::Unknown(format!("{error:#}")),
-            Ok(files) => match (&quarry.process, files) {
-                // The claim of a run that is on record with its launcher tells nothing new.
-                (Some(process), files) => (None, process.clone(), files),
-                (None, None) => return Sighting::Unclaimed,
-                (None, Some(files)) => match files.claim() {
-                    Ok(None) => return Sighting::Unclaimed,
-                    Ok(Some(Claim::FencedBy(_))) => return fenced(&files),
-                    Ok(Some(Claim::Refused(refusal))) => return Sighting::Refused(refusal),
-                    Ok(Some(Claim::Launcher(_))) if self.is_foreign(&files, &quarry.run) => {
-                        let place = dir.path().display();
-                        return Sighting::Unknown(format!(
-                            "{place} is a run of another factory; move it away"
-                        ));
-                    }
-                    Ok(Some(Claim::Launcher(claimed))) => {
-                        let process = claimed.process.clone();
-                        (Some(*claimed), process, Some(files))
-                    }
-                    Err(error) => return Sighting::Unknown(format!("{error:#}")),
-                },
+        let (claim, launcher, files) = match (&quarry.process, dir.open()?) {
+            // The claim of a run that is on record with its launcher tells nothing new.
+            (Some(process), files) => (None, process.clone(), files),
+            (None, None) => return Ok(Sighting::Unclaimed),
+            (None, Some(files)) => match files.claim()? {
+                None => return Ok(Sighting::Unclaimed),
+                Some(Claim::FencedBy(_)) => return fenced(&files),
+                Some(Claim::Refused(refusal)) => return Ok(Sighting::Refused(refusal)),
+                Some(Claim::Launcher(_)) if self.is_foreign(&files, &quarry.run)? => {
+                    bail!("{} is a run of another factory; move it away", dir.path().display());
+                }
+                Some(Claim::Launcher(claimed)) => {
+                    let process = claimed.process.clone();
+                    (Some(*claimed), process, Some(files))
+                }
             },
         };
         // Life first, receipts second: a launcher that dies in between has written them by then.
         let life = identity::life(&launcher, &self.host);
-        let exit = files.as_ref().and_then(RunFiles::exit);
-        let said = |files: &Option<RunFiles>| files.as_ref().map(RunFiles::said).unwrap_or_default();
-        let ended = |claim, exit: Option<crate::model::Exit>, swept: Option<Swept>| {
-            let said = exit.as_ref().map_or_else(|| said(&files), |exit| exit.said.clone());
-            let output = files.as_ref().map(RunFiles::output).unwrap_or_default();
+        let files = files.as_ref();
+        let exit = files.map_or(Ok(None), RunFiles::exit)?;
+        let said = || files.map_or_else(|| Ok(Said::default()), RunFiles::said);
+        let ended = |claim, exit: Option<Exit>, swept: Option<Swept>| -> Result<_> {
+            let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
+            let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
             let survivors = swept.map(|swept| swept.survivors).unwrap_or_default();
-            Box::new(Ended { claim, exit, survivors, said, output })
+            Ok(Box::new(Ended { claim, exit, survivors, said, output }))
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
-            files.as_ref().filter(|_| life == Life::Dead).and_then(RunFiles::swept)
+            files.filter(|_| life == Life::Dead).map_or(Ok(None), RunFiles::swept)
         };
-        match &life {
+        Ok(match &life {
             Life::Unknown(why) => Sighting::Unknown(why.clone()),
-            Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)),
-            Life::Alive | Life::Dead => match (swept(), exit) {
-                (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))),
+            Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
+            Life::Alive | Life::Dead => match (swept()?, exit) {
+                (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))?),
                 (None, Some(exit)) if life == Life::Alive => {
                     Sighting::Sweeping { claim, exit: Box::new(exit) }
                 }
-                (None, None) if life == Life::Alive => Sighting::Alive { claim, said: said(&files) },
+                (None, None) if life == Life::Alive => Sighting::Alive { claim, said: said()? },
                 (None, _) => Sighting::Orphaned { claim },
             },
-        }
+        })
     }
 
     /// Whether a run directory came here from another factory: its claim names a launcher that is not ours to
     /// signal. Without a readable spec it is ours: launchers claim only what has one.
-    fn is_foreign(&self, files: &RunFiles, run: &RunId) -> bool {
-        let spec = files.spec().ok().flatten();
-        spec.is_some_and(|spec| spec.lineage != self.lineage || spec.run != *run)
+    fn is_foreign(&self, files: &RunFiles, run: &RunId) -> Result<bool> {
+        let spec = files.whole_spec()?;
+        Ok(spec.is_some_and(|spec| spec.lineage != self.lineage || spec.run != *run))
     }
 
     /// Directories in `runs/` with a number above what is known of their agent.
@@ -178,8 +177,8 @@ impl LocalFleet {
             {
                 continue;
             }
-            let files = self.run_dir(&run).open().ok().flatten();
-            let spec = files.and_then(|files| files.spec().ok().flatten());
+            let files = self.run_dir(&run).open()?;
+            let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
             let ours = spec.filter(|spec| spec.run == run && spec.lineage == self.lineage);
             strays.push(Stray { run, spec: ours.map(Into::into) });
         }
@@ -208,7 +207,8 @@ impl LocalFleet {
     /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
     fn runs_hook(&self, reap: &Reap) -> bool {
         let alive = |process: &Process| identity::life(process, &self.host) == Life::Alive;
-        let exit = self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit());
+        let exit =
+            self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
         let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
             return false;
         };
@@ -224,7 +224,8 @@ impl LocalFleet {
         let dead =
             reap.launcher.as_ref().is_none_or(|launcher| identity::life(launcher, &self.host) != Life::Alive);
         let files = self.run_dir(&reap.run).open().ok().flatten();
-        dead && files.and_then(|files| files.swept()).is_some_and(|swept| swept.survivors.is_empty())
+        let swept = files.and_then(|files| files.swept().ok().flatten());
+        dead && swept.is_some_and(|swept| swept.survivors.is_empty())
     }
 
     /// The receipt of a sweep that no launcher will write any more.
@@ -282,11 +283,11 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
 }
 
 /// A run that can never start; over, once somebody has looked for what might carry its marker all the same.
-fn fenced(files: &RunFiles) -> Sighting {
-    match files.swept() {
+fn fenced(files: &RunFiles) -> Result<Sighting> {
+    Ok(match files.swept()? {
         Some(Swept { survivors, .. }) => Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() })),
         None => Sighting::Fenced,
-    }
+    })
 }
 
 /// The folder of workspaces.

@@ -14,7 +14,7 @@ use super::exec::ExecError;
 use super::hooks::RunHooks;
 use super::traces::Group;
 use crate::model::{Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
-use crate::store::atomic;
+use crate::store::atomic::{self, ReadError};
 
 /// What was asked for.
 pub const SPEC: &str = "spec.json";
@@ -237,24 +237,45 @@ impl RunFiles {
         self.read(SPEC)
     }
 
+    /// The same, where one that is not whole is as if absent.
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, so that nothing is known.
+    pub fn whole_spec(&self) -> Result<Option<Spec>> {
+        self.receipt(SPEC)
+    }
+
     /// Who may start the run.
     pub fn claim(&self) -> Result<Option<Claim>> {
         self.read(CLAIM)
     }
 
-    /// How the main process ended. What can't be read is as if absent: it says nothing.
-    pub fn exit(&self) -> Option<Exit> {
-        self.read(EXIT).unwrap_or_else(|error| ignore(&error))
+    /// How the main process ended. What is not whole is as if absent: it says nothing.
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, so that nothing is known.
+    pub fn exit(&self) -> Result<Option<Exit>> {
+        self.receipt(EXIT)
     }
 
-    /// What became of everything it had started; unreadable is as if absent.
-    pub fn swept(&self) -> Option<Swept> {
-        self.read(SWEPT).unwrap_or_else(|error| ignore(&error))
+    /// What became of everything it had started; what is not whole is as if absent.
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, so that nothing is known.
+    pub fn swept(&self) -> Result<Option<Swept>> {
+        self.receipt(SWEPT)
     }
 
-    /// What the agent has said of itself; unreadable is as if it had said nothing.
-    pub fn said(&self) -> Said {
-        self.read(SAID).unwrap_or_else(|error| ignore(&error)).unwrap_or_default()
+    /// What the agent has said of itself; what is not whole is as if it had said nothing.
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, so that nothing is known.
+    pub fn said(&self) -> Result<Said> {
+        Ok(self.receipt(SAID)?.unwrap_or_default())
     }
 
     /// The control group of its processes; unreadable is as if it had none.
@@ -267,6 +288,14 @@ impl RunFiles {
         self.read(EXEC_ERROR).unwrap_or_else(|error| ignore(&error))
     }
 
+    /// Only a refusal of the system is an error: whatever else stands there is no receipt, now and later.
+    fn receipt<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        self.read(name).or_else(|error| match error.downcast_ref::<ReadError>() {
+            Some(ReadError::Io(_)) => Err(error),
+            _ => Ok(ignore(&error)),
+        })
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let path = || self.path.join(name).display().to_string();
         let bytes = atomic::read_bounded(&self.dir, name, RECEIPT_BYTES_MAX)
@@ -277,26 +306,62 @@ impl RunFiles {
     }
 
     /// The last output of both streams.
-    pub fn output(&self) -> Output {
-        Output { stdout_tail: self.tail("stdout.log"), stderr_tail: self.tail("stderr.log") }
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, so that nothing is known.
+    pub fn output(&self) -> Result<Output> {
+        Ok(Output { stdout_tail: self.tail("stdout.log")?, stderr_tail: self.tail("stderr.log")? })
     }
 
-    fn tail(&self, name: &str) -> String {
+    fn tail(&self, name: &str) -> Result<String> {
         let read = || -> io::Result<Vec<u8>> {
-            // An agent could have put a FIFO there.
-            let Some((mut file, length)) = atomic::open_regular(self.dir.as_fd(), name)? else {
-                return Ok(Vec::new());
+            let (mut file, length) = match atomic::open_regular(self.dir.as_fd(), name) {
+                Ok(Some(opened)) => opened,
+                Err(ReadError::Io(error)) => return Err(error),
+                // An agent could have put a FIFO there.
+                Ok(None) | Err(_) => return Ok(Vec::new()),
             };
             file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
             let mut bytes = Vec::new();
             file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+        let bytes = read().with_context(|| format!("cannot read {}", self.path.join(name).display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
 fn ignore<T>(error: &anyhow::Error) -> Option<T> {
     log::warn!("{error:#}");
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Origin: a tick that could not open the receipt of a run that had ended well, for lack of file descriptors, took it
+    // for absent. The run counted as vanished: its item was charged, and the work done once more.
+    // covers: F68
+    #[test]
+    fn what_the_system_refuses_is_not_absent_and_what_is_not_whole_is() {
+        let home = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(home.path().to_owned());
+        let files = run_dir.open().unwrap().unwrap();
+        assert!(files.exit().unwrap().is_none() && files.swept().unwrap().is_none());
+        for name in [EXIT, SWEPT, SAID, SPEC] {
+            atomic::replace(atomic::open_dir(home.path()).unwrap(), name, b"{\"code\":", false).unwrap();
+        }
+        assert!(files.exit().unwrap().is_none() && files.swept().unwrap().is_none());
+        assert!(files.whole_spec().unwrap().is_none());
+        assert_eq!(files.said().unwrap(), Said::default());
+        assert_eq!(files.output().unwrap(), Output::default());
+
+        // Nothing can be opened below what is no directory: one of the system's refusals, whoever runs this.
+        let no_dir = std::fs::File::open(home.path().join(EXIT)).unwrap();
+        let refused = RunFiles { dir: no_dir.into(), path: home.path().to_owned() };
+        assert!(refused.exit().is_err() && refused.swept().is_err() && refused.said().is_err());
+        assert!(refused.whole_spec().is_err() && refused.output().is_err());
+    }
 }

@@ -303,6 +303,31 @@ fn receipts_that_cannot_be_read_are_as_if_absent() {
     assert_last(&factory, "vanished", 1);
 }
 
+// Origin: a tick that had no file descriptor left for /proc ended with 1, the code of a bug. In the field such a tick was
+// taken for one that found the lock held, and was green for a day.
+// covers: F58
+#[test]
+fn a_tick_that_is_short_of_files_charges_nobody() {
+    let factory = Factory::with_agent("exit 0");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    // From not enough to load anything up to where it just suffices.
+    for (ended_short, files) in (3..32).enumerate() {
+        let ran = Ran::of(&mut factory.shell(&format!(r#"ulimit -n {files}; exec "$TICK" --format json"#)));
+        // 127 is the loader's, that could not even open the libraries.
+        let is_documented = ran.code.is_some_and(|code| code == 127 || [3, 69, 74, 0].contains(&code));
+        assert!(is_documented, "with {files} files: {ran:?}");
+        let item = factory.recorded("AR-1");
+        assert_eq!(item["attempts"], 0, "with {files} files: {}{}", ran.stdout, ran.stderr);
+        if item["state"] == "done" {
+            assert!(ended_short > 0, "no tick was short of files");
+            return;
+        }
+    }
+    panic!("never done: {}", factory.recorded("AR-1"));
+}
+
 // Origin: the TypeScript factory - after a truncated heartbeat live agents were taken for those of a dead loop, and
 // killed.
 // covers: F46
