@@ -67,10 +67,16 @@ pub struct ExecError {
 impl ExecError {
     /// Whether the machine was short of something, rather than the program not to be had.
     pub fn is_machines_fault(&self) -> bool {
-        use rustix::io::Errno;
-        let faults = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY, Errno::IO];
-        self.os.is_some_and(|os| faults.contains(&Errno::from_raw_os_error(os)))
+        self.os.is_some_and(is_machines_fault)
     }
+}
+
+/// Whether this error number of the system says that the machine was short of something. A full disk is not among
+/// them: it is there for the next start too, and a charge is what makes the next one wait.
+pub(super) fn is_machines_fault(os: i32) -> bool {
+    use rustix::io::Errno;
+    let faults = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY, Errno::IO];
+    faults.contains(&Errno::from_raw_os_error(os))
 }
 
 fn leave(run_dir: &RunDir, error: ExecError) -> String {

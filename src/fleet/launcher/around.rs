@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Launcher, NeverRan};
 use crate::fleet::child;
+use crate::fleet::exec;
 use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
@@ -61,7 +62,8 @@ impl Launcher {
 
     fn unusable_workspace(&self, error: &anyhow::Error) -> NeverRan {
         let path = self.spec.workspace_root.join(&self.spec.workspace);
-        NeverRan { reason: ExitReason::Launch, error: format!("workspace {}: {error:#}", path.display()) }
+        let error_text = format!("workspace {}: {error:#}", path.display());
+        NeverRan { reason: why_unusable(error), error: error_text }
     }
 
     /// A hook without which there is no agent.
@@ -127,6 +129,40 @@ impl Launcher {
     }
 }
 
+/// What the machine was short of is nothing that the workspace can be charged with.
+fn why_unusable(error: &anyhow::Error) -> ExitReason {
+    let of_system = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let is_machines_fault = of_system.filter_map(std::io::Error::raw_os_error).any(exec::is_machines_fault);
+    if is_machines_fault { ExitReason::Infra } else { ExitReason::Launch }
+}
+
 fn stopped(when: &str) -> NeverRan {
     NeverRan { reason: ExitReason::Stopped, error: format!("told to stop {when}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    // Origin: a launcher that had no file descriptor left for the folder of workspaces, or read it from a disk that failed,
+    // had its item charged as if there were something wrong with that folder. A program that could not be executed for
+    // the same reason cost nothing.
+    // covers: F67
+    #[test]
+    fn a_workspace_is_not_charged_with_what_the_machine_was_short_of() {
+        use rustix::io::Errno;
+        let reason = |errno: Errno| {
+            let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
+            why_unusable(&Err::<(), _>(error).context("what was done").unwrap_err())
+        };
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::AGAIN] {
+            assert_eq!(reason(errno), ExitReason::Infra, "{errno}");
+        }
+        for errno in [Errno::ACCESS, Errno::NOTDIR, Errno::ROFS, Errno::NOSPC] {
+            assert_eq!(reason(errno), ExitReason::Launch, "{errno}");
+        }
+        assert_eq!(why_unusable(&anyhow::anyhow!("it is not a directory")), ExitReason::Launch);
+    }
 }
