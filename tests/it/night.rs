@@ -161,9 +161,9 @@ impl Night {
             let minute = tick * MINUTES / ticks;
             let is_now = |at: u64| tick == 0 && at == 0 || (before < at && at <= minute);
             self.files(if tick == 0 { 0 } else { before + 1 }, minute + 1);
-            for (_, mode) in MODES.iter().filter(|(at, _)| is_now(*at)) {
-                if *mode == "ok" {
-                    // On a slow machine an outage lasts until somebody has felt it.
+            for (at, mode) in MODES.iter().filter(|(at, _)| is_now(*at)) {
+                // On a slow machine an outage lasts until everybody has felt it; for the second one the step waits.
+                if *mode == "ok" && *at < STEPS[0].0 {
                     self.rounds_until(Night::all_cool_off);
                 }
                 self.model.mode(mode);
