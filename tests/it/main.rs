@@ -27,6 +27,7 @@ mod scheduler;
 mod screens;
 mod sim;
 mod support;
+mod sweep;
 mod tidy;
 mod traces;
 mod usage;
