@@ -43,6 +43,8 @@
 //! 11. No signal without the whole marker of the run, its limit, its control group or recorded descent.
 //! 12. Every state that a kill can leave behind loads again.
 //! 13. Nothing is started or resumed behind an open breaker or beyond the budget of a day.
+//! 14. Nobody pays for a provider's trouble; nothing that needs it is started before its wait is over, and then one run
+//!     or crew before all others.
 
 pub mod model;
 

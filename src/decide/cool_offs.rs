@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::Draft;
 use crate::config::Role;
-use crate::model::{Action, Class, Cooling};
+use crate::model::{Action, Class, Cooling, Moment};
 use crate::registry::{AgentRecord, CoolOff};
 
 /// The first wait for a provider that does not say when to come back. It doubles with each failure in a row.
@@ -28,18 +28,36 @@ pub(super) fn gate(draft: &Draft, role: &Role) -> Option<(String, Option<Timesta
     if let Some(CoolOff { because, until, .. }) = of_role {
         return Some((because.clone(), *until));
     }
-    let CoolOff { because, since, until, .. } = cool_offs.get(&of_harness(&role.harness))?;
+    let cool_off = cool_offs.get(&of_harness(&role.harness))?;
+    let CoolOff { because, until, .. } = cool_off;
     if let Some(until) = until.filter(|until| *until > draft.now.at) {
         return Some((because.clone(), Some(until)));
     }
     let on_trial = |agent: &AgentRecord| {
-        let begun = agent.since.as_ref().filter(|since_run| since_run.at >= *since);
-        let young = begun.is_some_and(|begun| draft.now.since(begun).is_some_and(|age| age < TRIAL));
-        agent.harness == role.harness && young
+        let age = agent.since.as_ref().and_then(|begun| draft.now.since(begun));
+        agent.harness == role.harness
+            && began_after(agent, cool_off, draft.now)
+            && age.is_some_and(|age| age < TRIAL)
     };
     let trial =
         draft.registry.agents.values().find_map(|agent| agent.run.as_ref().filter(|_| on_trial(agent)));
     trial.map(|run| (format!("{run} tries first whether its provider answers again: {because}"), None))
+}
+
+/// A wait that has not begun yet: the clock was set back. Nobody knows how much of it is over; it begins again now, so
+/// that it lasts as long as it was to, and not as much longer as the clock was wrong.
+pub(super) fn right_the_clock(draft: &mut Draft) {
+    let now = draft.now;
+    let ahead = draft.registry.cool_offs.iter().filter(|(_, cool_off)| cool_off.since > now.at);
+    let ahead: Vec<_> = ahead.map(|(scope, cool_off)| (scope.clone(), cool_off.clone())).collect();
+    for (scope, CoolOff { because, since, until, row, credentials, .. }) in ahead {
+        let Some(until) = until else { continue };
+        let wait = Duration::try_from(until.duration_since(since)).unwrap_or_default();
+        let until = Some(now.after(wait));
+        let why = format!("the clock was set back, and {scope} waits anew: {because}");
+        let cooling = Some(Cooling { because, until, row, credentials });
+        draft.decide(None, why, Action::CoolOff { scope, cooling });
+    }
 }
 
 /// What the look outside says of the cool-offs on record: variables that are set or not, credentials that changed,
@@ -56,22 +74,6 @@ pub(super) fn follow(draft: &mut Draft) {
         .collect();
     for (scope, because) in over {
         draft.decide(None, because, Action::CoolOff { scope, cooling: None });
-    }
-    try_what_began_later(draft);
-}
-
-/// A wait that begins after now was written down by a clock that was wrong, and it could last as long as that was off:
-/// one run finds out.
-fn try_what_began_later(draft: &mut Draft) {
-    let now = draft.now.at;
-    let is_later =
-        |cool_off: &CoolOff| cool_off.since > now && cool_off.until.is_some_and(|until| until > now);
-    let later = draft.registry.cool_offs.iter().filter(|(_, cool_off)| is_later(cool_off));
-    let later: Vec<_> = later.map(|(scope, cool_off)| (scope.clone(), cool_off.clone())).collect();
-    for (scope, CoolOff { because, row, credentials, .. }) in later {
-        let cooling = Cooling { because, until: Some(now), row, credentials };
-        let because = "the clock was set back, so nobody knows how long it has waited";
-        draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
     }
 }
 
@@ -150,13 +152,18 @@ fn refuse_login(draft: &mut Draft, agent: &AgentRecord, because: &str) {
 fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Timestamp>) {
     let scope = of_harness(&agent.harness);
     let before = draft.registry.cool_offs.get(&scope);
-    // Runs that were under way when it began fail with it; they are no further failure.
-    let tried = before.is_none_or(|before| began_after(agent, before.since));
-    let row = before.map_or(0, |before| before.row) + u32::from(tried);
-    let soonest = draft.now.after(FIRST);
-    let own = reset.map_or_else(|| draft.now.after(growing(row)), |reset| reset.max(soonest));
-    let until = before.filter(|_| !tried).and_then(|before| before.until).map_or(own, |until| own.max(until));
-    if !tried && before.and_then(|before| before.until) == Some(until) {
+    // Runs that were under way when it began fail with it; they are no further failure, but may tell a later reset.
+    let tried = before.is_none_or(|before| began_after(agent, before, draft.now));
+    let row = before.map_or(0, |before| before.row).saturating_add(u32::from(tried));
+    let own = match reset {
+        Some(reset) => reset.max(draft.now.after(FIRST)),
+        None if tried => draft.now.after(growing(row)),
+        None => return,
+    };
+    // One that had begun before may be heard late, and know less.
+    let told = before.and_then(|before| before.until);
+    let until = told.map_or(own, |until| own.max(until));
+    if !tried && told == Some(until) {
         return;
     }
     let cooling = Cooling { because: because.to_owned(), until: Some(until), row, credentials: None };
@@ -167,7 +174,8 @@ fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Tim
 /// The provider answered a run that began since: what it failed others with is over.
 pub(super) fn answered(draft: &mut Draft, agent: &AgentRecord) {
     for scope in [of_harness(&agent.harness), of_login(&agent.role)] {
-        if draft.registry.cool_offs.get(&scope).is_some_and(|cool_off| began_after(agent, cool_off.since)) {
+        let cool_off = draft.registry.cool_offs.get(&scope);
+        if cool_off.is_some_and(|cool_off| began_after(agent, cool_off, draft.now)) {
             let because = "its provider answers again";
             draft.decide(None, because, Action::CoolOff { scope, cooling: None });
         }
@@ -179,8 +187,14 @@ pub(super) fn is_of_provider(scope: &str) -> bool {
     scope.starts_with("login:") || scope.starts_with("harness:")
 }
 
-fn began_after(agent: &AgentRecord, since: Timestamp) -> bool {
-    agent.since.as_ref().is_some_and(|begun| begun.at >= since)
+/// Whether its run began when that had begun. Where that can't be told, it did not.
+fn began_after(agent: &AgentRecord, cool_off: &CoolOff, now: &Moment) -> bool {
+    let Some(begun) = &agent.since else { return false };
+    match &cool_off.begun {
+        Some(since) if since.boot_id == begun.boot_id => begun.mono_ms >= since.mono_ms,
+        Some(_) => begun.boot_id == now.boot_id,
+        None => begun.at >= cool_off.since,
+    }
 }
 
 fn growing(row: u32) -> Duration {

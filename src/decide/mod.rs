@@ -132,6 +132,7 @@ impl<'a> Draft<'a> {
         if let Some(why) = self.world.fleet.unknown() {
             self.plan.errors.push(format!("agents: {why}"));
         }
+        cool_offs::right_the_clock(self);
         strays::adopt(self);
         runs::reconcile(self);
         handoffs::reap(self, before);

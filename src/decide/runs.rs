@@ -170,7 +170,7 @@ fn judge(
     said: &Said,
     output: &Output,
 ) {
-    let Verdict { class, because, left, reset } = verdict(agent, role, exit, said, output);
+    let Verdict { class, because, left, reset } = verdict(agent, role, exit, said, output, draft.now);
     if class.is_none_or(|class| class.is_of_agent()) {
         cool_offs::answered(draft, agent);
     }

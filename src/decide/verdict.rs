@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::config::Role;
 use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
-use crate::model::{Class, Exit, ExitReason, Left, Output, Said, Usage};
+use crate::model::{Class, Exit, ExitReason, Left, Moment, Output, Said, Usage};
 use crate::registry::AgentRecord;
 
 /// How much of an agent's own words goes into a reason, in bytes.
@@ -33,6 +33,7 @@ pub(super) fn verdict(
     exit: Option<&Exit>,
     said: &Said,
     output: &Output,
+    now: &Moment,
 ) -> Verdict {
     // What ran was the harness on record, whatever is configured by now.
     let preset = harness::preset(&agent.harness);
@@ -51,7 +52,10 @@ pub(super) fn verdict(
             because,
             reset: reading.reset_at.map(|hint| match hint {
                 ResetHint::At(at) => at,
-                ResetHint::After(wait) => exit.ended.after(wait),
+                // The wall clock may have been set since it ended.
+                ResetHint::After(wait) => {
+                    now.after(wait.saturating_sub(now.since(&exit.ended).unwrap_or_default()))
+                }
             }),
             left: Left { usage: usage(preset, agent, &reading), session: reading.session },
         },

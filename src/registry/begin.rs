@@ -70,6 +70,8 @@ impl Registry {
             record.dispatch = record.dispatch.max(spec.dispatch);
         }
         let resumed = spec.session.is_some();
+        let before = self.agents.get(&run.agent);
+        let same_session = before.filter(|agent| resumed && agent.session == spec.session);
         let agent = AgentRecord {
             item: spec.item.clone(),
             role: spec.role.clone(),
@@ -89,9 +91,10 @@ impl Registry {
             dispatch: spec.dispatch,
             deadline_ms: spec.deadline_ms,
             credentials: None,
-            cost: None,
-            tokens: None,
-            session_tokens: None,
+            // What earlier runs have used stays used.
+            cost: before.and_then(|agent| agent.cost),
+            tokens: before.and_then(|agent| agent.tokens),
+            session_tokens: same_session.and_then(|agent| agent.session_tokens),
             well: None,
             run_usd: None,
         };

@@ -77,8 +77,16 @@ impl Registry {
             }
             Action::GiveUp { run } => drop(self.handoffs.remove(run)),
             Action::CoolOff { scope, cooling: Some(Cooling { because, until, row, credentials }) } => {
-                let (because, credentials) = (because.clone(), credentials.clone());
-                let cool_off = CoolOff { because, since: now.at, until: *until, row: *row, credentials };
+                // As many failures in a row as before are the same ones, and only its end has moved.
+                let before = self.cool_offs.get(scope).filter(|before| *row > 0 && before.row == *row);
+                let cool_off = CoolOff {
+                    because: because.clone(),
+                    since: before.map_or(now.at, |before| before.since.min(now.at)),
+                    begun: before.map_or_else(|| Some(now.clone()), |before| before.begun.clone()),
+                    until: *until,
+                    row: *row,
+                    credentials: credentials.clone(),
+                };
                 self.cool_offs.insert(scope.clone(), cool_off);
             }
             Action::CoolOff { scope, cooling: None } => drop(self.cool_offs.remove(scope)),

@@ -275,6 +275,9 @@ pub struct CoolOff {
     pub because: String,
     /// Since when.
     pub since: Timestamp,
+    /// The same by a clock that nobody sets; `None` where an earlier version did not say. Tells which runs began later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Moment>,
     /// Until when; `None`: until its reason is gone. A harness whose time is over is tried with one run, and the
     /// record stays until that has ended.
     pub until: Option<Timestamp>,

@@ -387,7 +387,7 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
     still.registry.failing = Some(Failing { failures: 5, since, item, because });
     still.registry.today.as_mut().unwrap().starts = 200;
     let because = "API_KEY is not set".to_owned();
-    let cool_off = CoolOff { because, since, until: None, row: 0, credentials: None };
+    let cool_off = CoolOff { because, since, begun: None, until: None, row: 0, credentials: None };
     still.registry.cool_offs.insert("role:implementer".to_owned(), cool_off);
     let told = |alive: &Alive| still.status_when(alive).to_page(100, false).to_text();
     let head = told(&Alive::Stale { age: Duration::from_secs(620) });

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::harness;
-use crate::model::AgentName;
+use crate::model::{AgentName, Stray, StraySpec};
 use crate::registry::{AgentStanding, ItemStanding, ParkedBy};
 
 /// The first id of each recording.
@@ -226,6 +226,124 @@ fn a_provider_that_fails_one_item_again_and_again_never_parks_it() {
 }
 
 // covers: V36
+// A run of the outage that was heard of late made the wait longer, and its trial seem to have begun before it: that it was
+// answered ended nothing.
+#[test]
+fn what_an_outage_fails_later_neither_prolongs_its_wait_nor_hides_that_it_is_over() {
+    let mut factory = factory("codex", &["A", "B"]);
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    factory.runs("a-impl.1", 1, recorded!("codex-429"));
+    factory.later(60);
+    let trial = launched(&factory.tick_told()).run.to_string();
+    factory.claimed(&trial);
+    factory.printed("b-impl.1", 1, recorded!("codex-429"));
+    assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited"]);
+    let plan = factory.runs(&trial, 0, recorded!("codex-fresh"));
+    assert!(factory.registry.cool_offs.is_empty(), "{:?}", told(&plan));
+}
+
+#[test]
+fn a_later_reset_is_heard_from_whoever_tells_it() {
+    let mut factory = factory("claude", &["A", "B"]);
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    factory.runs("a-impl.1", 1, recorded!("claude-429"));
+    let begun = factory.registry.cool_offs["harness:claude"].begun.clone();
+    factory.printed("b-impl.1", 1, recorded!("claude-limit"));
+    assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited", "cool_off "]);
+    let cool_off = &factory.registry.cool_offs["harness:claude"];
+    assert_eq!(cool_off.until, Some("2100-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!((cool_off.row, &cool_off.begun), (1, &begun), "the same outage");
+}
+
+// A launcher that is slow to claim its run begins it in the middle of a wait: that it was not told the reset which an
+// earlier one was told let everybody start before it.
+#[test]
+fn a_run_that_knows_less_does_not_shorten_a_wait() {
+    let mut factory = factory("claude", &["A", "B"]);
+    factory.tick_told();
+    factory.runs("a-impl.1", 1, recorded!("claude-limit"));
+    factory.later(1);
+    factory.claimed("b-impl.1");
+    factory.printed("b-impl.1", 1, recorded!("claude-429"));
+    factory.tick_told();
+    let cool_off = &factory.registry.cool_offs["harness:claude"];
+    assert_eq!((cool_off.until, cool_off.row), (Some("2100-01-01T00:00:00Z".parse().unwrap()), 2));
+}
+
+// A clock that had been a year ahead for a moment kept a harness from starting anything for a year.
+#[test]
+fn a_clock_that_is_set_back_makes_no_wait_longer() {
+    let mut factory = factory("codex", &["A", "B"]);
+    factory.tick_told();
+    factory.claimed("b-impl.1");
+    factory.runs("a-impl.1", 1, recorded!("codex-429"));
+    factory.later(30);
+    factory.now.at = factory.now.at.checked_sub(Duration::from_secs(365 * 24 * 3600)).unwrap();
+    assert_eq!(told(&factory.tick_told()), ["cool_off "]);
+    assert_eq!(factory.cools_off_until("harness:codex"), Some(60), "as long as it was to be");
+    // Nor does it make one of the same outage a further failure, or what began before an answer.
+    factory.printed("b-impl.1", 1, recorded!("codex-429"));
+    assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited"]);
+    factory.later(59);
+    assert_eq!(launched(&factory.tick_told()).run.to_string(), "a-impl.2");
+}
+
+// The time that a provider named in seconds was counted from the wall clock as it had been, which was set meanwhile.
+#[test]
+fn a_wait_that_is_told_in_seconds_is_not_moved_by_the_clock() {
+    let mut factory = factory("codex", &["A"]);
+    let mut output = recorded!("codex-429");
+    let words = "exceeded retry limit, last status: 429 Too Many Requests";
+    output.stdout_tail = output.stdout_tail.replace(words, "Rate limit reached. Please try again in 500s.");
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.printed("a-impl.1", 1, output);
+    factory.later(100);
+    factory.now.at = factory.now.at.checked_sub(Duration::from_secs(365 * 24 * 3600)).unwrap();
+    factory.tick_told();
+    assert_eq!(factory.cools_off_until("harness:codex"), Some(400));
+}
+
+// A run that was found again after an older registry had been read took what its agent had used so far off the record.
+#[test]
+fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
+    let mut factory = factory("codex", &["A"]);
+    factory.tick_told();
+    factory.claimed("a-impl.1");
+    factory.printed("a-impl.1", 137, recorded!("codex-fresh"));
+    let plan = factory.tick_told();
+    let launch = launched(&plan).clone();
+    // The start of a-impl.2 was lost; what came before it was not.
+    let agent = factory.registry.agents.get_mut(&launch.run.agent).unwrap();
+    (agent.state, agent.run, agent.since) = (AgentStanding::Idle, None, None);
+    (agent.n, agent.stopped_at) = (1, Some(factory.now.at));
+    factory.registry.names.last_n.insert(launch.run.agent.clone(), 1);
+    let spec = StraySpec {
+        item: id("A"),
+        key: "A".into(),
+        slug: "a".into(),
+        workspace: launch.workspace.clone(),
+        role: launch.role.clone(),
+        harness: launch.harness.clone(),
+        session: launch.session.clone(),
+        chosen_session: None,
+        dispatch: launch.dispatch,
+        since: factory.now.clone(),
+        deadline_ms: launch.latest_ms(),
+        resumes: Some(launch.resumes),
+        hash: Some(launch.hash.clone()),
+        content_hash: Some(launch.content_hash.clone()),
+    };
+    factory.see("a-impl.2", Sighting::Unclaimed);
+    factory.strays = vec![Stray { run: launch.run.clone(), spec: Some(spec) }];
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2"]);
+    factory.strays.clear();
+    factory.runs("a-impl.2", 0, recorded!("codex-resume"));
+    assert_eq!(factory.agent("a-impl").tokens, Some(18), "9 of each run");
+}
+
 #[test]
 fn a_wait_that_nobody_asks_about_is_forgotten() {
     let mut factory = factory("codex", &["A"]);
@@ -274,26 +392,6 @@ fn a_file_of_variables_that_can_not_be_read_is_no_change_of_credentials() {
     (factory.env_error, factory.credentials) = (None, BTreeMap::from([("implementer".into(), before)]));
     assert_eq!(told(&factory.tick_told()), ["cool_off "], "its variables are set again, and nothing starts");
     assert!(factory.registry.cool_offs.contains_key("login:implementer"));
-}
-
-// A machine that came up years ahead and was set right a minute later had a minute's wait that ended years ahead.
-#[test]
-fn a_wait_that_a_wrong_clock_wrote_down_is_tried_with_one_run() {
-    let mut factory = factory("codex", &["A", "B"]);
-    factory.later(10 * 365 * 24 * 3600);
-    factory.tick_told();
-    factory.claimed("a-impl.1");
-    factory.claimed("b-impl.1");
-    factory.runs("a-impl.1", 1, recorded!("codex-429"));
-    factory.printed("b-impl.1", 1, recorded!("codex-429"));
-    factory.tick_told();
-    let mono_ms = factory.now.mono_ms + 60_000;
-    factory.now = Moment { mono_ms, ..moment(60) };
-    let plan = factory.tick_told();
-    assert_eq!(told(&plan)[0], "cool_off ");
-    assert_eq!(started(&plan), 1, "{:?}", told(&plan));
-    factory.later(1);
-    assert!(factory.tick_told().is_empty());
 }
 
 // covers: V18

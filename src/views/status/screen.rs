@@ -351,7 +351,11 @@ mod tests {
     fn who_cools_off_is_told_in_words_and_until_when() {
         let told = |scope: &str, until: Option<i64>| {
             let (because, since, until) = ("no room".to_owned(), at(40), until.map(at));
-            cooling(scope, &CoolOff { because, since, until, row: 1, credentials: None }, at(100))
+            cooling(
+                scope,
+                &CoolOff { because, since, begun: None, until, row: 1, credentials: None },
+                at(100),
+            )
         };
         let since = "for 1 min, since 1970-01-01 00:00:40Z";
         assert_eq!(told("role:impl", None), format!("role impl starts nothing {since}: no room"));
