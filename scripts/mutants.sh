@@ -19,8 +19,8 @@ reply-is-sight|src/registry/note.rs|s/Happened::NotTried(_) => self.try_again(la
 not-started-is-not-withdrawn|src/registry/note.rs|s/^        self.withdraw_all(plan, outcomes, now);//
 all-start-again-alone|src/registry/note.rs|s/let alone = again.resume.*/let alone = true;/
 withdrawn-number-used-again|src/registry/intend.rs|/^    pub(super) fn withdraw(/a\        self.names.last_n.insert(run.agent.clone(), run.n - 1);
-number-not-raised|src/registry/intend.rs|/^    pub(super) fn start(/{n;d}
-resumes-not-counted|src/registry/intend.rs|s/map_or(0, |agent| agent.resumes) + 1/map_or(0, |agent| agent.resumes)/
+number-not-raised|src/registry/begin.rs|/^    pub(super) fn start(/{n;d}
+resumes-not-counted|src/decide/launch.rs|s/map_or(0, |agent| agent.resumes + 1)/map_or(0, |agent| agent.resumes)/
 claimed-resume-given-back|src/registry/intend.rs|s/if class == Class::Infra \&\& never_claimed/if class == Class::Infra/
 handoff-not-recorded|src/registry/intend.rs|/self.handoffs.entry(run.clone()).or_insert(handoff);/d
 required-note-ignored|src/registry/note.rs|s/if note.required \&\& note.status == Status::Started {/if false {/
@@ -28,9 +28,9 @@ refused-dispatch-keeps-ok|src/registry/note.rs|/agent.ok &= class != Class::Writ
 person-overruled|src/registry/intend.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
 new-life-keeps-old-work|src/registry/intend.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
 active-for-ever|src/registry/intend.rs|s/ItemStanding::Active | ItemStanding::Waiting => ItemStanding::Waiting,/still => still,/
-later-text-forgotten|src/registry/intend.rs|s/let given = if anew || same {/let given = if true {/
+later-text-forgotten|src/registry/begin.rs|s/let given = if anew || same {/let given = if true {/
 removed-role-waited-for|src/registry/intend.rs|s/self.settle(&gone.item);//
-stray-without-deadline|src/registry/intend.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
+stray-without-deadline|src/registry/begin.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
 nothing-charged|src/registry/intend.rs|s/record.attempts += 1;//
 in-flight-ignored|src/decide/gates.rs|s/if !registry.in_flight(id) && asked.standing() != .*/if true {/
 backoff-ignored|src/decide/gates.rs|s/due_at.filter(|due_at| \*due_at > now.at)/due_at.filter(|_| false)/
@@ -46,7 +46,7 @@ breaker-ignored|src/decide/gates.rs|s/^fn breaker(asked: .*/&\n    if true { ret
 failures-not-counted|src/registry/intend.rs|/self.count_failure(item, because, now);/d
 success-keeps-the-breaker-open|src/registry/intend.rs|0,/self.failing = None;/s/self.failing = None;//
 day-without-end-of-starts|src/decide/gates.rs|s/^fn budget(asked: .*/&\n    if true { return None; }/
-starts-of-the-day-not-counted|src/registry/intend.rs|s/self.count_start(now);//
+starts-of-the-day-not-counted|src/registry/begin.rs|s/self.count_start(now);//
 clock-set-back-is-a-new-day|src/registry/brakes.rs|s/if now > self.day {/if now != self.day {/
 ended-well-is-done-whatever-it-takes|src/decide/done.rs|s/Done::Command(_) | Done::Source => return,/Done::Command(_) | Done::Source => "it ended well",/
 goes-on-for-ever|src/decide/done.rs|s/if continued >= max {/if false {/
@@ -58,7 +58,7 @@ bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
 no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
 fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/
 orphan-not-reaped|src/decide/runs.rs|0,/reap(draft, agent, run, claim.as_ref(), because);/s//{ let _ = claim; infra(draft, agent, run, because, false); }/
-late-at-once|src/decide/runs.rs|s/let late = .*/let late = true;/
+late-at-once|src/decide/runs.rs|s/is_none_or(|age| age > patience(draft) + hook)/is_none_or(|_| true)/
 verdict-before-the-note|src/decide/runs.rs|s/draft.config.writeback.started == WritebackMode::Required$/false/
 resumed-for-ever|src/decide/runs.rs|s/&& resumes < config.attempts.resumes_max/\&\& resumes <= config.attempts.resumes_max/
 deadline-at-once|src/decide/runs.rs|s/&& age > latest/\&\& age < latest/
@@ -90,6 +90,25 @@ unfinished-item-loses-workspace|src/retention.rs|s/let finished = .*/let finishe
 workspace-goes-at-once|src/retention.rs|s/let for_long = .*/let for_long = true;/
 workspace-goes-under-a-live-run|src/retention.rs|s/if !finished || to_be_ended || registry.in_flight(id) {/if !finished {/
 taken-up-again-and-still-finished|src/registry/records.rs|s/named.finished_at = None;/let _ = named;/
+provider-is-paid-for|src/model/verdict.rs|0,/            | Class::Stalled$/s//            | Class::Stalled\n            | Class::Unreachable/
+cool-off-ignored|src/decide/cool_offs.rs|s/until.filter(|until| \*until > draft.now.at)/until.filter(|_| false)/
+everybody-tries-at-once|src/decide/cool_offs.rs|s/^        agent.harness == role.harness$/        false/
+trial-holds-up-for-ever|src/decide/cool_offs.rs|s/age.is_some_and(|age| age < TRIAL)/age.is_some()/
+each-straggler-is-a-failure|src/decide/cool_offs.rs|s/let tried = before.is_none_or(.*/let tried = true;/
+waits-never-grow|src/decide/cool_offs.rs|s/let row = before.map_or(0, .*/let row = 1;/
+told-reset-not-heard|src/decide/cool_offs.rs|s/Some(reset) => reset.max(draft.now.after(FIRST)),/Some(_) => draft.now.after(FIRST),/
+late-word-shortens-the-wait|src/decide/cool_offs.rs|s/let until = told.map_or(own, .*/let until = own;/
+straggler-moves-the-beginning|src/registry/intend.rs|s/filter(|before| \*row > 0 \&\& before.row == \*row)/filter(|_| false)/
+clock-set-back-prolongs-the-wait|src/decide/mod.rs|s/        cool_offs::right_the_clock(self);//
+straggler-proves-an-answer|src/decide/cool_offs.rs|s/if cool_off.is_some_and(|cool_off| began_after.*/if cool_off.is_some() {/
+answer-not-heard|src/decide/runs.rs|/cool_offs::answered(draft, agent);/d
+wait-never-forgotten|src/decide/cool_offs.rs|s/return latest.is_some_and(.*/let _ = latest; return None;/
+denied-role-goes-on|src/decide/cool_offs.rs|s/^        refuse_login(draft, agent, because)$/        let _ = refuse_login;/
+denied-for-ever|src/decide/cool_offs.rs|s/return (now != cool_off.credentials.as_ref())/return (false \&\& now != cool_off.credentials.as_ref())/
+session-of-an-earlier-run|src/decide/launch.rs|s/chosen_session(&draft.world.lineage, &run)/chosen_session(\&draft.world.lineage, \&RunId { n: 1, ..run.clone() })/
+tokens-of-a-session-count-twice|src/decide/verdict.rs|s/Counts::Session => agent.session_tokens.*/Counts::Session => 0,/
+costs-forgotten|src/registry/begin.rs|s/cost: before.and_then(|agent| agent.cost),/cost: None,/
+day-costs-nothing|src/registry/brakes.rs|s/today.usd = sum(today.usd, .*//
 LIST
 }
 

@@ -14,19 +14,20 @@ mod disk;
 mod faults;
 mod keeper;
 mod machine;
+mod provider;
 mod setting;
 mod tracker;
 mod world;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use factory_tick::config::Config;
-use factory_tick::decide::{Request, can_go_on};
+use factory_tick::decide::{Request, can_go_on, providers_cooling};
 use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
 use factory_tick::registry::{AgentRecord, AgentStanding, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
@@ -34,6 +35,7 @@ use factory_tick::tick::{self, Tick};
 use check::{Broken, History, Life, Scene};
 use dice::Dice;
 use faults::Fault;
+use machine::Words;
 use world::{Hands, World};
 
 const SEEDS: u64 = 500;
@@ -112,6 +114,8 @@ struct Tally {
     /// The most ticks that any seed took to come to rest.
     to_rest: u64,
     faults: BTreeMap<Fault, u64>,
+    /// What known programs printed.
+    printed: BTreeMap<(String, Words), u64>,
 }
 
 impl Tally {
@@ -128,17 +132,21 @@ impl Tally {
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
+        for (what, times) in &other.printed {
+            *self.printed.entry(what.clone()).or_default() += times;
+        }
     }
 }
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Tally { ticks, killed, failed, begun, resumed, done, removed, to_rest, faults } = self;
+        let Tally { ticks, killed, failed, begun, resumed, done, removed, to_rest, faults, printed } = self;
         writeln!(f, "{ticks} ticks, {killed} killed in the middle, {failed} with a commit that failed")?;
         writeln!(f, "{begun} agents began, {resumed} of them resumed; {done} times an item was done")?;
         writeln!(f, "{} runs and {} workspaces were removed", removed.0, removed.1)?;
         writeln!(f, "at rest after at most {to_rest} ticks without faults")?;
-        faults.iter().try_for_each(|(fault, times)| writeln!(f, "{times:9} {fault:?}"))
+        faults.iter().try_for_each(|(fault, times)| writeln!(f, "{times:9} {fault:?}"))?;
+        printed.iter().try_for_each(|((harness, words), times)| writeln!(f, "{times:9} {harness} {words:?}"))
     }
 }
 
@@ -186,6 +194,7 @@ impl Simulation {
         let (seed, tick) = (self.seed, self.tally.ticks);
         let world = self.world.borrow();
         self.tally.faults.clone_from(&world.faults.happened);
+        self.tally.printed.clone_from(&world.machine.printed);
         self.tally.begun = world.machine.begun;
         self.tally.removed = world.keeper.removed;
         self.tally.resumed = world.machine.resumed.values().map(|times| u64::from(*times)).sum();
@@ -234,6 +243,8 @@ impl Simulation {
             if world.strike(Fault::Reboot) {
                 world.machine.reboot();
             }
+            let now_ms = world.machine.clock_ms;
+            world.machine.providers.live(now_ms);
             for run in world.machine.busy.clone() {
                 if world.strike(Fault::LauncherKilled) {
                     world.machine.kill_launcher(&run);
@@ -300,6 +311,10 @@ impl Simulation {
                 let go_on = sessions.map(|(name, _)| name.clone()).collect();
                 let message = self.dice.percent(50).then(|| "a word".to_owned());
                 plan.steps.push(ordered(Some(&id), Action::Retry { item: id.clone(), go_on, message }));
+                let asked_again = providers_cooling(&registry).cloned();
+                plan.steps
+                    .extend(asked_again.map(|scope| ordered(None, Action::CoolOff { scope, cooling: None })));
+                self.history.providers.ask_again();
             }
             _ => {
                 let runs = registry.agents_of(&id).filter_map(|(_, agent)| agent.run.clone());
@@ -328,14 +343,15 @@ impl Simulation {
 
     fn tick(&mut self, request: Request) -> Result<Came, Broken> {
         self.tally.ticks += 1;
-        let (before, now, lives) = {
+        let (before, now, lives, receipts) = {
             let world = &mut *self.world.borrow_mut();
-            (world.disk.load(), world.machine.moment(), lives(world))
+            (world.disk.load(), world.machine.moment(), lives(world), receipts(world))
         };
         if before != self.world.borrow().disk.standing {
             let what = "what was committed is not what is loaded".to_owned();
             return Err(Broken { rule: "the_registry_reads_back", what });
         }
+        let credentials = self.world.borrow().machine.providers.credentials(&self.config.roles);
         let hands = Hands(&self.world);
         let stop = || self.world.borrow_mut().time_is_up();
         let clock = || self.world.borrow().machine.moment();
@@ -347,7 +363,7 @@ impl Simulation {
             now: now.clone(),
             until: far_away(),
             missing_env: self.missing_env.clone(),
-            credentials: BTreeMap::new(),
+            credentials: credentials.clone(),
             lineage: "simulated",
             env_error: None,
             disk_free_bytes: self.disk_free_bytes,
@@ -388,6 +404,8 @@ impl Simulation {
             before: &before,
             now: &now,
             lives: &lives,
+            receipts: &receipts,
+            credentials: &credentials,
             plan: &plan,
             intended: &intended,
             after: &world.disk.standing,
@@ -408,7 +426,10 @@ impl Simulation {
         let checked = check::check(&scene);
         let mut history = self.history.clone();
         history.learn(&scene, request.item.is_some());
-        let quiet = plan.is_empty() && before == world.disk.standing && world.machine.busy.is_empty();
+        let quiet = plan.is_empty()
+            && before == world.disk.standing
+            && before.cool_offs.is_empty()
+            && world.machine.busy.is_empty();
         self.history = history;
         checked.map(|()| Came { quiet, plan })
     }
@@ -443,6 +464,7 @@ impl Simulation {
             world.faults.end();
             world.tracker.tidy();
             world.machine.calm_down();
+            world.machine.providers.end();
             // The clock may have been set back: nobody waits for the end of such a pause.
             let (mut registry, unpause) = (world.disk.load(), ordered(None, Action::Unpause));
             write_down(world, &mut registry, &Plan { steps: vec![unpause], ..Plan::default() });
@@ -458,6 +480,7 @@ impl Simulation {
         for ticks in 1..=most {
             {
                 let world = &mut *self.world.borrow_mut();
+                let pause = pause.max(longest_wait(world));
                 world.advance(pause.as_millis() as u64);
                 world.begin_tick();
             }
@@ -478,7 +501,8 @@ impl Simulation {
     fn longest_way_to_rest(&self) -> u64 {
         let items = self.world.borrow().tracker.items.len() as u64;
         let attempts = u64::from(self.config.attempts.max);
-        20 + items * (attempts * 5 * 4 + 10) * 2
+        // A wait for a provider is over soon and forgotten an hour later.
+        20 + 10 + items * (attempts * 5 * 4 + 10) * 2
     }
 
     /// At rest, nobody waits for something that will not come.
@@ -531,6 +555,13 @@ struct Came {
     plan: Plan,
 }
 
+/// What a provider told may be far away by now: the clock was set back since.
+fn longest_wait(world: &World) -> Duration {
+    let now = world.machine.moment().at;
+    let ends = world.disk.standing.cool_offs.values().filter_map(|cool_off| cool_off.until);
+    ends.max().and_then(|end| Duration::try_from(end.duration_since(now)).ok()).unwrap_or_default()
+}
+
 fn lives(world: &World) -> BTreeMap<RunId, Life> {
     let machine = &world.machine;
     let now = machine.moment();
@@ -540,6 +571,11 @@ fn lives(world: &World) -> BTreeMap<RunId, Life> {
         (run.clone(), Life { live: one.is_live(), healthy, in_hook: one.is_in_hook(&now) })
     };
     machine.busy.iter().map(life).collect()
+}
+
+fn receipts(world: &World) -> BTreeSet<RunId> {
+    let machine = &world.machine;
+    machine.ends.keys().filter(|run| machine.has_receipt(run)).cloned().collect()
 }
 
 /// No simulated tick runs into a real clock.

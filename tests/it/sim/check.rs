@@ -2,6 +2,8 @@
 //!
 //! Each is judged against what really lives and happened, never against what the registry believes.
 
+mod providers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -13,6 +15,11 @@ use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry};
 use factory_tick::tick::Ticked;
 
 use super::world::World;
+
+use providers::{
+    a_denied_role_waits, a_wait_ends_when_it_is_answered, a_wait_is_waited_for, one_outage_counts_once,
+    one_run_tries_first, waits_grow, what_a_program_says_is_understood, what_is_told_is_spent,
+};
 
 /// A rule that was broken, and how.
 #[derive(Clone, Debug)]
@@ -46,6 +53,10 @@ pub(super) struct Scene<'a> {
     pub(super) now: &'a Moment,
     /// What really lived then.
     pub(super) lives: &'a BTreeMap<RunId, Life>,
+    /// Runs of known programs that were over then, and whose receipts had not been removed.
+    pub(super) receipts: &'a BTreeSet<RunId>,
+    /// What it was told of credentials, by role.
+    pub(super) credentials: &'a BTreeMap<String, String>,
     /// What it decided.
     pub(super) plan: &'a Plan,
     /// `before` with the plan applied.
@@ -64,12 +75,14 @@ pub(super) struct History {
     pub(super) unreconciled: bool,
     /// Runs that cost an attempt.
     charged: BTreeSet<RunId>,
+    pub(super) providers: providers::Memory,
 }
 
 impl History {
     /// Takes in what a tick made durable.
     pub(super) fn learn(&mut self, scene: &Scene<'_>, one_item: bool) {
         self.charged.extend(newly_charged(scene).cloned());
+        self.providers.learn(scene);
         if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
             self.unreconciled = false;
         }
@@ -79,6 +92,7 @@ impl History {
         self.unreconciled = true;
         // What it was charged for may have been lost with it.
         self.charged.clear();
+        self.providers = providers::Memory::default();
     }
 }
 
@@ -125,6 +139,14 @@ rules! {
     the_records_fit_together,
     the_registry_reads_back,
     counters_never_shrink,
+    what_a_program_says_is_understood,
+    what_is_told_is_spent,
+    a_wait_is_waited_for,
+    one_run_tries_first,
+    waits_grow,
+    one_outage_counts_once,
+    a_wait_ends_when_it_is_answered,
+    a_denied_role_waits,
 }
 
 /// The first rule that the tick broke.

@@ -1,6 +1,8 @@
 //! Run directories, launchers and processes: what the kernel, `fleet/local.rs` and the launcher do, on one
 //! simulated clock.
 
+mod programs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
@@ -11,7 +13,11 @@ use jiff::Timestamp;
 
 use super::dice::Dice;
 use super::faults::{Fault, Faults};
+use super::provider::Providers;
 use super::setting::SESSION_GONE;
+
+use programs::Program;
+pub(super) use programs::{Ending, Words};
 
 /// A launcher and how far it has come. It can be killed before each of its steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,8 @@ struct Script {
     prints: &'static str,
     /// What the done command answers then.
     answer: Option<i32>,
+    /// It is one that is known by name.
+    program: Option<Program>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +89,11 @@ pub(super) struct Run {
     changed_ms: i64,
     tough_until: u64,
     deadline_ms: Option<u64>,
+    stall_ms: Option<u64>,
     exit: Option<Exit>,
     swept: Option<Swept>,
     said: Said,
+    stdout: String,
     stderr: String,
     script: Option<Script>,
 }
@@ -102,9 +112,11 @@ impl Run {
             changed_ms: 0,
             tough_until: 0,
             deadline_ms: None,
+            stall_ms: None,
             exit: None,
             swept: None,
             said: Said::default(),
+            stdout: String::new(),
             stderr: String::new(),
             script: None,
         }
@@ -146,6 +158,10 @@ pub(super) struct Machine {
     pub(super) wall_ms: i64,
     pub(super) mono_ms: u64,
     pub(super) boots: u32,
+    /// By a clock that nobody sets and that no restart ends.
+    pub(super) clock_ms: u64,
+    /// Where that stood at each boot, and the monotonic clock of the boot.
+    booted: Vec<(u64, u64)>,
     pub(super) runs: BTreeMap<RunId, Run>,
     /// Runs of which something is alive or coming.
     pub(super) busy: BTreeSet<RunId>,
@@ -156,6 +172,13 @@ pub(super) struct Machine {
     pub(super) workspaces: BTreeSet<String>,
     /// What the done command answered at the end of runs, those that were removed since among them.
     pub(super) answers: BTreeMap<RunId, i32>,
+    pub(super) providers: Providers,
+    /// The ends of runs of known programs, those that were removed since among them.
+    pub(super) ends: BTreeMap<RunId, Ending>,
+    /// How often each known program printed what.
+    pub(super) printed: BTreeMap<(String, Words), u64>,
+    /// Sessions that are there, and the tokens that each has read and written.
+    conversations: BTreeMap<String, (u64, u64)>,
     next_pid: u32,
     sessions: u64,
     gone_sessions: BTreeSet<String>,
@@ -164,9 +187,15 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(after_run_ms: Option<u64>) -> Machine {
+    pub(super) fn new(after_run_ms: Option<u64>, providers: Providers) -> Machine {
         Machine {
             after_run_ms,
+            providers,
+            clock_ms: 0,
+            booted: vec![(0, 5_000)],
+            ends: BTreeMap::new(),
+            printed: BTreeMap::new(),
+            conversations: BTreeMap::new(),
             wall_ms: 1_790_000_000_000,
             mono_ms: 5_000,
             boots: 1,
@@ -191,6 +220,16 @@ impl Machine {
         Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id() }
     }
 
+    /// The true order of two moments, whatever became of the clocks between them.
+    pub(super) fn is_not_before(&self, one: &Moment, other: &Moment) -> bool {
+        let true_ms = |moment: &Moment| {
+            let boot: usize = moment.boot_id.rsplit(' ').next()?.parse().ok()?;
+            let (clock_ms, mono_ms) = self.booted.get(boot - 1)?;
+            Some((clock_ms + moment.mono_ms).saturating_sub(*mono_ms))
+        };
+        true_ms(one) >= true_ms(other)
+    }
+
     // -----------------------------------------------------------------------------------------
     // What a tick does to it
 
@@ -202,6 +241,7 @@ impl Machine {
     pub(super) fn write_spec(&mut self, launch: &Launch, since: Moment) {
         let Some(run) = self.runs.get_mut(&launch.run) else { return };
         run.deadline_ms = launch.deadline.map(|deadline| deadline.as_millis() as u64);
+        run.stall_ms = launch.stall.map(|stall| stall.as_millis() as u64);
         run.given = Some(launch.content_hash.clone()).filter(|_| launch.session.is_none());
         run.spec = Some(StraySpec {
             item: launch.item.clone(),
@@ -230,7 +270,8 @@ impl Machine {
         faults: &mut Faults,
         dice: &mut Dice,
     ) {
-        let script = self.script(launch, start_grace_ms, faults, dice);
+        let mut script = self.script(launch, start_grace_ms, faults, dice);
+        self.know_program(launch, &mut script);
         let process = self.process();
         let at = self.mono_ms + script.claim_after;
         let Some(run) = self.runs.get_mut(&launch.run) else { return };
@@ -293,6 +334,7 @@ impl Machine {
             exit_lost: faults.strike(Fault::ExitLost, dice),
             prints: dice.pick(&["", "a word", "another word"]),
             answer: dice.pick(&[Some(0), Some(0), Some(1), Some(1), Some(1), Some(2), None]),
+            program: None,
         }
     }
 
@@ -390,6 +432,10 @@ impl Machine {
         true
     }
 
+    pub(super) fn has_receipt(&self, run: &RunId) -> bool {
+        self.runs.get(run).is_some_and(|one| one.exit.is_some())
+    }
+
     /// Whether a launcher of this agent holds its lock.
     pub(super) fn is_locked(&self, agent: &AgentName) -> bool {
         let holds = |run: &&RunId| self.runs[*run].launcher_lives() && !self.runs[*run].is_coming();
@@ -415,6 +461,7 @@ impl Machine {
         }
         self.boots += 1;
         self.mono_ms = 1_000;
+        self.booted.push((self.clock_ms, self.mono_ms));
     }
 
     /// Nothing resists any more, and no launcher is stuck or late.
@@ -444,6 +491,7 @@ impl Machine {
 
     fn pass(&mut self, ms: u64) {
         self.mono_ms += ms;
+        self.clock_ms += ms;
         self.wall_ms += ms as i64;
     }
 
@@ -459,7 +507,7 @@ impl Machine {
                 let says = says.map(|(after, _)| began + after);
                 let ends = script.life.map(|life| began + life);
                 let times_out = self.deadline_at(run);
-                [says, ends, times_out].into_iter().flatten().min()
+                [says, ends, times_out, stalls_at(run)].into_iter().flatten().min()
             }
             Launcher::None | Launcher::Gone => None,
         }
@@ -493,8 +541,12 @@ impl Machine {
                 let at = self.mono_ms;
                 if self.deadline_at(one).is_some_and(|deadline| deadline <= at) {
                     self.end_main(run, &now, ExitReason::Deadline, None, Some(15));
+                } else if stalls_at(one).is_some_and(|stall| stall <= at) {
+                    self.end_main(run, &now, ExitReason::Stalled, None, Some(15));
                 } else if script.life.is_some_and(|life| began + life <= at) {
-                    let (code, signal) = match script.end {
+                    self.end_program(run);
+                    let end = self.runs[run].script.as_ref().map_or(script.end, |script| script.end);
+                    let (code, signal) = match end {
                         End::Code(code) => (Some(code), None),
                         End::Signal => (None, Some(11)),
                         End::Park | End::NeverRan(_) => (Some(0), None),
@@ -550,6 +602,7 @@ impl Machine {
             one.said.session = Some(session);
         }
         self.begun += 1;
+        self.begin_program(run);
     }
 
     fn end_main(
@@ -562,6 +615,8 @@ impl Machine {
     ) {
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
+        let exit_lost = script.exit_lost;
+        let answer = script.answer;
         let after_run_ms = self.after_run_ms.filter(|_| one.main_alive && !script.exit_lost);
         let hook = after_run_ms.map_or(0, |_| script.hook);
         one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep + hook);
@@ -573,7 +628,9 @@ impl Machine {
         if script.end == End::SessionGone {
             one.stderr = SESSION_GONE.to_owned();
         }
-        if !script.exit_lost {
+        self.print_program(run, now, reason);
+        let Some(one) = self.runs.get_mut(run) else { return };
+        if !exit_lost {
             one.exit = Some(Exit {
                 code,
                 signal,
@@ -586,7 +643,7 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
-                done: script.answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
+                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
             });
             if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
                 self.answers.insert(run.clone(), done);
@@ -643,7 +700,10 @@ impl Machine {
         let ended = |claim, swept: Option<&Swept>| {
             let stderr_tail = run.map(|run| run.stderr.clone()).unwrap_or_default();
             let script = run.and_then(|run| run.script.as_ref());
-            let stdout_tail = script.map_or_else(String::new, |script| script.prints.to_owned());
+            let stdout_tail = match script {
+                Some(Script { program: None, prints, .. }) => (*prints).to_owned(),
+                _ => run.map(|run| run.stdout.clone()).unwrap_or_default(),
+            };
             Box::new(Ended {
                 claim,
                 exit: exit.clone(),
@@ -672,6 +732,13 @@ impl Machine {
             .map(|(run, one)| Stray { run: run.clone(), spec: one.spec.clone() })
             .collect()
     }
+}
+
+/// When a silent run of a program has been silent for too long.
+fn stalls_at(run: &Run) -> Option<u64> {
+    let Launcher::Watching(began) = run.launcher else { return None };
+    let silent = run.script.as_ref().is_some_and(|script| script.life.is_none());
+    run.stall_ms.filter(|_| silent).map(|stall| began + stall)
 }
 
 fn survivors(run: &Run) -> Vec<Survivor> {

@@ -63,18 +63,7 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
     if dice.percent(30) {
         text += "[hooks]\nbefore_run = [\"prepare\"]\nafter_run = [\"save\"]\ntimeout = \"90s\"\n";
     }
-    for role in 0..roles {
-        write!(
-            text,
-            "[[role]]\nname = \"role {role}\"\nsuffix = \"{}\"\ncommand = [\"agent\"]\nsession_gone = [\"{SESSION_GONE}\"]\ndeadline = \"{}s\"\n",
-            ["impl", "review", "1"][role as usize],
-            dice.pick(&[0, 120, 400]),
-        )
-        .unwrap();
-        if dice.percent(70) {
-            text += "resume = [\"agent\", \"--resume\", \"{session}\"]\n";
-        }
-    }
+    let limits: Vec<_> = (0..roles).map(|_| (dice.pick(&[0, 120, 400]), dice.percent(70))).collect();
     // From dice of its own: seeds that are known to hold something against a mutant go on to do so.
     let mut aside = dice.aside();
     write!(
@@ -84,6 +73,23 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
         aside.pick(&[0, 60, 600, 3600]),
     )
     .unwrap();
+    let of_presets = aside.percent(40);
+    for (role, (deadline_s, resumes)) in limits.into_iter().enumerate() {
+        let suffix = ["impl", "review", "1"][role];
+        write!(
+            text,
+            "[[role]]\nname = \"role {role}\"\nsuffix = \"{suffix}\"\ndeadline = \"{deadline_s}s\"\n"
+        )
+        .unwrap();
+        if of_presets && aside.percent(80) {
+            writeln!(text, "harness = \"{}\"", aside.pick(&["claude", "codex"])).unwrap();
+            continue;
+        }
+        writeln!(text, "command = [\"agent\"]\nsession_gone = [\"{SESSION_GONE}\"]").unwrap();
+        if resumes {
+            text += "resume = [\"agent\", \"--resume\", \"{session}\"]\n";
+        }
+    }
     let mut config = config::parse(&text, Path::new("/simulated/factory.toml"), &|_| Err(String::new()))
         .unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
     config.roles.iter_mut().for_each(|role| role.prompt = PROMPT.to_owned());

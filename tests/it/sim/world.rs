@@ -21,6 +21,7 @@ use super::disk::Disk;
 use super::faults::{Fault, Faults};
 use super::keeper::Keeper;
 use super::machine::Machine;
+use super::provider::Providers;
 use super::tracker::Tracker;
 
 /// What is wrong during the whole of one tick.
@@ -56,6 +57,8 @@ pub(super) struct World {
     /// A rule that was broken in the middle of an effect.
     pub(super) broken: Option<Broken>,
     pub(super) keeper: Keeper,
+    /// The ids that fresh starts gave their sessions.
+    chosen: BTreeMap<String, RunId>,
     start_grace_ms: u64,
 }
 
@@ -66,7 +69,7 @@ impl World {
         let after_run_ms = hooks.map(|hooks| hooks.each(config.fleet.grace).as_millis() as u64);
         World {
             faults,
-            machine: Machine::new(after_run_ms),
+            machine: Machine::new(after_run_ms, Providers::new(Dice::new(dice.aside().throw()), config)),
             tracker: Tracker::new(&mut dice, &config.scope),
             disk: Disk::default(),
             today: Today::default(),
@@ -76,6 +79,7 @@ impl World {
             untold: None,
             refused_notes: Vec::new(),
             broken: None,
+            chosen: BTreeMap::new(),
             keeper: Keeper::new(dice.aside(), config),
             start_grace_ms: config.fleet.start_grace.as_millis() as u64,
             dice,
@@ -155,6 +159,7 @@ impl World {
         if on_record.is_none_or(|agent| agent.run.as_ref() != Some(run)) {
             self.breaks("intent_before_effect", format!("{run} is started, and no registry says so"));
         }
+        self.look_at_session(launch);
         if self.strike(Fault::NoProgram) {
             let error = "the program is missing".to_owned();
             return Happened::NotStarted { class: Class::Launch, error };
@@ -186,6 +191,32 @@ impl World {
         self.machine.spawn(launch, self.start_grace_ms, lost, &mut self.faults, &mut self.dice);
         self.lapse();
         Happened::Tried
+    }
+
+    /// A session that a start chose is of that run alone, and of those of its agent that go on with it.
+    fn look_at_session(&mut self, launch: &Launch) {
+        let (run, argv) = (&launch.run, &launch.argv);
+        let session = launch.session.as_ref().or(launch.chosen_session.as_ref());
+        let owner = session.and_then(|session| self.chosen.get(session));
+        let wrong = match owner {
+            Some(owner) if launch.session.is_some() => owner.agent != run.agent,
+            Some(owner) => owner != run,
+            None => false,
+        };
+        if wrong {
+            self.breaks("a_session_is_of_one_run", format!("{run} has {session:?} of {owner:?}"));
+        }
+        let is_preset = factory_tick::harness::preset(&launch.harness).is_some();
+        if is_preset && session.is_some_and(|session| argv.iter().filter(|one| *one == session).count() != 1)
+        {
+            self.breaks(
+                "a_session_is_of_one_run",
+                format!("{run} has {session:?} and is started with {argv:?}"),
+            );
+        }
+        if let Some(chosen) = &launch.chosen_session {
+            self.chosen.insert(chosen.clone(), run.clone());
+        }
     }
 
     fn fence(&mut self, run: &RunId) -> Happened {
