@@ -20,7 +20,8 @@
 //!
 //! A run that is some agent's current one, or must end. A run that is not on record yet: its number is above the
 //! highest that was ever given out. The latest run of each agent of an item that is remembered: its log is the one that
-//! is asked for. A workspace of an item that is not finished. Everything whose name is not on record.
+//! is asked for. A workspace of an item that is not finished. Everything whose name is not on record; and a folder that has
+//! the name of a workspace and was there before its item.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,14 +74,14 @@ pub fn runs(
     removals
 }
 
-/// The workspaces that may go, of those that are there.
+/// The workspaces that may go, of those that are there and that this factory made.
 pub fn workspaces(
     registry: &Registry,
-    there: &BTreeSet<String>,
+    made: &BTreeSet<String>,
     rules: &Retention,
     now: Timestamp,
 ) -> Vec<Removal<String>> {
-    let ours = registry.names.items.iter().filter(|(_, named)| there.contains(&named.workspace));
+    let ours = registry.names.items.iter().filter(|(_, named)| made.contains(&named.workspace));
     ours.filter_map(|(id, _)| workspace(registry, id, rules, now)).collect()
 }
 
@@ -237,8 +238,8 @@ mod tests {
         }
 
         fn cleared(&self, days: u64, day: i64) -> Vec<String> {
-            let there = BTreeSet::from(["AR-1", "AR-2", "somebody's"].map(str::to_owned));
-            let removals = workspaces(&self.registry, &there, &rules(0, days), at(day));
+            let made = BTreeSet::from(["AR-1", "AR-2", "somebody's"].map(str::to_owned));
+            let removals = workspaces(&self.registry, &made, &rules(0, days), at(day));
             removals.into_iter().map(|one| format!("{}: {}", one.what, one.because)).collect()
         }
     }

@@ -17,6 +17,7 @@ use crate::fleet::before_remove::{BeforeRemove, Then};
 use crate::fleet::env::Vars;
 use crate::fleet::launcher;
 use crate::fleet::local::LocalFleet;
+use crate::fleet::made::Made;
 use crate::model::{AgentName, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
@@ -50,11 +51,10 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     remover.note_error(&json!({}), remover.dir.trash().empty().context("the trash can't be emptied"));
     let Some(trash) = fleet.trash_of_workspaces()? else { return Ok(()) };
     let root = fleet.workspaces.canonicalize()?;
-    let there = fleet.workspaces_there()?;
+    let made = fleet.workspaces_made()?;
     let rules = &remover.config.retention;
     let mut hook = BeforeRemove::new(&fleet, state.join(HOOK_LOG));
-    for Removal { what, item, .. } in
-        retention::workspaces(&remover.registry()?, &there, rules, clock::wall())
+    for Removal { what, item, .. } in retention::workspaces(&remover.registry()?, &made, rules, clock::wall())
     {
         let Some(id) = item else { continue };
         let about = json!({"item": id, "workspace": what});
@@ -128,7 +128,7 @@ impl Remover {
                 return NEXT;
             }
         }
-        match trash.take(&folder) {
+        match Made::at(self.dir.made()).take(&folder, || trash.take(&folder)) {
             // One that is gone was gone before, or its hook has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound && ended.is_none() => return NEXT,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

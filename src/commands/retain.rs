@@ -99,9 +99,9 @@ impl Look<'_> {
     /// Starts the process that does the rest, where there is any.
     fn start_remover(&self) -> anyhow::Result<()> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
-        let there = self.fleet.workspaces_there()?;
+        let made = self.fleet.workspaces_made()?;
         let of_workspaces = self.fleet.trash_of_workspaces()?;
-        if !retention::workspaces(registry, &there, rules, self.now).is_empty()
+        if !retention::workspaces(registry, &made, rules, self.now).is_empty()
             || self.state.dir.trash().is_there()?
             || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
         {

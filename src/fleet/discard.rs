@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::env;
 use super::local::LocalFleet;
+use super::made::Made;
 use super::rundir::{RunDir, RunFiles};
 use crate::config::EnvConfig;
 use crate::model::{Claim, RunId, RunTrace};
@@ -55,14 +56,19 @@ impl LocalFleet {
         Ok(traces)
     }
 
-    /// The names of all that lies in the folder of workspaces.
+    /// The names of what lies in the folder of workspaces and was made by a launcher of this factory.
     ///
     /// # Errors
     ///
     /// That it can't be listed.
-    pub fn workspaces_there(&self) -> Result<BTreeSet<String>> {
-        let names = listed(&self.workspaces)?.into_iter().map(|entry| entry.file_name());
-        Ok(names.filter_map(|name| name.into_string().ok()).filter(|name| name != TRASH).collect())
+    pub fn workspaces_made(&self) -> Result<BTreeSet<String>> {
+        let root = match self.workspaces.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            root => root?,
+        };
+        let made = Made::at(self.made.clone());
+        let names = listed(&root)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| made.is_noted(&root.join(name))).collect())
     }
 
     /// Takes a run's directory away, if its own receipts say that nothing of it lives or ever will: whatever the

@@ -42,6 +42,8 @@ pub struct LocalFleet {
     pub runs: PathBuf,
     /// `live/`
     pub live: PathBuf,
+    /// `made/`
+    pub made: PathBuf,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
     /// Which factory.
@@ -72,6 +74,7 @@ impl LocalFleet {
         LocalFleet {
             runs: state.join("runs"),
             live: state.join("live"),
+            made: state.join("made"),
             workspaces: workspaces(config, state),
             lineage: lineage.to_owned(),
             host,

@@ -12,6 +12,7 @@ pub mod launcher;
 pub mod local;
 pub mod log_reader;
 pub mod logs;
+pub mod made;
 pub mod program;
 pub mod protected;
 pub mod rundir;

@@ -79,6 +79,9 @@ pub struct Spec {
     pub workspace: String,
     /// The folder of launchers' locks.
     pub live: PathBuf,
+    /// The folder of notes of which workspaces were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<PathBuf>,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
     /// The hooks around the agent.

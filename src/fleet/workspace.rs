@@ -76,11 +76,11 @@ impl Place {
         Ok(&self.path)
     }
 
-    /// Makes the folder where it is missing and nothing is to be done in it first.
-    pub(super) fn make(&self) -> Result<()> {
+    /// Makes the folder where it is missing and nothing is to be done in it first. Whether it was missing.
+    pub(super) fn make(&self) -> Result<bool> {
         match fs::DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
-            _ => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            made => Ok(made.map(|()| true)?),
         }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_mark_under_which_nobody_began_condemns_no_folder() {
         let (_root, place) = place();
-        place.make().unwrap();
+        assert!(place.make().unwrap() && !place.make().unwrap());
         File::create(place.folder().unwrap().join("work")).unwrap();
         drop(place.open_mark().unwrap());
         assert!(matches!(place.set_up().unwrap(), SetUp::Done));

@@ -90,6 +90,17 @@ pub fn link_new(dir: impl AsFd, name: &str, bytes: &[u8]) -> io::Result<bool> {
     Ok(won)
 }
 
+/// Removes the file `name` in `dir`, durably; none is as good.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub fn remove(dir: impl AsFd, name: &str) -> io::Result<()> {
+    let dir = dir.as_fd();
+    unlink_if_there(dir, name)?;
+    Ok(rustix::fs::fsync(dir)?)
+}
+
 /// Reads the whole file `name` in `dir`; `None` when there is none.
 ///
 /// Only a regular file of ours is read, and at most `cap` bytes of it: a FIFO would block the tick

@@ -28,6 +28,7 @@ const SIGNS: [&str; 3] = [LIVE, "registry.json", "registry.json.bak"];
 
 const LIVE: &str = "live";
 const RUNS: &str = "runs";
+const MADE: &str = "made";
 
 /// Files that keep version control and backups away, each with its content.
 const MARKERS: [(&str, &str); 2] = [
@@ -116,6 +117,11 @@ impl StateDir {
         self.path.join(LIVE)
     }
 
+    /// Where launchers note which workspaces they made.
+    pub fn made(&self) -> PathBuf {
+        self.path.join(MADE)
+    }
+
     /// The default root of workspaces. Not made here: another root may be configured.
     pub fn workspaces(&self) -> PathBuf {
         self.path.join("workspaces")
@@ -138,7 +144,7 @@ impl StateDir {
 
     /// Makes what belongs in a state directory and is missing.
     fn furnish(&self) -> Result<(), StoreError> {
-        for name in [LIVE, RUNS] {
+        for name in [LIVE, RUNS, MADE] {
             self.furnish_folder(name).map_err(|error| refuse(&self.path.join(name), &error.to_string()))?;
         }
         for (name, content) in MARKERS {
@@ -334,14 +340,14 @@ mod tests {
         let path = holder.path().join("a/b/state");
         let dir = StateDir::create_or_open(&path, true).unwrap();
         assert_eq!(dir.path(), path);
-        for folder in [holder.path().join("a"), path.clone(), dir.runs(), dir.live()] {
+        for folder in [holder.path().join("a"), path.clone(), dir.runs(), dir.live(), dir.made()] {
             let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o700, "{}", folder.display());
         }
         assert_eq!(std::fs::read_to_string(path.join(".gitignore")).unwrap(), "*\n");
         let tag = std::fs::read_to_string(path.join("CACHEDIR.TAG")).unwrap();
         assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"));
-        assert_eq!(everything(&path).len(), 4);
+        assert_eq!(everything(&path).len(), 5);
         assert!(dir.free_bytes().unwrap() > 0);
         assert!(!dir.has_runs().unwrap());
     }
@@ -399,7 +405,7 @@ mod tests {
                 scope.spawn(|| StateDir::create_or_open(&path, true).unwrap());
             }
         });
-        assert_eq!(everything(&path).len(), 4);
+        assert_eq!(everything(&path).len(), 5);
     }
 
     #[test]

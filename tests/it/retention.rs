@@ -234,6 +234,61 @@ fn a_workspace_of_what_is_not_finished_stays_however_old() {
     assert!(removed(&factory, "remove").contains(&why.to_owned()), "{:?}", removed(&factory, "remove"));
 }
 
+/// Puts a project of somebody's there.
+fn somebodys(project: &Path) {
+    fs::create_dir_all(project).unwrap();
+    put(&project.join("mine"), "");
+}
+
+// `[workspace] root` set to the folder where somebody keeps their projects: one that had the name of an item was worked in
+// as its workspace, and deleted with everything in it when the item had been done for a month.
+#[test]
+fn a_folder_that_was_there_before_its_item_is_never_removed() {
+    let mut factory = well();
+    factory.set("workspace", "root", "\"projects\"");
+    somebodys(&factory.path("projects/AR-1"));
+    ["AR-1", "AR-2"].iter().for_each(|key| do_it(&factory, key, 1));
+    // With a hook that sets up what is made, none of it is made either.
+    factory.set("hooks", "after_create", "[\"true\"]");
+    somebodys(&factory.path("projects/AR-3"));
+    ["AR-3", "AR-4"].iter().for_each(|key| do_it(&factory, key, 1));
+    ["AR-1", "AR-2", "AR-3", "AR-4"].iter().for_each(|key| finished_long_ago(&factory, key));
+    look(&factory);
+    assert_eq!(listed(&factory.path("projects")), ["AR-1", "AR-3"]);
+    assert!(["AR-1", "AR-3"].iter().all(|key| factory.path("projects").join(key).join("mine").exists()));
+    assert_eq!(listed(&factory.state("made")), [""; 0], "what is removed is no longer known as made");
+
+    // Made by hand after it was removed, it is nobody's but the hand's.
+    somebodys(&factory.path("projects/AR-2"));
+    do_it(&factory, "AR-2", 1);
+    finished_long_ago(&factory, "AR-2");
+    look(&factory);
+    assert!(factory.path("projects/AR-2/mine").exists());
+    // So is one of the same name beside another root, and one that an earlier version left.
+    factory.set("workspace", "root", "\"work\"");
+    do_it(&factory, "AR-5", 1);
+    fs::rename(factory.path("work"), factory.path("other")).unwrap();
+    factory.set("workspace", "root", "\"other\"");
+    do_it(&factory, "AR-6", 1);
+    fs::remove_file(factory.state("made/AR-6")).unwrap();
+    ["AR-5", "AR-6"].iter().for_each(|key| finished_long_ago(&factory, key));
+    look(&factory);
+    assert_eq!(listed(&factory.path("other")), ["AR-5", "AR-6"]);
+}
+
+#[test]
+fn a_workspace_that_was_made_anew_after_a_failed_set_up_is_removed_as_any() {
+    let mut factory = well();
+    factory.set("attempts", "backoff_base", "\"1ms\"");
+    let script = r#"[ -e "$LAB/failed" ] || { touch "$LAB/failed"; exit 1; }"#;
+    factory.set("hooks", "after_create", &json!(["sh", "-c", script]).to_string());
+    do_it(&factory, "AR-1", 1);
+    assert!(factory.lab("failed").exists());
+    finished_long_ago(&factory, "AR-1");
+    look(&factory);
+    assert_eq!(listed(&factory.state("workspaces")), [""; 0]);
+}
+
 /// The process that removes, started by hand: as one that comes late.
 fn remove(factory: &Factory) {
     let (config, state) = (factory.path("factory.toml"), factory.state(""));

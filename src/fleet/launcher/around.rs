@@ -7,6 +7,7 @@ use super::{Launcher, NeverRan};
 use crate::fleet::child;
 use crate::fleet::exec;
 use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
+use crate::fleet::made::Made;
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
 
@@ -29,7 +30,9 @@ impl Launcher {
         let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).map_err(unusable)?;
         if self.spec.hooks.after_create.is_empty() && !place.is_marked() {
-            place.make().map_err(unusable)?;
+            if place.make().map_err(unusable)? {
+                self.note_made(place.folder().map_err(unusable)?, log);
+            }
         } else {
             self.set_up(&place, log)?;
         }
@@ -44,6 +47,7 @@ impl Launcher {
                 SetUp::Done => return Ok(()),
                 SetUp::Ours(unfinished) => {
                     let folder = place.folder().map_err(unusable)?;
+                    self.note_made(folder, log);
                     self.hook("after_create", &self.spec.hooks.after_create, folder, log)?;
                     return place.finish(unfinished).map_err(unusable);
                 }
@@ -57,6 +61,16 @@ impl Launcher {
                 }
                 SetUp::Others => child::wait(&self.signals, &[], Instant::now() + ASK_EVERY),
             }
+        }
+    }
+
+    /// After the folder is there: one that was there before must never be taken for ours. An agent can do without.
+    fn note_made(&self, folder: &Path, log: &mut HookLog) {
+        let Some(made) = &self.spec.made else { return };
+        if let Err(error) = Made::at(made.clone()).note(folder) {
+            log.note(&format!(
+                "its workspace will never be removed: that it was made can't be noted: {error}"
+            ));
         }
     }
 

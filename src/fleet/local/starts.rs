@@ -94,6 +94,7 @@ impl LocalFleet {
             workspace_root: self.workspaces.clone(),
             workspace: launch.workspace.clone(),
             live: self.live.clone(),
+            made: Some(self.made.clone()),
             session_pattern: launch.session_pattern.clone(),
             hooks: means.hooks.clone(),
             prelude_ms: launch.prelude.as_millis() as u64,
