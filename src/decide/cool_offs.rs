@@ -16,6 +16,10 @@ const FIRST: Duration = Duration::from_secs(60);
 /// The longest such wait.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
+/// The longest that a provider's word is taken for: the longest limits are of a week. A garbled date, or one by a clock
+/// that is wrong, must not hold up a harness for years; to ask once too early costs no attempt.
+const TOLD_MAX: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
 /// After a wait one run is tried before all others. One that has gone on for so long was answered, or has a limit of
 /// its own that ends it: it holds up nobody any more.
 const TRIAL: Duration = Duration::from_secs(5 * 60);
@@ -156,7 +160,7 @@ fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Tim
     let tried = before.is_none_or(|before| began_after(agent, before, draft.now));
     let row = before.map_or(0, |before| before.row).saturating_add(u32::from(tried));
     let own = match reset {
-        Some(reset) => reset.max(draft.now.after(FIRST)),
+        Some(reset) => reset.clamp(draft.now.after(FIRST), draft.now.after(TOLD_MAX)),
         None if tried => draft.now.after(growing(row)),
         None => return,
     };

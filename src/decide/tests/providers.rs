@@ -8,6 +8,9 @@ use crate::registry::{AgentStanding, ItemStanding, ParkedBy};
 /// The first id of each recording.
 const ID: &str = "00000000-0000-4000-8000-000000000001";
 
+/// What is believed of the year 2100, in which the recorded limit ends.
+const LONGEST_TOLD: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
 macro_rules! recorded {
     ($name:literal) => {
         Output {
@@ -136,7 +139,8 @@ fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
     let plan = factory.runs("a-impl.1", 1, recorded!("claude-limit"));
     assert_eq!(told(&plan), ["fail a-impl.1 rate_limited", "cool_off "]);
     assert_eq!(factory.record("A").attempts, 0);
-    let reset = "2100-01-01T00:00:00Z".parse().unwrap();
+    // The recording says 2100: nobody believes more than 8 days.
+    let reset = factory.now.after(LONGEST_TOLD);
     let held = plan.held.iter().find(|held| held.item == id("A")).expect("A waits");
     assert_eq!((held.code, held.until), (HeldCode::CoolingOff, Some(reset)));
     // Another run that had begun before ends well: it proves nothing about now.
@@ -151,6 +155,11 @@ fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
     assert!(factory.tick_told().is_empty());
     factory.later(1);
     assert_eq!(told(&factory.tick_told()), ["resume a-impl.2"]);
+    // It was right all the same: the one that tried has cost nothing, and everybody waits again.
+    let plan = factory.runs("a-impl.2", 1, recorded!("claude-limit"));
+    assert_eq!(told(&plan), ["fail a-impl.2 rate_limited", "cool_off "]);
+    assert_eq!(factory.cools_off_until("harness:claude"), Some(8 * 24 * 3600));
+    assert_eq!(factory.record("A").attempts, 0);
 }
 
 // Origin: Kilo-Org/cloud#1932, an outage that exhausted everybody's attempts at once.
@@ -253,7 +262,7 @@ fn a_later_reset_is_heard_from_whoever_tells_it() {
     factory.printed("b-impl.1", 1, recorded!("claude-limit"));
     assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited", "cool_off "]);
     let cool_off = &factory.registry.cool_offs["harness:claude"];
-    assert_eq!(cool_off.until, Some("2100-01-01T00:00:00Z".parse().unwrap()));
+    assert_eq!(cool_off.until, Some(factory.now.after(LONGEST_TOLD)));
     assert_eq!((cool_off.row, &cool_off.begun), (1, &begun), "the same outage");
 }
 
@@ -264,12 +273,13 @@ fn a_run_that_knows_less_does_not_shorten_a_wait() {
     let mut factory = factory("claude", &["A", "B"]);
     factory.tick_told();
     factory.runs("a-impl.1", 1, recorded!("claude-limit"));
+    let told = factory.now.after(LONGEST_TOLD);
     factory.later(1);
     factory.claimed("b-impl.1");
     factory.printed("b-impl.1", 1, recorded!("claude-429"));
     factory.tick_told();
     let cool_off = &factory.registry.cool_offs["harness:claude"];
-    assert_eq!((cool_off.until, cool_off.row), (Some("2100-01-01T00:00:00Z".parse().unwrap()), 2));
+    assert_eq!((cool_off.until, cool_off.row), (Some(told), 2));
 }
 
 // A clock that had been a year ahead for a moment kept a harness from starting anything for a year.
