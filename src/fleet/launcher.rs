@@ -196,7 +196,7 @@ impl Launcher {
         let (status, ending) = self.watch(&mut agent, &mut guard);
         agent.drain(&self.run_dir);
         let mut exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
-        exit.done = self.ask_done(&exit, &mut hooks_log);
+        self.ask_done(&mut exit, &mut hooks_log);
         let written = self.run_dir.put(EXIT, &exit);
         // What the agent was given of its grace, its children are not given again.
         let left = ending

@@ -138,3 +138,27 @@ fn stop_does_not_wait_for_a_command_that_hangs() {
     factory.wait_all_gone();
     assert_eq!(factory.recorded("AR-1")["parked_by"], "person");
 }
+
+// A shutdown in the minute in which the command was asked left its item parked: nobody had answered, and a person was to
+// find out why. The system tells both to end, the command perhaps first.
+#[test]
+fn a_command_that_a_shutdown_interrupts_is_asked_again() {
+    // The launcher goes on only when the command is dead, and was told meanwhile.
+    let command_first = r#"kill -STOP $PPID; kill -TERM $PPID
+        (until grep -q "^State:.Z" /proc/$$/status; do :; done; kill -CONT $PPID) & kill -TERM $$"#;
+    for last in ["kill -TERM $PPID; exec sleep 600", command_first] {
+        let mut factory = Factory::with_agent(NOTE_START);
+        factory.set("attempts", "backoff_base", "\"1ms\"");
+        factory.set("done", "when", "\"command\"");
+        let script = format!(r#"[ ! -e "$LAB/up" ] || exit 0; touch "$LAB/up"; {last}"#);
+        factory.set("done", "command", &json!(["sh", "-c", script]).to_string());
+        factory.item("AR-1");
+        factory.tick().expect(0);
+        factory.wait_swept("ar-1-impl.1");
+        let exit = factory.receipt("ar-1-impl.1", "exit").unwrap();
+        assert_eq!((&exit["reason"], exit.get("done")), (&json!("stopped"), None), "{exit}");
+        factory.tick_until("it is done", |_| factory.recorded("AR-1")["state"] == "done");
+        assert_eq!(factory.starts().len(), 2);
+        assert_eq!(factory.recorded("AR-1")["attempts"], 0);
+    }
+}

@@ -138,7 +138,7 @@ impl Launcher {
     }
 
     /// Whether somebody wants the run to end, or has taken its directory away.
-    fn called_off(&self) -> bool {
+    pub(super) fn called_off(&self) -> bool {
         child::told_to_stop(&self.signals) || !self.run_dir.is_still_there()
     }
 }

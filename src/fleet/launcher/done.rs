@@ -7,17 +7,31 @@ use crate::fleet::workspace::Place;
 use crate::model::{Exit, ExitReason};
 
 impl Launcher {
-    /// Asks `[done] command`, where the agent ended well and there is one. `None`: no answer in time. What it prints
-    /// goes to the log of the hooks, and what is left of it is swept with what the agent left.
-    pub(super) fn ask_done(&self, exit: &Exit, log: &mut HookLog) -> Option<i32> {
+    /// Asks `[done] command`, where the agent ended well and there is one, and puts its answer into the receipt. What it
+    /// prints goes to the log of the hooks, and what is left of it is swept with what the agent left.
+    ///
+    /// Told to stop before there is an answer, the run was stopped: the next one asks again. That is no failure of the
+    /// command, for which a person would have to look.
+    pub(super) fn ask_done(&self, exit: &mut Exit, log: &mut HookLog) {
         if self.spec.done.is_empty() || exit.reason != ExitReason::Exited || exit.code != Some(0) {
-            return None;
+            return;
         }
+        let end = self.run_done(log);
+        exit.done = match &end {
+            Some(HookEnd::Well) => Some(0),
+            Some(HookEnd::Badly { code, .. }) => *code,
+            Some(HookEnd::CalledOff | HookEnd::NotStarted(_)) | None => None,
+        };
+        // A shutdown may tell the command before it tells us.
+        let called_off = matches!(end, Some(HookEnd::CalledOff)) || self.called_off();
+        if exit.done.is_none() && called_off {
+            exit.reason = ExitReason::Stopped;
+        }
+    }
+
+    fn run_done(&self, log: &mut HookLog) -> Option<HookEnd> {
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).ok()?;
-        match self.run_hook("[done] command", &self.spec.done, place.folder().ok()?, DONE_COMMAND_MAX, log) {
-            HookEnd::Well => Some(0),
-            HookEnd::Badly { code, .. } => code,
-            HookEnd::CalledOff | HookEnd::NotStarted(_) => None,
-        }
+        let workspace = place.folder().ok()?;
+        Some(self.run_hook("[done] command", &self.spec.done, workspace, DONE_COMMAND_MAX, log))
     }
 }
