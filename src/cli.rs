@@ -8,6 +8,7 @@ use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueP
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::fleet::discard;
 use crate::fleet::env::Vars;
 use crate::model::Class;
 use crate::paint::{self, When};
@@ -345,9 +346,9 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
     let vars: Vars = std::env::vars_os().collect();
-    if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() >= 4 {
+    if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() == 4 {
         let (config, state) = (args[2].clone().into(), args[3].clone().into());
-        let sets = args[4..].iter().map(|set| set.to_string_lossy().into_owned()).collect();
+        let sets = discard::sets_of_remover(&vars);
         return Ok(Start::Remover { config, state, sets, vars });
     }
     paint::choose(color(&args, &vars));

@@ -1,4 +1,4 @@
-//! `factory-tick __remove <configuration> <state directory> [what --set had set]…`: clears workspaces and empties the trash.
+//! `factory-tick __remove <configuration> <state directory>`: clears workspaces and empties the trash.
 //!
 //! A process of its own, because it may take long and a tick holds the lock. It may come late, or be killed: it asks
 //! what may go itself, of the registry as it stands then, and a later one goes on.

@@ -1,6 +1,7 @@
 //! What a fleet leaves on disk, listed, and taken away when it is over.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use super::env;
+use super::env::{self, Vars};
 use super::local::LocalFleet;
 use super::made::Made;
 use super::rundir::{RunDir, RunFiles};
@@ -23,6 +24,10 @@ use crate::store::Trash;
 /// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
 /// because none is hidden.
 pub(super) const TRASH: &str = ".factory-tick-trash";
+
+/// What `--set` had set, for the process that removes: a list in JSON, as a value may have more than one line. Not on its
+/// command line, which everybody on the machine may read, and where a secret would stand for hours.
+const SETS: &str = "FACTORY_TICK_REMOVER_SETS";
 
 /// What became of a run's directory that was to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,9 +125,9 @@ impl LocalFleet {
             .arg("__remove")
             .arg(config)
             .arg(state)
-            .args(sets)
             .env_clear()
             .envs(env::of_role(&self.inherited, &own, &Default::default(), &[]))
+            .env(SETS, serde_json::to_string(sets)?)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -130,6 +135,12 @@ impl LocalFleet {
             .spawn()
             .map(drop)
     }
+}
+
+/// What [`LocalFleet::start_remover`] was given as `sets`, in the process that it started; else nothing.
+pub fn sets_of_remover(vars: &Vars) -> Vec<String> {
+    let text = vars.get(OsStr::new(SETS)).and_then(|value| value.to_str());
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// Why a run may still be alive, or may still start. One that nobody has claimed is fenced.

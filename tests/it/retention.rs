@@ -366,6 +366,27 @@ fn removing(factory: &Factory) -> (Running, u32) {
 
 const WAITS: &str = r#"echo $$ > "$LAB/hook"; exec sleep 600"#;
 
+// What was set on the command line of a tick, a token perhaps, stood on that of the process that removes: anybody on the
+// machine could read it there, for as long as its hook took.
+#[test]
+fn what_is_set_on_the_command_line_reaches_the_remover_unseen() {
+    let factory = well();
+    do_it(&factory, "AR-1", 1);
+    finished_long_ago(&factory, "AR-1");
+    let_an_hour_pass(&factory);
+    let script =
+        r#"tr '\0' ' ' < /proc/$PPID/cmdline > "$LAB/line"; echo "$TOKEN" > "$LAB/token"; env > "$LAB/env""#;
+    let hook = format!("hooks.before_remove={}", json!(["sh", "-c", script]));
+    let token = "env.set.TOKEN=\"\"\"of\ntwo lines\"\"\"";
+    factory.run(&["--set", &hook, "--set", token]).expect(0);
+    factory.wait_all_gone();
+    assert_eq!(listed(&factory.state("workspaces")), [""; 0]);
+    assert_eq!(factory.told("token"), "of\ntwo lines\n");
+    let line = factory.told("line");
+    assert!(line.contains("__remove") && !line.contains("TOKEN") && !line.contains("two lines"), "{line}");
+    assert!(!factory.told("env").contains("FACTORY_TICK"), "no hook is told");
+}
+
 // Origin: a worktree whose folder was deleted and which its repository still knew of: no branch of it could be checked
 // out again.
 #[test]
