@@ -34,43 +34,18 @@ const HOOK_LOG: &str = "before_remove.log";
 ///
 /// # Errors
 ///
-/// What keeps it from beginning. What goes wrong later is told in the events.
+/// What keeps it from beginning. Nobody but a person who starts it by hand hears of that, so it is told in the events as
+/// well, as what goes wrong later is, wherever the state directory can be opened.
 pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<()> {
     launcher::detach()?;
     let config = config::load(config, sets).map_err(|problems| anyhow::anyhow!("{problems}"))?.config;
     let host = Host::read()?;
     let me = identity::own(&host)?;
     let Some(dir) = StateDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
-    let _alone = match Lock::try_take(&dir, LOCK, &me) {
-        Err(LockError::Busy(_)) => return Ok(()),
-        taken => taken?,
-    };
     let now = clock::moment(&host.boot_id);
     let fleet = LocalFleet::new(&config, state, "", host, now, vars);
     let remover = Remover { config, dir, me };
-    remover.note_error(&json!({}), remover.dir.trash().empty().context("the trash can't be emptied"));
-    let Some(trash) = fleet.trash_of_workspaces()? else { return Ok(()) };
-    let root = fleet.workspaces.canonicalize()?;
-    let made = fleet.workspaces_made()?;
-    let rules = &remover.config.retention;
-    let mut hook = BeforeRemove::new(&fleet, state.join(HOOK_LOG));
-    for Removal { what, item, .. } in retention::workspaces(&remover.registry()?, &made, rules, clock::wall())
-    {
-        let Some(id) = item else { continue };
-        let about = json!({"item": id, "workspace": what});
-        match remover.clear(&id, &root, &trash, &mut hook) {
-            Ok(ControlFlow::Continue(())) => {}
-            // What is left is for a later one.
-            Ok(ControlFlow::Break(())) => {
-                hook.finish();
-                return Ok(());
-            }
-            Err(error) => remover.note_error(&about, Err(error)),
-        }
-    }
-    hook.finish();
-    remover.note_error(&json!({}), trash.empty().context("the trash of workspaces can't be emptied"));
-    Ok(())
+    remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(&json!({}), error))
 }
 
 struct Remover {
@@ -80,6 +55,39 @@ struct Remover {
 }
 
 impl Remover {
+    /// Clears what may go, and empties the trash. An error: it could not begin.
+    fn work(&self, fleet: &LocalFleet, state: &Path) -> Result<()> {
+        let _alone = match Lock::try_take(&self.dir, LOCK, &self.me) {
+            Err(LockError::Busy(_)) => return Ok(()),
+            taken => taken?,
+        };
+        self.note_error(&json!({}), self.dir.trash().empty().context("the trash can't be emptied"));
+        let unreadable = || format!("the folder of workspaces {} can't be read", fleet.workspaces.display());
+        let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
+        let root = fleet.workspaces.canonicalize().with_context(unreadable)?;
+        let made = fleet.workspaces_made().with_context(unreadable)?;
+        let rules = &self.config.retention;
+        let mut hook = BeforeRemove::new(fleet, state.join(HOOK_LOG));
+        for Removal { what, item, .. } in
+            retention::workspaces(&self.registry()?, &made, rules, clock::wall())
+        {
+            let Some(id) = item else { continue };
+            let about = json!({"item": id, "workspace": what});
+            match self.clear(&id, &root, &trash, &mut hook) {
+                Ok(ControlFlow::Continue(())) => {}
+                // What is left is for a later one.
+                Ok(ControlFlow::Break(())) => {
+                    hook.finish();
+                    return Ok(());
+                }
+                Err(error) => self.note_error(&about, Err(error)),
+            }
+        }
+        hook.finish();
+        self.note_error(&json!({}), trash.empty().context("the trash of workspaces can't be emptied"));
+        Ok(())
+    }
+
     /// The registry as it stands. Nothing is removed on the word of an earlier one.
     fn registry(&self) -> Result<Registry> {
         let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
@@ -152,7 +160,12 @@ impl Remover {
     }
 
     fn note_error(&self, about: &Value, result: Result<()>) {
-        let Err(error) = result else { return };
+        if let Err(error) = result {
+            self.tell_failure(about, &error);
+        }
+    }
+
+    fn tell_failure(&self, about: &Value, error: &anyhow::Error) {
         let mut event = json!({"event": "remove_failed", "error": format!("{error:#}")});
         if let (Some(event), Some(about)) = (event.as_object_mut(), about.as_object()) {
             event.extend(about.clone());

@@ -328,6 +328,9 @@ fn whoever_removes_asks_again_and_keeps_agents_away_meanwhile() {
     let (config, state) = (factory.path("factory.toml"), factory.state(""));
     let ran = factory.run(&["__remove", &config.display().to_string(), &state.display().to_string()]);
     assert!(ran.code != Some(0) && workspace.exists());
+    // Nobody reads what it prints when a tick has started it.
+    let failed = removed(&factory, "remove_failed");
+    assert!(failed.len() == 1 && failed[0].contains("there is no whole registry of "), "{failed:?}");
     put(&factory.state("registry.json"), &registry);
     // It is to be done again.
     put(&factory.lab("wait"), "");
@@ -503,6 +506,18 @@ fn what_a_killed_remover_left_in_the_trash_is_deleted_by_a_later_one() {
     look(&factory);
     assert!(!factory.state("trash").exists());
     assert_eq!(listed(&factory.state("workspaces")), ["AR-1"]);
+}
+
+#[test]
+fn what_keeps_a_remover_from_its_work_is_told_in_the_events() {
+    let mut factory = well();
+    do_it(&factory, "AR-1", 1);
+    factory.set("workspace", "root", "\"loop\"");
+    symlink(factory.path("loop"), factory.path("loop")).unwrap();
+    let (config, state) = (factory.path("factory.toml"), factory.state(""));
+    factory.run(&["__remove", &config.display().to_string(), &state.display().to_string()]).expect(1);
+    let failed = removed(&factory, "remove_failed");
+    assert!(failed.len() == 1 && failed[0].contains("loop can't be read: "), "{failed:?}");
 }
 
 // covers: K07
