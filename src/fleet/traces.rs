@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::rundir::{CGROUP, RunDir};
-use crate::clock;
 use crate::process::cgroup::Cgroup;
 use crate::process::limit;
 
@@ -39,11 +38,13 @@ pub(super) fn lay(run_dir: &RunDir, marker: &str) -> Traces {
     // Below another run an ordinary user may not raise the limit.
     let _ = limit::wear(marker);
     let Some(cgroup) = Cgroup::of_run(marker) else { return Traces(None) };
-    cgroup.remove_left_over(clock::wall());
     let group = Group { dir: cgroup.dir().to_owned() };
     let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
     match laid {
-        Ok(()) => Traces(Some(cgroup)),
+        Ok(()) => {
+            cgroup.remove_left_over();
+            Traces(Some(cgroup))
+        }
         Err(error) => {
             log::info!("the run goes without a control group: {error:#}");
             Traces(None)

@@ -12,7 +12,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
@@ -38,7 +37,7 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
 
 /// How old an empty group has to be to count as left over: a launcher makes one and has its first hook, or its agent,
 /// join it within moments. One that is removed too early costs its run a trace, and nothing else.
-const LEFT_OVER_AFTER: SignedDuration = SignedDuration::from_mins(1);
+const LEFT_OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// What the groups of all runs of all factories are called, up to a hash.
 const PREFIX: &str = "factory-tick-";
@@ -81,15 +80,18 @@ impl Cgroup {
         &self.dir
     }
 
-    /// Removes the groups of other runs beside it that hold nobody, unless they were made just before `now`. Such are
-    /// left where a protected process has outlived its run, or a run directory was deleted by hand.
-    pub fn remove_left_over(&self, now: Timestamp) {
+    /// Removes the groups of other runs beside it that hold nobody, unless they were made just before it. Such are
+    /// left where a protected process has outlived its run, or a run directory was deleted by hand. Nothing, where it is
+    /// not there itself.
+    pub fn remove_left_over(&self) {
+        // By the kernel's own stamps: what this process takes for now may be years off.
+        let Some(now) = fs::metadata(&self.dir).and_then(|data| data.modified()).ok() else { return };
         let beside = self.dir.parent().and_then(|above| fs::read_dir(above).ok());
         for entry in beside.into_iter().flatten().flatten() {
             let group = Cgroup { dir: entry.path() };
             let is_of_a_run = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
             let made = entry.metadata().and_then(|data| data.modified()).ok();
-            let age = made.and_then(|made| Some(now.duration_since(Timestamp::try_from(made).ok()?)));
+            let age = made.and_then(|made| now.duration_since(made).ok());
             let is_old = age.is_some_and(|age| age > LEFT_OVER_AFTER);
             if is_of_a_run && is_old && group.pids().is_empty() {
                 group.remove();
@@ -260,12 +262,20 @@ mod tests {
         let script = format!("echo 0 > {}/{PROCS}; echo on; read line", lived_in.dir().display());
         let mut child = Spawned::new(&script, &[]);
         child.line();
-        let now = crate::clock::wall();
-        ours.remove_left_over(now);
-        ours.remove_left_over(now - SignedDuration::from_hours(1));
+        let hour = Duration::from_secs(60 * 60);
+        let made = |group: &Cgroup| fs::metadata(group.dir()).unwrap().modified().unwrap();
+        let set_made = |at| File::open(ours.dir()).unwrap().set_modified(at).unwrap();
+        let now = made(&ours);
+        for at in [now, now - hour] {
+            set_made(at);
+            ours.remove_left_over();
+        }
         assert_eq!(there(), [true; 4], "young, or the clock was set back");
-        ours.remove_left_over(now + SignedDuration::from_hours(1));
-        assert_eq!(there(), [false, false, true, true]);
+        within(name("x/a.4")).remove_left_over();
+        assert_eq!(there(), [true; 4], "by the stamp of none that is not there");
+        set_made(now + hour);
+        ours.remove_left_over();
+        assert_eq!(there(), [true, false, true, true]);
         child.end_without_reaping();
         around.remove();
         assert!(!around.dir().exists());
