@@ -221,19 +221,40 @@ fn a_marker_on_the_command_line_proves_nothing() {
 
 // covers: F33 F43
 #[test]
-fn each_target_has_its_own_report_and_all_share_one_grace() {
+fn each_target_has_its_own_report() {
     let markers = [unique_marker(), unique_marker()];
     let script = "trap '' TERM; echo $$; exec sleep 60";
     let mut children = markers.each_ref().map(|marker| Spawned::of_run(marker, script));
     let processes = children.each_mut().map(|child| child.process(&host()));
     let started = Instant::now();
-    let grace = Duration::from_millis(1500);
-    let reaped = end(&[target(&markers[1]), target(&unique_marker()), target(&markers[0])], grace);
-    assert!(started.elapsed() >= grace);
-    assert!(started.elapsed() < 2 * grace, "{:?}", started.elapsed());
+    let reaped = end(&[target(&markers[1]), target(&unique_marker()), target(&markers[0])], SHORT);
+    assert!(started.elapsed() >= SHORT);
     assert_eq!(signals(&reaped[0], processes[1].pid), Some(["TERM", "KILL"].as_slice()));
     assert_eq!(reaped[1], Reaped::default());
     assert_eq!(signals(&reaped[2], processes[0].pid), Some(["TERM", "KILL"].as_slice()));
+    assert_dead(&[&processes[0], &processes[1]]);
+}
+
+// Each waits for the other to be told, and ends by itself then: who had a grace of its own would be killed at its end.
+// covers: F33 F43
+#[test]
+fn all_targets_share_one_grace() {
+    let markers = [unique_marker(), unique_marker()];
+    let told = tempfile::tempdir().unwrap();
+    let script = |me: usize| {
+        let [mine, other] = [me, 1 - me].map(|index| told.path().join(index.to_string()));
+        let (mine, other) = (mine.display(), other.display());
+        format!(
+            "trap 'touch {mine}; until [ -e {other} ]; do sleep 0.01; done; exit' TERM
+            echo $$; while :; do sleep 0.01; done"
+        )
+    };
+    let mut children = [0, 1].map(|me| Spawned::of_run(&markers[me], &script(me)));
+    let processes = children.each_mut().map(|child| child.process(&host()));
+    let reaped = end(&markers.each_ref().map(|marker| target(marker)), LONG);
+    for (reaped, process) in reaped.iter().zip(&processes) {
+        assert_eq!(signals(reaped, process.pid), Some(["TERM"].as_slice()));
+    }
     assert_dead(&[&processes[0], &processes[1]]);
 }
 
