@@ -234,7 +234,12 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
     slots.take(draft, item, launches.len());
     draft.group += 1;
     for launch in launches {
-        let because = format!("attempt {} of {}", record.attempts + 1, draft.config.attempts.max);
+        let (attempt, max) = (record.attempts + 1, draft.config.attempts.max);
+        let because = match record.continued {
+            0 => format!("attempt {attempt} of {max}"),
+            times if record.attempts == 0 => format!("it is not done: it goes on ({times} of {max})"),
+            _ => format!("it is not done: attempt {attempt} of {max}"),
+        };
         draft.decide_in_group(Some(&item.id), because, Action::Start(Box::new(launch)));
     }
     if let Some(note) = notes::note(draft, &item.id, Status::Started) {

@@ -1,7 +1,7 @@
 //! What trackers have to be told: what each item's state calls for against what was said last.
 
 use super::Draft;
-use crate::config::WritebackMode;
+use crate::config::{Done, WritebackMode};
 use crate::model::{Action, ItemId, RunId, Status, Writeback};
 use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
 
@@ -44,6 +44,15 @@ fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
         .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentStanding::Running)
 }
 
+/// What made an item done.
+fn why_done(done: &Done) -> &'static str {
+    match done {
+        Done::Exit => "every role ended well",
+        Done::Command(_) => "every role ended well, and the done command says so",
+        Done::Source => "every role ended well, and it left its source",
+    }
+}
+
 /// The note for a status, unless that kind of note is switched off.
 pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeback> {
     let record = draft.registry.items.get(id)?;
@@ -58,7 +67,7 @@ pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeba
     }
     let because = match status {
         Status::Started => format!("dispatch {} was started", record.dispatch),
-        Status::Done => "every role ended well".to_owned(),
+        Status::Done => why_done(&draft.config.done).to_owned(),
         Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
     };
     let of_dispatch = draft.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);

@@ -39,6 +39,7 @@ fn an_item_that_its_agent_closes_is_done_and_one_that_it_does_not_goes_on() {
     let ran = factory.tick().expect(0);
     assert_eq!(ran.decided(), ["done dir:AR-1", "resume ar-2-impl.2", "writeback dir:AR-1"]);
     assert_eq!(note(&factory, "ar-1")["status"], "done");
+    assert_eq!(note(&factory, "ar-1")["because"], "every role ended well, and it left its source");
     factory.wait_swept("ar-2-impl.2");
     assert_eq!(factory.told("resumed"), "s-1\n");
     assert_eq!(factory.recorded("AR-2")["continued"], 1);
@@ -82,11 +83,13 @@ fn a_command_says_whether_an_item_is_done() {
     factory.run(&["-n"]).expect(0);
     assert_eq!(factory.told("asked").lines().count(), 1, "a dry run asks nobody");
     factory.tick().expect(0);
-    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+    let ran = factory.tick().expect(0);
+    assert_eq!(ran.decided()[0], "start ar-1-impl.2");
+    assert!(ran.stdout.contains("it is not done: it goes on (1 of 3)"), "{}", ran.stdout);
     factory.wait_swept("ar-1-impl.2");
     let ran = until_judged(&factory, "ar-1-impl.2");
     assert!(ran.decided().contains(&"done dir:AR-1".to_owned()), "{}", ran.stdout);
-    assert_eq!(note(&factory, "ar-1")["because"], "every role ended well");
+    assert_eq!(note(&factory, "ar-1")["because"], "every role ended well, and the done command says so");
     let asked = factory.told("asked");
     let first = format!("{}/ar-1-impl.1 ", factory.lineage());
     assert!(

@@ -87,9 +87,17 @@ impl Still {
             session: launch.session,
             argv: launch.argv,
             cwd: format!("{WORKSPACES}/{}", launch.workspace),
-            env: ["FACTORY_ITEM", "FACTORY_ROLE", "FACTORY_RUN", "FACTORY_WORKSPACE", "HOME", "PATH"]
-                .map(str::to_owned)
-                .into(),
+            env: [
+                "FACTORY_ITEM",
+                "FACTORY_ROLE",
+                "FACTORY_RUN",
+                "FACTORY_WORKSPACE",
+                "GIT_CEILING_DIRECTORIES",
+                "HOME",
+                "PATH",
+            ]
+            .map(str::to_owned)
+            .into(),
             hooks: Vec::new(),
             prompt: launch.prompt,
         });
