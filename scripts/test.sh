@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # program:package
-needs=(python3:python3 faketime:faketime cc:gcc cc:libc6-dev git:git unshare:util-linux setpriv:util-linux ps:procps)
+needs=(python3:python3 faketime:faketime cc:gcc cc:libc6-dev git:git unshare:util-linux setpriv:util-linux ps:procps strace:strace)
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -285,7 +285,7 @@ pub(super) fn is_expected(name: &str) -> bool {
             let is_half_made = [".gitignore.", "CACHEDIR.TAG."].iter().any(|start| file.starts_with(start));
             FILES.contains(file) || is_half_made || file.starts_with("registry.corrupt-")
         }
-        ["live", _] | ["workspaces", "AR-1", ..] => true,
+        ["live", _] | ["made", "AR-1"] | ["workspaces", "AR-1", ..] => true,
         // What a killed launcher was writing stays until its run is removed; no other run has that name.
         ["runs", _, file] => {
             let whole = file.split_once('.').map_or(*file, |(whole, _)| whole);
