@@ -104,11 +104,11 @@ impl Studio {
 
     /// As after the time that a cool-off or backoff lasts.
     fn let_time_pass(&self) {
-        let cool_off = Regex::new(r#""since":("[^"]*"),"until":"[^"]*""#).unwrap();
+        let cool_off = Regex::new(r#""since":("[^"]*"),("begun":\{[^}]*\},)?"until":"[^"]*""#).unwrap();
         let due = Regex::new(r#""due_at":"[^"]*""#).unwrap();
         self.factory.forge_registry(|text| {
             // Over as soon as it began: not so long ago that nobody would remember it.
-            let text = cool_off.replace_all(text, r#""since":$1,"until":$1"#);
+            let text = cool_off.replace_all(text, r#""since":$1,${2}"until":$1"#);
             due.replace_all(&text, r#""due_at":"2020-01-01T00:00:00Z""#).into_owned()
         });
     }
