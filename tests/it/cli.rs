@@ -311,7 +311,9 @@ fn code_78_under_github_actions_until_the_state_is_named() {
 // covers: F50
 #[test]
 fn codes_130_and_143_are_ticks_that_were_told_to_end_and_left_a_whole_state() {
-    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+    for (signal, code, times) in
+        [(Signal::SIGINT, 130, 1), (Signal::SIGTERM, 143, 1), (Signal::SIGTERM, 143, 3)]
+    {
         let mut factory = Factory::with_agent(&[NOTE_START, STUBBORN].concat());
         factory.role("missing", &["no-such-agent"], "");
         factory.set("fleet", "grace", "\"3s\"");
@@ -321,12 +323,15 @@ fn codes_130_and_143_are_ticks_that_were_told_to_end_and_left_a_whole_state() {
         // The hand-off is being ended: its agent has heard of it and goes on.
         let tick = Running::start(&mut factory.program(&["--format", "json"]));
         factory.wait_told("term");
-        for _ in 0..3 {
+        for _ in 0..times {
             tick.signal(signal);
         }
-        let report = tick.end().expect(code).json();
-        assert_eq!(report["status"], "interrupted");
-        assert_has(&factory.run(&["status"]).expect(3).stdout, &["factory-tick is stopping"]);
+        let ended = tick.end().expect(code);
+        // A second signal that is heard as one of its own ends it where it is: then nobody is told anything.
+        if times == 1 {
+            assert_eq!(ended.json()["status"], "interrupted");
+            assert_has(&factory.run(&["status"]).expect(3).stdout, &["factory-tick is stopping"]);
+        }
         assert!(factory.registry()["handoffs"]["ar-1-impl.1"].is_object());
         factory.wait_all_gone();
         let next = factory.tick().expect(0);
