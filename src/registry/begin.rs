@@ -64,7 +64,7 @@ impl Registry {
         // What is parked was not, when this was started. If an edit had brought it back, that edit is still to count.
         if record.state != ItemStanding::Parked {
             record.state = ItemStanding::Active;
-            self.given_as(spec, anew);
+            self.given_as(run, spec, anew);
         }
         if let Some(record) = self.items.get_mut(&spec.item) {
             record.dispatch = record.dispatch.max(spec.dispatch);
@@ -102,12 +102,16 @@ impl Registry {
     }
 
     /// Which text a forgotten run of an item was given, so that a later edit of it counts.
-    fn given_as(&mut self, spec: &StraySpec, anew: bool) {
+    fn given_as(&mut self, run: &RunId, spec: &StraySpec, anew: bool) {
+        // Where others are still at what they were given before, this text is not that of all.
+        let alone = !self.agents_of(&spec.item).any(|(name, agent)| {
+            *name != run.agent && (agent.state != AgentStanding::Idle || agent.next.is_some())
+        });
         let Some(record) = self.items.get_mut(&spec.item) else { return };
         let (Some(hash), Some(content_hash)) = (&spec.hash, &spec.content_hash) else { return };
         let edited = record.hash.as_ref().is_some_and(|recorded| recorded != hash);
-        give(&mut record.hash, hash, anew);
-        give(&mut record.content_hash, content_hash, anew);
+        give(&mut record.hash, hash, anew && alone);
+        give(&mut record.content_hash, content_hash, anew && alone);
         if anew && edited {
             // What was done of the text before it was not done of this one.
             for agent in self.agents.values_mut().filter(|agent| agent.item == spec.item) {

@@ -32,11 +32,8 @@ impl Registry {
             }
             Action::Done { run: Some(run), item, left } => {
                 self.end_run(run, now);
-                // A later dispatch that was found again was given another text, perhaps: what is done of an earlier one
-                // is not done of that.
-                let dispatch = self.items.get(item).map_or(0, |record| record.dispatch);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
-                    agent.ok = agent.dispatch >= dispatch;
+                    agent.ok = true;
                     agent.next = None;
                 }
                 self.keep(run, left, now);

@@ -65,6 +65,32 @@ fn while_it_is_open_its_session_goes_on_and_costs_no_attempt() {
     assert_eq!(next(&mut factory), ["start a-impl.3", "writeback A started"]);
 }
 
+// The reviewer had ended well in the first dispatch, the implementer in the second. When both went on, the reviewer's end did
+// not count, as one of an earlier dispatch: it was started once more, from the beginning.
+#[test]
+fn whoever_goes_on_counts_whichever_dispatch_it_is_of() {
+    let role = |name: &str| {
+        format!(
+            "[[role]]\nname = \"{name}\"\nsuffix = \"{name}\"\ncommand = [\"x\"]\nresume = [\"x\", \"{{session}}\"]\n"
+        )
+    };
+    let tables = format!("{SOURCE}[attempts]\njitter = 0\n{}{}", role("impl"), role("rev"));
+    let mut factory = Factory::configured(&tables, &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", failed());
+    factory.see("a-rev.1", ended("looked", Some("s-rev"), None));
+    factory.tick_told();
+    factory.later(600);
+    factory.tick_told();
+    see(&mut factory, "a-impl.2", ended("a part", Some("s-impl"), None));
+    assert_eq!((factory.agent("a-rev").dispatch, factory.agent("a-impl").dispatch), (1, 2));
+    assert_eq!(next(&mut factory), ["resume a-impl.3", "resume a-rev.2"]);
+    factory.see("a-impl.3", ended("all of it", Some("s-impl"), None));
+    factory.see("a-rev.2", ended("looked again", Some("s-rev"), None));
+    factory.tick_told();
+    assert!(factory.agent("a-rev").ok && factory.agent("a-impl").ok);
+}
+
 // It was told to have been interrupted, looked, found that it had finished, and ended again.
 #[test]
 fn a_session_is_told_whether_it_was_interrupted_or_is_not_done() {

@@ -670,6 +670,31 @@ fn what_was_done_of_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run()
     assert_eq!(told(&factory.tick_told()), ["done a-impl.2", "start a-rev.2", "writeback A started"]);
 }
 
+// Found by the simulator, seed 77000188: the reviewer was still at the first text when the run of the next dispatch, which
+// had been given the edited one, was found again. It ended well in the same tick, and made the edited item done.
+#[test]
+fn what_runs_on_from_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", failed());
+    factory.see("a-rev.1", alive());
+    factory.tick_told();
+    let before = factory.registry.clone();
+    factory.see("a-rev.1", succeeded());
+    factory.tick_told();
+    factory.edit("A", |item| item.body = "more".into());
+    let plan = factory.tick_told();
+    lose(&mut factory, before, &plan, "a-impl.2");
+    factory.see("a-impl.2", succeeded());
+    // Nobody knows which text it is done of: it begins anew with the one that is there.
+    let lines = told(&factory.tick_told());
+    let anew = ["done A", "start a-impl.3", "start a-rev.2", "writeback A started"];
+    assert!(
+        lines.contains(&"done a-rev.1".to_owned()) && lines.ends_with(&anew.map(str::to_owned)),
+        "{lines:?}"
+    );
+    assert!(!factory.agent("a-rev").ok);
+}
+
 #[test]
 fn an_edit_that_brought_a_parked_item_back_is_not_lost_with_the_record_of_its_run() {
     let mut factory = Factory::with("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
