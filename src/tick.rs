@@ -104,14 +104,14 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
 
 /// One look at everything outside.
 pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
-    let current = registry
-        .agents
-        .values()
-        .filter_map(|agent| Some(Quarry { run: agent.run.clone()?, process: agent.process.clone() }));
-    let handed_off = registry
-        .handoffs
-        .iter()
-        .map(|(run, handoff)| Quarry { run: run.clone(), process: handoff.process.clone() });
+    let current = registry.agents.values().filter_map(|agent| {
+        Some(Quarry { run: agent.run.clone()?, process: agent.process.clone(), name_taken: false })
+    });
+    let handed_off = registry.handoffs.iter().map(|(run, handoff)| Quarry {
+        run: run.clone(),
+        process: handoff.process.clone(),
+        name_taken: handoff.name_taken,
+    });
     let quarry: Vec<_> = current.chain(handed_off).collect();
     let source = if tick.request.reap_only {
         Observed::Unknown("not asked".to_owned())

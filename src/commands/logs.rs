@@ -114,7 +114,7 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
 
 /// Whether nothing more can come of it.
 fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
-    let quarry = [Quarry { run: run.clone(), process: None }];
+    let quarry = [Quarry { run: run.clone(), process: None, name_taken: false }];
     let known = std::collections::BTreeMap::from([(run.agent.clone(), u64::MAX)]);
     let until = Instant::now() + Duration::from_secs(5);
     match fleet.observe(&quarry, &known, until) {

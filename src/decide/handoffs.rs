@@ -37,10 +37,10 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
         Sighting::Unclaimed => {
             draft.decide(item, "it must never start", Action::Fence { run: run.clone() });
         }
-        Sighting::Refused(_) => release(draft, item, run, "it never started"),
-        Sighting::Rebooted(_) => release(draft, item, run, "the machine was restarted"),
+        Sighting::Refused(_) => release(draft, run, handoff, "it never started"),
+        Sighting::Rebooted(_) => release(draft, run, handoff, "the machine was restarted"),
         Sighting::Ended(ended) if ended.survivors.is_empty() => {
-            release(draft, item, run, "all its processes were seen to be gone");
+            release(draft, run, handoff, "all its processes were seen to be gone");
         }
         // All that was to end has ended, but for the hook that was promised its time.
         Sighting::Sweeping { exit, .. } if exit.after_run_ms.is_some() && !runs::is_late(draft, exit) => {}
@@ -54,6 +54,11 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
     }
 }
 
-fn release(draft: &mut Draft, item: Option<&ItemId>, run: &RunId, because: &str) {
-    draft.decide(item, because, Action::Release { run: run.clone() });
+/// It is over, unless its name was somebody else's and still is: nobody asks for that name again before it is free,
+/// however many ticks that takes.
+fn release(draft: &mut Draft, run: &RunId, handoff: &Handoff, because: &str) {
+    let held = draft.fleet().is_some_and(|view| view.names_held.contains_key(&run.agent));
+    if !(handoff.name_taken && held) {
+        draft.decide(handoff.item.as_ref(), because, Action::Release { run: run.clone() });
+    }
 }

@@ -181,7 +181,8 @@ fn judge(
     };
     match class {
         Class::Launch => failed_launch(draft, agent, run, &because, &left),
-        Class::Infra => infra_after_claim(draft, agent, run, &because, &left),
+        // A name that was taken kept it from starting at all: no end of a run says so.
+        Class::Infra | Class::NameTaken => infra_after_claim(draft, agent, run, &because, &left),
         Class::Killed => {
             let due = draft.now.after(draft.config.attempts.backoff_base);
             let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);

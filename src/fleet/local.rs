@@ -309,7 +309,8 @@ impl Fleet for LocalFleet {
             Ok(strays) => strays,
             Err(error) => return Observed::Unknown(format!("{error:#}")),
         };
-        let stray_quarry = strays.iter().map(|stray| Quarry { run: stray.run.clone(), process: None });
+        let stray_quarry =
+            strays.iter().map(|stray| Quarry { run: stray.run.clone(), process: None, name_taken: false });
         let mut runs = BTreeMap::new();
         for quarry in quarry.iter().cloned().chain(stray_quarry) {
             if Instant::now() >= until {
@@ -320,7 +321,7 @@ impl Fleet for LocalFleet {
             let sighting = self.sight(&quarry);
             runs.insert(quarry.run, sighting);
         }
-        Observed::Known(FleetView { runs, strays })
+        Observed::Known(FleetView { runs, strays, names_held: BTreeMap::new() })
     }
 
     fn start(&self, launch: &Launch) -> Happened {

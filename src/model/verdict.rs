@@ -25,6 +25,8 @@ pub enum Class {
     SessionGone,
     /// The session to start exists already.
     SessionTaken,
+    /// The fleet has an agent of that name already, and it is not ours.
+    NameTaken,
     /// The provider is out of capacity, or the account of its share.
     RateLimited,
     /// The provider can't be reached.
@@ -43,7 +45,7 @@ pub enum Class {
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -52,6 +54,7 @@ impl Class {
         Class::Writeback,
         Class::SessionGone,
         Class::SessionTaken,
+        Class::NameTaken,
         Class::RateLimited,
         Class::Unreachable,
         Class::Denied,
@@ -73,6 +76,7 @@ impl Class {
             | Class::Writeback => true,
             Class::SessionGone
             | Class::SessionTaken
+            | Class::NameTaken
             | Class::RateLimited
             | Class::Unreachable
             | Class::Denied
@@ -104,6 +108,7 @@ impl Class {
             Class::Writeback => "writeback",
             Class::SessionGone => "session_gone",
             Class::SessionTaken => "session_taken",
+            Class::NameTaken => "name_taken",
             Class::RateLimited => "rate_limited",
             Class::Unreachable => "unreachable",
             Class::Denied => "denied",

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, RunId, Said, SourceView, Survivor,
+    AgentName, Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, RunId, Said, SourceView,
+    Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -124,6 +125,8 @@ pub struct FleetView {
     pub runs: BTreeMap<RunId, Sighting>,
     /// Runs that nobody asked for, numbered above what the registry knows.
     pub strays: Vec<Stray>,
+    /// Names that something else than a run of this factory has in the fleet, and what that is.
+    pub names_held: BTreeMap<AgentName, String>,
 }
 
 /// A directory in `runs/`, from outside.
@@ -142,6 +145,8 @@ pub struct Quarry {
     pub run: RunId,
     /// The launcher that was seen, if one ever was.
     pub process: Option<Process>,
+    /// Whether it could not start for its name's sake: then it must be told whether that is free by now.
+    pub name_taken: bool,
 }
 
 /// One look at everything outside.

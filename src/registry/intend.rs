@@ -273,6 +273,7 @@ impl Registry {
             survivors: survivors.to_vec(),
             dispatch_failed,
             skips_counted: false,
+            name_taken: false,
         };
         self.end_run(run, now);
         if let Some(agent) = self.agents.get_mut(&run.agent) {

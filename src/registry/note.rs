@@ -70,6 +70,9 @@ impl Registry {
                 self.try_again(launch, again);
                 self.blame(&launch.item, Class::Infra, error, None, now);
             }
+            Happened::NotStarted { class: Class::NameTaken, error } => {
+                self.note_name_taken(launch, error, now);
+            }
             Happened::NotStarted { class, error } if resume => {
                 self.charge(&launch.item, *class, error, attempts, now);
             }
@@ -78,6 +81,24 @@ impl Registry {
             }
             _ => {}
         }
+    }
+
+    /// Terminal for the name: nobody asks for it again before it was seen to be free, and a session of it that could
+    /// have gone on is given up for a fresh start then.
+    fn note_name_taken(&mut self, launch: &Launch, error: &str, now: &Moment) {
+        self.hand_off(&launch.run, Some(&launch.item), error, now, &[], false);
+        if let Some(handoff) = self.handoffs.get_mut(&launch.run) {
+            handoff.name_taken = true;
+        }
+        if launch.session.is_some() {
+            self.counters.resume_name_collisions += 1;
+            if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
+                agent.session = None;
+                agent.resumes = 0;
+            }
+        }
+        self.try_again(launch, Next { resume: false, due_at: Timestamp::MIN });
+        self.blame(&launch.item, Class::NameTaken, error, None, now);
     }
 
     /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any

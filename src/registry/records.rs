@@ -197,6 +197,9 @@ pub struct Handoff {
     pub dispatch_failed: bool,
     /// Whether protected processes among its own were counted already.
     pub skips_counted: bool,
+    /// Whether it could not start because its name is somebody else's: its item waits until the name is free.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub name_taken: bool,
 }
 
 /// Names once given.

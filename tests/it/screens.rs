@@ -134,7 +134,7 @@ impl Still {
         World {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unclear: Vec::new() }),
-            fleet: Observed::Known(FleetView { runs: runs.collect(), strays: Vec::new() }),
+            fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
             disk_free_bytes: None,
             missing_env: Default::default(),
             credentials: Default::default(),

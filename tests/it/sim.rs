@@ -463,7 +463,7 @@ impl Simulation {
             let world = &mut *self.world.borrow_mut();
             world.faults.end();
             world.tracker.tidy();
-            world.machine.calm_down();
+            world.calm_down();
             world.machine.providers.end();
             // The clock may have been set back: nobody waits for the end of such a pause.
             let (mut registry, unpause) = (world.disk.load(), ordered(None, Action::Unpause));

@@ -6,6 +6,7 @@ mod dispatching;
 mod done;
 mod following;
 mod gates;
+mod names;
 mod ordered;
 mod providers;
 mod reconciling;
@@ -20,8 +21,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState, Moment,
-    Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem, World,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState,
+    Moment, Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem,
+    World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -35,6 +37,7 @@ struct Factory {
     unclear: Vec<crate::model::Unclear>,
     runs: Observed<BTreeMap<RunId, Sighting>>,
     strays: Vec<crate::model::Stray>,
+    names_held: BTreeMap<AgentName, String>,
     missing_env: BTreeMap<String, Vec<String>>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
@@ -85,6 +88,7 @@ impl Factory {
             unclear: Vec::new(),
             runs: Observed::Known(BTreeMap::new()),
             strays: Vec::new(),
+            names_held: BTreeMap::new(),
             missing_env: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
@@ -102,9 +106,11 @@ impl Factory {
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
             fleet: match &self.runs {
-                Observed::Known(runs) => {
-                    Observed::Known(FleetView { runs: runs.clone(), strays: self.strays.clone() })
-                }
+                Observed::Known(runs) => Observed::Known(FleetView {
+                    runs: runs.clone(),
+                    strays: self.strays.clone(),
+                    names_held: self.names_held.clone(),
+                }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
             disk_free_bytes: Some(1 << 40),

@@ -111,6 +111,7 @@ rules! {
     starts_are_bounded,
     a_pause_holds,
     an_open_breaker_holds,
+    a_taken_name_is_left_alone,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
     what_ended_well_goes_on_so_often,
@@ -296,6 +297,16 @@ fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
 fn a_pause_holds(scene: &Scene<'_>) -> Result<(), String> {
     let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now.at));
     ensure(!paused || scene.starts().count() == 0, || "something was started during a pause".to_owned())
+}
+
+/// Nobody asks for a name that is known to be somebody else's before it is free.
+fn a_taken_name_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
+    let taken = scene.before.handoffs.values().filter(|handoff| handoff.name_taken);
+    let mut held = taken.map(|one| &one.agent).filter(|agent| scene.world.names_shown.contains(agent));
+    match held.find(|agent| scene.starts().any(|(_, run)| run.agent == **agent)) {
+        Some(agent) => Err(format!("{agent} is asked for, and it is somebody else's")),
+        None => Ok(()),
+    }
 }
 
 fn a_run_ended_well(scene: &Scene<'_>) -> bool {

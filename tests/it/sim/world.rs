@@ -57,6 +57,10 @@ pub(super) struct World {
     /// A rule that was broken in the middle of an effect.
     pub(super) broken: Option<Broken>,
     pub(super) keeper: Keeper,
+    /// Names that somebody else has, and until when on the simulator's own clock.
+    strangers: BTreeMap<AgentName, u64>,
+    /// Of these the last look at the fleet has shown so many.
+    pub(super) names_shown: BTreeSet<AgentName>,
     /// The ids that fresh starts gave their sessions.
     chosen: BTreeMap<String, RunId>,
     start_grace_ms: u64,
@@ -79,6 +83,8 @@ impl World {
             untold: None,
             refused_notes: Vec::new(),
             broken: None,
+            strangers: BTreeMap::new(),
+            names_shown: BTreeSet::new(),
             chosen: BTreeMap::new(),
             keeper: Keeper::new(dice.aside(), config),
             start_grace_ms: config.fleet.start_grace.as_millis() as u64,
@@ -93,6 +99,7 @@ impl World {
     /// What goes wrong during the tick that begins now.
     pub(super) fn begin_tick(&mut self) {
         self.dead = false;
+        self.names_shown.clear();
         self.refused_notes.clear();
         self.today = Today {
             fleet_unknown: self.strike(Fault::FleetUnknown),
@@ -104,6 +111,18 @@ impl World {
             }),
             stopped_after: self.strike(Fault::TickStopped).then(|| self.dice.range(0, 4)),
         };
+    }
+
+    /// Who else has that name, if anybody.
+    fn holder_of(&self, name: &AgentName) -> Option<String> {
+        let until = self.strangers.get(name).filter(|until| self.machine.clock_ms < **until)?;
+        Some(format!("a stranger has it until {until}"))
+    }
+
+    /// From now on nothing goes wrong.
+    pub(super) fn calm_down(&mut self) {
+        self.strangers.clear();
+        self.machine.calm_down();
     }
 
     pub(super) fn advance(&mut self, ms: u64) {
@@ -181,6 +200,13 @@ impl World {
         }
         let now = self.machine.moment();
         self.machine.write_spec(launch, now);
+        if self.strike(Fault::NameTaken) {
+            let minutes = self.dice.pick(&[1, 5, 60]);
+            self.strangers.insert(run.agent.clone(), self.machine.clock_ms + minutes * 60_000);
+        }
+        if let Some(error) = self.holder_of(&run.agent) {
+            return Happened::NotStarted { class: Class::NameTaken, error };
+        }
         if self.strike(Fault::NoProcess) {
             return refused("no process could be made");
         }
@@ -253,8 +279,8 @@ impl World {
             self.machine.stop_launcher(&reap.run);
             let grace = self.dice.pick(&[0, 1_000, 12_000]);
             self.advance(grace);
-            let swept =
-                self.machine.sight(&Quarry { run: reap.run.clone(), process: Some(launcher.clone()) });
+            let quarry = Quarry { run: reap.run.clone(), process: Some(launcher.clone()), name_taken: false };
+            let swept = self.machine.sight(&quarry);
             match swept {
                 Sighting::Ended(ended) if ended.survivors.is_empty() => return Happened::Reaped(reaped),
                 Sighting::Sweeping { .. } if self.is_in_hook(&reap.run) => {
@@ -343,7 +369,7 @@ impl Fleet for Hands<'_> {
         let mut runs: BTreeMap<_, _> =
             quarry.iter().map(|quarry| (quarry.run.clone(), world.machine.sight(quarry))).collect();
         for stray in &strays {
-            let quarry = Quarry { run: stray.run.clone(), process: None };
+            let quarry = Quarry { run: stray.run.clone(), process: None, name_taken: false };
             runs.insert(stray.run.clone(), world.machine.sight(&quarry));
         }
         if let Some(pick) = world.today.unknown_run
@@ -355,7 +381,11 @@ impl Fleet for Hands<'_> {
                 *sighting = Sighting::Unknown("its claim can't be read".to_owned());
             }
         }
-        Observed::Known(FleetView { runs, strays })
+        let names = quarry.iter().map(|quarry| &quarry.run.agent);
+        let names_held: BTreeMap<_, _> =
+            names.filter_map(|name| Some((name.clone(), world.holder_of(name)?))).collect();
+        world.names_shown = names_held.keys().cloned().collect();
+        Observed::Known(FleetView { runs, strays, names_held })
     }
 
     fn start(&self, launch: &Launch) -> Happened {
