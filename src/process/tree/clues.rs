@@ -37,7 +37,7 @@ impl Evidence {
 
     /// Whether it passes from a process to what that starts, whatever either of them does.
     pub(super) fn is_inherited(&self) -> bool {
-        matches!(self, Evidence::Limit(_) | Evidence::Cgroup(_))
+        matches!(self, Evidence::Marker(_) | Evidence::Limit(_) | Evidence::Cgroup(_))
     }
 }
 
@@ -114,7 +114,9 @@ impl<'a> Clues<'a> {
 
     /// Whether a process bears the inherited marks of a target.
     pub(super) fn is_marked(&self, pid: u32, target: usize) -> bool {
+        let bears = |marker: &[u8]| self.by_marker.get(marker) == Some(&target);
         limit::worn(pid).is_some_and(|value| self.by_limit.get(&value) == Some(&target))
+            || matches!(scan::run_marker(pid), RunMarker::Is(marker) if bears(&marker))
             || self.cgroups.iter().any(|(index, cgroup)| *index == target && cgroup.pids().contains(&pid))
     }
 

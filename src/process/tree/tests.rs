@@ -384,6 +384,26 @@ fn what_a_protected_process_started_lives_whatever_limit_it_has() {
     assert_dead(&[&kept, &below]);
 }
 
+// With two runs to end, it was the marker that told of which of them a process is; and what a protected one had started
+// was ended for it, though it was spared for the same run's limit or group.
+// covers: H11 F29
+#[test]
+fn what_a_protected_process_started_lives_whatever_marker_it_has() {
+    let marker = unique_marker();
+    let script = "/bin/sh -c 'sleep 60 & echo $! $$; wait' & sleep 60 & echo $!; read line";
+    let mut child = Spawned::of_run(&marker, script);
+    let (first, second) = (child.line(), child.line());
+    let (pair, beside) = if first.contains(' ') { (first, second) } else { (second, first) };
+    let read = |pid: &str| identify(pid.parse().unwrap(), &host()).unwrap().unwrap();
+    let (below, kept) = pair.split_once(' ').map(|(below, kept)| (read(below), read(kept))).unwrap();
+    let beside = read(&beside);
+    let reaped = end_protecting(&[target(&marker), target(&unique_marker())], SHORT, &[kept.pid]);
+    assert_eq!(reaped[0].survivors, []);
+    assert_lives(&kept);
+    assert_lives(&below);
+    assert_dead(&[&beside]);
+}
+
 // One that protects what started the factory, a terminal say, must not thereby protect the factory's orphans.
 // covers: H11 F29
 #[test]
