@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::identity::open_pidfd;
 use super::signal;
 
 /// The variable in which a process of a run carries `<lineage>/<run>`.
@@ -17,8 +18,12 @@ const MARKER: &[u8] = b"FACTORY_RUN=";
 const ENVIRON_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// How often one walk lists `/proc`, where processes are started all the time. Each listing after the
-/// first is read within a millisecond or two, so nothing evades them all.
+/// first is read within a millisecond or two, so little evades them all.
 const LISTINGS_MAX: u32 = 20;
+
+/// How many of those that were started last are looked up by themselves after a listing. One that is replaced by the next
+/// one within a tenth of a millisecond is gone before its turn in a listing comes.
+const FORKS_MAX: u32 = 50;
 
 /// While a process replaces its program it has no environment for a moment: how often to look
 /// again, and how long to wait in between.
@@ -194,35 +199,61 @@ impl Scan {
     }
 }
 
-/// Visits every process, each right after it was read.
+/// Visits every process, each right after it was read. True if nobody can have been missed: nothing was started
+/// while the last listing was made and read.
 ///
 /// One listing is not enough: what was forked since is not in it, and its parent may have ended
 /// before its turn came, so that a process which lives a millisecond and leaves a child behind
-/// could slip through for good. A walk is over when a fresh listing names nobody who was not visited.
+/// could slip through for good. A walk is over when a fresh listing names nobody who was not visited, and the
+/// kernel has given no pid meanwhile.
 ///
 /// A process that may not be read at all (another user's, under `hidepid`) is passed over.
-pub(super) fn walk(mut visit: impl FnMut(Entry)) -> io::Result<()> {
+pub(super) fn walk(visit: impl FnMut(Entry)) -> io::Result<bool> {
+    walk_while(visit, last_pid)
+}
+
+/// The same, where `last_pid` tells who was started last.
+fn walk_while(mut visit: impl FnMut(Entry), mut last_pid: impl FnMut() -> Option<u32>) -> io::Result<bool> {
     let mut visited = HashSet::new();
     for _ in 0..LISTINGS_MAX {
+        let last = last_pid();
         let mut news = false;
         for dir in fs::read_dir("/proc")? {
             let Some(pid) = dir?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if !visited.insert(pid) {
-                continue;
-            }
-            news = true;
-            match Entry::read(pid) {
-                Ok(Some(entry)) => visit(entry),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                Err(error) => return Err(error),
+            if visited.insert(pid) {
+                news = true;
+                visit_one(pid, &mut visit)?;
             }
         }
-        if !news {
-            break;
+        if !news && last_pid() == last {
+            return Ok(true);
+        }
+        for _ in 0..FORKS_MAX {
+            // The number may be that of a thread.
+            match last_pid().filter(|pid| visited.insert(*pid)) {
+                Some(pid) if open_pidfd(pid).is_ok() => visit_one(pid, &mut visit)?,
+                Some(_) => {}
+                None => break,
+            }
         }
     }
+    Ok(false)
+}
+
+fn visit_one(pid: u32, visit: &mut impl FnMut(Entry)) -> io::Result<()> {
+    match Entry::read(pid) {
+        Ok(Some(entry)) => visit(entry),
+        Ok(None) => {}
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(error),
+    }
     Ok(())
+}
+
+/// The pid that the kernel gave last in this pid namespace; `None` where it does not say.
+fn last_pid() -> Option<u32> {
+    let loadavg = fs::read_to_string("/proc/loadavg").ok()?;
+    loadavg.split_ascii_whitespace().last()?.parse().ok()
 }
 
 /// The marker in the environment of a process.
@@ -383,6 +414,18 @@ mod tests {
         assert_eq!(Entry::read(own.pid).unwrap().unwrap().start_ticks, own.start_ticks);
         assert!(!own.is_dead() && !own.kernel);
         assert_eq!(scan.ancestors(own.pid).first(), Some(&own.ppid));
+    }
+
+    // Listings named nobody new, while between any two reads of one somebody came and went.
+    #[test]
+    fn a_walk_during_which_pids_were_given_is_not_whole() {
+        let mut pid = 0x4000_0000;
+        let always_another = || {
+            pid += 1;
+            Some(pid)
+        };
+        assert!(!walk_while(|_| {}, always_another).unwrap());
+        assert!(last_pid().is_some_and(|pid| pid > 0));
     }
 
     #[test]

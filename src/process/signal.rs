@@ -71,6 +71,11 @@ impl Guard {
         Some(why.to_owned())
     }
 
+    /// The configured pids.
+    pub(super) fn configured(&self) -> impl Iterator<Item = u32> {
+        self.configured.iter().copied()
+    }
+
     /// Those among the parents of a process, as of now, that the configuration protects.
     pub(super) fn configured_above(&self, entry: &Entry) -> Vec<u32> {
         let mut found = Vec::new();

@@ -6,7 +6,7 @@
 
 mod clues;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// process which forks all the time from making the grace a busy loop.
 const STEP: Duration = Duration::from_millis(50);
 
-/// How often to look again because some process was about to replace its program and could not be told: each look
-/// has waited for it already.
-const LOOKS_FOR_EXECS: u32 = 10;
+/// How often to look again because some process was about to replace its program and could not be told (each look
+/// has waited for it already), or was started and gone before it could be read: on a busy machine there is always one.
+const LOOKS_MAX: u32 = 10;
 
 /// How often to look again, when the time is up, because what the last look saw has gone since.
 const LAST_LOOKS: u32 = 3;
+
+/// What is said of a run of which a process was there at the last look, and gone before it could be told apart.
+const TOO_FAST: &str = "its processes come and go faster than they can be looked at";
 
 /// How often a look lists the groups of the runs, while their processes fork.
 const LISTINGS_MAX: u32 = 20;
@@ -113,8 +116,11 @@ struct Hunt<'a> {
     guard: &'a Guard,
     clues: Clues<'a>,
     members: BTreeMap<Key, Member>,
-    /// Whether the last look met a process that could not be told.
+    /// Whether the last look met a process that could not be told, or may have missed one.
     undecided: bool,
+    /// Targets of which the last look met a process that was gone before it could be told from all others: somebody
+    /// started it, and it may have started somebody.
+    glimpsed: BTreeSet<usize>,
     /// Members that lived at the last look, children first.
     alive: Vec<Key>,
     reaped: Vec<Reaped>,
@@ -129,6 +135,7 @@ impl<'a> Hunt<'a> {
             clues: Clues::default(),
             members: BTreeMap::new(),
             undecided: false,
+            glimpsed: BTreeSet::new(),
             alive: Vec::new(),
             reaped: vec![Reaped::default(); targets.len()],
         };
@@ -154,7 +161,7 @@ impl<'a> Hunt<'a> {
         }
         self.end_all(grace, until)?;
         for _ in 0..LAST_LOOKS {
-            if self.alive.iter().all(|key| is_there(*key)) {
+            if self.glimpsed.is_empty() && self.alive.iter().all(|key| is_there(*key)) {
                 break;
             }
             self.look(AtSight::Note)?;
@@ -195,8 +202,8 @@ impl<'a> Hunt<'a> {
             if self.nobody_is_left(AtSight::Kill)? || Instant::now() >= until {
                 return Ok(());
             }
-            let only_refused = self.alive.iter().all(|key| self.members[key].refused.is_some());
-            if only_refused {
+            let is_refused = |key| self.members[key].refused.is_some();
+            if !self.alive.is_empty() && self.alive.iter().all(is_refused) {
                 return Ok(());
             }
             self.wait_for_all(until.min(Instant::now() + STEP));
@@ -204,15 +211,20 @@ impl<'a> Hunt<'a> {
     }
 
     /// Looks until somebody is seen, at most twice: what starts itself again and again can slip through one look,
-    /// and "nobody" is what a run's record is cleared on. Oftener only while there is a process that can't be told.
+    /// and "nobody" is what a run's record is cleared on. Oftener only while a look leaves somebody undecided.
     fn nobody_is_left(&mut self, at_sight: AtSight) -> io::Result<bool> {
-        for looks in 1..=LOOKS_FOR_EXECS {
+        for looks in 1..=LOOKS_MAX {
             self.look(at_sight)?;
-            if !self.alive.is_empty() || (looks >= 2 && !self.undecided) {
+            if self.somebody_was_seen() || (looks >= 2 && !self.undecided) {
                 break;
             }
         }
-        Ok(self.alive.is_empty())
+        Ok(!self.somebody_was_seen())
+    }
+
+    /// Whether the last look met anybody of the targets.
+    fn somebody_was_seen(&self) -> bool {
+        !self.alive.is_empty() || !self.glimpsed.is_empty()
     }
 
     /// Looks at every process once. Afterwards `alive` holds the live members, children first.
@@ -220,7 +232,8 @@ impl<'a> Hunt<'a> {
         let mut scan = Scan::default();
         let mut here: HashMap<u32, usize> = HashMap::new();
         self.undecided = false;
-        scan::walk(|entry| {
+        self.glimpsed.clear();
+        let is_whole = scan::walk(|entry| {
             for target in self.clues.taken_over(&entry) {
                 self.reaped[target].identity_mismatches = 1;
             }
@@ -233,6 +246,7 @@ impl<'a> Hunt<'a> {
             }
             scan.insert(entry);
         })?;
+        self.undecided |= !is_whole;
         self.look_into_groups(&mut scan, at_sight, &mut here);
         // Once ids have wrapped around, a child can come before its parent.
         loop {
@@ -263,7 +277,9 @@ impl<'a> Hunt<'a> {
     fn look_into_groups(&mut self, scan: &mut Scan, at_sight: AtSight, here: &mut HashMap<u32, usize>) {
         for _ in 0..LISTINGS_MAX {
             let before = here.len();
-            for (entry, target) in self.clues.in_groups() {
+            let (living, gone) = self.clues.in_groups();
+            gone.into_iter().for_each(|target| self.glimpse(target));
+            for (entry, target) in living {
                 if !here.contains_key(&entry.pid) {
                     self.found(&entry, &Evidence::Cgroup(target), at_sight, here);
                     scan.insert(entry);
@@ -303,7 +319,12 @@ impl<'a> Hunt<'a> {
         }
         let key = Key::of(entry);
         if !self.members.contains_key(&key) {
-            let Some(member) = self.verified(entry, evidence) else { return };
+            let Some(member) = self.verified(entry, evidence) else {
+                if evidence.is_inherited() {
+                    self.glimpse(target);
+                }
+                return;
+            };
             self.members.insert(key, member);
         }
         here.insert(entry.pid, target);
@@ -316,6 +337,13 @@ impl<'a> Hunt<'a> {
     /// it bears the same marks.
     fn was_passed_on_by_protected(&self, entry: &Entry, target: usize) -> bool {
         self.guard.configured_above(entry).iter().any(|pid| self.clues.is_marked(*pid, target))
+    }
+
+    /// Remembers that one of the target was there and is gone. Not where it may have been a protected one's own.
+    fn glimpse(&mut self, target: usize) {
+        if !self.guard.configured().any(|pid| self.clues.is_marked(pid, target)) {
+            self.glimpsed.insert(target);
+        }
     }
 
     /// Proves the evidence: stat, environment and parent were read one after the other, and a pid
@@ -415,9 +443,7 @@ impl<'a> Hunt<'a> {
                     (entry.comm.clone(), member.why_alive(&entry))
                 }
                 // It ended after the last look, and so did those of the looks before.
-                Ok(_) => {
-                    (String::new(), "its processes come and go faster than they can be looked at".to_owned())
-                }
+                Ok(_) => (String::new(), TOO_FAST.to_owned()),
                 Err(error) => (String::new(), format!("cannot tell whether it lives: {error}")),
             };
             self.reaped[member.target].survivors.push(Survivor {
@@ -426,6 +452,12 @@ impl<'a> Hunt<'a> {
                 comm,
                 because,
             });
+        }
+        for target in self.glimpsed {
+            let survivors = &mut self.reaped[target].survivors;
+            if survivors.is_empty() {
+                survivors.push(unseen(&self.targets[target], TOO_FAST));
+            }
         }
         self.reaped
     }

@@ -93,23 +93,26 @@ impl<'a> Clues<'a> {
         .or(limited.map(Evidence::Limit))
     }
 
-    /// Live processes in the groups of the targets.
-    pub(super) fn in_groups(&self) -> Vec<(Entry, usize)> {
-        let mut found = Vec::new();
+    /// Live processes in the groups of the targets; and the targets of which one was there and has gone meanwhile.
+    pub(super) fn in_groups(&self) -> (Vec<(Entry, usize)>, BTreeSet<usize>) {
+        let (mut found, mut gone) = (Vec::new(), BTreeSet::new());
         for (target, cgroup) in &self.cgroups {
-            let read = |pid| Entry::read(pid).ok().flatten().filter(|entry| !entry.is_dead());
-            let entries: Vec<Entry> = cgroup.pids().into_iter().filter_map(read).collect();
-            if entries.is_empty() {
+            let listed = cgroup.pids();
+            if listed.is_empty() {
                 continue;
             }
+            let read = |pid: &u32| Entry::read(*pid).ok().flatten().filter(|entry| !entry.is_dead());
+            let entries: Vec<Entry> = listed.iter().filter_map(read).collect();
             // The first list told pids, and each may have changed hands before it was read. Who had it then and has it
             // when it is identified was in the group when this list was made.
             let still: HashSet<u32> = cgroup.pids().into_iter().collect();
-            found.extend(
-                entries.into_iter().filter(|entry| still.contains(&entry.pid)).map(|entry| (entry, *target)),
-            );
+            let entries: Vec<_> = entries.into_iter().filter(|entry| still.contains(&entry.pid)).collect();
+            if entries.len() < listed.len() {
+                gone.insert(*target);
+            }
+            found.extend(entries.into_iter().map(|entry| (entry, *target)));
         }
-        found
+        (found, gone)
     }
 
     /// Whether a process bears the inherited marks of a target.

@@ -404,6 +404,31 @@ fn what_a_protected_process_started_lives_whatever_marker_it_has() {
     assert_dead(&[&beside]);
 }
 
+// A process that forked and ended ten thousand times a second was seen, and gone whenever it came to who it was: the run
+// was taken for ended, and its item was started anew beside it.
+// covers: F31
+#[test]
+fn who_was_seen_and_gone_before_it_was_known_counts_as_somebody() {
+    let (marker, protected) = (unique_marker(), Spawned::new("read line", &[]));
+    let targets = [target(&marker)];
+    let survivors = |protected: &[u32], bears: &str| {
+        let (host, guard) = (host(), Guard::new(protected.iter().copied()).unwrap());
+        let mut child = Spawned::of_run(bears, "read line");
+        let entry = Entry::read(child.pid()).unwrap().unwrap();
+        child.end_without_reaping();
+        child.reap();
+        let mut hunt = Hunt::new(&targets, &host, &guard);
+        hunt.found(&entry, &Evidence::Limit(0), AtSight::Kill, &mut HashMap::new());
+        assert_eq!((hunt.somebody_was_seen(), hunt.alive.len()), (!hunt.glimpsed.is_empty(), 0));
+        hunt.report(Ok(())).remove(0).survivors
+    };
+    let told = survivors(&[protected.pid()], &marker);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].because, TOO_FAST);
+    let own = Spawned::of_run(&marker, "read line");
+    assert_eq!(survivors(&[own.pid()], &marker), [], "it may have been a protected one's own");
+}
+
 // One that protects what started the factory, a terminal say, must not thereby protect the factory's orphans.
 // covers: H11 F29
 #[test]
