@@ -8,9 +8,9 @@ use super::order::{Order, decided};
 use super::{Context, Shutdown, pause, tell};
 use crate::cli::DrainArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Plan};
+use crate::model::{Action, Plan, Step};
 use crate::paint::Tone;
-use crate::registry::{AgentStanding, Registry};
+use crate::registry::{AgentRecord, AgentStanding, Registry};
 
 /// How often it looks. An agent's end may be seen this much later, which nobody who drains for hours feels.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -31,6 +31,8 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
     let mut told = Vec::new();
     loop {
         let looked = order.look()?;
+        // What an older registry had forgotten is on record only now.
+        order.write_down(&Plan { steps: stops(&order.state.registry, args.stop), ..Plan::default() })?;
         let left = in_flight(&order.state.registry);
         if left.is_empty() {
             return Ok(order.end());
@@ -58,13 +60,18 @@ fn plan(registry: &Registry, stop: bool) -> Plan {
             pause::plan(because, Action::Pause { until: None })
         }
     };
+    plan.steps.extend(stops(registry, stop));
+    plan
+}
+
+fn stops(registry: &Registry, stop: bool) -> Vec<Step> {
     let running = registry.agents.values().filter(|_| stop);
-    plan.steps.extend(running.filter_map(|agent| {
+    let stop = |agent: &AgentRecord| {
         let run = agent.run.clone()?;
         let stop = Action::Stop { run, survivors: Vec::new(), dispatch_failed: false };
         Some(decided(&agent.item, BECAUSE, stop))
-    }));
-    plan
+    };
+    running.filter_map(stop).collect()
 }
 
 fn in_flight(registry: &Registry) -> Vec<String> {

@@ -3,7 +3,7 @@
 //! Nothing is waited for in between: as long as a run of the item is to end, nothing of it starts.
 
 use super::order::{Order, plan_of};
-use super::stop::stop;
+use super::stop::{carry_out, stop};
 use super::{Context, resolve, retry};
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
@@ -19,9 +19,8 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
         });
     }
     let mut order = Order::begin(context, "restart")?;
-    let (id, plan) = stopping(context, args, &order.state.registry)?;
-    order.write_down(&plan)?;
-    order.reap()?;
+    let (id, _) = stopping(context, args, &order.state.registry)?;
+    carry_out(&mut order, |registry| Ok(stopping(context, args, registry)?.1))?;
     let registry = &order.state.registry;
     if registry.handoffs_of(&id).any(|(_, handoff)| !handoff.survivors.is_empty()) {
         order.note(format!("{id}: not everything of it could be ended, so it stays parked"));

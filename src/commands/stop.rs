@@ -14,10 +14,25 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
         return context.preview(|registry, _, _| Ok((plan(context, args, registry)?, ExitStatus::Ok)));
     }
     let mut order = Order::begin(context, "stop")?;
-    let plan = plan(context, args, &order.state.registry)?;
-    order.write_down(&plan)?;
-    order.reap()?;
+    carry_out(&mut order, |registry| plan(context, args, registry))?;
     Ok(order.end())
+}
+
+/// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
+/// registry was an older one.
+pub(super) fn carry_out(
+    order: &mut Order<'_>,
+    plan: impl Fn(&Registry) -> Result<Plan, Failure>,
+) -> Result<(), Failure> {
+    let known = plan(&order.state.registry)?;
+    order.write_down(&known)?;
+    order.reap()?;
+    let found = plan(&order.state.registry)?;
+    if found.decisions().any(|(_, decision)| matches!(decision.action, Action::Stop { .. })) {
+        order.write_down(&found)?;
+        order.reap()?;
+    }
+    Ok(())
 }
 
 fn plan(context: &Context, args: &StopArgs, registry: &Registry) -> Result<Plan, Failure> {

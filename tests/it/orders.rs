@@ -296,3 +296,25 @@ fn a_drain_that_stops_leaves_nothing_alive_and_nothing_parked() {
     factory.run(&["unpause"]).expect(0);
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
 }
+
+// Origin: found by corrupting the state - the registry was an older one that did not know of the run: `stop --all` said ok
+// and left its agent at work, and whoever went on to move the state away had lost it.
+// covers: D25
+#[test]
+fn what_the_registry_has_forgotten_is_stopped_too() {
+    for order in [&["stop", "--all"][..], &["stop", "AR-1"], &["restart", "AR-1"], &["drain", "--stop"]] {
+        let factory = Factory::with_agent(&[NOTE_START, "exec sleep 600"].concat());
+        factory.tick().expect(0);
+        let older = fs::read_to_string(factory.state("registry.json")).unwrap();
+        factory.item("AR-1");
+        factory.tick().expect(0);
+        factory.wait_for("its agent runs", || factory.starts().len() == 1);
+        put(&factory.state("registry.json"), &older);
+        factory.run(order).expect(0);
+        assert!(factory.processes().is_empty(), "{order:?} left {:?}", factory.processes());
+        assert_eq!(factory.starts(), ["ar-1-impl.1"], "{order:?}");
+        let item = factory.recorded("AR-1");
+        let parked = order[0] == "stop";
+        assert_eq!(item["state"] == "parked", parked, "{order:?}: {item}");
+    }
+}
