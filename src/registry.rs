@@ -75,9 +75,13 @@ impl Registry {
         self.agents_of(id).any(|(_, agent)| agent.state != AgentStanding::Idle)
     }
 
-    /// The hand-offs of an item.
+    /// The hand-offs of an item: also those of which nobody knows the item, of agents that have its name.
     pub fn handoffs_of<'a>(&'a self, id: &'a ItemId) -> impl Iterator<Item = (&'a RunId, &'a Handoff)> {
-        self.handoffs.iter().filter(move |(_, handoff)| handoff.item.as_ref() == Some(id))
+        let slug = self.names.items.get(id).map(|named| named.slug.as_str());
+        self.handoffs.iter().filter(move |(_, handoff)| match &handoff.item {
+            Some(item) => item == id,
+            None => slug == Some(handoff.agent.slug()),
+        })
     }
 
     /// The record of an item that is to be remembered, with the names that it has or gets now.

@@ -97,7 +97,7 @@ pub fn workspace(
     let record = registry.items.get(id);
     let finished = record.is_none_or(|record| record.state == ItemStanding::Done);
     // A hand-off of which nobody knows the item any more may be of this one all the same.
-    let to_be_ended = registry.handoffs.values().any(|handoff| slug_of(&handoff.agent) == named.slug);
+    let to_be_ended = registry.handoffs.values().any(|handoff| handoff.agent.slug() == named.slug);
     if !finished || to_be_ended || registry.in_flight(id) {
         return None;
     }
@@ -114,7 +114,7 @@ pub fn workspace(
 /// place to himself.
 pub fn agents(registry: &Registry, id: &ItemId, suffixes: &[&str]) -> BTreeSet<AgentName> {
     let Some(named) = registry.names.items.get(id) else { return BTreeSet::new() };
-    let started = registry.names.last_n.keys().filter(|agent| slug_of(agent) == named.slug).cloned();
+    let started = registry.names.last_n.keys().filter(|agent| agent.slug() == named.slug).cloned();
     started.chain(suffixes.iter().map(|suffix| crate::names::agent(&named.slug, suffix))).collect()
 }
 
@@ -141,17 +141,12 @@ fn by_item<'a>(
         let earlier = before.filter(|(agent, _)| **agent == run.agent).map(|(_, at)| at);
         let ended_at = earlier.map_or(*changed_at, |earlier| earlier.max(*changed_at));
         before = Some((&run.agent, ended_at));
-        by_item.entry(slug_of(&run.agent)).or_default().push((ended_at, run));
+        by_item.entry(run.agent.slug()).or_default().push((ended_at, run));
     }
     for runs in by_item.values_mut() {
         runs.sort_by(|(one, run), (other, than)| (other, than.n, than).cmp(&(one, run.n, run)));
     }
     by_item
-}
-
-/// What comes before its role's suffix, which holds no `-`.
-fn slug_of(agent: &AgentName) -> &str {
-    agent.0.rsplit_once('-').map_or(agent.0.as_str(), |(slug, _)| slug)
 }
 
 /// What lies in the future is not old: then the clock was set back.

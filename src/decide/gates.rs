@@ -189,8 +189,15 @@ fn done(asked: &Asked) -> Option<Wait> {
     (asked.standing() == Some(ItemStanding::Done)).then(|| Wait("finished".to_owned(), None))
 }
 
+/// What is to end of an item that has no name yet is of the name that it would get.
 fn handoff_pending(asked: &Asked) -> Option<Wait> {
-    let (run, handoff) = asked.draft.registry.handoffs_of(&asked.item.id).next()?;
+    let registry = &asked.draft.registry;
+    let of_nobody = || {
+        let Refresh::Seen { slug, .. } = registry.seen_as(asked.item) else { return None };
+        let mut handoffs = registry.handoffs.iter();
+        handoffs.find(|(_, handoff)| handoff.item.is_none() && handoff.agent.slug() == slug)
+    };
+    let (run, handoff) = registry.handoffs_of(&asked.item.id).next().or_else(of_nobody)?;
     Some(Wait(format!("{run} must end first: {}", handoff.why), None))
 }
 

@@ -48,7 +48,7 @@ fn fence_unspecified(draft: &mut Draft, run: &RunId) {
 
 /// A forgotten run of an agent with this slug that can't be told: its number can't be told to be free either.
 pub(super) fn untold<'a>(draft: &Draft<'a>, slug: &str) -> Option<&'a RunId> {
-    let is_ours = |run: &RunId| run.agent.0.rsplit_once('-').is_some_and(|(ours, _)| ours == slug);
+    let is_ours = |run: &RunId| run.agent.slug() == slug;
     let strays = draft.fleet()?.strays.iter().filter(|stray| stray.spec.is_none());
     let untold = |run: &RunId| matches!(draft.sighting(run), Some(Sighting::Unknown(_)));
     strays.map(|stray| &stray.run).find(|run| is_ours(run) && untold(run))

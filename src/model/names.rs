@@ -34,6 +34,13 @@ impl ItemId {
     }
 }
 
+impl AgentName {
+    /// Its item's part of it: the suffix of a role holds no `-`.
+    pub fn slug(&self) -> &str {
+        self.0.rsplit_once('-').map_or(self.0.as_str(), |(slug, _)| slug)
+    }
+}
+
 impl fmt::Display for ItemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

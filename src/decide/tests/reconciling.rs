@@ -478,6 +478,29 @@ fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
+// Origin: found by corrupting the state - the run lived and was to be ended, of an item that its spec did not tell any
+// more: that item was dispatched in the same tick, beside the living agent.
+// covers: D27
+#[test]
+fn a_forgotten_run_without_a_spec_that_lives_holds_its_item_until_it_has_ended() {
+    for is_named in [false, true] {
+        let mut factory = Factory::new(&["A", "A-B"]);
+        if is_named {
+            let seen = factory.registry.seen_as(&item("A"));
+            factory.registry.apply(&crate::model::Step::Refresh(seen), &factory.now.clone());
+        }
+        factory.strays = vec![Stray { run: "a-impl.1".parse().unwrap(), spec: None }];
+        factory.see("a-impl.1", alive());
+        let plan = factory.tick_told();
+        assert_eq!(told(&plan), ["stop a-impl.1", "start a-b-impl.1", "writeback A-B started"], "{is_named}");
+        assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+        factory.strays.clear();
+        factory.see("a-impl.1", Sighting::Ended(Box::default()));
+        factory.see("a-b-impl.1", alive());
+        assert!(told(&factory.tick_told()).contains(&"start a-impl.2".to_owned()));
+    }
+}
+
 // covers: D25
 #[test]
 fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
