@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Original;
+use crate::store::seal::{seal, unseal};
 use crate::store::{StateDir, atomic};
 
 const FILE: &str = "last-good.json";
@@ -32,7 +33,7 @@ pub fn keep(dir: &StateDir, original: &Original) {
 
 fn write(dir: &StateDir, original: &Original) -> Result<(), String> {
     let kept = Kept { schema: SCHEMA, configuration: original.clone() };
-    let mut bytes = serde_json::to_vec(&kept).map_err(|error| error.to_string())?;
+    let mut bytes = seal(&serde_json::to_vec(&kept).map_err(|error| error.to_string())?);
     bytes.push(b'\n');
     if bytes.len() as u64 > BYTES_MAX {
         return Err(format!("with its prompts it is larger than {} MiB", BYTES_MAX >> 20));
@@ -47,7 +48,7 @@ fn write(dir: &StateDir, original: &Original) -> Result<(), String> {
 /// none.
 pub fn find(dir: &StateDir, path: &Path) -> Option<Original> {
     let bytes = atomic::read_bounded(dir, FILE, BYTES_MAX).ok()??;
-    let kept: Kept = serde_json::from_slice(&bytes).ok()?;
+    let kept: Kept = serde_json::from_slice(&unseal(bytes.trim_ascii_end()).ok()?).ok()?;
     Some(kept.configuration).filter(|original| kept.schema == SCHEMA && original.path == path)
 }
 

@@ -12,7 +12,7 @@ mod verdict;
 mod world;
 
 pub use item::{ItemState, Observed, SourceView, Unclear, WorkItem};
-pub use names::{AgentName, ItemId, RunId};
+pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
     Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,

@@ -7,6 +7,7 @@
 mod begin;
 mod brakes;
 mod intend;
+mod limits;
 mod note;
 mod records;
 
@@ -118,6 +119,9 @@ impl Registry {
             if !self.items.contains_key(&agent.item) {
                 return Err(format!("agent {name} works on {}, of which there is no record", agent.item));
             }
+        }
+        if let Some(beyond) = self.beyond_count() {
+            return Err(beyond);
         }
         for (id, record) in &self.items {
             let busy = |agent: &AgentRecord| agent.run.is_some() || agent.next.is_some();

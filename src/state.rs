@@ -247,7 +247,7 @@ impl Beats {
             host: hostname(),
             status: Status::Running,
             serial: state.serial(),
-            ticks: before.map_or(0, |beat| beat.ticks) + 1,
+            ticks: before.map_or(0, |beat| beat.ticks).saturating_add(1),
             started_at: now.at,
             updated_at: now.at,
             updated_at_ms: now.at.as_millisecond(),

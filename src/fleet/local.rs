@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use super::Fleet;
 use super::env::Vars;
 use super::protected;
-use super::rundir::{RunDir, RunFiles, SWEPT, marker};
+use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
@@ -25,7 +25,7 @@ use crate::model::{
     Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
-use crate::process::scan::Entry;
+use crate::process::scan::{self, Entry, RunMarker};
 use crate::process::signal::{self, Guard, Sent};
 use crate::process::tree::{self, Target};
 
@@ -114,7 +114,9 @@ impl LocalFleet {
                 None => return Ok(Sighting::Unclaimed),
                 Some(Claim::FencedBy(_)) => return fenced(&files),
                 Some(Claim::Refused(refusal)) => return Ok(Sighting::Refused(refusal)),
-                Some(Claim::Launcher(_)) if self.is_foreign(&files, &quarry.run)? => {
+                Some(Claim::Launcher(claimed))
+                    if self.is_foreign(&files, &quarry.run, &claimed.process)? =>
+                {
                     bail!("{} is a run of another factory; move it away", dir.path().display());
                 }
                 Some(Claim::Launcher(claimed)) => {
@@ -153,10 +155,15 @@ impl LocalFleet {
     }
 
     /// Whether a run directory came here from another factory: its claim names a launcher that is not ours to
-    /// signal. Without a readable spec it is ours: launchers claim only what has one.
-    fn is_foreign(&self, files: &RunFiles, run: &RunId) -> Result<bool> {
-        let spec = files.whole_spec()?;
-        Ok(spec.is_some_and(|spec| spec.lineage != self.lineage || spec.run != *run))
+    /// signal. Without a readable spec the launcher itself tells, by its marker, as long as it lives.
+    fn is_foreign(&self, files: &RunFiles, run: &RunId, launcher: &Process) -> Result<bool> {
+        Ok(match files.whole_spec()? {
+            Some(spec) => spec.lineage != self.lineage || spec.run != *run,
+            None => {
+                let ours = RunMarker::Is(marker(&self.lineage, run).into_bytes());
+                identity::life(launcher, &self.host) == Life::Alive && scan::run_marker(launcher.pid) != ours
+            }
+        })
     }
 
     /// Directories in `runs/` with a number above what is known of their agent.
@@ -176,13 +183,14 @@ impl LocalFleet {
             let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
                 continue;
             };
-            if known.get(&run.agent).is_some_and(|last| run.n <= *last) || asked.iter().any(|q| q.run == run)
-            {
+            let is_known = known.get(&run.agent).is_some_and(|last| run.n <= *last);
+            if is_known || !run.may_be_found() || asked.iter().any(|quarry| quarry.run == run) {
                 continue;
             }
             let files = self.run_dir(&run).open()?;
             let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
-            let ours = spec.filter(|spec| spec.run == run && spec.lineage == self.lineage);
+            let is_ours = |spec: &Spec| spec.run == run && spec.lineage == self.lineage;
+            let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
             strays.push(Stray { run, spec: ours.map(Into::into) });
         }
         strays.sort_by(|a, b| a.run.cmp(&b.run));

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::exec::ExecError;
 use super::hooks::RunHooks;
 use super::traces::Group;
-use crate::model::{Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
+use crate::model::{COUNT_MAX, Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
 use crate::store::atomic::{self, ReadError};
+use crate::store::seal;
 
 /// What was asked for.
 pub const SPEC: &str = "spec.json";
@@ -122,6 +123,11 @@ impl Spec {
         marker(&self.lineage, &self.run)
     }
 
+    /// Whether anybody can have counted so far, and can go on.
+    pub fn is_countable(&self) -> bool {
+        self.dispatch.max(self.resumes.map_or(0, u64::from)) < COUNT_MAX / 2
+    }
+
     /// From TERM to KILL.
     pub fn grace(&self) -> Duration {
         Duration::from_millis(self.grace_ms)
@@ -216,13 +222,13 @@ impl RunDir {
 
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.
     pub fn link_claim(&self, claim: &Claim) -> Result<bool> {
-        let link = || atomic::link_new(self.dir()?, CLAIM, &serde_json::to_vec(claim)?);
+        let link = || atomic::link_new(self.dir()?, CLAIM, &sealed(claim)?);
         link().with_context(|| format!("cannot write {}", self.file(CLAIM).display()))
     }
 
     /// Writes a receipt over whatever stood there, durably.
     pub fn put(&self, name: &str, receipt: &impl Serialize) -> Result<()> {
-        let put = || atomic::replace(self.dir()?, name, &serde_json::to_vec(receipt)?, true);
+        let put = || atomic::replace(self.dir()?, name, &sealed(receipt)?, true);
         put().with_context(|| format!("cannot write {}", self.file(name).display()))
     }
 }
@@ -250,8 +256,17 @@ impl RunFiles {
     }
 
     /// Who may start the run.
+    ///
+    /// # Errors
+    ///
+    /// That the system refused, or that it is damaged: somebody may have claimed the run, and live.
     pub fn claim(&self) -> Result<Option<Claim>> {
-        self.read(CLAIM)
+        self.read(CLAIM).map_err(|error| match error.downcast_ref::<ReadError>() {
+            Some(ReadError::Io(_)) => error,
+            _ => error.context(
+                "whether it lives can't be told, so it is left alone; when nothing of it does, remove the damaged file",
+            ),
+        })
     }
 
     /// How the main process ended. What is not whole is as if absent: it says nothing.
@@ -303,9 +318,7 @@ impl RunFiles {
         let path = || self.path.join(name).display().to_string();
         let bytes = atomic::read_bounded(&self.dir, name, RECEIPT_BYTES_MAX)
             .with_context(|| format!("cannot read {}", path()))?;
-        bytes
-            .map(|bytes| serde_json::from_slice(&bytes).with_context(|| format!("{} is not whole", path())))
-            .transpose()
+        bytes.map(|bytes| parse(&bytes).with_context(|| format!("{} is not whole", path()))).transpose()
     }
 
     /// The last output of both streams.
@@ -333,6 +346,15 @@ impl RunFiles {
         let bytes = read().with_context(|| format!("cannot read {}", self.path.join(name).display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
+}
+
+fn parse<T: DeserializeOwned>(receipt: &[u8]) -> Result<T> {
+    Ok(serde_json::from_slice(&seal::unseal(receipt).map_err(Error::msg)?)?)
+}
+
+/// The bytes of a receipt.
+pub(super) fn sealed(receipt: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    Ok(seal::seal(&serde_json::to_vec(receipt)?))
 }
 
 fn ignore<T>(error: &anyhow::Error) -> Option<T> {

@@ -14,9 +14,15 @@ pub struct ItemId(pub String);
 #[serde(transparent)]
 pub struct AgentName(pub String);
 
-/// No agent is ever started so often; a directory with a larger number was never a run, and must not make the
-/// numbers come round.
+/// Nothing here is ever counted so far: once a second it would take 68 years.
+pub const COUNT_MAX: u64 = 1 << 31;
+
+/// No agent is ever started so often.
 const RUN_NUMBER_MAX: u64 = 1 << 53;
+
+/// A directory with a larger number was never a run: the numbers go on from the highest that was found, and must
+/// neither come round nor become such as can't be read.
+const FOUND_NUMBER_MAX: u64 = 1 << 52;
 
 /// One start of one agent, `<agent>.<n>`: the idempotency key of that start, never reused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +31,18 @@ pub struct RunId {
     pub agent: AgentName,
     /// The agent's own sequence number, from 1.
     pub n: u64,
+}
+
+impl RunId {
+    /// Whether a directory of this name may be that of a run.
+    pub fn may_be_found(&self) -> bool {
+        self.n <= FOUND_NUMBER_MAX
+    }
+
+    /// Whether an agent that has used this number can have another one.
+    pub fn may_be_followed(n: u64) -> bool {
+        n < RUN_NUMBER_MAX
+    }
 }
 
 impl ItemId {

@@ -65,8 +65,8 @@ impl Registry {
             }
             Action::Unpause => self.paused = None,
             Action::Forget { item } => {
-                let gone: Vec<_> = self.agents_of(item).map(|(name, _)| name.clone()).collect();
-                gone.iter().for_each(|name| drop(self.agents.remove(name)));
+                // Also one that is not named after it: without its item's record it could not be loaded again.
+                self.agents.retain(|_, agent| agent.item != *item);
                 self.items.remove(item);
                 self.names.finish(item, now.at);
             }

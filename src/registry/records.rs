@@ -305,6 +305,12 @@ macro_rules! counters {
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct Counters { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Counters {
+            pub(super) fn all(&self) -> impl Iterator<Item = u64> {
+                [$(self.$name,)*].into_iter()
+            }
+        }
     };
 }
 

@@ -15,6 +15,7 @@ mod generation;
 pub mod heartbeat;
 pub mod lock;
 pub mod registry_file;
+pub mod seal;
 pub mod trash;
 
 pub use dir::StateDir;

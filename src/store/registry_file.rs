@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::atomic::{self, ReadError};
-use super::generation::{Generation, OPENING_BYTES, SCHEMA, schema_of};
+use super::generation::{self, Generation, OPENING_BYTES, SCHEMA, schema_of};
 use super::heartbeat::{self, Pulse};
 use super::{StateDir, StoreError};
 
@@ -322,9 +322,8 @@ fn look(dir: &StateDir, name: &str) -> Result<Found, StoreError> {
         Err(ReadError::Io(error)) => return Err(StoreError::io("read", &dir.path().join(name), &error)),
         Err(error) => return Ok(Found::Damaged(error.to_string())),
     };
-    match schema_of(&bytes) {
-        Some(schema) if schema > SCHEMA => return Ok(Found::Newer(schema)),
-        _ => {}
+    if let Some(schema) = generation::newer(&bytes) {
+        return Ok(Found::Newer(schema));
     }
     Ok(match Generation::from_bytes(&bytes) {
         Ok(generation) => Found::Good(generation),
@@ -337,7 +336,10 @@ fn look(dir: &StateDir, name: &str) -> Result<Found, StoreError> {
 fn refuse_newer_backup(dir: &StateDir) -> Result<(), StoreError> {
     match atomic::read_start(dir.as_fd(), BACKUP, OPENING_BYTES) {
         Ok(start) => match start.as_deref().and_then(schema_of) {
-            Some(schema) if schema > SCHEMA => Err(newer(dir, BACKUP, schema)),
+            Some(schema) if schema > SCHEMA => match look(dir, BACKUP)? {
+                Found::Newer(schema) => Err(newer(dir, BACKUP, schema)),
+                _ => Ok(()),
+            },
             _ => Ok(()),
         },
         Err(ReadError::Io(error)) => Err(StoreError::io("read", &dir.path().join(BACKUP), &error)),

@@ -80,6 +80,14 @@ fn a_run_of_another_factory_is_neither_taken_over_nor_ended() {
         assert!(errors.contains("is a run of another factory; move it away"), "{errors}");
         assert!(is_alive(launcher), "{}", ran.stdout);
     }
+    // What it was asked for can't be read any more either: the claim alone was believed, and its launcher ended.
+    put(&ours.state("runs/ar-1-impl.1/spec.json"), "{\"schema\":1,");
+    for _ in 0..3 {
+        let ran = ours.tick().expect(3);
+        assert_eq!(ran.decided(), [""; 0]);
+        assert!(ran.stdout.contains("is a run of another factory; move it away"), "{}", ran.stdout);
+        assert!(is_alive(launcher), "{}", ran.stdout);
+    }
     fs::rename(ours.state("runs/ar-1-impl.1"), ours.path("moved")).unwrap();
     assert_eq!(ours.tick().expect(0).decided()[0], "start ar-1-impl.1");
     assert_eq!(theirs.agents_alive(), ["ar-1-impl.1"]);
@@ -288,6 +296,52 @@ fn a_start_whose_claim_cannot_be_read_is_held_and_reported_until_it_can() {
     assert_eq!(factory.tick().expect(0).decided(), ["adopt ar-1-impl.1"]);
 }
 
+// Origin: found by flipping bits - a claim whose launcher had another pid by then was one of a dead launcher: its agent was
+// ended. With another boot in it the machine had been restarted, and a second start was tried.
+// covers: D20 D22
+#[test]
+fn a_claim_that_tells_something_else_than_was_written_is_not_believed() {
+    let factory = worker();
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("its agent runs", || factory.starts().len() == 1);
+    let launcher = factory.launcher("ar-1-impl.1");
+    let claim = fs::read_to_string(run_file(&factory, "claim")).unwrap();
+    let boot_id = factory.receipt("ar-1-impl.1", "claim").unwrap()["launcher"]["since"]["boot_id"].clone();
+    let pid = |pid: &str| claim.replacen(&format!("\"pid\":{launcher}"), &format!("\"pid\":{pid}"), 1);
+    let others = [
+        pid("1"),
+        pid("4194303"),
+        pid(&std::process::id().to_string()),
+        claim.replace(boot_id.as_str().unwrap(), "a2569f14-2537-4f6c-b476-39591a1189e0"),
+        claim.replacen("\"start_ticks\":", "\"start_ticks\":1", 1),
+    ];
+    for other in others {
+        assert_ne!(other, claim);
+        put(&run_file(&factory, "claim"), &other);
+        let ran = factory.tick().expect(3);
+        assert_eq!((ran.decided(), ran.held()), (vec![], vec!["fleet_unknown dir:AR-1".to_owned()]));
+        assert!(ran.stdout.contains("when nothing of it does, remove the damaged file"), "{}", ran.stdout);
+        assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+    }
+    put(&run_file(&factory, "claim"), &claim);
+    assert_eq!(factory.tick().expect(0).decided(), ["adopt ar-1-impl.1"]);
+}
+
+// Origin: found by flipping bits - an exit code of 1 became 0, and the item was done.
+// covers: D21 D15
+#[test]
+fn an_exit_that_tells_something_else_than_was_written_is_none() {
+    let factory = Factory::with_agent("exit 1");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    let exit = fs::read_to_string(run_file(&factory, "exit")).unwrap();
+    put(&run_file(&factory, "exit"), &exit.replacen("\"code\":1", "\"code\":0", 1));
+    factory.tick().expect(0);
+    assert_last(&factory, "vanished", 1);
+}
+
 // covers: D21 D15
 #[test]
 fn receipts_that_cannot_be_read_are_as_if_absent() {
@@ -342,7 +396,11 @@ fn whatever_the_heartbeat_says_no_agent_is_touched() {
     dead["status"] = json!("running");
     dead["pid"] = json!(launcher);
     dead["start_ticks"] = json!(1);
-    for text in ["", "{", "null", &whole[..whole.len() / 2], &dead.to_string()] {
+    // Counted on from there, a tick panicked.
+    let mut last: Value = serde_json::from_str(&whole).unwrap();
+    last["ticks"] = json!(u64::MAX);
+    last["serial"] = json!(u64::MAX);
+    for text in ["", "{", "null", &whole[..whole.len() / 2], &dead.to_string(), &last.to_string()] {
         put(&heartbeat, text);
         assert_eq!(factory.tick().expect(0).decided(), [""; 0], "{text}");
         assert_eq!(factory.pids(), pids);

@@ -14,7 +14,7 @@ use super::LocalFleet;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::hooks::{self, RunHooks};
 use crate::fleet::program;
-use crate::fleet::rundir::{PROMPT, RunDir, SPEC, Spec, marker};
+use crate::fleet::rundir::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
 use crate::model::{Class, Happened, Launch};
 use crate::prompt;
 use crate::store::atomic;
@@ -58,7 +58,7 @@ impl LocalFleet {
             .create(dir.path())
             .with_context(|| format!("cannot create {path}"))?;
         let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = serde_json::to_vec(&self.spec(launch, &dir, means)?)?;
+        let spec = sealed(&self.spec(launch, &dir, means)?)?;
         atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
             .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
         atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
