@@ -298,4 +298,19 @@ mod tests {
         group.remove();
         assert!(!group.dir().exists());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_group_is_seen_below_a_mount_or_nowhere(
+            cgroup in "(0::|1:cpu:|)(/|[.]{1,2}|[a-z]{1,3}|\n){0,6}",
+            mount in "(41 31 0:38 )?(/|/[a-z]{1,2}|[.]{2}) (/m|/\\\\040m|m) rw - (cgroup2|proc) x y\n?",
+        ) {
+            for dir in group_dirs(&cgroup, &mount) {
+                let text = dir.display().to_string();
+                proptest::prop_assert!(["/m", "/ m", "m", "/", ".."].iter().any(|point| text.starts_with(point)));
+                let below = dir.components().skip(1);
+                proptest::prop_assert!(!below.into_iter().any(|part| part == std::path::Component::ParentDir));
+            }
+        }
+    }
 }

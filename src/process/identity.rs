@@ -254,4 +254,15 @@ mod tests {
         assert_eq!(status_field(status, "Tgid:"), Some(12));
         assert_eq!(status_field(status, "Pid:"), None);
     }
+
+    proptest::proptest! {
+        // The kernel escapes the line breaks of a name, and nothing else.
+        #[test]
+        fn any_name_of_a_process_forges_no_field_of_its_status(name in "[^\n]{0,20}", noise in ".*") {
+            let status = format!("Name:\t{name}\nTgid:\t12\nUid:\t1000\t0\t0\t0\n");
+            proptest::prop_assert_eq!(status_field(&status, "Tgid:"), Some(12));
+            proptest::prop_assert_eq!(status_field(&status, "Uid:"), Some(1000));
+            let _ = (status_field(&noise, "Tgid:"), is_boot_id(&noise));
+        }
+    }
 }

@@ -100,4 +100,13 @@ mod tests {
         assert_ne!(worn(std::process::id()), Some(value(&marker)));
         assert_eq!(worn(u32::MAX), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_limits_have_a_hard_one_or_none(noise in ".*", soft in "[a-z0-9]{1,20}", hard in "[a-z0-9]{1,20}") {
+            let _ = hard_limit(&noise);
+            let limits = format!("Max cpu time 1 2 seconds\n{NAME}      {soft} {hard} us\n");
+            proptest::prop_assert_eq!(hard_limit(&limits), hard.parse().ok());
+        }
+    }
 }

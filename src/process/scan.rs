@@ -303,6 +303,8 @@ fn marker_in(environ: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::tests::Spawned;
     use super::*;
 
@@ -442,5 +444,40 @@ mod tests {
         let mut child = Spawned::of_run("x/a.1", "echo $$; read line");
         child.line();
         assert_eq!(run_marker(child.pid()), RunMarker::Is(b"x/a.1".to_vec()));
+    }
+
+    proptest! {
+        // Noise, and a line of the kernel's with a name that is noise.
+        #[test]
+        fn any_line_of_stat_is_a_process_or_none(
+            noise in any::<Vec<u8>>(),
+            comm in any::<Vec<u8>>(),
+            (state, ppid, threads) in ("[RSDTtZXI]", any::<u32>(), any::<u32>()),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let _ = Entry::parse(77, &noise);
+            let line = stat(&comm, state.chars().next().unwrap(), ppid, threads, 0);
+            let entry = Entry::parse(77, &line).unwrap();
+            prop_assert_eq!((entry.ppid, entry.threads, entry.start_ticks), (ppid, threads.into(), 4711));
+            prop_assert_eq!(entry.comm, String::from_utf8_lossy(&comm));
+            // Cut anywhere it is none, or what it still tells of these fields is right.
+            let cut = Entry::parse(77, &line[..cut.index(line.len())]);
+            prop_assert!(cut.is_none_or(|cut| cut.ppid == ppid && cut.start_ticks == 4711));
+        }
+
+        #[test]
+        fn any_environment_has_the_whole_marker_or_none(
+            variables in prop::collection::vec(("(FACTORY_RUN|OLD_FACTORY_RUN|A|)", "[a-z0-9/.=]{0,8}"), 0..5),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut environ: Vec<u8> = Vec::new();
+            for (name, value) in &variables {
+                environ.extend_from_slice(format!("{name}={value}\0").as_bytes());
+            }
+            let first = variables.iter().find(|(name, _)| name == "FACTORY_RUN").map(|(_, value)| value.as_bytes());
+            prop_assert_eq!(marker_in(&environ), first);
+            let cut = &environ[..cut.index(environ.len() + 1)];
+            prop_assert!(marker_in(cut).is_none_or(|marker| Some(marker) == first));
+        }
     }
 }
