@@ -21,6 +21,7 @@ mod kill_tick;
 mod model;
 mod night;
 mod orders;
+mod power;
 mod presets;
 mod readme;
 mod regression;
