@@ -18,6 +18,8 @@
 //!
 //! # What stays
 //!
+//! Whatever a leap of the clock has made old ([`Steady`]).
+//!
 //! A run that is some agent's current one, or must end. A run that is not on record yet: its number is above the
 //! highest that was ever given out. The latest run of each agent of an item that is remembered: its log is the one that
 //! is asked for. A workspace of an item that is not finished. Everything whose name is not on record; and a folder that has
@@ -29,7 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Retention;
-use crate::model::{AgentName, ItemId, RunId, RunTrace};
+use crate::model::{AgentName, ItemId, RunId, RunTrace, Steady};
 use crate::registry::{ItemStanding, Registry};
 use crate::text;
 
@@ -49,20 +51,20 @@ pub fn runs(
     registry: &Registry,
     traces: &[RunTrace],
     rules: &Retention,
-    now: Timestamp,
+    clock: &Steady,
 ) -> Vec<Removal<RunId>> {
     let owners: BTreeMap<&str, &ItemId> =
         registry.names.items.iter().map(|(id, named)| (named.slug.as_str(), id)).collect();
     let needed = needed(registry);
     let mut removals = Vec::new();
-    for (slug, newest_first) in by_item(registry, traces) {
+    for (slug, newest_first) in by_item(registry, traces, clock) {
         let item = owners.get(slug).map(|id| (*id).clone());
         for (newer, (ended_at, run)) in newest_first.into_iter().enumerate() {
             if needed.contains(run) {
                 continue;
             }
             let too_many = rules.runs_per_item.filter(|most| newer >= *most);
-            let too_old = rules.age.filter(|age| is_older(ended_at, *age, now));
+            let too_old = rules.age.filter(|age| clock.is_older(ended_at, *age));
             let because = match (too_many, too_old) {
                 (Some(_), _) => format!("its item has {newer} newer runs"),
                 (None, Some(age)) => format!("it ended more than {} ago", in_words(age)),
@@ -79,10 +81,10 @@ pub fn workspaces(
     registry: &Registry,
     made: &BTreeSet<String>,
     rules: &Retention,
-    now: Timestamp,
+    clock: &Steady,
 ) -> Vec<Removal<String>> {
     let ours = registry.names.items.iter().filter(|(_, named)| made.contains(&named.workspace));
-    ours.filter_map(|(id, _)| workspace(registry, id, rules, now)).collect()
+    ours.filter_map(|(id, _)| workspace(registry, id, rules, clock)).collect()
 }
 
 /// The workspace of an item, if it may go: nothing of the item is in flight, it is done or forgotten, and has been so
@@ -91,7 +93,7 @@ pub fn workspace(
     registry: &Registry,
     id: &ItemId,
     rules: &Retention,
-    now: Timestamp,
+    clock: &Steady,
 ) -> Option<Removal<String>> {
     let (named, age) = (registry.names.items.get(id)?, rules.age?);
     let record = registry.items.get(id);
@@ -101,7 +103,7 @@ pub fn workspace(
     if !finished || to_be_ended || registry.in_flight(id) {
         return None;
     }
-    let for_long = named.finished_at.is_some_and(|at| is_older(at, age, now));
+    let for_long = named.finished_at.is_some_and(|at| clock.is_older(at, age));
     let what = if record.is_some() { "done" } else { "closed or gone" };
     for_long.then(|| Removal {
         what: named.workspace.clone(),
@@ -131,6 +133,7 @@ fn needed(registry: &Registry) -> BTreeSet<RunId> {
 fn by_item<'a>(
     registry: &Registry,
     traces: &'a [RunTrace],
+    clock: &Steady,
 ) -> BTreeMap<&'a str, Vec<(Timestamp, &'a RunId)>> {
     let is_known = |run: &RunId| registry.names.last_n.get(&run.agent).is_some_and(|last| run.n <= *last);
     let mut known: Vec<_> = traces.iter().filter(|trace| is_known(&trace.run)).collect();
@@ -139,7 +142,8 @@ fn by_item<'a>(
     let mut before: Option<(&AgentName, Timestamp)> = None;
     for RunTrace { run, changed_at } in known {
         let earlier = before.filter(|(agent, _)| **agent == run.agent).map(|(_, at)| at);
-        let ended_at = earlier.map_or(*changed_at, |earlier| earlier.max(*changed_at));
+        let changed_at = clock.made_at(*changed_at);
+        let ended_at = earlier.map_or(changed_at, |earlier| earlier.max(changed_at));
         before = Some((&run.agent, ended_at));
         by_item.entry(run.agent.slug()).or_default().push((ended_at, run));
     }
@@ -147,11 +151,6 @@ fn by_item<'a>(
         runs.sort_by(|(one, run), (other, than)| (other, than.n, than).cmp(&(one, run.n, run)));
     }
     by_item
-}
-
-/// What lies in the future is not old: then the clock was set back.
-fn is_older(at: Timestamp, age: Duration, now: Timestamp) -> bool {
-    at.checked_add(age).is_ok_and(|until| until < now)
 }
 
 fn in_words(age: Duration) -> String {
@@ -164,6 +163,11 @@ mod tests {
     use crate::model::{Action, Decision, Launch, Moment, Refresh, Step, StraySpec};
 
     const DAY: i64 = 24 * 60 * 60;
+
+    /// A clock that nobody has seen leap.
+    fn clock(day: i64) -> Steady {
+        Steady::first(&Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned() }, 0)
+    }
 
     fn at(day: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + day * DAY).unwrap()
@@ -228,13 +232,13 @@ mod tests {
         }
 
         fn removed(&self, rules: &Retention, day: i64) -> Vec<String> {
-            let removals = runs(&self.registry, &self.traces, rules, at(day));
+            let removals = runs(&self.registry, &self.traces, rules, &clock(day));
             removals.into_iter().map(|one| format!("{}: {}", one.what, one.because)).collect()
         }
 
         fn cleared(&self, days: u64, day: i64) -> Vec<String> {
             let made = BTreeSet::from(["AR-1", "AR-2", "somebody's"].map(str::to_owned));
-            let removals = workspaces(&self.registry, &made, &rules(0, days), at(day));
+            let removals = workspaces(&self.registry, &made, &rules(0, days), &clock(day));
             removals.into_iter().map(|one| format!("{}: {}", one.what, one.because)).collect()
         }
     }

@@ -12,7 +12,7 @@ use self::about::About;
 use crate::clock;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Step};
+use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Steady, Step};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
@@ -167,6 +167,19 @@ impl State {
     }
 }
 
+/// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
+pub fn steady(pulse: &Pulse, boot_id: &str, age: Option<Duration>) -> Steady {
+    let (now, boot_ms) = (clock::moment(boot_id), clock::since_boot_ms());
+    match pulse {
+        Pulse::Absent => Steady::first(&now, boot_ms),
+        Pulse::Unreadable(_) => Steady::after_loss(&now, boot_ms),
+        Pulse::Beat(beat) => match &beat.steady {
+            Some(before) => before.next(&now, boot_ms, age),
+            None => Steady::first(&now, boot_ms),
+        },
+    }
+}
+
 /// Whether that process still is the one that it was.
 pub fn is_alive(host: &Host, pid: u32, start_ticks: u64, boot_id: &str) -> bool {
     let process =
@@ -258,6 +271,7 @@ impl Beats {
             reason: before.and_then(|beat| beat.reason.clone()),
             reported_at: before.and_then(|beat| beat.reported_at),
             retained: before.and_then(|beat| beat.retained.clone()),
+            steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
         };
         state.beat(&beat);
         Beats { beat }

@@ -18,10 +18,12 @@ use crate::fleet::env::Vars;
 use crate::fleet::launcher;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::made::Made;
-use crate::model::{AgentName, ItemId, Process};
+use crate::model::{AgentName, ItemId, Process, Steady};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::retention::{self, Removal};
+use crate::state;
+use crate::store::heartbeat;
 use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, events, registry_file};
 
 /// Held by the one that is at work: a second one would only be in its way.
@@ -69,7 +71,7 @@ impl Remover {
         let rules = &self.config.retention;
         let mut hook = BeforeRemove::new(fleet, state.join(HOOK_LOG));
         for Removal { what, item, .. } in
-            retention::workspaces(&self.registry()?, &made, rules, clock::wall())
+            retention::workspaces(&self.registry()?, &made, rules, &self.clock())
         {
             let Some(id) = item else { continue };
             let about = json!({"item": id, "workspace": what});
@@ -98,11 +100,16 @@ impl Remover {
         Ok(loaded.body)
     }
 
+    /// How old something is. Asked anew each time: the clock may leap while a hook runs.
+    fn clock(&self) -> Steady {
+        state::steady(&heartbeat::read(&self.dir), &self.me.boot_id, self.config.retention.age)
+    }
+
     /// The workspace of an item, if it may go as things stand, and whom to keep away from it.
     fn ask(&self, id: &ItemId) -> Result<Option<(Removal<String>, BTreeSet<AgentName>)>> {
         let registry = self.registry()?;
         let suffixes: Vec<_> = self.config.roles.iter().map(|role| role.suffix.as_str()).collect();
-        let removal = retention::workspace(&registry, id, &self.config.retention, clock::wall());
+        let removal = retention::workspace(&registry, id, &self.config.retention, &self.clock());
         Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &suffixes))))
     }
 

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::{Context, Shutdown};
 use crate::fleet::discard::Discarded;
 use crate::fleet::local::LocalFleet;
-use crate::model::{RunId, RunTrace};
+use crate::model::{RunId, RunTrace, Steady};
 use crate::retention::{self, Removal};
-use crate::state::State;
+use crate::state::{self, State};
 use crate::store::Trash;
 use crate::store::heartbeat::{Pulse, Retained};
 
@@ -26,13 +26,14 @@ const MOVES_MAX: usize = 200;
 
 /// Looks, where it is time for it; `None` where it is not.
 pub(super) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> Option<Retained> {
-    let now = context.clock().at;
+    let clock = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age);
+    let now = clock.at;
     if !is_due(&state.pulse, now) || shutdown.asked() {
         return None;
     }
     let until = state.held_since + context.config.tick.deadline;
     let fleet = context.fleet(&state.lineage);
-    let look = Look { context, state, fleet, now, until };
+    let look = Look { context, state, fleet, clock, until };
     let (moved, started) = (look.move_runs(&|| shutdown.asked()), look.start_remover());
     let (all, error) = moved.unwrap_or_else(|error| (true, Some(error)));
     let error = error.or(started.err()).map(|error| format!("{error:#}"));
@@ -53,7 +54,7 @@ struct Look<'a> {
     context: &'a Context,
     state: &'a State,
     fleet: LocalFleet,
-    now: Timestamp,
+    clock: Steady,
     until: Instant,
 }
 
@@ -79,14 +80,14 @@ impl Look<'_> {
     }
 
     fn removals(&self, traces: &[RunTrace]) -> Vec<Removal<RunId>> {
-        retention::runs(&self.state.registry, traces, &self.context.config.retention, self.now)
+        retention::runs(&self.state.registry, traces, &self.context.config.retention, &self.clock)
     }
 
     fn event(&self, removal: &Removal<RunId>) -> Value {
         let Removal { what, item, because } = removal;
         let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
         json!({
-            "at": self.now,
+            "at": self.clock.at,
             "event": "remove",
             "item": item,
             "key": record.map(|record| &record.key),
@@ -101,7 +102,7 @@ impl Look<'_> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
         let made = self.fleet.workspaces_made()?;
         let of_workspaces = self.fleet.trash_of_workspaces()?;
-        if !retention::workspaces(registry, &made, rules, self.now).is_empty()
+        if !retention::workspaces(registry, &made, rules, &self.clock).is_empty()
             || self.state.dir.trash().is_there()?
             || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
         {

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{StateDir, atomic, naming};
-use crate::model::Moment;
+use crate::model::{Moment, Steady};
 use crate::text;
 
 const HEARTBEAT: &str = "heartbeat.json";
@@ -105,6 +105,9 @@ pub struct Heartbeat {
     /// The last look at what may be removed; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained: Option<Retained>,
+    /// How steady the clock was, as this tick began; `None`: an earlier version did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
 }
 
 /// What was found where the heartbeat should be.
@@ -268,6 +271,7 @@ mod tests {
             fleet: leg,
             reason: None,
             retained: None,
+            steady: None,
             reported_at: None,
         }
     }

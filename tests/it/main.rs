@@ -4,6 +4,7 @@ mod agents;
 mod brakes;
 mod check;
 mod cli;
+mod clock;
 mod color;
 mod compat;
 mod configured;

@@ -6,7 +6,7 @@
 //! and prints what happened; where it is one test of many, scripts stand in for those, for they take their time.
 
 mod book;
-mod clock;
+pub(crate) mod clock;
 mod house;
 
 use std::collections::BTreeSet;

@@ -13,18 +13,18 @@ use jiff::{SignedDuration, Timestamp};
 use crate::support::{put, skipped, system};
 
 /// A clock that can be set.
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     /// Keeps what the library shares between processes, and removes it in the end, however those are killed.
     keeper: Child,
     file: PathBuf,
     /// What makes a program see this clock.
-    pub(super) vars: Vec<(&'static str, String)>,
+    pub(crate) vars: Vec<(&'static str, String)>,
     ahead: SignedDuration,
 }
 
 impl WallClock {
     /// Right at first. `None`, said aloud, where there is no faketime; a failure where it is required.
-    pub(super) fn new(folder: &Path, required: bool) -> Option<WallClock> {
+    pub(crate) fn new(folder: &Path, required: bool) -> Option<WallClock> {
         let told = r#"printf '%s\n%s\n' "$LD_PRELOAD" "$FAKETIME_SHARED"; exec cat >/dev/null"#;
         let keeper = system("faketime")
             .args(["-f", "+0", "sh", "-c", told])
@@ -55,7 +55,7 @@ impl WallClock {
     }
 
     /// So many seconds pass, or are taken back.
-    pub(super) fn go(&mut self, seconds: i64) {
+    pub(crate) fn go(&mut self, seconds: i64) {
         self.ahead += SignedDuration::from_secs(seconds);
         let new = self.file.with_extension("new");
         put(&new, &format!("{:+}\n", self.ahead.as_secs()));
@@ -63,7 +63,7 @@ impl WallClock {
         std::fs::rename(new, &self.file).unwrap();
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         clock::wall() + self.ahead
     }
 }

@@ -33,15 +33,15 @@ impl World {
         if self.dead || self.today.fleet_unknown {
             return;
         }
-        let (registry, now) = (self.disk.standing.clone(), self.machine.moment().at);
-        for removal in retention::runs(&registry, &self.machine.traces(), &self.keeper.rules, now) {
+        let (registry, clock) = (self.disk.standing.clone(), self.machine.clock());
+        for removal in retention::runs(&registry, &self.machine.traces(), &self.keeper.rules, &clock) {
             if !self.step() {
                 return;
             }
             self.may_lose_its_directory(&removal.what);
             self.keeper.removed.0 += u64::from(self.machine.discard(&removal.what));
         }
-        let due = retention::workspaces(&registry, &self.machine.workspaces, &self.keeper.rules, now);
+        let due = retention::workspaces(&registry, &self.machine.workspaces, &self.keeper.rules, &clock);
         if !due.is_empty() && self.step() {
             let late = self.keeper.dice.pick(&[0, 100, 5_000, 100_000, 1_000_000]);
             self.keeper.removers.push((self.machine.boots, self.machine.mono_ms + late));
@@ -59,10 +59,11 @@ impl World {
         if !self.disk.is_whole() {
             return;
         }
-        let (registry, now) = (self.disk.standing.clone(), self.machine.moment().at);
+        let (registry, clock) = (self.disk.standing.clone(), self.machine.clock());
         let suffixes: Vec<_> = self.keeper.suffixes.iter().map(String::as_str).collect();
         let mut clear = Vec::new();
-        for removal in retention::workspaces(&registry, &self.machine.workspaces, &self.keeper.rules, now) {
+        for removal in retention::workspaces(&registry, &self.machine.workspaces, &self.keeper.rules, &clock)
+        {
             let Some(id) = removal.item else { continue };
             let agents = retention::agents(&registry, &id, &suffixes);
             if agents.iter().all(|agent| !self.machine.is_locked(agent)) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
     AgentName, Claim, Claimed, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry, Refusal,
-    RunId, RunTrace, Said, Sighting, Stray, StraySpec, Survivor, Swept,
+    RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -218,6 +218,11 @@ impl Machine {
     pub(super) fn moment(&self) -> Moment {
         let at = Timestamp::from_millisecond(self.wall_ms).unwrap();
         Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id() }
+    }
+
+    /// The wall clock, as whoever removes takes it who has never looked at it before.
+    pub(super) fn clock(&self) -> Steady {
+        Steady::first(&self.moment(), self.mono_ms)
     }
 
     /// The true order of two moments, whatever became of the clocks between them.
