@@ -12,7 +12,7 @@ use crate::config::Role;
 use crate::model::{
     Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Next, Refresh, Status, WorkItem,
 };
-use crate::registry::{ItemRecord, ItemStanding};
+use crate::registry::{ItemRecord, ItemStanding, Today};
 
 pub(super) fn dispatch(draft: &mut Draft) {
     end_pause(draft);
@@ -66,10 +66,11 @@ fn end_pause(draft: &mut Draft) {
     }
 }
 
-/// What was spent can't be of a day that has not come: the clock was set back.
+/// What was spent can't be of a day that has not come: the clock was set back. Or it is of this day after all.
 fn right_the_day(draft: &mut Draft) {
-    let recorded = draft.registry.today.as_ref().map(|today| today.day);
-    if recorded.is_some_and(|recorded| draft.registry.today(draft.now.at).day < recorded) {
+    let today = draft.registry.today(draft.now.at).day;
+    let is_wrong = |recorded: &Today| today < recorded.day || recorded.taken_back_from == Some(today);
+    if draft.registry.today.as_ref().is_some_and(is_wrong) {
         draft.refresh(Refresh::Today);
     }
 }

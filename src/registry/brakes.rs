@@ -41,22 +41,31 @@ pub struct Today {
     /// Tokens, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
+    /// The day that this was counted for before the clock was set back. It may be that one after all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back_from: Option<Date>,
 }
 
 impl Today {
     fn begin(at: Timestamp) -> Today {
-        Today { day: date(at), starts: 0, usd: None, tokens: None }
+        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None }
     }
 
     /// The same at a later time: a new day begins with nothing. One that is further ahead than a clock is set back in
-    /// passing was recorded by a clock that was wrong: what was spent counts today instead.
+    /// passing was recorded by a clock that was wrong: what was spent counts today instead. Unless it is this clock that is
+    /// wrong: when that day is back, it counts there.
     fn at(&self, at: Timestamp) -> Today {
         let now = date(at);
+        if self.taken_back_from == Some(now) {
+            return Today { day: now, taken_back_from: None, ..self.clone() };
+        }
         if now > self.day {
             return Today::begin(at);
         }
-        let ahead = (self.day - now).get_days();
-        Today { day: if ahead > DAYS_AHEAD_MAX { now } else { self.day }, ..self.clone() }
+        if (self.day - now).get_days() <= DAYS_AHEAD_MAX {
+            return self.clone();
+        }
+        Today { day: now, taken_back_from: self.taken_back_from.or(Some(self.day)), ..self.clone() }
     }
 
     /// When the next day begins.

@@ -181,8 +181,11 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
 fn a_clock_that_goes_back_a_day_and_forth_gives_no_second_budget() {
     let mut factory = Factory::with("[budget]\nstarts_per_day = 1", &["A", "B"]);
     factory.tick_told();
+    // The same with one that has forgotten which year it is: that day's count had become the wrong one's, and then the
+    // right one began with none.
     let noon = factory.now.at;
-    for hours in [-24, 0, -1, 0] {
+    const YEAR: i64 = 365 * 24;
+    for hours in [-24, 0, -1, 0, -YEAR, 0, -YEAR, -2 * YEAR, -2 * YEAR, 0, -YEAR, -YEAR - 24, -YEAR, 0] {
         factory.now.at = noon.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
         assert_eq!(held(&factory.tick_told())[1], ("B", HeldCode::Budget), "{hours} h");
     }

@@ -373,7 +373,7 @@ mod tests {
         let spent = |starts, usd, starts_per_day, usd_per_day| {
             let day = "2026-11-20".parse().unwrap();
             let budget = Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 };
-            spent_today(&budget, &Today { day, starts, usd, tokens: None })
+            spent_today(&budget, &Today { day, starts, usd, tokens: None, taken_back_from: None })
         };
         assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");
         assert_eq!(spent(3, None, 0, 0.0).unwrap(), "3 starts");

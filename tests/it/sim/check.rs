@@ -11,7 +11,7 @@ use factory_tick::config::{Config, Done, WritebackMode};
 use factory_tick::model::{
     Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
-use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry};
+use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
 
 use super::world::World;
@@ -337,14 +337,15 @@ fn failures_in_a_row_are_counted(scene: &Scene<'_>) -> Result<(), String> {
 }
 
 /// Counting those that nobody has seen yet. A day is over when a later one has come, whatever the clock said in between;
-/// only one further ahead than any that could be right is taken back.
+/// only one further ahead than any that could be right is taken back, until it comes again.
 fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     let (max, starts) = (scene.config.budget.starts_per_day, scene.starts().count() as u32);
     if starts == 0 {
         return Ok(());
     }
-    let is_later = |day: jiff::civil::Date| *day.to_string() < scene.now.at.to_string()[..10];
-    let before = scene.before.today.as_ref().filter(|today| !is_later(today.day));
+    let now = scene.now.at.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let is_over = |today: &Today| today.day < now && today.taken_back_from != Some(now);
+    let before = scene.before.today.as_ref().filter(|today| !is_over(today));
     let used = before.map_or(0, |today| today.starts) + starts;
     ensure(max == 0 || used <= max, || format!("{used} starts of one day, at most {max} may be"))?;
     let recorded = scene.intended.today.as_ref().map_or(0, |today| today.starts);
