@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::model::Moment;
 
 /// This instant, on both clocks; `boot_id` is the boot that the monotonic one belongs to.
 pub fn moment(boot_id: &str) -> Moment {
-    let mono_ms = u64::try_from(monotonic().as_millis()).unwrap_or(u64::MAX);
-    Moment { at: wall(), mono_ms, boot_id: boot_id.to_owned() }
+    let awake = monotonic();
+    let mono_ms = u64::try_from(awake.as_millis()).unwrap_or(u64::MAX);
+    // Whole seconds, or it would tell how long it takes to read two clocks.
+    let slept = duration(clock_gettime(ClockId::Boottime)).saturating_sub(awake);
+    Moment { at: wall(), mono_ms, boot_id: boot_id.to_owned(), slept_ms: slept.as_secs() * 1000 }
 }
 
 /// The wall clock, to the millisecond: what is written to a file and read back is the same instant.
@@ -22,15 +25,12 @@ pub fn wall() -> Timestamp {
 
 /// `CLOCK_MONOTONIC`: since boot, not counting the time the machine slept. For bounding a wait.
 pub fn monotonic() -> Duration {
-    let time = clock_gettime(ClockId::Monotonic);
-    // Neither field of a monotonic clock is ever negative.
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    duration(clock_gettime(ClockId::Monotonic))
 }
 
-/// `CLOCK_BOOTTIME` in milliseconds: since boot, the time that the machine slept included.
-pub fn since_boot_ms() -> u64 {
-    let time = clock_gettime(ClockId::Boottime);
-    time.tv_sec.unsigned_abs() * 1000 + time.tv_nsec.unsigned_abs() / 1_000_000
+/// Neither field of a clock that counts from boot is ever negative.
+fn duration(time: Timespec) -> Duration {
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -166,7 +166,7 @@ mod tests {
 
     /// A clock that nobody has seen leap.
     fn clock(day: i64) -> Steady {
-        Steady::first(&Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned() }, 0)
+        Steady::first(Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 })
     }
 
     fn at(day: i64) -> Timestamp {
@@ -197,7 +197,7 @@ mod tests {
 
     impl Story {
         fn act(&mut self, key: &str, day: i64, action: Action) {
-            let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned() };
+            let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
             let decision = Decision { action, item: Some(id(key)), because: "told".to_owned(), group: 0 };
             self.registry.apply(&Step::Decide(decision), &now);
         }
@@ -206,7 +206,7 @@ mod tests {
         fn start(&mut self, key: &str, name: &str, day: i64) {
             let slug = key.to_lowercase();
             if !self.registry.items.contains_key(&id(key)) {
-                let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned() };
+                let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
                 let (item, origin) = (id(key), format!("{key}.md"));
                 let (key, workspace) = (key.to_owned(), key.to_owned());
                 let seen = Refresh::Seen { item, key, origin, slug, workspace };
@@ -378,11 +378,11 @@ mod tests {
             hash: None,
             content_hash: None,
             dispatch: 2,
-            since: Moment { at: at(0), mono_ms: 0, boot_id: "boot".to_owned() },
+            since: Moment { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },
             deadline_ms: None,
         };
         let renewed = Refresh::Renew { item: id("AR-1"), because: "it was edited".to_owned() };
-        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned() };
+        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
         story.registry.apply(&Step::Refresh(renewed), &now);
         assert_eq!(story.cleared(30, 1000), [""; 0], "it is to be done again");
 
@@ -400,7 +400,7 @@ mod tests {
         story.registry = fresh;
         story.act("AR-1", 50, Action::Forget { item: id("AR-1") });
         let stop = Action::Stop { run: run("ar-1-impl.1"), survivors: Vec::new(), dispatch_failed: false };
-        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned() };
+        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
         let nobodys = Decision { action: stop, item: None, because: "found".to_owned(), group: 0 };
         story.registry.apply(&Step::Decide(nobodys), &now);
         assert_eq!(story.cleared(30, 1000), [""; 0], "a run of it may still be alive");

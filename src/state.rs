@@ -169,13 +169,13 @@ impl State {
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
 pub fn steady(pulse: &Pulse, boot_id: &str, age: Option<Duration>) -> Steady {
-    let (now, boot_ms) = (clock::moment(boot_id), clock::since_boot_ms());
+    let now = clock::moment(boot_id);
     match pulse {
-        Pulse::Absent => Steady::first(&now, boot_ms),
-        Pulse::Unreadable(_) => Steady::after_loss(&now, boot_ms),
+        Pulse::Absent => Steady::first(now),
+        Pulse::Unreadable(_) => Steady::after_loss(now),
         Pulse::Beat(beat) => match &beat.steady {
-            Some(before) => before.next(&now, boot_ms, age),
-            None => Steady::first(&now, boot_ms),
+            Some(before) => before.next(now, age),
+            None => Steady::first(now),
         },
     }
 }

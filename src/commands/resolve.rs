@@ -81,8 +81,12 @@ mod tests {
                 slug: key.to_lowercase(),
                 workspace: (*key).to_owned(),
             };
-            let now =
-                crate::model::Moment { at: jiff::Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new() };
+            let now = crate::model::Moment {
+                at: jiff::Timestamp::UNIX_EPOCH,
+                mono_ms: 0,
+                boot_id: String::new(),
+                slept_ms: 0,
+            };
             registry.apply(&crate::model::Step::Refresh(seen), &now);
         }
         registry

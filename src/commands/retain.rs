@@ -27,7 +27,7 @@ const MOVES_MAX: usize = 200;
 /// Looks, where it is time for it; `None` where it is not.
 pub(super) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> Option<Retained> {
     let clock = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age);
-    let now = clock.at;
+    let now = clock.now.at;
     if !is_due(&state.pulse, now) || shutdown.asked() {
         return None;
     }
@@ -87,7 +87,7 @@ impl Look<'_> {
         let Removal { what, item, because } = removal;
         let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
         json!({
-            "at": self.clock.at,
+            "at": self.clock.now.at,
             "event": "remove",
             "item": item,
             "key": record.map(|record| &record.key),

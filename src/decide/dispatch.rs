@@ -59,9 +59,13 @@ fn hold_unread(draft: &mut Draft) {
     }
 }
 
-/// A pause that was to last so long ends by itself.
+/// A pause that was to last so long ends by itself, or begins anew where a clock that was set back would draw it out.
 fn end_pause(draft: &mut Draft) {
-    if draft.registry.paused.as_ref().is_some_and(|paused| !paused.holds(draft.now.at)) {
+    let paused = draft.registry.paused.as_ref();
+    if let Some((paused, until)) = paused.and_then(|paused| Some((paused.clone(), paused.anew(draft.now)?))) {
+        return draft.decide(None, paused.because, Action::Pause { until: Some(until) });
+    }
+    if draft.registry.paused.as_ref().is_some_and(|paused| !paused.holds(draft.now)) {
         draft.decide(None, "its time is over", Action::Unpause);
     }
 }

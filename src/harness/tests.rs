@@ -12,7 +12,7 @@ const INDEX: &str = include_str!("../../fixtures/harness/INDEX");
 const ID: &str = "00000000-0000-4000-8000-000000000001";
 
 fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
-    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new() };
+    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
     Exit {
         code,
         signal,

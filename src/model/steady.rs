@@ -24,55 +24,52 @@ const OFF_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// leap forward of it makes nothing older: what was there before then gets old from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Steady {
-    /// The wall clock.
-    pub at: Timestamp,
-    /// `CLOCK_BOOTTIME` in milliseconds: since boot, the time that the machine slept included.
-    pub boot_ms: u64,
-    /// The boot that it belongs to.
-    pub boot_id: String,
+    /// That look.
+    pub now: Moment,
     /// Since when the clock has been steady; `None`: nobody has seen it leap.
     pub since: Option<Timestamp>,
 }
 
 impl Steady {
     /// The first look: there is nothing to compare it with.
-    pub fn first(now: &Moment, boot_ms: u64) -> Steady {
-        Steady { at: now.at, boot_ms, boot_id: now.boot_id.clone(), since: None }
+    pub fn first(now: Moment) -> Steady {
+        Steady { now, since: None }
     }
 
     /// The first look after one that was lost: what the clock did since can't be told.
-    pub fn after_loss(now: &Moment, boot_ms: u64) -> Steady {
-        Steady { since: Some(now.at), ..Steady::first(now, boot_ms) }
+    pub fn after_loss(now: Moment) -> Steady {
+        Steady { since: Some(now.at), now }
     }
 
     /// The next look. `age`: what is asked of the clock, whether something is so old; of a short one less is known
     /// after a leap.
-    pub fn next(&self, now: &Moment, boot_ms: u64, age: Option<Duration>) -> Steady {
-        let by_the_clock = now.at.duration_since(self.at);
-        let leap = if self.boot_id == now.boot_id {
-            let passed = i64::try_from(boot_ms.saturating_sub(self.boot_ms)).unwrap_or(i64::MAX);
-            let age = age.and_then(|age| SignedDuration::try_from(age).ok()).unwrap_or(SignedDuration::MAX);
-            by_the_clock - SignedDuration::from_millis(passed) > (age / 4).clamp(LEAP_MIN, LEAP_MAX)
-        } else {
-            by_the_clock > OFF_MAX
+    pub fn next(&self, now: Moment, age: Option<Duration>) -> Steady {
+        let by_the_clock = now.at.duration_since(self.now.at);
+        let leap = match now.since_asleep_or_not(&self.now) {
+            Some(passed) => {
+                let signed = |time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+                let leap_max = age.map_or(LEAP_MAX, |age| (signed(age) / 4).clamp(LEAP_MIN, LEAP_MAX));
+                by_the_clock - signed(passed) > leap_max
+            }
+            None => by_the_clock > OFF_MAX,
         };
         // Set back so far, it was wrong before, or is now; nothing that is to be deleted depends on which.
         let back = by_the_clock < -LEAP_MAX;
         let since = if leap || back { Some(now.at) } else { self.since.map(|since| since.min(now.at)) };
-        Steady { since, ..Steady::first(now, boot_ms) }
+        Steady { now, since }
     }
 
     /// When something was made that has the stamp `at`, as far as can be told. One from the future was stamped before the
     /// clock was set back; where nobody saw that, it stands until its time has come.
     pub fn made_at(&self, at: Timestamp) -> Timestamp {
-        self.since.filter(|_| at > self.at).unwrap_or(at)
+        self.since.filter(|_| at > self.now.at).unwrap_or(at)
     }
 
     /// Whether what was stamped at `at` has been there for longer than `age`, as far as is known.
     pub fn is_older(&self, at: Timestamp, age: Duration) -> bool {
         let made_at = self.made_at(at);
         let from = self.since.map_or(made_at, |since| since.max(made_at));
-        from.checked_add(age).is_ok_and(|until| until < self.at)
+        from.checked_add(age).is_ok_and(|until| until < self.now.at)
     }
 }
 
@@ -91,12 +88,21 @@ mod tests {
         wrong: i64,
         boot: u32,
         booted: i64,
+        /// So long in this boot.
+        slept: i64,
         steady: Option<Steady>,
     }
 
     impl Machine {
         fn new() -> Machine {
-            Machine { second: 1_790_000_000, wrong: 0, boot: 1, booted: 1_790_000_000, steady: None }
+            Machine {
+                second: 1_790_000_000,
+                wrong: 0,
+                boot: 1,
+                booted: 1_790_000_000,
+                slept: 0,
+                steady: None,
+            }
         }
 
         fn wall(&self) -> Timestamp {
@@ -104,11 +110,16 @@ mod tests {
         }
 
         fn look(&mut self) {
-            let now = Moment { at: self.wall(), mono_ms: 0, boot_id: format!("boot {}", self.boot) };
-            let boot_ms = (self.second - self.booted).unsigned_abs() * 1000;
+            let seconds = |seconds: i64| seconds.unsigned_abs() * 1000;
+            let now = Moment {
+                at: self.wall(),
+                mono_ms: seconds(self.second - self.booted - self.slept),
+                boot_id: format!("boot {}", self.boot),
+                slept_ms: seconds(self.slept),
+            };
             self.steady = Some(match &self.steady {
-                None => Steady::first(&now, boot_ms),
-                Some(before) => before.next(&now, boot_ms, Some(AGE)),
+                None => Steady::first(now),
+                Some(before) => before.next(now, Some(AGE)),
             });
         }
 
@@ -123,6 +134,7 @@ mod tests {
             self.second += seconds;
             self.boot += 1;
             self.booted = self.second;
+            self.slept = 0;
         }
 
         fn is_older(&self, at: Timestamp) -> bool {
@@ -151,6 +163,7 @@ mod tests {
         while !machine.is_older(at) {
             machine.goes_on(8 * HOUR);
             machine.second += 16 * HOUR;
+            machine.slept += 16 * HOUR;
             machine.look();
             if (machine.second / DAY) % 7 == 0 {
                 machine.is_off(2 * DAY);
@@ -237,7 +250,7 @@ mod tests {
         assert!(!machine.is_older(before));
         machine.goes_on(2 * DAY);
         assert!(machine.is_older(before));
-        let now = Moment { at: machine.wall(), mono_ms: 0, boot_id: "boot".to_owned() };
-        assert!(!Steady::after_loss(&now, 0).is_older(before, AGE));
+        let now = Moment { at: machine.wall(), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+        assert!(!Steady::after_loss(now).is_older(before, AGE));
     }
 }

@@ -19,6 +19,14 @@ pub struct Moment {
     pub mono_ms: u64,
     /// The boot that `mono_ms` belongs to (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// How long the machine had slept in that boot, in milliseconds; whole seconds. `mono_ms` does not count it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slept_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(ms: &u64) -> bool {
+    *ms == 0
 }
 
 impl Moment {
@@ -26,6 +34,12 @@ impl Moment {
     pub fn since(&self, earlier: &Moment) -> Option<Duration> {
         (self.boot_id == earlier.boot_id)
             .then(|| Duration::from_millis(self.mono_ms.saturating_sub(earlier.mono_ms)))
+    }
+
+    /// The same with the time that the machine slept: for what a person waits for.
+    pub fn since_asleep_or_not(&self, earlier: &Moment) -> Option<Duration> {
+        let slept = Duration::from_millis(self.slept_ms.saturating_sub(earlier.slept_ms));
+        Some(self.since(earlier)? + slept)
     }
 
     /// The wall time `delay` from now; the far future where the calendar ends.

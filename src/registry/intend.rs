@@ -61,7 +61,12 @@ impl Registry {
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
             Action::Pause { until } => {
-                self.paused = Some(Paused { because: because.to_owned(), since: now.at, until: *until });
+                self.paused = Some(Paused {
+                    because: because.to_owned(),
+                    since: now.at,
+                    until: *until,
+                    begun: Some(now.clone()),
+                });
             }
             Action::Unpause => self.paused = None,
             Action::Forget { item } => {

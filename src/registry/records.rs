@@ -1,6 +1,7 @@
 //! What is remembered of each thing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -261,12 +262,33 @@ pub struct Paused {
     pub since: Timestamp,
     /// Until when; `None`: until a person says so.
     pub until: Option<Timestamp>,
+    /// When it began, by clocks that nobody sets; `None` where an earlier version did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Moment>,
 }
 
 impl Paused {
-    /// Whether it holds at that instant.
-    pub fn holds(&self, at: Timestamp) -> bool {
-        self.until.is_none_or(|until| until > at)
+    /// Whether it holds at that instant. What a person said is how long: within one boot no clock that is set makes it
+    /// shorter or longer.
+    pub fn holds(&self, now: &Moment) -> bool {
+        let Some(until) = self.until else { return true };
+        match self.begun.as_ref().and_then(|begun| now.since_asleep_or_not(begun)) {
+            Some(passed) => passed < self.length(until),
+            None => until > now.at,
+        }
+    }
+
+    /// When it is over instead, where it would last for longer than it was to: in an earlier boot, by a clock that was
+    /// ahead. Nobody knows how much of it is over.
+    pub fn anew(&self, now: &Moment) -> Option<Timestamp> {
+        let until = self.until?;
+        let is_of_this_boot = self.begun.as_ref().is_some_and(|begun| begun.boot_id == now.boot_id);
+        let latest = now.after(self.length(until));
+        Some(latest).filter(|latest| !is_of_this_boot && until > *latest)
+    }
+
+    fn length(&self, until: Timestamp) -> Duration {
+        Duration::try_from(until.duration_since(self.since)).unwrap_or_default()
     }
 }
 

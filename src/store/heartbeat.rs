@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn now(second: i64) -> Moment {
-        Moment { at: at(second), mono_ms: 0, boot_id: "boot".to_owned() }
+        Moment { at: at(second), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 }
     }
 
     fn beat(status: Status) -> Heartbeat {

@@ -152,7 +152,7 @@ impl StatusView {
         let Looked { config, program, now, .. } = looked;
         let empty = Registry::default();
         let registry = looked.registry.unwrap_or(&empty);
-        let pause = registry.paused.as_ref().filter(|paused| paused.holds(now.at));
+        let pause = registry.paused.as_ref().filter(|paused| paused.holds(now));
         let breaker = registry.open_breaker(config.attempts.breaker);
         let today = registry.today(now.at);
         let items = || registry.items.iter();
@@ -356,7 +356,7 @@ mod tests {
                 slug: id.0.clone(),
                 workspace: String::new(),
             };
-            let now = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new() };
+            let now = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
             registry.apply(&crate::model::Step::Refresh(seen), &now);
             argument(&registry, &id, &registry.items[&id])
         };

@@ -135,6 +135,38 @@ esac
     }
 }
 
+// covers: V60 V41
+#[test]
+fn a_clock_that_is_wrong_for_a_while_ends_no_pause_and_gives_one_more_budget_at_most() {
+    for leap in LEAPS {
+        let Some(mut ticking) = Ticking::new("exit 0") else { return };
+        ticking.factory.set("budget", "starts_per_day", "2");
+        ticking.factory.run(&["pause", "--for", "12h"]).expect(0);
+        (1..=9).for_each(|n| ticking.factory.item(&format!("AR-{n}")));
+        for step in [leap, -leap] {
+            ticking.clock.go(step);
+            ticking.ticks(2);
+            assert_eq!(ticking.factory.starts(), [""; 0], "{leap}: a person has paused it");
+        }
+        ticking.factory.run(&["unpause"]).expect(0);
+        for _ in 0..3 {
+            for step in [leap, -leap] {
+                ticking.tick();
+                ticking.factory.wait_all_gone();
+                ticking.clock.go(step);
+            }
+        }
+        ticking.tick();
+        let starts = ticking.factory.starts().len();
+        let most = if leap > 0 { 4 } else { 2 };
+        assert!((2..=most).contains(&starts), "{leap}: {starts}");
+        // And the next day there is one again.
+        ticking.clock.go(24 * HOUR);
+        ticking.tick();
+        ticking.factory.wait_for("two more", || ticking.factory.starts().len() == starts + 2);
+    }
+}
+
 // A clock that was ten years ahead for a minute: everything that was finished, a moment ago too, was old, and gone with all
 // that was in it, pushed or not.
 // covers: K21

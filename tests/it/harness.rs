@@ -142,7 +142,12 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool) -> factory_tick::harness::
         End::Signal(signal) => (None, Some(signal), ExitReason::Exited),
         End::Stalled => (None, Some(9), ExitReason::Stalled),
     };
-    let moment = Moment { at: "2026-01-01T00:00:00Z".parse().unwrap(), mono_ms: 0, boot_id: String::new() };
+    let moment = Moment {
+        at: "2026-01-01T00:00:00Z".parse().unwrap(),
+        mono_ms: 0,
+        boot_id: String::new(),
+        slept_ms: 0,
+    };
     let exit = Exit {
         code,
         signal,

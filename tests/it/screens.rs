@@ -50,7 +50,7 @@ impl Still {
             config: config.unwrap(),
             registry: serde_json::from_str(include_str!("../../fixtures/screens/registry.json")).unwrap(),
             beat: serde_json::from_str(include_str!("../../fixtures/screens/heartbeat.json")).unwrap(),
-            now: Moment { at, mono_ms: 3_600_000, boot_id: "boot".to_owned() },
+            now: Moment { at, mono_ms: 3_600_000, boot_id: "boot".to_owned(), slept_ms: 0 },
         }
     }
 
@@ -390,7 +390,7 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
     still.beat.source =
         Leg { ok: false, since: Some(since), error: Some("issues: permission denied".to_owned()) };
     let until = Some("2026-11-20T10:52:00Z".parse().unwrap());
-    still.registry.paused = Some(Paused { because: "the bill".to_owned(), since, until });
+    still.registry.paused = Some(Paused { because: "the bill".to_owned(), since, until, begun: None });
     let (because, item) = ("no login".to_owned(), ItemId("dir:AR-3".to_owned()));
     still.registry.failing = Some(Failing { failures: 5, since, item, because });
     still.registry.today.as_mut().unwrap().starts = 200;

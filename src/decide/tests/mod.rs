@@ -155,6 +155,7 @@ impl Factory {
             at: self.now.after(Duration::from_secs(seconds)),
             mono_ms: self.now.mono_ms + seconds * 1000,
             boot_id: self.now.boot_id.clone(),
+            slept_ms: self.now.slept_ms,
         };
     }
 
@@ -232,6 +233,7 @@ fn moment(seconds: i64) -> Moment {
         at: Timestamp::from_second(1_800_000_000 + seconds).unwrap(),
         mono_ms: 1_000_000 + seconds.unsigned_abs() * 1000,
         boot_id: BOOT.to_owned(),
+        slept_ms: 0,
     }
 }
 

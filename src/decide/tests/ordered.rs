@@ -166,6 +166,45 @@ fn a_pause_starts_and_resumes_nothing_and_ends_by_itself() {
     assert_eq!(factory.registry.paused, None);
 }
 
+// A clock that was ten years ahead for a moment ended the pause of a night, and paid agents were started.
+// covers: V60
+#[test]
+fn no_clock_that_is_set_ends_a_pause_and_none_draws_it_out() {
+    const YEAR: i64 = 365 * 24 * 60 * 60;
+    let mut factory = Factory::new(&["A"]);
+    let until = Some(factory.now.after(Duration::from_secs(3600)));
+    factory.order(Action::Pause { until });
+    let right = factory.now.clone();
+    for leap in [10 * YEAR, -YEAR, 3601, 0] {
+        factory.now.at = right.at.checked_add(jiff::SignedDuration::from_secs(leap)).unwrap();
+        assert!(factory.tick_told().is_empty(), "{leap}");
+    }
+    // It sleeps for most of it.
+    factory.now.slept_ms += 3_590_000;
+    factory.later(9);
+    assert!(factory.tick_told().is_empty());
+    factory.now.at = right.at.checked_add(jiff::SignedDuration::from_secs(-YEAR)).unwrap();
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told())[..2], ["unpause ", "start a-impl.1"]);
+}
+
+// covers: V60
+#[test]
+fn in_another_boot_a_pause_ends_by_the_clock_and_lasts_no_longer_than_it_was_to() {
+    let mut factory = Factory::new(&["A"]);
+    let until = Some(factory.now.after(Duration::from_secs(3600)));
+    factory.order(Action::Pause { until });
+    factory.reboot();
+    assert!(factory.tick_told().is_empty());
+    factory.now.at = factory.now.at.checked_sub(jiff::SignedDuration::from_hours(90_000)).unwrap();
+    assert_eq!(told(&factory.tick_told()), ["pause "], "it begins anew");
+    assert_eq!(factory.registry.paused.as_ref().unwrap().because, "a person said so");
+    factory.later(3599);
+    assert!(factory.tick_told().is_empty());
+    factory.later(1);
+    assert_eq!(told(&factory.tick_told())[..2], ["unpause ", "start a-impl.1"]);
+}
+
 #[test]
 fn a_pause_without_an_end_lasts_until_a_person_ends_it() {
     let mut factory = Factory::new(&["A"]);

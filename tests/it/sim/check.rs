@@ -295,7 +295,7 @@ fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
 
 /// While a person's pause lasts, nothing is started or resumed.
 fn a_pause_holds(scene: &Scene<'_>) -> Result<(), String> {
-    let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now.at));
+    let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now));
     ensure(!paused || scene.starts().count() == 0, || "something was started during a pause".to_owned())
 }
 

@@ -217,12 +217,12 @@ impl Machine {
 
     pub(super) fn moment(&self) -> Moment {
         let at = Timestamp::from_millisecond(self.wall_ms).unwrap();
-        Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id() }
+        Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id(), slept_ms: 0 }
     }
 
     /// The wall clock, as whoever removes takes it who has never looked at it before.
     pub(super) fn clock(&self) -> Steady {
-        Steady::first(&self.moment(), self.mono_ms)
+        Steady::first(self.moment())
     }
 
     /// The true order of two moments, whatever became of the clocks between them.
