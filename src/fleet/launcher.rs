@@ -8,7 +8,7 @@
 mod around;
 mod done;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use super::exec::{EXEC_FAILED, ExecError};
 use super::hooks::HookLog;
 use super::logs::BoundedLog;
 use super::protected;
-use super::rundir::{EXIT, HOOKS_LOG, PROMPT, RunDir, SAID, SWEPT, Spec};
+use super::rundir::{EXIT, HOOKS_LOG, RunDir, SAID, SWEPT, Spec};
 use super::said::Listener;
 use super::traces::{self, Traces};
 use crate::clock;
@@ -233,7 +233,7 @@ impl Launcher {
     fn spawn(&self, workspace: &Path) -> Result<Child, NeverRan> {
         let root = workspace.parent().unwrap_or(workspace);
         let start = || -> std::io::Result<Child> {
-            let prompt = File::open(self.run_dir.file(PROMPT))?;
+            let prompt = self.run_dir.prompt()?;
             #[expect(clippy::disallowed_methods, reason = "the launcher is what starts agents")]
             let mut command = Command::new("/proc/self/exe");
             command

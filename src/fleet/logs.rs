@@ -5,7 +5,7 @@
 //! stream ends they are put behind the head, with a line that says how much is missing between.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ pub struct BoundedLog {
     path: PathBuf,
     /// 0 is no bound.
     bytes_max: u64,
+    /// Kept open: the tails go behind it, whatever has its name by then.
+    head: Option<File>,
     current: File,
     /// Bytes in `current`.
     written: u64,
@@ -35,7 +37,7 @@ impl BoundedLog {
     /// A new log; whatever stood there is gone.
     pub fn create(path: PathBuf, bytes_max: u64) -> io::Result<BoundedLog> {
         let current = create(&path)?;
-        Ok(BoundedLog { path, bytes_max, current, written: 0, in_head: true, dropped: 0, old: 0 })
+        Ok(BoundedLog { path, bytes_max, head: None, current, written: 0, in_head: true, dropped: 0, old: 0 })
     }
 
     /// Appends. A full disk loses this part of the log and nothing else.
@@ -70,28 +72,26 @@ impl BoundedLog {
             self.dropped += self.old;
             self.old = self.written;
         }
-        self.current = create(&self.tail())?;
+        let tail = create(&self.tail())?;
+        let full = std::mem::replace(&mut self.current, tail);
+        if self.in_head {
+            self.head = Some(full);
+        }
         self.written = 0;
         self.in_head = false;
         Ok(())
     }
 
     /// Puts the tails behind the head.
-    pub fn finish(self) -> io::Result<()> {
-        if self.in_head {
-            return Ok(());
-        }
-        let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
-        let mut whole = OpenOptions::new().append(true).custom_flags(no_wait).open(&self.path)?;
+    pub fn finish(mut self) -> io::Result<()> {
+        let Some(mut whole) = self.head.take() else { return Ok(()) };
         if self.dropped > 0 {
             writeln!(whole, "{GAP_LINE}{} bytes left out here]", self.dropped)?;
         }
-        for part in [self.old_tail(), self.tail()] {
-            match OpenOptions::new().read(true).custom_flags(no_wait).open(&part) {
-                Ok(mut file) => drop(io::copy(&mut file, &mut whole)?),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            }
+        for (part, length) in [(self.old_tail(), self.old), (self.tail(), self.written)] {
+            let Some(file) = open_part(&part)? else { continue };
+            // No more than was written: a device in its place has no end.
+            io::copy(&mut file.take(length), &mut whole)?;
             fs::remove_file(&part)?;
         }
         Ok(())
@@ -127,6 +127,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// A tail as it was written; the directory is one that the agent can write to, so it may be anything else by now.
+fn open_part(path: &Path) -> io::Result<Option<File>> {
+    let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits()).unwrap_or(0);
+    match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// A new file; whatever stands there is replaced, never written through or waited for.
 fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
@@ -138,8 +147,6 @@ fn create(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
 
     fn logged(bytes_max: u64, chunks: &[&[u8]]) -> (String, usize) {
@@ -183,6 +190,25 @@ mod tests {
             "{text}"
         );
         assert!(kept <= 80);
+    }
+
+    // Origin: read - the tails were appended to whatever had the head's name by then, and copied from whatever had
+    // theirs: an agent that puts a link or a device there wrote through its launcher, or filled the disk.
+    #[test]
+    fn what_an_agent_puts_in_the_place_of_a_part_is_neither_written_to_nor_read_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, precious) = (dir.path().join("stdout.log"), dir.path().join("precious"));
+        let mut log = BoundedLog::create(path.clone(), 80).unwrap();
+        log.append(&[b'x'; 200]).unwrap();
+        create(&precious).unwrap().write_all(&[b'p'; 5000]).unwrap();
+        for name in [path, tail_of(&log.path), old_tail_of(&log.path)] {
+            fs::remove_file(&name).unwrap();
+            fs::hard_link(&precious, &name).unwrap();
+        }
+        let head = log.head.as_ref().unwrap().try_clone().unwrap();
+        log.finish().unwrap();
+        assert_eq!(fs::metadata(&precious).unwrap().len(), 5000);
+        assert!(head.metadata().unwrap().len() < 200, "{:?}", head.metadata());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The files of one run, `runs/<run>/`: what a tick asks for in them and what a launcher answers.
 
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -218,6 +219,23 @@ impl RunDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot open {}", self.path.display())),
         }
+    }
+
+    /// The prompt, opened to be an agent's stdin. A FIFO in its place is never waited for: nobody would end a launcher
+    /// that has no agent yet, and so no deadline.
+    ///
+    /// # Errors
+    ///
+    /// That there is none, or something else has its place.
+    pub fn prompt(&self) -> io::Result<File> {
+        let named = |error: &dyn std::fmt::Display| {
+            io::Error::other(format!("cannot read {}: {error}", self.file(PROMPT).display()))
+        };
+        let opened = atomic::open_regular(self.dir()?.as_fd(), PROMPT).map_err(|error| named(&error))?;
+        let (file, _) = opened.ok_or_else(|| named(&"there is none"))?;
+        // It was only for the open; what an agent finds on its stdin is an ordinary file.
+        rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
+        Ok(file)
     }
 
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.

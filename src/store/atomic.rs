@@ -165,6 +165,12 @@ pub(super) fn must_be_ours(file: BorrowedFd<'_>) -> Result<u64, ReadError> {
     Ok(u64::try_from(stat.st_size).unwrap_or(0))
 }
 
+/// Whether a file has another name besides the one that it was opened by. Whatever is written into it then changes what
+/// may be somebody else's: a link was put in our file's place, or ours was linked elsewhere to keep it as it is.
+pub(super) fn has_another_name(file: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(file)?.st_nlink > 1)
+}
+
 /// Why a file was not read. The first three are about what stands there, the last about the system.
 #[derive(Debug)]
 pub enum ReadError {
@@ -229,6 +235,10 @@ fn write_new(dir: BorrowedFd<'_>, name: &str, bytes: &[u8], durable: bool) -> io
 pub(super) fn unlink_if_there(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR) => {
+            let text = format!("{name} is a directory; move it away");
+            Err(io::Error::new(io::ErrorKind::IsADirectory, text))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -3,7 +3,7 @@
 //! Appending takes no lock: a tick that lost the lock has something to say too.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -15,6 +15,13 @@ use super::{StateDir, atomic, naming};
 
 const EVENTS: &str = "events.jsonl";
 const EVENTS_OLD: &str = "events.jsonl.1";
+
+/// No line is near this long. What is longer is none: a part of a disk that was never written, say.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// How much of the end of each file is read: it is asked what happened lately, and where no bound is set for the log,
+/// it may have grown for years.
+const READ_BYTES_MAX: u64 = 256 << 20;
 
 /// Appends `lines`, all of them in one write. A file that would grow beyond `max_bytes` first
 /// becomes `events.jsonl.1`, in place of the previous one; 0 lets it grow for ever.
@@ -89,11 +96,16 @@ fn open(dir: &StateDir) -> io::Result<File> {
         | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(dir, EVENTS, flags, atomic::PRIVATE)?;
     atomic::must_be_ours(fd.as_fd())?;
+    if atomic::has_another_name(fd.as_fd())? {
+        let text = "the file has another name too, a hard link, and what is not this log's alone is not written to; put a \
+                    copy of it in its place";
+        return Err(io::Error::other(text));
+    }
     Ok(File::from(fd))
 }
 
-/// All events, the oldest first. A line that is no JSON (torn by a kill or a full disk) is skipped,
-/// and nothing but that line.
+/// The events, the oldest first; of a log that was never rotated, the last 256 MiB of them. A line that is no JSON (torn
+/// by a kill or a full disk) is skipped, and nothing but that line.
 ///
 /// # Errors
 ///
@@ -109,15 +121,33 @@ pub fn read(dir: &StateDir) -> io::Result<impl Iterator<Item = Value>> {
         }
     }
     let files = older.into_iter().chain(newer);
-    let lines = files.flat_map(|file| BufReader::new(file).split(b'\n').map_while(Result::ok));
+    let lines = files.flat_map(|file| {
+        let mut reader = BufReader::new(file);
+        std::iter::from_fn(move || next_line(&mut reader).ok().flatten())
+    });
     Ok(lines.filter_map(|line| serde_json::from_slice(&line).ok()))
 }
 
-fn open_to_read(dir: &StateDir, name: &str) -> io::Result<Option<File>> {
-    match atomic::open_regular(dir.as_fd(), name) {
-        Ok(found) => Ok(found.map(|(file, _)| file)),
-        Err(error) => Err(naming(&dir.path().join(name), &error.into())),
+/// The next line, empty where it is too long to be one; `None` at the end.
+fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
     }
+    if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        line.clear();
+        reader.skip_until(b'\n')?;
+    }
+    Ok(Some(line))
+}
+
+fn open_to_read(dir: &StateDir, name: &str) -> io::Result<Option<File>> {
+    let open = || {
+        let Some((mut file, size)) = atomic::open_regular(dir.as_fd(), name)? else { return Ok(None) };
+        file.seek(SeekFrom::Start(size.saturating_sub(READ_BYTES_MAX)))?;
+        Ok(Some(file))
+    };
+    open().map_err(|error: io::Error| naming(&dir.path().join(name), &error))
 }
 
 #[cfg(test)]
@@ -168,6 +198,37 @@ mod tests {
         append(&dir, &[json!({"n": 6})], 0).unwrap();
         assert_eq!(all(&dir), [json!({"n": 1}), json!({"n": 3}), json!({"n": 5}), json!({"n": 6})]);
         assert!(text(&dir, EVENTS).ends_with("{\"n\":4,\n{\"n\":5}\n{\"n\":6}\n"));
+    }
+
+    // Origin: measured - one line of a gibibyte, zeros of a block that was never written, and `explain` was ended by the
+    // kernel for the memory that it took.
+    #[test]
+    fn a_line_without_end_costs_itself_and_no_memory() {
+        let (_holder, dir) = state();
+        append(&dir, &[json!({"n": 1})], 0).unwrap();
+        let file = File::options().write(true).open(dir.path().join(EVENTS)).unwrap();
+        file.set_len(3 * LINE_BYTES_MAX).unwrap();
+        append(&dir, &[json!({"n": 2}), json!({"long": "x".repeat(500_000)})], 0).unwrap();
+        let read = all(&dir);
+        assert_eq!((read.len(), &read[0], &read[1]), (3, &json!({"n": 1}), &json!({"n": 2})));
+        // Of what is larger than anybody looks through, the end.
+        file.set_len(READ_BYTES_MAX + 4 * LINE_BYTES_MAX).unwrap();
+        append(&dir, &[json!({"n": 3})], 0).unwrap();
+        assert_eq!(all(&dir), [json!({"n": 3})]);
+    }
+
+    // Origin: measured - a hard link in the place of the log, or of the lock, and a tick wrote into what it led to.
+    #[test]
+    fn what_has_another_name_is_not_written_to() {
+        let (_holder, dir) = state();
+        put(&dir, "precious", "precious\n");
+        std::fs::hard_link(dir.path().join("precious"), dir.path().join(EVENTS)).unwrap();
+        let error = append(&dir, &[json!({})], 0).unwrap_err().to_string();
+        assert!(error.contains("events.jsonl: the file has another name too"), "{error}");
+        assert_eq!(text(&dir, "precious"), "precious\n");
+        std::fs::remove_file(dir.path().join("precious")).unwrap();
+        append(&dir, &[json!({"n": 1})], 0).unwrap();
+        assert_eq!(all(&dir), [json!({"n": 1})]);
     }
 
     #[test]

@@ -206,7 +206,11 @@ fn still_named(file: &File, dir: BorrowedFd<'_>, name: &str) -> io::Result<bool>
 /// Writes the holder's name into its lock. A failure is ignored: the lock is held all the same, and
 /// a full disk must not keep a tick from reaping. It is only emptied where it could not be written, so that no dead
 /// holder's name stays: to free the file's one block each time and take another costs a quarter of a millisecond.
+/// Where the file has another name too, it may be somebody's whose content it is: then the holder stays anonymous.
 fn introduce(file: &File, me: &Process) {
+    if atomic::has_another_name(file.as_fd()).unwrap_or(true) {
+        return;
+    }
     let holder = Holder { process: me.clone(), started_at: clock::wall() };
     let write = || -> io::Result<()> {
         let mut text = serde_json::to_vec(&holder)?;
@@ -362,6 +366,17 @@ mod tests {
         let file = open(dir.as_fd(), LOCK, OFlags::PATH).unwrap();
         let held = Lock::hold(file, dir.as_fd(), LOCK, &process(4711));
         assert!(matches!(held, Err(LockError::Io(_))), "{held:?}");
+    }
+
+    // Origin: measured - a hard link in the place of the lock, and what it led to was emptied and written over.
+    #[test]
+    fn what_has_another_name_is_locked_and_not_written_to() {
+        let (_holder, dir) = state();
+        put(&dir.path().join("precious"), b"precious");
+        std::fs::hard_link(dir.path().join("precious"), dir.path().join(LOCK)).unwrap();
+        let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        assert!(matches!(take(&dir, 4712, Duration::ZERO), Err(LockError::Busy(None))));
+        assert_eq!(std::fs::read(dir.path().join("precious")).unwrap(), b"precious");
     }
 
     #[test]
