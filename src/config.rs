@@ -48,6 +48,10 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Loaded, Problems> {
         std::io::ErrorKind::NotFound => Problems::Absent { path: path.to_owned() },
         _ => unreadable(error.to_string()),
     })?;
+    if real.to_str().is_none() {
+        // What is asked for in files of text could not name the places beside it.
+        return Err(unreadable("its path is not UTF-8; rename what is not in it".to_owned()));
+    }
     let bytes = read_small_file(&real).map_err(unreadable)?;
     let found = |list| {
         let text = String::from_utf8_lossy(&bytes).into_owned();

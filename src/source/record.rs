@@ -182,7 +182,7 @@ fn state(text: &str) -> Result<ItemState, String> {
     match text {
         "open" => Ok(ItemState::Open),
         "closed" => Ok(ItemState::Closed),
-        _ => Err(format!("is {text:?}; it is \"open\" or \"closed\"")),
+        _ => Err(format!("is {}; it is \"open\" or \"closed\"", quoted(text))),
     }
 }
 
@@ -192,7 +192,17 @@ fn time(text: &str) -> Result<Timestamp, String> {
         Ok(_) => String::new(),
         Err(error) => format!(": {error}"),
     };
-    Err(format!("is {text:?}, which is not an RFC 3339 time such as 2026-01-31T12:00:00Z{why}"))
+    let text = quoted(text);
+    Err(format!("is {text}, which is not an RFC 3339 time such as 2026-01-31T12:00:00Z{why}"))
+}
+
+/// What was typed, for a message in which more has to be said: a text that slipped into the wrong field may be as long as
+/// its file.
+fn quoted(text: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let begun: String = text.chars().take(CHARS_MAX).collect();
+    let more = if begun.len() < text.len() { "…" } else { "" };
+    format!("{begun:?}{more}")
 }
 
 /// The shape alone: the timestamp's own parser knows the calendar, but takes more than RFC 3339
@@ -290,6 +300,13 @@ impl Visitor<'_> for Field<'_> {
 fn unknown_field(typed: &str) -> String {
     /// Below this, two words only happen to share letters.
     const ALIKE: f64 = 0.8;
+    /// Longer than any field's name with any slip of the fingers. To compare a text that has the length of a file takes
+    /// as long as reading thousands of them.
+    const COMPARED_BYTES_MAX: usize = 64;
+    if typed.len() > COMPARED_BYTES_MAX {
+        let begun: String = typed.chars().take(COMPARED_BYTES_MAX / 2).collect();
+        return format!("unknown field `{begun}…`; remove it: an item has {}", FIELDS.join(", "));
+    }
     let alike = |field: &str| strsim::jaro_winkler(&typed.to_lowercase(), field);
     let nearest = FIELDS.iter().max_by(|a, b| alike(a).total_cmp(&alike(b)));
     match nearest.filter(|nearest| alike(nearest) >= ALIKE) {

@@ -225,6 +225,10 @@ impl AsFd for StateDir {
 /// Absolute, and without a trailing slash: with one the kernel would follow a symbolic link.
 fn plain(path: &Path) -> Result<PathBuf, StoreError> {
     let absolute = std::path::absolute(path).map_err(|error| refuse(path, &error.to_string()))?;
+    if absolute.to_str().is_none() {
+        // Runs are asked for in files of text, which name places in it.
+        return Err(refuse(path, "its path is not UTF-8; pass another --state-dir"));
+    }
     Ok(absolute.components().collect())
 }
 
