@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::fleet::discard;
 use crate::fleet::env::Vars;
 use crate::model::Class;
 use crate::paint::{self, When};
+use crate::text;
 
 /// Where `--color` is read from besides.
 const COLOR_VARIABLE: &str = "FACTORY_TICK_COLOR";
@@ -352,13 +353,29 @@ pub fn read() -> Result<Start, clap::Error> {
         return Ok(Start::Remover { config, state, sets, vars });
     }
     paint::choose(color(&args, &vars));
-    let mut cli = Cli::try_parse_from(&args)?;
+    let mut cli = Cli::try_parse_from(&args).map_err(|error| harmless(error, &args))?;
     // Of those before and behind the command's name the parser keeps only the latter.
     let sets = typed(&args, "--set");
     if !sets.is_empty() {
         cli.options.set = sets.into_iter().map(str::to_owned).collect();
     }
     Ok(Start::Command(Box::new(Invocation { cli, vars })))
+}
+
+/// What is wrong with a command line, with nothing in it that steers a terminal or a CI runner: a script may have passed
+/// the title of an item on, and what is wrong is quoted.
+fn harmless(error: clap::Error, args: &[OsString]) -> clap::Error {
+    let is_harmless = |error: &clap::Error| error.to_string().lines().all(|line| text::plain(line) == line);
+    if is_harmless(&error) {
+        return error;
+    }
+    // The same mistake, made with the same words spelled out.
+    let plain = args.iter().map(|arg| text::plain(&arg.to_string_lossy()));
+    match Cli::try_parse_from(plain) {
+        Err(same) if is_harmless(&same) => same,
+        // It is the environment that says so.
+        _ => Cli::command().error(error.kind(), text::plain(error.to_string().trim_end())),
+    }
 }
 
 /// When there is colour, told before the command line is read: help, and what is wrong with it, follow it too. What

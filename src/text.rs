@@ -25,9 +25,15 @@ pub fn plain(text: &str) -> String {
     }
 }
 
-/// Characters that turn the direction of text or hide in it.
+/// Characters that turn the direction of text, end a line of it, or hide in it: those that Unicode lets a program show as
+/// nothing, but for the selectors (U+FE00 to U+FE0F) that belong to emoji.
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// One line of JSON, in ASCII where it matters to a CI runner or a terminal.
@@ -36,7 +42,8 @@ pub fn one_json_line(value: &Value) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if (c.is_control() && c != '\n') || is_invisible(c) {
-            out.push_str(&format!("\\u{:04x}", c as u32));
+            // As JSON has it: two escapes for one beyond 16 bits.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
             out.push(c);
         }
@@ -91,13 +98,20 @@ mod tests {
     fn untrusted_text_can_steer_nothing() {
         assert_eq!(plain("::set-env name=PATH::/evil"), "\\u{3a}:set-env name=PATH::/evil");
         assert_eq!(plain("  ::error::x"), "  \\u{3a}:error::x");
-        for blank in ["\u{a0}", "\u{2003}", "\u{3000} ", "\u{2028}"] {
+        for blank in ["\u{a0}", "\u{2003}", "\u{3000} "] {
             assert_eq!(plain(&format!("{blank}::error::x")), format!("{blank}\\u{{3a}}:error::x"));
         }
         assert_eq!(plain("a ##[error]b"), "a #\\u{23}[error]b");
         assert_eq!(plain("a\n::stop-commands::x"), "a\\n::stop-commands::x");
         assert_eq!(plain("\u{1b}[2J\u{7}\r"), "\\u{1b}[2J\\u{7}\\u{d}");
         assert_eq!(plain("\u{202e}evil"), "\\u{202e}evil");
+        assert_eq!(plain("\u{2028}::error::x"), "\\u{2028}::error::x");
+        // A letter that no terminal shows, from the block of tags: a model reads it, a person does not.
+        assert_eq!(plain("a\u{61c}b\u{e0041}"), "a\\u{61c}b\\u{e0041}");
+        assert_eq!(plain("\u{2764}\u{fe0f}"), "\u{2764}\u{fe0f}");
+        let line = one_json_line(&serde_json::json!("\u{e0041}\u{ad}"));
+        assert_eq!(line, "\"\\udb40\\udc41\\u00ad\"");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), "\u{e0041}\u{ad}");
         assert_eq!(plain("Grüße 日本"), "Grüße 日本");
         let line = one_json_line(&serde_json::json!({"t": "##[x]\u{9b}\n"}));
         assert_eq!(line, "{\"t\":\"#\\u0023[x]\\u009b\\n\"}");

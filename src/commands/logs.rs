@@ -28,9 +28,13 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
     let fleet = context.fleet(&state.lineage);
     let run = which(context, args, &state.registry, &fleet)?;
     let dir = RunDir::new(fleet.runs.join(run.to_string()));
-    let files = dir.open()?.ok_or_else(|| refuse(why_gone(&state, &fleet, &run)))?;
-    // A damaged one tells nothing; the logs are there all the same.
-    let spec = RunFiles::whole_spec(&files)?;
+    let broken = |error: anyhow::Error| Failure::new(ExitStatus::IoError, format!("{error:#}"));
+    let files = dir.open().map_err(broken)?.ok_or_else(|| refuse(why_gone(&state, &fleet, &run)))?;
+    // Only the bound of the logs is asked of it, so one that can't be read keeps nobody from reading them.
+    let spec = RunFiles::whole_spec(&files).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        None
+    });
     let name = match (args.hooks, args.stderr) {
         (true, _) => HOOKS_LOG,
         (_, true) => "stderr.log",
@@ -38,7 +42,7 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
     };
     let bytes_max = spec.map_or(context.config.log_bytes_max, |spec| spec.log_bytes_max);
     let mut reader = LogReader::new(dir.file(name), bytes_max);
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(context);
     loop {
         // Asked first: what it printed until it was over is read after that.
         let over = !args.follow || is_over(&fleet, &run);
@@ -127,25 +131,32 @@ fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
     }
 }
 
-/// Where it is shown: as it is, but for a terminal, which the output of an agent must not steer.
+/// Longer than this, a line that nobody ends is shown in parts.
+const PART_BYTES: usize = 64 << 10;
+
+/// Where it is shown: as it is, but for a terminal and for the log of a CI job, which the output of an agent must not
+/// steer.
 struct Screen {
-    is_terminal: bool,
-    line: Vec<u8>,
+    is_steered: bool,
+    part: Vec<u8>,
 }
 
 impl Screen {
-    fn new() -> Screen {
-        Screen { is_terminal: io::stdout().is_terminal(), line: Vec::new() }
+    fn new(context: &Context) -> Screen {
+        let is_steered = io::stdout().is_terminal() || context.is_github_job();
+        Screen { is_steered, part: Vec::new() }
     }
 
     fn show(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if !self.is_terminal {
+        if !self.is_steered {
             return io::stdout().write_all(bytes);
         }
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(part);
+            self.part.extend_from_slice(part);
             if part.ends_with(b"\n") {
-                self.end_line()?;
+                self.put(self.part.len(), "\n")?;
+            } else if self.part.len() >= PART_BYTES {
+                self.put(breakable(&self.part), "")?;
             }
         }
         Ok(())
@@ -153,17 +164,28 @@ impl Screen {
 
     /// `all`: also a last line that nobody ended.
     fn flush(&mut self, all: bool) -> io::Result<()> {
-        if all && !self.line.is_empty() {
-            self.end_line()?;
+        if all && !self.part.is_empty() {
+            self.put(self.part.len(), "\n")?;
         }
         io::stdout().flush()
     }
 
-    fn end_line(&mut self) -> io::Result<()> {
-        let line = String::from_utf8_lossy(&self.line).trim_end_matches('\n').to_owned();
-        self.line.clear();
-        io::stdout().write_all(format!("{}\n", text::plain(&line)).as_bytes())
+    /// Shows the first bytes of what is held back.
+    fn put(&mut self, length: usize, end: &str) -> io::Result<()> {
+        let shown: Vec<u8> = self.part.drain(..length).collect();
+        let text = String::from_utf8_lossy(&shown);
+        let text = text::plain(text.strip_suffix('\n').unwrap_or(&text));
+        io::stdout().write_all(format!("{text}{end}").as_bytes())
     }
+}
+
+/// Where a part may end: before its last character, of which bytes may still be to come, and not within what a runner
+/// takes for a command as a whole.
+fn breakable(part: &[u8]) -> usize {
+    let begins_character = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
+    let last = part.iter().rposition(begins_character).unwrap_or(part.len());
+    let hashes = part[..last].iter().rev().take(2).take_while(|byte| **byte == b'#').count();
+    (last - hashes).max(1)
 }
 
 #[expect(
@@ -172,4 +194,18 @@ impl Screen {
 )]
 fn pause() {
     std::thread::sleep(LOOK_EVERY);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_ends_within_no_character_and_no_command() {
+        let shown = |part: &str| part[..breakable(part.as_bytes())].to_owned();
+        let all = ["abc", "abc##[", "abc##", "#####", "ab\u{1f980}", "日本語"].map(shown);
+        assert_eq!(all, ["ab", "abc", "abc", "##", "ab", "日本"]);
+        assert_eq!(breakable("ab\u{1f980}".as_bytes().split_last().unwrap().1), 2, "not whole yet");
+        assert_eq!(breakable(&[0x80; 9]), 9, "no text at all");
+    }
 }

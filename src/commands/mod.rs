@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Command, Format, Invocation, Options};
@@ -68,11 +69,19 @@ pub fn run(invocation: Invocation) -> ExitStatus {
     let mut file_size = SigSet::empty();
     file_size.add(Signal::SIGXFSZ);
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&file_size), None);
+    allow_the_owner();
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| dispatch(invocation)));
     ran.unwrap_or_else(|_| {
         log::error!("this is a bug in factory-tick; the state is whole, and the next tick goes on from it");
         ExitStatus::Failed
     })
+}
+
+/// What is made here must be of use to whoever makes it: under a mask that takes the owner's own rights away, a state
+/// directory was one that nobody could open again. Whatever the mask keeps from others it keeps from them still.
+fn allow_the_owner() {
+    let mask = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    rustix::process::umask(mask - Mode::RWXU);
 }
 
 fn dispatch(invocation: Invocation) -> ExitStatus {
@@ -173,7 +182,7 @@ impl Context {
                 None => return Err(bad_config(&problems, width)),
             },
         };
-        if vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS")) && options.state_dir.is_none() {
+        if is_github_job(&vars) && options.state_dir.is_none() {
             let text = "under GitHub Actions the state directory must be named: a checkout deletes ignored \
                         folders such as .factory-tick, agents or not; pass --state-dir";
             return Err(Failure::new(ExitStatus::BadConfig, text));
@@ -281,6 +290,11 @@ impl Context {
         Ok(self.print(&report))
     }
 
+    /// Whether whatever is printed goes to the log of a job of GitHub Actions, whose runner obeys some lines of it.
+    fn is_github_job(&self) -> bool {
+        is_github_job(&self.vars)
+    }
+
     /// Prints a report; the verdict is the state's, whatever becomes of the printing.
     fn print(&self, report: &TickReport) -> ExitStatus {
         match self.options.format {
@@ -289,6 +303,10 @@ impl Context {
         }
         report.exit()
     }
+}
+
+fn is_github_job(vars: &Vars) -> bool {
+    vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS"))
 }
 
 /// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
