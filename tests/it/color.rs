@@ -11,7 +11,7 @@ use crate::support::{Factory, put};
 const ESCAPE: char = '\u{1b}';
 
 /// What a terminal gets to see of a status, in an environment with these variables.
-fn seen_on_a_terminal(factory: &Factory, arguments: &[&str], vars: &[(&str, &str)]) -> String {
+pub(crate) fn seen_on_a_terminal(factory: &Factory, arguments: &[&str], vars: &[(&str, &str)]) -> String {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();

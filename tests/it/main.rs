@@ -17,6 +17,7 @@ mod fuzz;
 mod handoff;
 mod harness;
 mod hooks;
+mod hostile;
 mod init;
 mod kill_tick;
 mod model;
