@@ -51,7 +51,7 @@ fn output() -> impl Strategy<Value = String> {
 }
 
 fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
-    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new() };
+    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
     Exit {
         code,
         signal: None,

@@ -8,7 +8,7 @@ use factory_tick::config::{self, Config};
 use factory_tick::decide::{Request, decide};
 use factory_tick::model::{
     COUNT_MAX, Claim, Claimed, Exit, FleetView, ItemId, ItemState, Moment, Observed, RunId, Said, Sighting,
-    SourceView, Stray, StraySpec, WorkItem, World,
+    SourceView, Steady, Stray, StraySpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
 use factory_tick::retention;
@@ -74,7 +74,8 @@ fn state() -> (tempfile::TempDir, StateDir) {
 
 /// What a look outside may show of a run; `pick` draws.
 fn sighting(pick: usize, boot_id: &str) -> Sighting {
-    let moment = |mono_ms| Moment { at: Timestamp::UNIX_EPOCH, mono_ms, boot_id: boot_id.to_owned() };
+    let moment =
+        |mono_ms| Moment { at: Timestamp::UNIX_EPOCH, mono_ms, slept_ms: 0, boot_id: boot_id.to_owned() };
     let claimed = || {
         let text = json!({"launcher": {"process": {"pid": 4711, "start_ticks": 99, "boot_id": boot_id, "pid_ns": 1,
             "uid": 0}, "since": moment(7)}});
@@ -143,7 +144,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         session: Some("s".to_owned()),
         chosen_session: None,
         dispatch: COUNT_MAX / 2 - 1,
-        since: Moment { at: Timestamp::MAX, mono_ms: u64::MAX, boot_id: boot_id.to_owned() },
+        since: Moment { at: Timestamp::MAX, mono_ms: u64::MAX, slept_ms: 0, boot_id: boot_id.to_owned() },
         deadline_ms: Some(u64::MAX),
         resumes: Some(u32::try_from(COUNT_MAX / 2 - 1).unwrap()),
         hash: None,
@@ -160,9 +161,9 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
     let items = (1..=9).filter(|_| next() % 5 > 0).collect::<Vec<_>>();
     let items = items.into_iter().map(|number| item(number, next() % 3 == 0)).collect();
     World {
-        now: Moment { at: now, mono_ms: 10_000_000, boot_id: boot_id.to_owned() },
+        now: Moment { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
         source: Observed::Known(SourceView { items, unclear: Vec::new() }),
-        fleet: Observed::Known(FleetView { runs, strays }),
+        fleet: Observed::Known(FleetView { runs, strays, ..FleetView::default() }),
         disk_free_bytes: Some(1 << 40),
         missing_env: BTreeMap::new(),
         credentials: BTreeMap::new(),
@@ -249,7 +250,8 @@ proptest! {
             registry.intend(&plan, &world.now);
             registry.note(&plan, &[], &config.attempts, &world.now);
             prop_assert_eq!(registry.check(), Ok(()));
-            let _ = retention::runs(&registry, &[], &config.retention, now);
+            let clock = Steady::first(world.now.clone());
+            let _ = retention::runs(&registry, &[], &config.retention, &clock);
             assert_same_again(&registry);
         }
     }

@@ -26,7 +26,7 @@ fn beat() -> Value {
 /// Whatever it says of its own time, nothing fails at it.
 fn judge(pulse: &Pulse) {
     for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
-        let now = Moment { at, mono_ms: 0, boot_id: String::new() };
+        let now = Moment { at, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
         for lives in [true, false] {
             let _ = heartbeat::judge(pulse, &now, Duration::from_secs(180), |_, _, _| lives).to_string();
         }
