@@ -206,4 +206,20 @@ mod tests {
         assert!(read(&fifo).unwrap_err().contains("a FIFO, not a regular file"));
         assert!(read(dir.path()).unwrap_err().contains("a directory, not a regular file"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_variables_or_told_by_its_line(text in "([A-Z_0-9]{0,3}=?[ \"'\\\\a#$\u{0}n]{0,6}\n?){0,6}|.*") {
+            match parse(&text) {
+                Ok(vars) => {
+                    let is_name = |name: &str| !name.is_empty() && !name.contains(['=', '\0']);
+                    let is_good = |(name, value): (&String, &String)| is_name(name) && !value.contains('\0');
+                    proptest::prop_assert!(vars.iter().all(is_good));
+                }
+                Err((line, what)) => {
+                    proptest::prop_assert!((1..=text.lines().count()).contains(&line) && !what.is_empty());
+                }
+            }
+        }
+    }
 }

@@ -26,3 +26,47 @@ impl Registry {
         number.map(|(name, n)| format!("agent {name} has had a run of the number {n}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by the first version, with something of everything.
+    fn registry() -> Registry {
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../../fixtures/registry/first.json")).unwrap();
+        serde_json::from_value(file["body"].clone()).unwrap()
+    }
+
+    // Origin: found by fuzzing - such records were taken, and counting on from them made the tick panic, or began at 0 again.
+    #[test]
+    fn what_nobody_can_have_counted_is_refused() {
+        assert_eq!(registry().check(), Ok(()));
+        let changes: [fn(&mut Registry, u64); 5] = [
+            |registry, count| registry.counters.dispatched = count,
+            |registry, count| registry.items.values_mut().for_each(|item| item.dispatch = count),
+            |registry, count| registry.items.values_mut().for_each(|item| item.attempts = count as u32),
+            |registry, count| registry.items.values_mut().for_each(|item| item.missing_reads = count as u32),
+            |registry, count| registry.agents.values_mut().for_each(|agent| agent.resumes = count as u32),
+        ];
+        for (at, change) in changes.iter().enumerate() {
+            for (count, is_good) in [(COUNT_MAX, true), (COUNT_MAX + 1, false)] {
+                let mut registry = registry();
+                change(&mut registry, count);
+                assert_eq!(registry.check().is_ok(), is_good, "{at}: {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_could_have_no_further_run_is_refused() {
+        for (n, is_good) in [((1 << 53) - 1, true), (1 << 53, false), (u64::MAX, false)] {
+            let mut given = registry();
+            given.names.last_n.values_mut().for_each(|last| *last = n);
+            assert_eq!(given.check().is_ok(), is_good, "{n}");
+            let mut current = registry();
+            current.agents.values_mut().for_each(|agent| agent.n = n);
+            assert_eq!(current.check().is_ok(), is_good, "{n}");
+        }
+    }
+}

@@ -342,6 +342,49 @@ fn an_exit_that_tells_something_else_than_was_written_is_none() {
     assert_last(&factory, "vanished", 1);
 }
 
+// Origin: found by fuzzing - the number after the largest one that a directory could have was written into a registry which
+// no tick could read again.
+// covers: D26
+#[test]
+fn whatever_numbers_are_found_the_registry_can_be_read_again() {
+    for n in ["9007199254740992", "9007199254740991", "4503599627370496"] {
+        let factory = worker();
+        factory.tick().expect(0);
+        fs::create_dir(factory.state("runs").join(format!("ar-1-impl.{n}"))).unwrap();
+        factory.item("AR-1");
+        factory.tick().expect(0);
+        factory.tick_until("it was started once", |ran| {
+            assert_eq!(ran.code, Some(0), "{n}: {ran:?}");
+            factory.starts().len() == 1
+        });
+        factory.tick().expect(0);
+    }
+}
+
+// Origin: found by fuzzing - a forgotten run was of the last dispatch that there can be, and the next one of its item made
+// the tick panic.
+// covers: D26 D27
+#[test]
+fn what_a_forgotten_run_counts_up_to_is_believed_within_reason_alone() {
+    let factory = worker();
+    factory.tick().expect(0);
+    let older = fs::read_to_string(factory.state("registry.json")).unwrap();
+    let launcher = at_work(&factory);
+    let mut spec = factory.receipt("ar-1-impl.1", "spec.json").unwrap();
+    // As an earlier version wrote it, without a seal.
+    spec.as_object_mut().unwrap().remove("sha256");
+    spec["dispatch"] = json!(u64::MAX);
+    put(&run_file(&factory, "spec.json"), &spec.to_string());
+    put(&factory.state("registry.json"), &older);
+    assert_eq!(factory.tick().expect(0).decided(), ["stop ar-1-impl.1"]);
+    assert!(is_alive(launcher));
+    factory.tick_until("it is started anew", |ran| {
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        factory.starts() == ["ar-1-impl.1", "ar-1-impl.2"]
+    });
+    assert_eq!(factory.recorded("AR-1")["dispatch"], 1);
+}
+
 // covers: D21 D15
 #[test]
 fn receipts_that_cannot_be_read_are_as_if_absent() {
