@@ -5,7 +5,7 @@
 # Usage: scripts/corrupt.sh [WHAT|all] [--every N]
 #   WHAT       a part of the name of a group of files, as the table has them: registry, backup, state, run, items,
 #              configuration; the default: all
-#   --every N  only each N-th corruption of each file; 97. With 1 all takes hours, "registry" about an hour
+#   --every N  only each N-th corruption of each file; 97. With 1 all takes many hours
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
