@@ -14,7 +14,7 @@ pub struct Process {
     pub start_ticks: u64,
     /// The boot it belongs to.
     pub boot_id: String,
-    /// Inode of its pid namespace (`/proc/<pid>/ns/pid`).
+    /// Inode of its pid namespace (`/proc/<pid>/ns/pid`), marked where its clocks are not the machine's.
     pub pid_ns: u64,
     /// Real user id.
     pub uid: u32,

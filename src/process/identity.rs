@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::PidfdFlags;
 
 use super::scan::{self, Entry};
+use crate::fingerprint;
 use crate::model::Process;
 
 /// What every process on this machine has in common. Read once per program.
@@ -18,7 +19,8 @@ use crate::model::Process;
 pub struct Host {
     /// `/proc/sys/kernel/random/boot_id`: changes with every boot.
     pub boot_id: String,
-    /// Inode of the pid namespace that this program, and its `/proc`, belong to.
+    /// Inode of the pid namespace that this program, and its `/proc`, belong to; with a mark above it where this program's
+    /// clocks are not the machine's.
     pub pid_ns: u64,
     /// Real user id of this program.
     pub uid: u32,
@@ -48,9 +50,24 @@ impl Host {
                 std::process::id()
             );
         }
-        let pid_ns = fs::metadata("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.ino();
+        let inode = fs::metadata("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.ino();
+        let pid_ns =
+            inode | mark_of_clocks(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default());
         Ok(Host { boot_id: boot_id.trim().to_owned(), pid_ns, uid: rustix::process::getuid().as_raw() })
     }
+}
+
+/// In a time namespace of its own a program is shown the start of every process by its own clock: as another one than
+/// those outside have on record. To both, what the other has started is as far away as in another pid namespace. `offsets`
+/// is what `/proc/self/timens_offsets` holds: one line for each clock, its name, seconds and nanoseconds.
+fn mark_of_clocks(offsets: &str) -> u64 {
+    let shift = |line: &str| line.split_whitespace().skip(1).any(|number| number != "0");
+    if !offsets.lines().any(shift) {
+        return 0;
+    }
+    // Inodes of namespaces have 32 bits, and a number in JSON keeps 53.
+    let digest = fingerprint::sha256_hex(&[offsets.as_bytes()]);
+    u64::from_str_radix(&digest[..5], 16).map_or(1, |mark| mark | 1) << 32
 }
 
 /// Whether this is what the kernel calls a boot: a UUID.
@@ -121,7 +138,7 @@ pub fn life(process: &Process, host: &Host) -> Life {
         return Life::OtherBoot;
     }
     if process.pid_ns != host.pid_ns {
-        return Life::Unknown(format!("process {} belongs to another pid namespace", process.pid));
+        return Life::Unknown(format!("process {} belongs to another pid or time namespace", process.pid));
     }
     match Entry::read(process.pid) {
         Ok(Some(entry)) if entry.start_ticks == process.start_ticks && !entry.is_dead() => Life::Alive,
@@ -172,6 +189,16 @@ fn status_field(status: &str, name: &str) -> Option<u32> {
 mod tests {
     use super::super::tests::Spawned;
     use super::*;
+
+    #[test]
+    fn clocks_that_are_shifted_mark_a_place_of_their_own() {
+        let text =
+            |boottime: i64| format!("monotonic           0         0\nboottime       {boottime}         0\n");
+        assert_eq!((mark_of_clocks(""), mark_of_clocks(&text(0))), (0, 0));
+        let marks = [864_000, -5, 1].map(|boottime| mark_of_clocks(&text(boottime)));
+        assert!(marks.iter().all(|mark| *mark >= 1 << 32 && *mark < 1 << 53), "{marks:?}");
+        assert!(marks[0] != marks[1] && marks[1] != marks[2] && marks[0] != marks[2]);
+    }
 
     #[test]
     fn what_stands_in_the_place_of_a_boot_id_is_none() {

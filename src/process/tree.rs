@@ -143,7 +143,7 @@ impl<'a> Hunt<'a> {
             match &target.launcher {
                 Some(launcher) if launcher.boot_id != host.boot_id => {}
                 Some(launcher) if launcher.pid_ns != host.pid_ns => {
-                    let because = "its launcher belongs to another pid namespace, which can't be seen from here; \
+                    let because = "its launcher belongs to another pid or time namespace, which can't be seen from here; \
                                    run factory-tick where the launcher was started";
                     hunt.reaped[index].survivors.push(unseen(target, because));
                 }

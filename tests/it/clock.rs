@@ -232,6 +232,68 @@ fn a_clock_that_leaps_and_returns_deletes_nothing() {
     }
 }
 
+// The word of a boot id is taken for the death of all agents. Where it lies, as to a tick that was given another `/proc`, the
+// locks of their launchers are what is left.
+// covers: D02
+#[test]
+fn a_boot_that_is_none_doubles_nobody_and_kills_nobody() {
+    if !is_root() {
+        return skipped("only root can give a process another boot");
+    }
+    let factory = Factory::with_agent(&[NOTE_START, "exec sleep 600"].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("it runs", || factory.starts().len() == 1);
+    factory.tick().expect(0);
+    for _ in 0..3 {
+        Ran::of(&mut under_boot(&factory, 7)).expect(0);
+        let refused =
+            || factory.receipt("ar-1-impl.2", "claim").is_some_and(|claim| claim["refused"].is_object());
+        factory.wait_for("the launcher that was started beside it declines", refused);
+        factory.wait_for("and is gone", || factory.processes().len() == 2);
+        assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+    }
+    assert_eq!(factory.starts(), ["ar-1-impl.1"]);
+    // Nobody has it on record any more: it would go on until its own end.
+    kill_9(factory.launcher("ar-1-impl.1"));
+    factory.wait_all_gone();
+}
+
+// A tick in a container whose clocks are shifted was shown all launchers as others than those on record: it took them for
+// dead, ended their agents and charged for that.
+// covers: D16
+#[test]
+fn a_tick_whose_clocks_are_shifted_judges_nobody_that_was_started_outside() {
+    let factory = Factory::with_agent(&[NOTE_START, "exec sleep 600"].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_for("it runs", || factory.starts().len() == 1);
+    factory.tick().expect(0);
+    let shifted = |script: &str| {
+        factory.shell(&format!("exec unshare --time --boottime 864000 --monotonic 864000 --fork {script}"))
+    };
+    if Ran::of(&mut shifted("true")).code != Some(0) {
+        return skipped("there is no time namespace to be had here");
+    }
+    for _ in 0..2 {
+        let ran = Ran::of(&mut shifted(r#""$TICK" --format json"#)).expect(3);
+        assert_eq!((ran.decided(), ran.held()), (vec![], vec!["fleet_unknown dir:AR-1".to_owned()]));
+        assert!(ran.stdout.contains("another pid or time namespace"), "{}", ran.stdout);
+    }
+    assert_eq!(factory.agents_alive(), ["ar-1-impl.1"]);
+    assert_eq!(factory.tick().expect(0).decided(), [""; 0]);
+    // And one that it starts itself it knows.
+    factory.run(&["stop", "AR-1"]).expect(0);
+    factory.item("AR-2");
+    for _ in 0..2 {
+        Ran::of(&mut shifted(r#""$TICK" --format json"#)).expect(0);
+        factory.wait_for("it runs", || factory.agents_alive() == ["ar-2-impl.1"]);
+    }
+    assert_eq!(factory.agent("ar-2-impl")["state"], "running");
+    let stopped = shifted(r#""$TICK" stop AR-2"#).output().unwrap();
+    assert!(stopped.status.success() && factory.processes().is_empty(), "{stopped:?}");
+}
+
 /// A tick on the machine as it is after it was restarted so often.
 fn under_boot(factory: &Factory, times: u32) -> Command {
     put(&factory.path("boot_id"), &format!("{times}{times}{times}11111-2222-4333-8444-555555555555\n"));
