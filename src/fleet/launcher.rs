@@ -9,6 +9,7 @@ mod around;
 mod done;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
+use serde::Serialize;
 
 use super::child::{self, Pipe, Status};
 use super::exec::{EXEC_FAILED, ExecError};
@@ -44,6 +46,12 @@ const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 /// What a sweep may take beyond its grace.
 const SWEEP_SLACK: Duration = Duration::from_secs(2);
+
+/// How long a launcher whose run is over waits for a disk to have room for its receipts.
+const PATIENCE: Duration = Duration::from_secs(60 * 60);
+
+/// How soon it looks again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs a launcher to its end.
 pub fn launch(run_dir: PathBuf) -> Result<()> {
@@ -223,11 +231,23 @@ impl Launcher {
     fn close(&self, exit: &Exit, written: Result<()>, survivors: Vec<Survivor>) -> Result<()> {
         self.traces.remove();
         if written.is_err() {
-            // The disk was full, perhaps; what the agent left may have been why. Once more, then it is
-            // for a tick to find out.
-            self.run_dir.put(EXIT, exit)?;
+            self.put_patiently(EXIT, exit)?;
         }
-        self.run_dir.put(SWEPT, &Swept { by: "launcher".into(), survivors })
+        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), survivors })
+    }
+
+    /// Writes a receipt, and waits for room where the disk has none: nobody else knows how the agent ended, and without
+    /// it an hour of good work counts as lost. What else fails is for a tick to find out.
+    fn put_patiently(&self, name: &str, receipt: &impl Serialize) -> Result<()> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let Err(error) = self.run_dir.put(name, receipt) else { return Ok(()) };
+            let ends = child::told_to_stop(&self.signals) || patience <= Instant::now();
+            if ends || !is_for_want_of_room(&error) || !self.run_dir.is_still_there() {
+                return Err(error);
+            }
+            child::wait(&self.signals, &[], Instant::now() + TRY_AGAIN);
+        }
     }
 
     fn spawn(&self, workspace: &Path) -> Result<Child, NeverRan> {
@@ -394,6 +414,13 @@ impl Launcher {
             done: None,
         }
     }
+}
+
+/// Whether a receipt could not be written for want of room.
+fn is_for_want_of_room(error: &anyhow::Error) -> bool {
+    let of_system = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let mut kinds = of_system.map(std::io::Error::kind);
+    kinds.any(|kind| matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
 }
 
 /// What `__exec` left behind, if it could not become the agent.

@@ -50,10 +50,11 @@ fn call(factory: &Factory, arguments: &[&str]) -> Call {
 
 /// The same, where a shell first does `around`.
 fn call_under(factory: &Factory, around: &str, arguments: &[&str]) -> Call {
-    let measured = at_full_size().then(|| factory.lab("peak"));
+    // Not where the surroundings are the matter: who measures has the same.
+    let measured = (at_full_size() && around.is_empty()).then(|| factory.lab("peak"));
     let measure = if measured.is_some() { r#"python3 -ISc "$MEASURE""# } else { "" };
     let script = format!(
-        "ulimit -v {MEMORY_MAX_KIB}\n{around}\nexec timeout --foreground -s KILL {HANGS_AFTER_S} {measure} \"$TICK\" \"$@\""
+        "ulimit -v {MEMORY_MAX_KIB}\n{around}\nexec {measure} timeout --foreground -s KILL {HANGS_AFTER_S} \"$TICK\" \"$@\""
     );
     let mut command = factory.shell(&script);
     command.env("MEASURE", MEASURE).arg("sh").args(arguments);
@@ -70,7 +71,7 @@ fn call_under(factory: &Factory, around: &str, arguments: &[&str]) -> Call {
 /// Runs a program as a child and writes down the peak of its memory, in KiB.
 const MEASURE: &str = r#"
 import os, resource, sys
-child = os.spawnv(os.P_WAIT, sys.argv[1], sys.argv[1:])
+child = os.spawnvp(os.P_WAIT, sys.argv[1], sys.argv[1:])
 with open(os.environ["PEAK"], "w") as peak: peak.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 sys.exit(child if child >= 0 else 128 - child)
 "#;

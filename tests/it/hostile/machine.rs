@@ -164,8 +164,9 @@ fn a_disk_without_room_loses_and_doubles_nothing() {
         let mut factory = Factory::with_agent(&format!("{NOTE_START}exit 0"));
         // A launcher that can't even write its claim is given so long.
         factory.set("fleet", "start_grace", "\"1s\"");
+        // And a workspace that can't be made for want of room is a failure, after which the next start waits.
+        factory.set("attempts", "backoff_base", "\"1s\"");
         factory.item("OK-1");
-        // In a name space of its own, whose mounts go with its last process.
         let script = format!(
             r#"mkdir st && mount -t tmpfs -o mode=700,{disk} tmpfs st || exit 99
             "$TICK" --state-dir st; code=$?; for n in 1 2 3; do sleep 0.1; "$TICK" --state-dir st >>later 2>&1; done
@@ -174,13 +175,7 @@ fn a_disk_without_room_loses_and_doubles_nothing() {
                 "$TICK" --state-dir st >>later 2>&1; n=$((n + 1)); sleep 0.05; done
             cp st/registry.json st/events.jsonl .; "$TICK" --state-dir st stop --all >/dev/null 2>&1; exit $code"#
         );
-        let mut unshare = vec!["unshare", "--mount", "--propagation", "private"];
-        unshare.extend((!is_root()).then_some("--map-root-user"));
-        let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::text::shell_word(&script));
-        let ran = Ran::of(&mut factory.shell(&script));
-        if ran.code == Some(99) || ran.stderr.contains("unshare failed") {
-            return skipped(&format!("this machine allows no mount namespace: {}", ran.stderr));
-        }
+        let Some(ran) = with_own_mounts(&factory, &script) else { return };
         let called = super::Call { ran, took: Default::default(), peak_kib: None };
         table.expect(&format!("a disk of {disk}"), &[0, 3, 73, 74], &[], &called);
         let read = |name: &str| std::fs::read_to_string(factory.path(name)).unwrap_or_default();
@@ -197,6 +192,46 @@ fn a_disk_without_room_loses_and_doubles_nothing() {
         table.row(&format!("a disk of {disk}, then room"), "done, once", &called, broken);
     }
     table.close();
+}
+
+/// Runs a script in a name space of its own, whose mounts go with its last process; says so where that is not allowed.
+fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
+    let mut unshare = vec!["unshare", "--mount", "--propagation", "private"];
+    unshare.extend((!is_root()).then_some("--map-root-user"));
+    let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::text::shell_word(script));
+    let ran = Ran::of(&mut factory.shell(&script));
+    if ran.code == Some(99) || ran.stderr.contains("unshare failed") {
+        skipped(&format!("this machine allows no mount namespace: {}", ran.stderr));
+        return None;
+    }
+    Some(ran)
+}
+
+// Origin: measured - an agent that worked well and filled the disk: its launcher could not write how it had ended, gave
+// up, and the run was charged as one that had vanished. Its work was done a second time.
+#[test]
+fn a_run_that_ends_on_a_full_disk_is_judged_by_its_end_once_there_is_room() {
+    let fills = r#"head -c 9m /dev/zero >fill; echo full >"$LAB/full"; exit 0"#;
+    let factory = Factory::with_agent(&format!("{NOTE_START}{fills}"));
+    factory.item("OK-1");
+    let script = r#"mkdir st && mount -t tmpfs -o mode=700,size=8m tmpfs st || exit 99
+        "$TICK" --state-dir st
+        n=0; until [ -e lab/full ] || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+        sleep 0.5; ls st/runs/ok-1-impl.1 >lab/left; mount -o remount,rw,size=50m st
+        n=0; until grep -q '"attempts":1\|"state":"done"' st/registry.json || [ $n = 200 ]; do
+            "$TICK" --state-dir st >>later 2>&1; n=$((n + 1)); sleep 0.05; done
+        cp st/registry.json .; "$TICK" --state-dir st stop --all >/dev/null 2>&1; exit 0"#;
+    let Some(ran) = with_own_mounts(&factory, script) else { return };
+    let ran = ran.expect(0);
+    assert!(
+        !factory.told("left").contains("exit\n"),
+        "the disk was not full: {}{}",
+        factory.told("left"),
+        ran.stdout
+    );
+    let registry = std::fs::read_to_string(factory.path("registry.json")).unwrap();
+    assert!(registry.contains("\"state\":\"done\"") && registry.contains("\"attempts\":0"), "{registry}");
+    assert_eq!(factory.starts(), ["ok-1-impl.1"]);
 }
 
 // Bounds of memory: what can't be had is refused or ends the process, and the state is one that a kill may leave behind.
