@@ -10,6 +10,8 @@ mod intend;
 mod limits;
 mod note;
 mod records;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
