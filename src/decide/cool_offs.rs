@@ -192,7 +192,7 @@ pub(super) fn is_of_provider(scope: &str) -> bool {
 }
 
 /// Whether its run began when that had begun. Where that can't be told, it did not.
-fn began_after(agent: &AgentRecord, cool_off: &CoolOff, now: &Moment) -> bool {
+pub(super) fn began_after(agent: &AgentRecord, cool_off: &CoolOff, now: &Moment) -> bool {
     let Some(begun) = &agent.since else { return false };
     match &cool_off.begun {
         Some(since) if since.boot_id == begun.boot_id => begun.mono_ms >= since.mono_ms,

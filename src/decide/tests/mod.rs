@@ -4,12 +4,14 @@ mod brakes;
 mod corners;
 mod dispatching;
 mod done;
+mod edges;
 mod following;
 mod gates;
 mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -520,3 +520,65 @@ fn the_harness_on_record_is_what_is_read() {
 fn started(plan: &Plan) -> usize {
     plan.decisions().filter(|(_, one)| matches!(one.action, Action::Start(_) | Action::Resume(_))).count()
 }
+
+fn cool_off(begun: Option<crate::model::Moment>) -> crate::registry::CoolOff {
+    let (because, since) = ("busy".to_owned(), moment(100).at);
+    crate::registry::CoolOff { because, since, begun, until: None, row: 1, credentials: None }
+}
+
+/// A run that began before a wait did says nothing of what came after; where that can't be told, it did.
+#[test]
+fn whether_a_run_began_after_a_wait_is_told_by_the_clock_of_their_boot() {
+    let at = |seconds, boot: &str| Moment { boot_id: boot.into(), ..moment(seconds) };
+    let mut factory = factory("claude", &["A"]).running("a-impl.1");
+    let agent = factory.registry.agents.values_mut().next().unwrap();
+    let mut began = |begun: Option<Moment>, wait: Option<Moment>| {
+        agent.since = begun;
+        crate::decide::cool_offs::began_after(agent, &cool_off(wait), &at(1000, "boot-2"))
+    };
+    let wait = || Some(at(100, "boot-1"));
+    assert_eq!([99, 100, 101].map(|seconds| began(Some(at(seconds, "boot-1")), wait())), [false, true, true]);
+    assert!(began(Some(at(1, "boot-2")), wait()), "the machine was restarted between them");
+    assert!(!began(Some(at(500, "boot-0")), wait()), "of a boot that is over, and not that of the wait");
+    assert!(!began(None, wait()));
+    // A record of an earlier version tells the wall clock alone.
+    assert_eq!([99, 100, 101].map(|seconds| began(Some(at(seconds, "boot-1")), None)), [false, true, true]);
+}
+
+#[test]
+fn what_a_provider_caused_is_told_from_a_variable_that_is_not_set() {
+    let mut registry = crate::registry::Registry::default();
+    for scope in ["harness:claude", "login:implementer", "role:implementer"] {
+        registry.cool_offs.insert(scope.into(), cool_off(None));
+    }
+    let caused: Vec<_> = crate::decide::providers_cooling(&registry).collect();
+    assert_eq!(caused, ["harness:claude", "login:implementer"]);
+}
+
+#[test]
+fn each_role_waits_for_its_own_variables() {
+    let mut factory = Factory::crew("", &["A"]);
+    for (role, name) in [("implementer", "ONE"), ("reviewer", "OTHER")] {
+        factory.missing_env.insert(role.into(), vec![name.into()]);
+    }
+    factory.tick_told();
+    let waits: Vec<_> = factory.registry.cool_offs.values().map(|wait| wait.because.as_str()).collect();
+    assert_eq!(
+        waits,
+        [
+            "role \"implementer\" needs ONE, which is not set",
+            "role \"reviewer\" needs OTHER, which is not set"
+        ]
+    );
+}
+
+// A wait that begins in the very millisecond of the tick that looks at it has begun.
+#[test]
+fn a_wait_that_has_just_begun_was_not_begun_by_a_wrong_clock() {
+    let mut factory = factory("claude", &["A"]);
+    factory.tick_told();
+    factory.runs("a-impl.1", 1, recorded!("claude-limit"));
+    assert!(factory.registry.cool_offs.contains_key("harness:claude"), "{:?}", factory.registry.cool_offs);
+    let plan = factory.tick_told();
+    assert!(plan.is_empty(), "{:?}", told(&plan));
+}
