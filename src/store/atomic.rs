@@ -391,6 +391,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_removed_is_gone_and_nothing_is_as_good() {
+        let (_holder, path, dir) = folder();
+        put(&path.join("x"), b"old");
+        put(&path.join("y"), b"another");
+        for _ in 0..2 {
+            remove(&dir, "x").unwrap();
+            assert_eq!(names(&path), ["y"]);
+        }
+        std::fs::create_dir(path.join("folder")).unwrap();
+        remove(&dir, "folder").unwrap_err();
+    }
+
+    #[test]
     fn only_a_regular_file_of_bounded_size_is_read() {
         let (_holder, path, dir) = folder();
         assert!(read_bounded(&dir, "absent", 10).unwrap().is_none());

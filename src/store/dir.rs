@@ -352,7 +352,9 @@ mod tests {
         let tag = std::fs::read_to_string(path.join("CACHEDIR.TAG")).unwrap();
         assert!(tag.starts_with("Signature: 8a477f597d28d172789f06886806bc55\n"));
         assert_eq!(everything(&path).len(), 5);
-        assert!(dir.free_bytes().unwrap() > 0);
+        assert_eq!(dir.workspaces(), path.join("workspaces"));
+        // More than a block: no file system that a test runs on is that full.
+        assert!(dir.free_bytes().unwrap() > 4096);
         assert!(!dir.has_runs().unwrap());
     }
 
@@ -385,6 +387,31 @@ mod tests {
         let error = StateDir::could_be_made(&holder.path().join("file/state"), true).unwrap_err();
         assert!(error.to_string().contains("it cannot be made: Not a directory"), "{error}");
         assert_eq!(everything(holder.path()), before);
+    }
+
+    #[test]
+    fn none_can_be_made_where_we_may_not_write() {
+        const SELF: &str = "store::dir::tests::none_can_be_made_where_we_may_not_write";
+        if !crate::store::tests::alone_in_a_process(SELF) {
+            return;
+        }
+        let holder = tempfile::tempdir().unwrap();
+        let closed = holder.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        for (path, mode) in [(holder.path(), 0o755), (&closed, 0o555)] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        if rustix::process::geteuid().is_root() {
+            // Root may write anywhere.
+            nix::unistd::seteuid(nix::unistd::Uid::from_raw(4711)).unwrap();
+        }
+        let error = StateDir::could_be_made(&closed.join("state"), true).unwrap_err().to_string();
+        if rustix::process::getuid().is_root() {
+            nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
+        }
+        std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o755)).unwrap();
+        let why = format!("it cannot be made in {}: Permission denied", closed.display());
+        assert!(error.contains(&why), "{error}");
     }
 
     #[test]
@@ -423,6 +450,13 @@ mod tests {
         assert!(refusal(&link).contains("symbolic link"));
         // With a slash at the end the kernel itself would follow it.
         assert!(refusal(&holder.path().join("link/")).contains("symbolic link"));
+
+        let file = holder.path().join("file");
+        std::fs::File::create(&file).unwrap();
+        assert!(
+            refusal(&file).ends_with(": Not a directory (os error 20)"),
+            "no link, so nothing is said of one"
+        );
 
         std::fs::set_permissions(&real, PermissionsExt::from_mode(0o770)).unwrap();
         assert!(refusal(&real).contains("chmod go-w"));

@@ -249,6 +249,36 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_log_makes_no_room_for_what_is_longer_than_allowed() {
+        let (_holder, dir) = state();
+        put(&dir, EVENTS_OLD, "{\"n\":1}\n");
+        put(&dir, EVENTS, "");
+        append(&dir, &[json!({"long": "x".repeat(100)})], 17).unwrap();
+        assert_eq!(text(&dir, EVENTS_OLD), "{\"n\":1}\n", "what it held is not given up for nothing");
+        assert_eq!(all(&dir).len(), 2);
+    }
+
+    // covers: F54
+    #[test]
+    fn a_line_of_which_the_disk_took_a_part_is_an_error_and_costs_itself() {
+        const SELF: &str =
+            "store::events::tests::a_line_of_which_the_disk_took_a_part_is_an_error_and_costs_itself";
+        if !crate::store::tests::alone_in_a_process(SELF) {
+            return;
+        }
+        let (_holder, dir) = state();
+        append(&dir, &[json!({"n": 1})], 0).unwrap();
+        // The first bytes are accepted, the rest is refused: what a disk does as it fills up.
+        let limit = |current| rustix::process::Rlimit { current, maximum: None };
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit(Some(50))).unwrap();
+        let error = append(&dir, &[json!({"long": "x".repeat(100)})], 0).unwrap_err().to_string();
+        rustix::process::setrlimit(rustix::process::Resource::Fsize, limit(None)).unwrap();
+        assert!(error.ends_with("events.jsonl: only a part was written; is the disk full?"), "{error}");
+        append(&dir, &[json!({"n": 2})], 0).unwrap();
+        assert_eq!(all(&dir), [json!({"n": 1}), json!({"n": 2})]);
+    }
+
+    #[test]
     fn zero_never_makes_room() {
         let (_holder, dir) = state();
         for n in 0..100 {

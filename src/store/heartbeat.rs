@@ -295,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn each_answer_has_its_words() {
+        let age = Duration::from_secs(181);
+        for (alive, words) in [
+            (Alive::Yes, "alive"),
+            (Alive::Stale { age }, "stale: the last heartbeat is 3 min 1 s old"),
+            (Alive::Skewed, "skewed: the heartbeat is from the future; check the clock"),
+            (Alive::Stopping, "stopping: the last tick was told to end"),
+            (Alive::Dead, "dead: the last tick died in the middle"),
+            (Alive::Absent, "absent: no tick has run here yet"),
+            (Alive::Unreadable("why".to_owned()), "unreadable: why"),
+        ] {
+            assert_eq!(alive.to_string(), words);
+        }
+    }
+
+    #[test]
     fn what_was_written_is_read() {
         let (_holder, dir) = state();
         assert_eq!(read(&dir), Pulse::Absent);

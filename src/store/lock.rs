@@ -295,13 +295,44 @@ mod tests {
         let (_holder, dir) = state();
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
         let mut told = Vec::new();
-        let wait = REMIND + POLL;
+        let wait = REMIND + 3 * POLL;
         let result = Lock::take(&dir, &process(4712), wait, &|| false, |who, time| {
             told.push((who.map(|who| who.pid), time))
         });
         assert!(matches!(result, Err(LockError::Busy(Some(_)))));
         assert_eq!(told[0].0, Some(4711));
         assert!(told[0].1 >= REMIND, "{told:?}");
+        assert!(told.windows(2).all(|pair| pair[1].1 - pair[0].1 >= REMIND), "not at each look: {told:?}");
+    }
+
+    #[test]
+    fn whoever_took_it_last_is_known_when_it_is_free_again() {
+        let (_holder, dir) = state();
+        assert_eq!(Lock::last_holder(&dir).unwrap(), None, "nobody has");
+        let lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        assert_eq!(Lock::last_holder(&dir).unwrap(), Some(process(4711)));
+        drop(lock);
+        assert_eq!(Lock::last_holder(&dir).unwrap(), Some(process(4711)));
+    }
+
+    // A look that fails tells nothing: neither that the lock is free nor that it is held.
+    // covers: F58
+    #[test]
+    fn what_cannot_be_looked_at_is_neither_free_nor_held() {
+        let (_holder, dir) = state();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(LOCK)).unwrap();
+        for error in [Lock::is_held(&dir).unwrap_err(), Lock::last_holder(&dir).unwrap_err()] {
+            assert!(error.to_string().contains("/state/lock: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn why_it_was_not_taken_is_said_in_words() {
+        let said = |error: LockError| error.to_string();
+        assert_eq!(said(LockError::Busy(Some(process(4711)))), "the lock is held by pid 4711");
+        assert_eq!(said(LockError::Busy(None)), "the lock is held by another process");
+        assert!(said(LockError::CalledOff).starts_with("told to end while waiting for the lock"));
+        assert_eq!(said(LockError::Io(io::Error::other("why"))), "cannot take the lock: why");
     }
 
     // Origin: Cronicle#789 - the lock file of a dead holder blocked everybody.

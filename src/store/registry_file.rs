@@ -199,10 +199,7 @@ impl RegistryFile {
     }
 
     fn write(&mut self, serial: u64, bytes: &[u8]) -> io::Result<()> {
-        // What is too large to be read must not be written: the next tick would call it damaged.
-        if bytes.len() as u64 > BYTES_MAX {
-            return Err(io::Error::other(format!("it would be larger than {BYTES_MAX} bytes")));
-        }
+        must_fit(bytes.len() as u64)?;
         let aside = atomic::stage(self.dir.as_fd(), REGISTRY, bytes, true)?;
         match self.standing {
             Standing::Good => self.keep_as_backup()?,
@@ -259,6 +256,14 @@ impl RegistryFile {
         let other = rustix::fs::statat(&self.dir, other, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
     }
+}
+
+/// What is too large to be read must not be written: the next tick would call it damaged.
+fn must_fit(length: u64) -> io::Result<()> {
+    if length > BYTES_MAX {
+        return Err(io::Error::other(format!("it would be larger than {BYTES_MAX} bytes")));
+    }
+    Ok(())
 }
 
 fn opened<T: DeserializeOwned>(
@@ -679,6 +684,26 @@ mod tests {
     }
 
     #[test]
+    fn which_newer_version_wrote_it_is_said_where_its_heartbeat_tells() {
+        let (_holder, dir) = state();
+        put(&dir, REGISTRY, br#"{"schema":2,"quite":"different"}"#);
+        assert!(bad_state(&dir).contains("written by a newer factory-tick with schema 2"));
+        let beat = |version: &str| {
+            serde_json::json!({
+                "schema": 1, "version": version, "config": "/f.toml", "pid": 1, "start_ticks": 1, "boot_id": "b",
+                "host": "h", "status": "idle", "serial": 1, "ticks": 1, "started_at": "1970-01-01T00:00:01Z",
+                "updated_at": "1970-01-01T00:00:01Z", "updated_at_ms": 1000, "exit_code": 0, "paused": false,
+                "source": {"ok": true, "since": null, "error": null}, "fleet": {"ok": true, "since": null, "error": null},
+            })
+        };
+        put(&dir, "heartbeat.json", beat("9.8.7").to_string().as_bytes());
+        assert!(bad_state(&dir).contains("written by factory-tick 9.8.7 with schema 2"));
+        // Of a tick of this version that came since, and was refused.
+        put(&dir, "heartbeat.json", beat(env!("CARGO_PKG_VERSION")).to_string().as_bytes());
+        assert!(bad_state(&dir).contains("written by a newer factory-tick with schema 2"));
+    }
+
+    #[test]
     fn a_whole_registry_that_means_nothing_to_us_is_not_replaced_by_its_backup() {
         let (_holder, dir) = state();
         commit(&dir, [1, 2]);
@@ -807,10 +832,13 @@ mod tests {
         commit(&dir, [1]);
         let before = everything(&dir);
         let (_, mut file) = open(&dir);
-        let huge = "x".repeat(usize::try_from(BYTES_MAX).unwrap());
-        let Err(StoreError::Io(text)) = file.commit(&huge) else { panic!() };
-        assert!(text.contains("larger than 67108864 bytes"), "{text}");
+        // To the step that writes: hashing as much takes seconds.
+        let huge = vec![b' '; usize::try_from(BYTES_MAX + 1).unwrap()];
+        let error = file.write(2, &huge).unwrap_err().to_string();
+        assert!(error.contains("larger than 67108864 bytes"), "{error}");
         assert_eq!(everything(&dir), before);
+        must_fit(BYTES_MAX).unwrap();
+        must_fit(BYTES_MAX + 2).unwrap_err();
     }
 
     #[test]

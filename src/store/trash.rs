@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode};
 use rustix::io::Errno;
 
 use super::{atomic, naming};
@@ -112,8 +112,7 @@ fn delete(trash: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         return Ok(());
     }
     make_ours(trash, name)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat(trash, name, flags, Mode::empty())?;
+    let dir = rustix::fs::openat(trash, name, atomic::DIRECTORY, Mode::empty())?;
     let mut first = None;
     for inner in names(&dir)? {
         let gone = unlinked(dir.as_fd(), &inner).and_then(|unlinked| match unlinked {
@@ -136,8 +135,6 @@ fn unlinked(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(Errno::ISDIR) => Ok(false),
-        // POSIX has another word for it, which also means what it says.
-        Err(Errno::PERM) if is_dir(dir, name) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
@@ -188,6 +185,15 @@ mod tests {
 
     use super::*;
     use crate::store::tests::alone_in_a_process;
+
+    const ORDINARY: u32 = 4711;
+
+    /// Root may do anything, whatever modes say. To be called in a process of its own.
+    fn as_an_ordinary_user() {
+        if rustix::process::geteuid().is_root() {
+            nix::unistd::seteuid(nix::unistd::Uid::from_raw(ORDINARY)).unwrap();
+        }
+    }
 
     struct Place {
         home: tempfile::TempDir,
@@ -287,6 +293,11 @@ mod tests {
     // Origin: module caches are made read-only, and `rm -rf` fails on them.
     #[test]
     fn directories_that_nobody_may_write_to_are_deleted_too() {
+        const NAME: &str = "store::trash::tests::directories_that_nobody_may_write_to_are_deleted_too";
+        if !alone_in_a_process(NAME) {
+            return;
+        }
+        as_an_ordinary_user();
         let place = Place::new();
         put(&place.path("cache/module/file"));
         put(&place.path("cache/shut/file"));
@@ -299,6 +310,26 @@ mod tests {
         place.trash().take(&place.path("cache")).unwrap();
         place.trash().empty().unwrap();
         assert_eq!(listed(place.home.path()), [""; 0]);
+    }
+
+    // A container leaves files of root's in the workspace: whoever owns the directory may move and delete them, and may
+    // not change their mode.
+    #[test]
+    fn a_file_of_another_user_in_a_directory_of_ours_is_deleted_too() {
+        const NAME: &str =
+            "store::trash::tests::a_file_of_another_user_in_a_directory_of_ours_is_deleted_too";
+        if !alone_in_a_process(NAME) || !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let place = Place::new();
+        put(&place.path("work"));
+        fs::set_permissions(place.path("work"), fs::Permissions::from_mode(0o444)).unwrap();
+        std::os::unix::fs::chown(place.home.path(), Some(ORDINARY), None).unwrap();
+        as_an_ordinary_user();
+        place.trash().take(&place.path("work")).unwrap();
+        place.trash().empty().unwrap();
+        assert_eq!(listed(place.home.path()), [""; 0]);
+        nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
     }
 
     #[test]
