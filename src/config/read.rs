@@ -306,8 +306,14 @@ fn retention(section: Section<'_, '_>) -> Option<(Retention, u64, u64)> {
 }
 
 /// Variables that every agent is given, besides those that begin with `FACTORY_`.
-pub const OWN_VARIABLES: [&str; 5] =
-    ["FACTORY_RUN", "FACTORY_ITEM", "FACTORY_ROLE", "FACTORY_WORKSPACE", "GIT_CEILING_DIRECTORIES"];
+pub const OWN_VARIABLES: [&str; 6] = [
+    "FACTORY_RUN",
+    "FACTORY_ITEM",
+    "FACTORY_ROLE",
+    "FACTORY_WORKSPACE",
+    "FACTORY_PROMPT_FILE",
+    "GIT_CEILING_DIRECTORIES",
+];
 
 /// The name of a variable that is passed through.
 pub(super) fn passed_name(value: &Value<'_, '_>) -> Option<String> {

@@ -262,6 +262,7 @@ impl Launcher {
                 .arg(self.claimed.process.pid.to_string())
                 .current_dir(workspace)
                 .env("FACTORY_WORKSPACE", workspace)
+                .env("FACTORY_PROMPT_FILE", self.run_dir.file(PROMPT))
                 // A plain workspace inside a repository must not let git find that repository.
                 .env("GIT_CEILING_DIRECTORIES", root)
                 .stdin(prompt)

@@ -381,6 +381,7 @@ fn an_agent_gets_what_is_named_and_nothing_else() {
     let path_variable = inherited.get_envs().find(|(name, _)| *name == "PATH").unwrap().1.unwrap();
     let want = [
         "FACTORY_ITEM=dir:AR-1".to_owned(),
+        format!("FACTORY_PROMPT_FILE={}", factory.state("runs/ar-1-impl.1/prompt.md").display()),
         "FACTORY_ROLE=impl".to_owned(),
         format!("FACTORY_RUN={}/ar-1-impl.1", factory.lineage()),
         format!("FACTORY_WORKSPACE={}", workspace.display()),

@@ -89,6 +89,7 @@ impl Still {
             cwd: format!("{WORKSPACES}/{}", launch.workspace),
             env: [
                 "FACTORY_ITEM",
+                "FACTORY_PROMPT_FILE",
                 "FACTORY_ROLE",
                 "FACTORY_RUN",
                 "FACTORY_WORKSPACE",
