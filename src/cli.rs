@@ -51,6 +51,15 @@ pub enum Start {
     Launcher {
         /// Its directory.
         run_dir: PathBuf,
+        /// The relay that has started it.
+        relay: Option<i32>,
+    },
+    /// To start such a supervisor from a terminal that somebody else made.
+    Relay {
+        /// The run's directory.
+        run_dir: PathBuf,
+        /// The environment.
+        vars: Vars,
     },
     /// To become an agent.
     Agent {
@@ -333,8 +342,9 @@ pub fn read() -> Result<Start, clap::Error> {
     let args: Vec<OsString> = std::env::args_os().collect();
     // The internal stages come first: they start with every agent and must not depend on options.
     match args.get(1).and_then(|arg| arg.to_str()) {
-        Some("__launch") if args.len() == 3 => {
-            return Ok(Start::Launcher { run_dir: args[2].clone().into() });
+        Some("__launch") if args.len() == 3 || args.len() == 4 => {
+            let relay = args.get(3).map(|relay| pid(relay));
+            return Ok(Start::Launcher { run_dir: args[2].clone().into(), relay });
         }
         Some("__exec") if args.len() == 4 => {
             return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher: pid(&args[3]) });
@@ -347,6 +357,9 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     #[expect(clippy::disallowed_methods, reason = "this is the reader of the environment")]
     let vars: Vars = std::env::vars_os().collect();
+    if args.get(1).is_some_and(|arg| arg == "__relay") && args.len() == 3 {
+        return Ok(Start::Relay { run_dir: args[2].clone().into(), vars });
+    }
     if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() == 4 {
         let (config, state) = (args[2].clone().into(), args[3].clone().into());
         let sets = discard::sets_of_remover(&vars);

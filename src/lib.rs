@@ -28,6 +28,10 @@
 //! first, starts the agent, and writes receipts of its end (`exit`) and, when the hook after it has ended too, of the end
 //! of everything that it started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
 //!
+//! A run that is started in a terminal which somebody else made and ends has the launcher a step further away, below a
+//! process that is there to be killed with the terminal ([`fleet::relay`]). Its environment is handed over past whoever
+//! starts it ([`fleet::feed`]), and its agent has a terminal of its own, or is shown ([`fleet::terminal`]).
+//!
 //! # What always holds
 //!
 //! 1. Two runs of one agent never live at once; two items never share an agent's name.

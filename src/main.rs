@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use factory_tick::cli::{self, Start};
-use factory_tick::fleet::{exec, launcher};
+use factory_tick::fleet::{exec, launcher, relay};
 use factory_tick::{commands, exit::ExitStatus};
 
 fn main() -> ExitCode {
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     };
     match start {
         Start::Command(invocation) => commands::run(*invocation).into(),
-        Start::Launcher { run_dir } => ended(launcher::launch(run_dir)),
+        Start::Launcher { run_dir, relay } => ended(launcher::launch(run_dir, relay)),
+        Start::Relay { run_dir, vars } => ended(relay::relay(&run_dir, &vars)),
         Start::Remover { config, state, sets, vars } => ended(commands::remove(&config, &state, &sets, vars)),
         Start::Agent { run_dir, launcher } => not_executed(&exec::become_agent(run_dir, launcher)),
         Start::Hook { parent, run_dir, argv } => not_executed(&exec::become_hook(parent, run_dir, &argv)),
@@ -26,18 +27,23 @@ fn main() -> ExitCode {
 
 /// Its stderr is a log of the run's by now.
 fn not_executed(error: &anyhow::Error) -> ExitCode {
-    let _ =
-        std::io::Write::write_all(&mut std::io::stderr(), format!("factory-tick: {error:#}\n").as_bytes());
+    complain(error);
     ExitCode::from(exec::EXEC_FAILED)
 }
 
-/// Nobody waits for such a process, so the text is for whoever starts it by hand.
+/// Nobody waits for such a process, so the text is for whoever starts it by hand, or watches the terminal that it is in.
 fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error:#}");
+            complain(&error);
             ExitCode::FAILURE
         }
     }
+}
+
+fn complain(error: &anyhow::Error) {
+    let line = format!("factory-tick: {error:#}\n");
+    // With a closed stderr there is nobody to tell.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }

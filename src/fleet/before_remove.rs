@@ -76,6 +76,7 @@ impl<'a> BeforeRemove<'a> {
             timeout: self.fleet.hooks.timeout,
             run_dir: None,
             vars: Some(&vars),
+            more_vars: &Vars::new(),
         };
         self.look_after(&hook, is_needed)
     }

@@ -16,10 +16,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// One read from a stream.
 const READ_BYTES: usize = 64 << 10;
 
-/// The signals that are for a launcher: to stop, or that a child has ended. Blocked from now on, and read here.
+/// The signals that are for a launcher: to stop, that a child has ended, or that its terminal has another size. Blocked from now on, and read here.
 pub(super) fn watch_signals() -> Result<SignalFd> {
     let mut watched = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGWINCH] {
         watched.add(signal);
     }
     let mut blocked = watched;
@@ -36,13 +36,28 @@ pub(super) fn unwatch_signals(signals: SignalFd) -> Result<()> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot unblock signals")
 }
 
+/// What the signals since the last look have said, besides that a child has ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct News {
+    /// To stop.
+    pub(super) stop: bool,
+    /// The terminal has another size.
+    pub(super) resized: bool,
+}
+
+/// Reads the signals since the last call.
+pub(super) fn news(signals: &SignalFd) -> News {
+    let mut news = News::default();
+    while let Ok(Some(signal)) = signals.read_signal() {
+        news.resized |= signal.ssi_signo == Signal::SIGWINCH as u32;
+        news.stop |= ![Signal::SIGCHLD, Signal::SIGWINCH].map(|one| one as u32).contains(&signal.ssi_signo);
+    }
+    news
+}
+
 /// Whether one of the signals since the last call was to stop.
 pub(super) fn told_to_stop(signals: &SignalFd) -> bool {
-    let mut told = false;
-    while let Ok(Some(signal)) = signals.read_signal() {
-        told |= signal.ssi_signo != Signal::SIGCHLD as u32;
-    }
-    told
+    news(signals).stop
 }
 
 /// The pid of a child: positive, and far below this bound, as the kernel's limit is 2^22.
@@ -78,6 +93,16 @@ pub(super) fn reap(main: Pid) -> Option<Status> {
 
 /// Sleeps until a signal, output, or that instant.
 pub(super) fn wait(signals: &SignalFd, pipes: &[&Pipe], until: Instant) {
+    wait_also(signals, pipes, std::iter::empty(), until);
+}
+
+/// The same, or until something is to be had of `others`.
+pub(super) fn wait_also<'a>(
+    signals: &'a SignalFd,
+    pipes: &[&'a Pipe],
+    others: impl IntoIterator<Item = PollFd<'a>>,
+    until: Instant,
+) {
     let left = until.saturating_duration_since(Instant::now());
     let timeout = Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -87,6 +112,7 @@ pub(super) fn wait(signals: &SignalFd, pipes: &[&Pipe], until: Instant) {
     for file in pipes.iter().filter_map(|pipe| pipe.0.as_ref()) {
         files.push(PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN));
     }
+    files.extend(others);
     // Interrupted or not, the caller looks at everything again.
     let _ = poll(&mut files, Some(&timeout));
 }

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts as sig;
 
 use super::rundir::{EXEC_ERROR, RunDir};
+use super::terminal::Terminal;
 use super::traces;
 
 /// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
@@ -90,8 +91,18 @@ fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
     bind_to(launcher)?;
     let spec = super::launcher::read_spec(run_dir)?;
     traces::follow(run_dir, &spec.marker());
+    if spec.terminal == Some(Terminal::Own) {
+        take_terminal().context("cannot make its terminal its own")?;
+    }
     let (program, args) = spec.argv.split_first().context("its command is empty")?;
     Ok(program_of(program, args))
+}
+
+/// What stdin is becomes the controlling terminal, with this process as the leader of its session: what is typed there
+/// may mean a signal, to this session and to nobody else.
+fn take_terminal() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(rustix::process::ioctl_tiocsctty(std::io::stdin())?)
 }
 
 fn program_of(program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command {
@@ -103,12 +114,18 @@ fn program_of(program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command
 
 /// From here on this process dies with its parent, and signals mean to it what they mean to everybody.
 fn bind_to(parent: i32) -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot bind to the launcher's life")?;
-    // The launcher may have died before that took effect.
-    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
-        bail!("the launcher, pid {parent}, is dead");
-    }
+    hear_death_of(parent, Signal::KILL)?;
     default_signals()
+}
+
+/// From here on this process is sent that signal when its parent dies.
+pub(super) fn hear_death_of(parent: i32, signal: Signal) -> Result<()> {
+    set_parent_process_death_signal(Some(signal)).context("cannot bind to the life of its parent")?;
+    // It may have died before that took effect.
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+        bail!("its parent, pid {parent}, is dead");
+    }
+    Ok(())
 }
 
 /// An ignored signal stays ignored across exec, a caught one falls back to its default: so each is caught.

@@ -119,6 +119,8 @@ pub struct Hook<'a> {
     pub run_dir: Option<&'a Path>,
     /// Its environment; `None`: that of this process.
     pub vars: Option<&'a Vars>,
+    /// What is set above that.
+    pub more_vars: &'a Vars,
 }
 
 /// How it ended.
@@ -177,6 +179,7 @@ fn spawn(hook: &Hook<'_>, this_program: &Path) -> io::Result<Child> {
         .arg(std::process::id().to_string())
         .arg(hook.run_dir.unwrap_or(Path::new("")))
         .args(hook.argv)
+        .envs(hook.more_vars)
         .current_dir(hook.workspace)
         .env("FACTORY_WORKSPACE", hook.workspace)
         .env("GIT_CEILING_DIRECTORIES", hook.workspace.parent().unwrap_or(hook.workspace))

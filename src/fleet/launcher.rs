@@ -5,31 +5,33 @@
 //! starts, whatever that does to its session, group or environment. It needs nobody: no tick may ever come
 //! back, and everything it is told or tells goes through files that are whole or absent.
 
+mod agent;
 mod around;
 mod done;
+mod given;
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::Pid;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 
-use super::child::{self, Pipe, Status};
-use super::exec::{EXEC_FAILED, ExecError};
+use self::agent::Agent;
+use super::child::{self, Status};
+use super::env::Vars;
+use super::exec::{self, EXEC_FAILED, ExecError};
+use super::feed;
 use super::hooks::HookLog;
-use super::logs::BoundedLog;
 use super::protected;
-use super::rundir::{EXIT, HOOKS_LOG, RunDir, SAID, SWEPT, Spec};
-use super::said::Listener;
+use super::rundir::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
 use super::traces::{self, Traces};
 use crate::clock;
-use crate::model::{Claim, Claimed, Exit, ExitReason, Moment, Process, Refusal, Survivor, Swept};
+use crate::model::{Claim, Claimed, Exit, ExitReason, Process, Refusal, Survivor, Swept};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::sweep;
@@ -53,9 +55,13 @@ const PATIENCE: Duration = Duration::from_secs(60 * 60);
 /// How soon it looks again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs a launcher to its end.
-pub fn launch(run_dir: PathBuf) -> Result<()> {
+/// Runs a launcher to its end. `relay`: the pid of the one that started it in somebody's terminal.
+pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     detach()?;
+    if let Some(relay) = relay {
+        // It goes with the terminal. The whole grace is left then: nobody kills this process.
+        exec::hear_death_of(relay, Signal::TERM)?;
+    }
     // It was started as /proc/self/exe, and "exe" tells nobody anything.
     let _ = rustix::thread::set_name(c"factory-launch");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
@@ -75,7 +81,9 @@ pub fn launch(run_dir: PathBuf) -> Result<()> {
         return Ok(());
     }
     let traces = traces::lay(&run_dir, &spec.marker());
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at: Instant::now(), traces }.run()
+    let claimed_at = Instant::now();
+    let vars = Vars::new();
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars }.run()
 }
 
 /// What this run was asked to be.
@@ -119,16 +127,25 @@ fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Busy(_)) => {
             let because = format!("another launcher of {} is alive", spec.run.agent);
-            run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: true }))?;
+            refuse(run_dir, Refusal { because, duplicate: true })?;
             Ok(None)
         }
         Err(error @ (LockError::Io(_) | LockError::CalledOff)) => {
             // Said in the claim, so that the next tick need not wait for the end of the start grace.
             let because = format!("cannot take the lock of {}: {error}", spec.run.agent);
-            run_dir.link_claim(&Claim::Refused(Refusal { because, duplicate: false }))?;
+            refuse(run_dir, Refusal { because, duplicate: false })?;
             Ok(None)
         }
     }
+}
+
+/// The run never starts, unless another launcher has claimed it already.
+fn refuse(run_dir: &RunDir, refusal: Refusal) -> Result<()> {
+    if run_dir.link_claim(&Claim::Refused(refusal))? {
+        // A tick that waits to hand over its environment waits for nobody.
+        let _ = feed::remove(run_dir);
+    }
+    Ok(())
 }
 
 struct Launcher {
@@ -139,24 +156,10 @@ struct Launcher {
     signals: SignalFd,
     claimed_at: Instant,
     traces: Traces,
-}
-
-/// An agent that runs.
-struct Agent {
-    pid: Pid,
-    /// Its deadline counts from here.
-    begun: Instant,
-    started: Moment,
-    stdout: Stream,
-    stderr: Stream,
-    listener: Listener,
-    last_stdout: Instant,
-}
-
-/// One of its output streams.
-struct Stream {
-    pipe: Pipe,
-    log: BoundedLog,
+    /// Who started it in somebody's terminal.
+    relay: Option<i32>,
+    /// What is set for all that it starts, above its own environment.
+    vars: Vars,
 }
 
 /// Why there was no agent at all.
@@ -179,7 +182,7 @@ struct Ending {
 }
 
 impl Launcher {
-    fn run(self) -> Result<()> {
+    fn run(mut self) -> Result<()> {
         let mut hooks_log = HookLog::new(self.run_dir.file(HOOKS_LOG), self.spec.log_bytes_max);
         let mut guard = match self.guard() {
             Ok(guard) => guard,
@@ -190,7 +193,7 @@ impl Launcher {
                 return self.close(&exit, self.run_dir.put(EXIT, &exit), Vec::new());
             }
         };
-        let mut agent = match self.start(&mut hooks_log) {
+        let mut agent = match self.take_environment().and_then(|()| self.start(&mut hooks_log)) {
             Ok(agent) => agent,
             Err(never_ran) => {
                 let exit = self.receipt_of_nothing(never_ran);
@@ -250,32 +253,6 @@ impl Launcher {
         }
     }
 
-    fn spawn(&self, workspace: &Path) -> Result<Child, NeverRan> {
-        let root = workspace.parent().unwrap_or(workspace);
-        let start = || -> std::io::Result<Child> {
-            let prompt = self.run_dir.prompt()?;
-            #[expect(clippy::disallowed_methods, reason = "the launcher is what starts agents")]
-            let mut command = Command::new("/proc/self/exe");
-            command
-                .arg("__exec")
-                .arg(self.run_dir.path())
-                .arg(self.claimed.process.pid.to_string())
-                .current_dir(workspace)
-                .env("FACTORY_WORKSPACE", workspace)
-                .env("FACTORY_PROMPT_FILE", self.run_dir.file(PROMPT))
-                // A plain workspace inside a repository must not let git find that repository.
-                .env("GIT_CEILING_DIRECTORIES", root)
-                .stdin(prompt)
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-        };
-        start().map_err(|error| {
-            let text = format!("cannot start a process: {error}");
-            ExecError { text, os: error.raw_os_error() }.into()
-        })
-    }
-
     fn receipt_of_nothing(&self, never_ran: NeverRan) -> Exit {
         Exit {
             code: None,
@@ -304,28 +281,6 @@ impl Launcher {
         }
     }
 
-    /// Everything that can fail comes before the agent is started: after that it has to be looked after.
-    fn start(&self, hooks_log: &mut HookLog) -> Result<Agent, NeverRan> {
-        let infra = |error: String| NeverRan { reason: ExitReason::Infra, error };
-        let log = |name: &str| {
-            BoundedLog::create(self.run_dir.file(name), self.spec.log_bytes_max)
-                .map_err(|error| infra(format!("cannot create {name}: {error}")))
-        };
-        let (stdout_log, stderr_log) = (log("stdout.log")?, log("stderr.log")?);
-        let workspace = self.prepare(hooks_log)?;
-        let begun = if self.spec.hooks.is_none() { self.claimed_at } else { Instant::now() };
-        let mut child = self.spawn(&workspace)?;
-        Ok(Agent {
-            begun,
-            pid: child::pid(&child),
-            started: clock::moment(&self.host.boot_id),
-            stdout: Stream { pipe: Pipe::new(child.stdout.take()), log: stdout_log },
-            stderr: Stream { pipe: Pipe::new(child.stderr.take()), log: stderr_log },
-            listener: Listener::of(&self.spec),
-            last_stdout: Instant::now(),
-        })
-    }
-
     /// Until the main process has ended, by itself or by us.
     fn watch(&self, agent: &mut Agent, guard: &mut Guard) -> (Status, Option<Ending>) {
         let mut ending: Option<Ending> = None;
@@ -336,7 +291,7 @@ impl Launcher {
             }
             let now = Instant::now();
             // Read on every turn, or what nobody reads keeps the wait below from waiting.
-            let told_to_stop = child::told_to_stop(&self.signals);
+            let told_to_stop = self.told_to_stop();
             match &ending {
                 None => {
                     let reason = if told_to_stop {
@@ -346,20 +301,29 @@ impl Launcher {
                     };
                     if let Some(reason) = reason {
                         self.renew(guard);
-                        sweep::signal_descendants(&self.host, guard, rustix::process::Signal::TERM);
+                        sweep::signal_descendants(&self.host, guard, Signal::TERM);
                         ending = Some(Ending { reason, kill_at: now + self.spec.grace() });
                     }
                 }
                 // Again and again, until the main process is gone: one look can fail, or miss a newcomer.
                 Some(ending) if ending.kill_at <= now => {
-                    sweep::signal_descendants(&self.host, guard, rustix::process::Signal::KILL);
+                    sweep::signal_descendants(&self.host, guard, Signal::KILL);
                 }
                 Some(_) => {}
             }
-            let pipes = [&agent.stdout.pipe, &agent.stderr.pipe];
-            child::wait(&self.signals, &pipes, self.wake_at(agent, ending.as_ref(), next_check));
+            agent.wait(&self.signals, self.wake_at(agent, ending.as_ref(), next_check));
             agent.drain(&self.run_dir);
         }
+    }
+
+    /// Whether somebody has said so since the last look.
+    fn told_to_stop(&self) -> bool {
+        let told = child::told_to_stop(&self.signals);
+        if told && self.relay.is_some() {
+            // Its relay dies of the same, only later: that is not to end the hook after the agent.
+            let _ = set_parent_process_death_signal(None);
+        }
+        told
     }
 
     fn reason_to_end(&self, agent: &Agent, now: Instant, next_check: &mut Instant) -> Option<ExitReason> {
@@ -427,34 +391,4 @@ fn is_for_want_of_room(error: &anyhow::Error) -> bool {
 /// What `__exec` left behind, if it could not become the agent.
 fn exec_error(run_dir: &RunDir) -> Option<ExecError> {
     run_dir.open().ok()??.exec_error()
-}
-
-impl Agent {
-    /// Takes what both streams hold by now.
-    fn drain(&mut self, run_dir: &RunDir) {
-        let (listener, last_stdout) = (&mut self.listener, &mut self.last_stdout);
-        let (out, err) = (&mut self.stdout.log, &mut self.stderr.log);
-        // A full disk costs a part of a log, never the run.
-        self.stdout.pipe.drain(|bytes| {
-            if listener.hear(bytes) {
-                *last_stdout = Instant::now();
-            }
-            let _ = out.append(bytes);
-        });
-        self.stderr.pipe.drain(|bytes| drop(err.append(bytes)));
-        if let Some(news) = self.listener.news()
-            && let Err(error) = run_dir.put(SAID, news)
-        {
-            log::warn!("{error:#}");
-        }
-    }
-
-    fn finish_logs(self) {
-        for stream in [self.stdout, self.stderr] {
-            // The log is for people; the receipts are what counts.
-            if let Err(error) = stream.log.finish() {
-                log::warn!("a log could not be completed: {error}");
-            }
-        }
-    }
 }

@@ -338,7 +338,7 @@ impl Fleet for LocalFleet {
             Err(not_started) => return not_started,
         };
         let started = self
-            .prepare(launch, &means)
+            .prepare(launch, &means, None)
             .and_then(|dir| self.spawn(launch, &dir, &means.vars).context("cannot start a launcher"));
         match started {
             Ok(()) => Happened::Tried,

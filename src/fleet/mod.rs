@@ -7,6 +7,7 @@ pub mod discard;
 pub mod env;
 pub mod env_file;
 pub mod exec;
+pub mod feed;
 pub mod hooks;
 pub mod launcher;
 pub mod local;
@@ -15,8 +16,10 @@ pub mod logs;
 pub mod made;
 pub mod program;
 pub mod protected;
+pub mod relay;
 pub mod rundir;
 pub mod said;
+pub mod terminal;
 pub mod traces;
 pub mod workspace;
 

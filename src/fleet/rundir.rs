@@ -1,5 +1,6 @@
 //! The files of one run, `runs/<run>/`: what a tick asks for in them and what a launcher answers.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exec::ExecError;
 use super::hooks::RunHooks;
+use super::terminal::Terminal;
 use super::traces::Group;
 use crate::model::{COUNT_MAX, Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
 use crate::store::atomic::{self, ReadError};
@@ -100,6 +102,9 @@ pub struct Spec {
     pub grace_ms: u64,
     /// Bound of each log, in bytes; 0 is none.
     pub log_bytes_max: u64,
+    /// What becomes of the terminal that it is started in; `None`: it is started in none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<Terminal>,
     /// What is asked whether the item is done, once the agent has ended well; empty: nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<String>,
@@ -127,6 +132,16 @@ impl Spec {
     /// Whether anybody can have counted so far, and can go on.
     pub fn is_countable(&self) -> bool {
         self.dispatch.max(self.resumes.map_or(0, u64::from)) < COUNT_MAX / 2
+    }
+
+    /// The variables that name the run: in its launcher and in everything that it starts.
+    pub(super) fn variables(&self) -> [(&'static str, OsString); 4] {
+        [
+            ("FACTORY_RUN", self.marker().into()),
+            ("FACTORY_ITEM", self.item.0.clone().into()),
+            ("FACTORY_ROLE", self.role.clone().into()),
+            ("FACTORY_WORKSPACE", self.workspace_root.join(&self.workspace).into()),
+        ]
     }
 
     /// From TERM to KILL.
@@ -195,7 +210,7 @@ impl RunDir {
         (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
     }
 
-    fn dir(&self) -> io::Result<OwnedFd> {
+    pub(super) fn dir(&self) -> io::Result<OwnedFd> {
         match &self.pinned {
             Some(pinned) => pinned.try_clone(),
             None => atomic::open_dir(&self.path),
@@ -339,13 +354,16 @@ impl RunFiles {
         bytes.map(|bytes| parse(&bytes).with_context(|| format!("{} is not whole", path()))).transpose()
     }
 
-    /// The last output of both streams.
+    /// The last output of both streams. A terminal has one: what is looked for on either stands there.
     ///
     /// # Errors
     ///
     /// That the system refused, so that nothing is known.
     pub fn output(&self) -> Result<Output> {
-        Ok(Output { stdout_tail: self.tail("stdout.log")?, stderr_tail: self.tail("stderr.log")? })
+        let stdout_tail = self.tail("stdout.log")?;
+        let is_one = self.whole_spec()?.is_some_and(|spec| spec.terminal == Some(Terminal::Own));
+        let stderr_tail = if is_one { stdout_tail.clone() } else { self.tail("stderr.log")? };
+        Ok(Output { stdout_tail, stderr_tail })
     }
 
     fn tail(&self, name: &str) -> Result<String> {

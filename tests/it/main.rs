@@ -33,6 +33,7 @@ mod screens;
 mod sim;
 mod support;
 mod sweep;
+mod terminal;
 mod tidy;
 mod traces;
 mod usage;

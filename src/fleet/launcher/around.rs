@@ -116,7 +116,8 @@ impl Launcher {
         if argv.is_empty() {
             return HookEnd::Well;
         }
-        let hook = Hook { name, argv, workspace, timeout, run_dir: Some(self.run_dir.path()), vars: None };
+        let (run_dir, more_vars) = (Some(self.run_dir.path()), &self.vars);
+        let hook = Hook { name, argv, workspace, timeout, run_dir, vars: None, more_vars };
         hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
     }
 
@@ -139,7 +140,7 @@ impl Launcher {
 
     /// Whether somebody wants the run to end, or has taken its directory away.
     pub(super) fn called_off(&self) -> bool {
-        child::told_to_stop(&self.signals) || !self.run_dir.is_still_there()
+        self.told_to_stop() || !self.run_dir.is_still_there()
     }
 }
 
@@ -150,7 +151,7 @@ fn why_unusable(error: &anyhow::Error) -> ExitReason {
     if is_machines_fault { ExitReason::Infra } else { ExitReason::Launch }
 }
 
-fn stopped(when: &str) -> NeverRan {
+pub(super) fn stopped(when: &str) -> NeverRan {
     NeverRan { reason: ExitReason::Stopped, error: format!("told to stop {when}") }
 }
 

@@ -15,21 +15,22 @@ use crate::fleet::env::{self, Vars};
 use crate::fleet::hooks::{self, RunHooks};
 use crate::fleet::program;
 use crate::fleet::rundir::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
+use crate::fleet::terminal::Terminal;
 use crate::model::{Class, Happened, Launch};
 use crate::prompt;
 use crate::store::atomic;
 
 /// What one run is started with.
-pub(super) struct Means {
+pub(in crate::fleet) struct Means {
     program: PathBuf,
     hooks: RunHooks,
     done: Vec<String>,
-    pub(super) vars: Vars,
+    pub(in crate::fleet) vars: Vars,
 }
 
 impl LocalFleet {
     /// What a run is started with, as far as it can be had; the error is for people.
-    pub(super) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
+    pub(in crate::fleet) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
         let cannot = |class, error| {
             let error = format!("role {:?} cannot start: {error}", launch.role);
             Happened::NotStarted { class, error }
@@ -49,7 +50,14 @@ impl LocalFleet {
         Ok(Means { program, hooks, done, vars })
     }
 
-    pub(super) fn prepare(&self, launch: &Launch, means: &Means) -> Result<RunDir> {
+    /// Makes the directory of a run, with all that its launcher needs. `terminal`: what becomes of the one that it will be
+    /// started in, if any.
+    pub(in crate::fleet) fn prepare(
+        &self,
+        launch: &Launch,
+        means: &Means,
+        terminal: Option<Terminal>,
+    ) -> Result<RunDir> {
         let dir = self.run_dir(&launch.run);
         let path = dir.path().display().to_string();
         // Must be new: a run is never started twice.
@@ -58,14 +66,14 @@ impl LocalFleet {
             .create(dir.path())
             .with_context(|| format!("cannot create {path}"))?;
         let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = sealed(&self.spec(launch, &dir, means)?)?;
+        let spec = sealed(&self.spec(launch, &dir, means, terminal)?)?;
         atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
             .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
         atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
         Ok(dir)
     }
 
-    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means) -> Result<Spec> {
+    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means, terminal: Option<Terminal>) -> Result<Spec> {
         let workspace = self.workspaces.join(&launch.workspace);
         let prompt_file = dir.file(PROMPT);
         let mut argv = prompt::fill(
@@ -102,6 +110,7 @@ impl LocalFleet {
             stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
             grace_ms: self.settings.grace.as_millis() as u64,
             log_bytes_max: self.log_bytes_max,
+            terminal,
             done: means.done.clone(),
             protected_pids: self.settings.protected_pids.clone(),
             protected_pidfiles: self.settings.protected_pidfiles.clone(),
