@@ -54,6 +54,12 @@ if [ "${CI:-}" = true ] || [ "${FACTORY_TICK_REQUIRE_HARNESS:-0}" != 0 ]; then
   export FACTORY_TICK_REQUIRE_HARNESS=1
 fi
 
+if [ "${CI:-}" = true ] || [ "${FACTORY_TICK_REQUIRE_BROKER:-0}" != 0 ]; then
+  say "The broker"
+  scripts/broker.sh
+  export FACTORY_TICK_REQUIRE_BROKER=1
+fi
+
 say "Format"
 cargo fmt --check
 
