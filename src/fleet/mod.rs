@@ -1,6 +1,7 @@
 //! Where agents run. One trait at the impure edge, beside its one real implementation.
 
 pub mod before_remove;
+pub mod broker;
 mod child;
 pub mod credentials;
 pub mod discard;
