@@ -2,6 +2,7 @@
 
 mod agents;
 mod brakes;
+mod broker;
 mod check;
 mod cli;
 mod clock;
