@@ -27,6 +27,7 @@ mod orders;
 mod power;
 mod presets;
 mod readme;
+mod reaper;
 mod regression;
 mod retention;
 mod scheduler;
