@@ -40,7 +40,7 @@ starts-unbounded|src/decide/gates.rs|s/let exhausted = .*/let exhausted = wanted
 labels-unbounded|src/decide/gates.rs|s/filter(|max| taken >= \*\*max)/filter(|_| false)/
 starts-into-the-dark|src/decide/gates.rs|s/draft.world.fleet.unknown()/draft.world.fleet.unknown().filter(|_| false)/
 uncertain-is-fine|src/decide/gates.rs|s/if draft.uncertain.contains(&asked.item.id) {/if false {/
-taken-name-asked-for-again|src/decide/handoffs.rs|s/if !(handoff.name_taken \&\& held) {/if true {/
+taken-name-asked-for-again|src/decide/handoffs.rs|s/if !(handoff.name_taken \&\& (held .*/if true {/
 handoff-not-awaited|src/decide/gates.rs|s/handoffs_of(&asked.item.id).next()?/handoffs_of(\&asked.item.id).nth(9)?/
 parked-is-no-bar|src/decide/gates.rs|/^fn parked(/,/^}/s/asked.standing() == Some(ItemStanding::Parked)/false/
 breaker-ignored|src/decide/gates.rs|s/^fn breaker(asked: .*/&\n    if true { return None; }/

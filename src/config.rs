@@ -323,6 +323,8 @@ pub struct WritebackModes {
 /// `[fleet]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct FleetConfig {
+    /// Who starts agents.
+    pub kind: FleetKind,
     /// From TERM to KILL.
     pub grace: Duration,
     /// A start not seen after this is fenced off.
@@ -331,6 +333,24 @@ pub struct FleetConfig {
     pub protected_pids: Vec<u32>,
     /// Files that hold pids which are never signalled; absolute.
     pub protected_pidfiles: Vec<PathBuf>,
+}
+
+/// `[fleet] kind`
+#[derive(Clone, Debug, PartialEq)]
+pub enum FleetKind {
+    /// The tick itself, on this machine.
+    Local,
+    /// An agent-relay broker of this machine.
+    Broker(BrokerConfig),
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    /// `[fleet] broker_url`; `None`: it is looked for.
+    pub url: Option<String>,
+    /// `[fleet] broker_state_dir`, absolute; `None`: it is looked for.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// `[retention]` of runs and workspaces; the bounds of single files are in [`Config`].

@@ -372,6 +372,9 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     if ticked.source.is_some() && !after.cool_offs.is_empty() {
         status = status.worse(ExitStatus::Partial);
     }
+    if ticked.is_denied {
+        status = status.worse(ExitStatus::Denied);
+    }
     match (&ticked.source, &ticked.fleet) {
         (Some(Err(_)), Err(_)) => status.worse(ExitStatus::Unavailable),
         (Some(Err(_)), _) | (_, Err(_)) => status.worse(ExitStatus::Partial),

@@ -71,6 +71,8 @@ pub struct Ticked {
     pub source: Option<Result<(), String>>,
     /// Whether the agents could be seen, or why not.
     pub fleet: Result<(), String>,
+    /// Whether they could not because our credentials were refused.
+    pub is_denied: bool,
 }
 
 /// Observes and decides: all that a dry run does.
@@ -95,7 +97,14 @@ pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> R
     store.commit(registry)?;
     store.log_outcomes(&plan, &outcomes, &seen_at);
     let read = !tick.request.reap_only;
-    Ok(Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes })
+    let is_denied = tick.fleet.is_denied();
+    Ok(Ticked {
+        is_denied,
+        source: read.then(|| answer(&world.source)),
+        fleet: answer(&world.fleet),
+        plan,
+        outcomes,
+    })
 }
 
 fn answer<T>(observed: &Observed<T>) -> Result<(), String> {

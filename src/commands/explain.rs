@@ -16,11 +16,13 @@ use crate::views::explain::{ExplainView, NextHook, NextRun};
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     let state = State::peek(&context.config, &context.state_path)?;
     let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
-    let fleet = context.fleet(state.as_ref().map_or("", |state| state.lineage.as_str()));
+    let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
+    let fleet = context.agents(lineage, &context.request());
     let (source, stop, clock) = (context.source(), || false, || context.now.clone());
     let dir = state.as_ref().map(|state| &state.dir);
     let since = context.began;
-    let outside = Outside { source: &source, fleet: &fleet, dir, stop: &stop, clock: &clock, since };
+    let outside =
+        Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
     let world = tick::observe(&context.tick(&outside, context.request()), &registry);
     let items: &[WorkItem] = match &world.source {
         Observed::Known(view) => &view.items,

@@ -34,9 +34,11 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::{Command, Format, Invocation, Options};
-use crate::config::{self, Config, Loaded, Original, Problems};
+use crate::config::{self, Config, FleetKind, Loaded, Original, Problems};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
+use crate::fleet::Fleet;
+use crate::fleet::broker::BrokerFleet;
 use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
@@ -221,6 +223,18 @@ impl Context {
         LocalFleet::new(&self.config, &self.state_path, lineage, host, now, vars)
     }
 
+    /// Where agents run. To end what is on record nobody waits for a broker.
+    fn agents(&self, lineage: &str, request: &Request) -> Box<dyn Fleet> {
+        let local = self.fleet(lineage);
+        match &self.config.fleet.kind {
+            FleetKind::Local => Box::new(local),
+            FleetKind::Broker(broker) => {
+                let fleet = BrokerFleet::new(local, &self.config, broker);
+                Box::new(if request.reap_only { fleet.unasked() } else { fleet })
+            }
+        }
+    }
+
     fn source(&self) -> DirSource {
         DirSource::new(self.config.source_path.clone())
     }
@@ -248,8 +262,8 @@ impl Context {
             until: outside.since + self.config.tick.deadline,
             missing_env: env::missing(&self.vars, &self.config.env, &file, &self.config.roles),
             env_error,
-            credentials: credentials::of_roles(&self.vars, &self.config, &file, &outside.fleet.lineage),
-            lineage: &outside.fleet.lineage,
+            credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
+            lineage: outside.lineage,
             disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
             workspaces: local::workspaces(&self.config, &self.state_path),
             stop: outside.stop,
@@ -268,15 +282,15 @@ impl Context {
     /// Prints what a command would do, decided on the state as it is, and changes nothing.
     fn preview(
         &self,
-        plan: impl FnOnce(&Registry, &LocalFleet, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
+        plan: impl FnOnce(&Registry, &str, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
     ) -> Result<ExitStatus, Failure> {
         let state = State::peek(&self.config, &self.state_path)?;
         if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
             log::warn!("{why}; its backup was read, and a tick would quarantine it");
         }
         let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
-        let fleet = self.fleet(state.as_ref().map_or("", |state| state.lineage.as_str()));
-        let (plan, status) = plan(&registry, &fleet, state.as_ref().map(|state| &state.dir))?;
+        let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
+        let (plan, status) = plan(&registry, lineage, state.as_ref().map(|state| &state.dir))?;
         // As the command would leave it, so that items which are new have their keys.
         let mut after = registry;
         after.intend(&plan, &self.now);
@@ -343,7 +357,9 @@ fn located(options: &Options) -> Result<(PathBuf, PathBuf), Failure> {
 /// What a tick reaches outside the program through.
 struct Outside<'a> {
     source: &'a DirSource,
-    fleet: &'a LocalFleet,
+    fleet: &'a dyn Fleet,
+    /// Which factory.
+    lineage: &'a str,
     dir: Option<&'a StateDir>,
     stop: &'a dyn Fn() -> bool,
     clock: &'a dyn Fn() -> Moment,

@@ -20,10 +20,12 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
         return order::give(context, "reap", |registry| give_up(run, registry));
     }
     if context.options.dry_run {
-        return context.preview(|registry, fleet, dir| {
+        return context.preview(|registry, lineage, dir| {
             let (source, stop, clock) = (context.source(), || false, || context.now.clone());
             let since = context.began;
-            let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
+            let fleet = context.agents(lineage, &REQUEST);
+            let outside =
+                Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
             Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
         });
     }
@@ -42,10 +44,13 @@ fn give_up(wanted: &str, registry: &Registry) -> Result<Plan, Failure> {
             if runs.is_empty() { "none is".to_owned() } else { format!("only {} is", runs.join(", ")) };
         return refuse(format!("{wanted} is no run that must end; {which}"));
     };
-    if handoff.survivors.is_empty() {
+    if handoff.survivors.is_empty() && !handoff.name_taken {
         return refuse(format!("nothing says yet that {run} can't be ended; `factory-tick reap` tries to"));
     }
-    let because = format!("a person gave it up; these live on: {}", name_survivors(&handoff.survivors));
+    let because = match handoff.survivors.as_slice() {
+        [] => "a person gave it up; its name may be somebody else's still".to_owned(),
+        survivors => format!("a person gave it up; these live on: {}", name_survivors(survivors)),
+    };
     let action = Action::GiveUp { run: run.clone() };
     let decision = Decision { action, item: handoff.item.clone(), because, group: 0 };
     Ok(Plan { steps: vec![Step::Decide(decision)], ..Plan::default() })

@@ -28,12 +28,15 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
 }
 
 fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, Failure> {
-    context.preview(|registry, fleet, dir| {
+    context.preview(|registry, lineage, dir| {
         let item = wanted_item(context, registry)?;
         let (source, stop, clock) = (context.source(), || false, || context.now.clone());
         let since = context.began;
-        let outside = Outside { source: &source, fleet, dir, stop: &stop, clock: &clock, since };
-        let tick = context.tick(&outside, Request { item, ..context.request() });
+        let request = Request { item, ..context.request() };
+        let fleet = context.agents(lineage, &request);
+        let outside =
+            Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
+        let tick = context.tick(&outside, request);
         let (mut plan, world) = tick::plan(&tick, registry);
         if let Some(problems) = broken {
             tell_problems(context, problems);
@@ -172,11 +175,19 @@ pub(super) fn once(
     report: &mut TickReport,
     request: Request,
 ) -> Result<Ticked, Failure> {
-    let (source, fleet) = (context.source(), context.fleet(&state.lineage));
+    let lineage = state.lineage.clone();
+    let (source, fleet) = (context.source(), context.agents(&lineage, &request));
     let (stop, clock, dir) = (|| shutdown.asked(), || context.clock(), state.dir.clone());
     let since = state.held_since;
-    let outside =
-        Outside { source: &source, fleet: &fleet, dir: Some(&dir), stop: &stop, clock: &clock, since };
+    let outside = Outside {
+        source: &source,
+        fleet: &*fleet,
+        lineage: &lineage,
+        dir: Some(&dir),
+        stop: &stop,
+        clock: &clock,
+        since,
+    };
     let before = state.registry.clone();
     let mut registry = before.clone();
     let ticked = tick::run(&context.tick(&outside, request), state, &mut registry)?;

@@ -13,8 +13,8 @@ use super::roles::{argv, roles};
 use super::section::{Report, Section};
 use super::value::Value;
 use super::{
-    Attempts, Budget, Config, Done, EnvConfig, FleetConfig, Limits, Retention, Scope, Tick, WritebackMode,
-    WritebackModes,
+    Attempts, BrokerConfig, Budget, Config, Done, EnvConfig, FleetConfig, FleetKind, Limits, Retention,
+    Scope, Tick, WritebackMode, WritebackModes,
 };
 
 /// What a tick needs beside two graces to end what hangs.
@@ -201,11 +201,26 @@ fn writeback(section: Section<'_, '_>) -> Option<WritebackModes> {
     Some(WritebackModes { started: started?, done: done?, parked: parked? })
 }
 
+fn fleet_kind(section: &Section<'_, '_>, place: &Place<'_>) -> Option<FleetKind> {
+    let is_broker = section.or("kind", false, |value| value.one_of(&[("local", false), ("broker", true)]))?;
+    let url = section.or("broker_url", None, |value| {
+        let url = value.string()?;
+        Some(Some(url).filter(|url| !url.is_empty()))
+    })?;
+    let state_dir = section.or("broker_state_dir", None, |value| optional_path(value, place))?;
+    if is_broker {
+        return Some(FleetKind::Broker(BrokerConfig { url, state_dir }));
+    }
+    if url.is_some() || state_dir.is_some() {
+        let what = "there is a place for a broker, and agents do not run under one".to_owned();
+        section.problem_of(&["broker_url", "broker_state_dir"], what, "add kind = \"broker\", or remove it");
+    }
+    Some(FleetKind::Local)
+}
+
 /// `deadline` is the tick's, where it is known.
 fn fleet(section: Section<'_, '_>, place: &Place<'_>, deadline: Option<Duration>) -> Option<FleetConfig> {
-    section.later("kind", "local", "\"local\"", |value| {
-        value.one_of(&["local", "broker"].map(|kind| (kind, kind)))
-    });
+    let kind = fleet_kind(&section, place);
     let grace = section.or("grace", Duration::from_secs(10), Value::duration);
     // A launcher that hangs has one grace, and what it leaves behind another: a tick that has to end before
     // could never kill anything that does not end by itself.
@@ -225,6 +240,7 @@ fn fleet(section: Section<'_, '_>, place: &Place<'_>, deadline: Option<Duration>
         section.or("protected_pidfiles", Vec::new(), |value| value.list(|value| path(value, place)));
     section.close();
     Some(FleetConfig {
+        kind: kind?,
         grace: grace?,
         start_grace: start_grace?,
         protected_pids: protected_pids?,

@@ -104,6 +104,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 parked: WritebackMode::BestEffort,
             },
             fleet: FleetConfig {
+                kind: FleetKind::Local,
                 grace: seconds(10),
                 start_grace: seconds(30),
                 protected_pids: vec![],
@@ -288,7 +289,6 @@ fn what_has_no_effect_yet_is_refused_by_name() {
         ("[source]", "kind", "\"github\"", "\"dir\""),
         ("[source]", "kind", "\"linear\"", "\"dir\""),
         ("[source]", "kind", "\"command\"", "\"dir\""),
-        ("[fleet]", "kind", "\"broker\"", "\"local\""),
     ];
     for (title, key, value, default) in later {
         let line = format!("{key} = {value}");

@@ -58,7 +58,8 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
 /// however many ticks that takes.
 fn release(draft: &mut Draft, run: &RunId, handoff: &Handoff, because: &str) {
     let held = draft.fleet().is_some_and(|view| view.names_held.contains_key(&run.agent));
-    if !(handoff.name_taken && held) {
+    // Where only what is left over is ended, nobody asks who has the name.
+    if !(handoff.name_taken && (held || draft.request.reap_only)) {
         draft.decide(handoff.item.as_ref(), because, Action::Release { run: run.clone() });
     }
 }

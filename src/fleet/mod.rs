@@ -48,6 +48,11 @@ pub trait Fleet {
     /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`.
     fn fence(&self, run: &RunId) -> Happened;
 
+    /// Whether the last look failed because our credentials were refused.
+    fn is_denied(&self) -> bool {
+        false
+    }
+
     /// Ends what is left of these runs, all within one shared grace: `Reaped` or `Failed`, one for each.
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened>;
 }

@@ -10,6 +10,7 @@
 //! - Its file `connection.json` outlives it, and a second broker overwrites and deletes that of the first. So what is
 //!   found is believed only after its process was seen and it accepted the key ([`discover`]).
 
+mod agents;
 pub mod client;
 pub mod discover;
 mod failure;
@@ -20,6 +21,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+pub use agents::BrokerFleet;
 pub use client::Client;
 pub use failure::Failure;
 pub use origin::{Origin, Secret};
