@@ -273,12 +273,37 @@ mod tests {
         assert_eq!(there(), [true; 4], "young, or the clock was set back");
         within(name("x/a.4")).remove_left_over();
         assert_eq!(there(), [true; 4], "by the stamp of none that is not there");
+        set_made(made(&empty) + LEFT_OVER_AFTER);
+        ours.remove_left_over();
+        assert_eq!(there(), [true; 4], "not old yet");
         set_made(now + hour);
         ours.remove_left_over();
         assert_eq!(there(), [true, false, true, true]);
         child.end_without_reaping();
         around.remove();
         assert!(!around.dir().exists());
+    }
+
+    #[test]
+    fn an_empty_group_of_an_earlier_launcher_is_replaced_and_one_that_is_lived_in_is_not() {
+        let Some(group) = Cgroup::of_run(&unique_marker()) else {
+            return skipped("there is no cgroup v2 that may be written to");
+        };
+        group.create().unwrap();
+        group.create().unwrap();
+        let below = Cgroup { dir: group.dir().join("below") };
+        below.create().unwrap();
+        let script = format!("echo 0 > {}/{PROCS}; echo on; read line", below.dir().display());
+        let mut child = Spawned::new(&script, &[]);
+        child.line();
+        assert_eq!(group.pids(), [child.pid()], "also in a group below");
+        group.create().unwrap_err();
+        group.remove();
+        assert!(below.dir().exists(), "somebody lives in it");
+        child.end_without_reaping();
+        group.remove();
+        assert!(!group.dir().exists());
+        Cgroup { dir: group.dir().join("x") }.create().unwrap_err();
     }
 
     // An agent can write to the state directory: whatever it puts there must not point us to other groups.

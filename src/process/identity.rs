@@ -187,7 +187,8 @@ fn status_field(status: &str, name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Spawned;
+    use super::super::signal::{Guard, Sent, Signal, send};
+    use super::super::tests::{Spawned, skipped};
     use super::*;
 
     #[test]
@@ -252,6 +253,70 @@ mod tests {
         assert_eq!(stat.state, 'Z');
         assert_eq!(life(&process, &host), Life::Dead);
         assert_eq!(identify(child.pid(), &host).unwrap(), None);
+    }
+
+    /// The test called `name` again, as an ordinary user to whom `/proc` shows nobody else's processes, with `pid` in its
+    /// environment. `None` in that process.
+    #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
+    fn where_others_are_hidden(name: &str, pid: u32) -> Option<std::process::Output> {
+        if std::env::var_os("HIDDEN_PID").is_some() {
+            return None;
+        }
+        let program = std::env::current_exe().unwrap();
+        // Where an ordinary user may not look for it, it is inherited open.
+        let script = r#"mount -t proc -o hidepid=2 proc /proc && exec 3<"$0" &&
+            exec setpriv --reuid 4711 --regid 4711 --clear-groups --inh-caps=-all -- /proc/self/fd/3 --exact "$1" --nocapture"#;
+        let output = std::process::Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(program)
+            .arg(name)
+            .env("HIDDEN_PID", pid.to_string())
+            .output()
+            .unwrap();
+        Some(output)
+    }
+
+    // Nobody with that number is dead, and one whom we may not see is not: taken for dead, its agent would be started again
+    // beside it.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is told whom by its environment")]
+    fn whom_proc_hides_is_neither_dead_nor_signalled() {
+        const SELF: &str = "process::identity::tests::whom_proc_hides_is_neither_dead_nor_signalled";
+        let child = Spawned::new("read line", &[]);
+        if let Some(output) = where_others_are_hidden(SELF, child.pid()) {
+            let [said, complaint] =
+                [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+            if complaint.contains("unshare failed") || complaint.contains("mount: ") {
+                return skipped("only root can hide processes");
+            }
+            assert!(said.contains("1 passed"), "{said}\n{complaint}");
+            return;
+        }
+        let host = Host::read().unwrap();
+        let pid = std::env::var("HIDDEN_PID").unwrap().parse().unwrap();
+        let hidden =
+            Process { pid, start_ticks: 1, boot_id: host.boot_id.clone(), pid_ns: host.pid_ns, uid: 0 };
+        assert_eq!(Entry::read(pid).unwrap(), None);
+        assert_eq!(identify(pid, &host).unwrap(), None);
+        assert!(matches!(life(&hidden, &host), Life::Unknown(_)));
+        let guard = Guard::new([]).unwrap();
+        assert!(matches!(send(&hidden, &host, &guard, Signal::CONT), Sent::Refused(_)));
+        assert_eq!(
+            life(&Process { pid: child.pid(), ..hidden }, &host),
+            Life::Dead,
+            "it is shown, and another one"
+        );
+    }
+
+    #[test]
+    fn who_is_shown_or_gone_is_not_hidden() {
+        let mut child = Spawned::new("read line", &[]);
+        let pid = child.pid();
+        assert!(!is_hidden(pid));
+        child.end_without_reaping();
+        assert!(!is_hidden(pid));
+        child.reap();
+        assert!(!is_hidden(pid));
     }
 
     #[test]

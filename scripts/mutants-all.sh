@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# Every mutation that cargo-mutants knows, room by room: each must be noticed by the room's own unit tests, or else by any
+# unit test, or else by the simulator. scripts/mutants-all.sh [ROOM...], without one: decide registry store process.
+# Prints what nobody noticed and a table, and exits 1 if there was any. Logs are left in target/mutants-all/ROOM.
+# `scripts/mutants-all.sh --prove` tries the sandbox. PASSES=1 runs only the room's own tests; SEEDS are the simulator's;
+# ONLY is a regular expression of mutants. Needs cargo-mutants 27 (cargo install --locked cargo-mutants), and root.
+#
+# A mutant of a room that sends signals or deletes files may hit anybody. So they run where nobody is: in namespaces of
+# their own for processes, mounts, control groups and the network, with all that is on disk read-only but one directory for
+# the results. What they build and write goes to a /tmp in memory.
+set -euo pipefail
+
+readonly rooms=(decide registry store process)
+
+# Process 1 of the namespaces: takes away what can be written, then does what it is asked to.
+inside() {
+  local root=$1 out=$2 target
+  shift 2
+  # All three may lie below /tmp, which is about to be covered.
+  exec 7<"$root" 8<"$out" 9<"$(command -v cargo-mutants)"
+  findmnt --raw --noheadings --output TARGET | sort -u | while read -r target; do
+    [ "$target" = /proc ] || mount -o remount,bind,ro "$target"
+  done
+  mount -t tmpfs -o size=8g,mode=1777 tmpfs /tmp
+  mount -t tmpfs -o size=1g,mode=1777 tmpfs /dev/shm
+  # The control group of this sandbox is the root of all that can be seen.
+  local hierarchy
+  hierarchy=$(findmnt --raw --noheadings --output TARGET --types cgroup2 | head -n 1)
+  [ -z "$hierarchy" ] || { umount "$hierarchy" && mount -t cgroup2 cgroup2 "$hierarchy"; }
+  mkdir -p "$root" /tmp/results /tmp/bin /tmp/work
+  mount --no-canonicalize --bind /proc/self/fd/7 "$root"
+  mount -o remount,bind,ro "$root"
+  mount --no-canonicalize --bind /proc/self/fd/8 /tmp/results
+  mount -o remount,bind,rw /tmp/results
+  cat <&9 >/tmp/bin/cargo-mutants
+  chmod +x /tmp/bin/cargo-mutants
+  # Some tests are done as an ordinary user.
+  chmod 1777 /tmp/work
+  exec 7<&- 8<&- 9<&-
+  # An endless allocation ends the mutant, not the machine.
+  ulimit -v $((16 << 20))
+  export PATH=/tmp/bin:$PATH TMPDIR=/tmp/work
+  cd "$root"
+  "$@"
+}
+
+# Each sees only what the tests before it have missed.
+passes() {
+  local room=$1 results=/tmp/results
+  # Only what a mutant changes is built again, and nothing for a debugger.
+  export CARGO_NET_OFFLINE=true CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+  export FACTORY_TICK_SIM_SEEDS=${SEEDS:-100}
+  local mutants=(cargo-mutants mutants --baseline skip --timeout "${SECONDS_MAX:-60}" --build-timeout 600 -j 1
+    --output "$results" --no-times --colors never -f "src/$room.rs" -f "src/$room/**" ${ONLY:+--re "$ONLY"})
+  # What is remembered has no tests of its own: it is tested by what is decided from it.
+  local own=${room/registry/decide}
+  local targets=("--lib" "--lib" "--test=it") filters=("$own::" "" sim::every_rule) pass
+  for pass in $(seq "${PASSES:-3}"); do
+    local target=${targets[pass - 1]} filter=${filters[pass - 1]} again=()
+    [ "$pass" -eq 1 ] || again=(--iterate)
+    printf '== %s, pass %s: cargo test %s %s\n' "$room" "$pass" "$target" "$filter"
+    # It exits with 2 where some were missed, with 3 where one was too slow: what counts is told at last.
+    "${mutants[@]}" "${again[@]}" --cargo-arg=--locked "--cargo-arg=$target" -- ${filter:+"$filter"} || [ $? -le 3 ]
+    local kind
+    for kind in caught missed unviable timeout; do
+      cp "$results/mutants.out/$kind.txt" "$results/$pass.$kind"
+    done
+    [ -s "$results/$pass.missed" ] || break
+  done
+}
+
+# What a mutant could try, and must not get.
+attempts() {
+  local stranger=$1 place refused=0 tried=0
+  for place in /root /etc /var /work /home /sys/fs/cgroup /dev "$PWD" "$PWD/target" "$HOME/.cargo"; do
+    [ -d "$place" ] || continue
+    tried=$((tried + 1))
+    if ! touch "$place/mutants-were-here" 2>/dev/null; then refused=$((refused + 1)); else echo "WRITABLE: $place"; fi
+  done
+  tried=$((tried + 2))
+  if ! kill -KILL "$stranger" 2>/dev/null; then refused=$((refused + 1)); else echo "SIGNALLED: $stranger"; fi
+  if ! ls "/proc/$stranger" >/dev/null 2>&1; then refused=$((refused + 1)); else echo "SEEN: $stranger"; fi
+  # Everybody but this process, which is the first one here. That the stranger outlives it is for the caller to see.
+  kill -KILL -- -1 2>/dev/null || true
+  printf 'processes to be seen: %s\n' "$(find /proc -maxdepth 1 -name '[0-9]*' | wc -l)"
+  printf 'control group: %s\n' "$(tail -n 1 /proc/self/cgroup)"
+  printf '%s of %s attempts refused\n' "$refused" "$tried"
+  [ "$refused" -eq "$tried" ]
+}
+
+# Starts this script again in namespaces and a control group of its own. Needs a name for the group.
+sandboxed() {
+  local out=$1 hierarchy group=
+  shift
+  hierarchy=$(findmnt --raw --noheadings --output TARGET --types cgroup2 | head -n 1)
+  [ -z "$hierarchy" ] || group=$hierarchy$(sed -n 's/^0:://p' /proc/self/cgroup)/mutants-$$
+  local code=0
+  # shellcheck disable=SC2016 # For the shell inside.
+  nice -n 5 bash -c '
+    [ -z "$1" ] || { mkdir "$1" && echo $$ >"$1/cgroup.procs"; } || exit 2
+    shift
+    exec unshare --mount --pid --fork --cgroup --net --ipc --kill-child --mount-proc "$@"
+  ' sandbox "$group" "${BASH_SOURCE[0]}" --inside "$PWD" "$out" "$@" || code=$?
+  # What was in there is dead; its groups hold nobody any more.
+  [ -z "$group" ] || find "$group" -depth -type d -exec rmdir {} +
+  return "$code"
+}
+
+count() { wc -l <"$1"; }
+
+# The line of the table for a room, by how far its passes went.
+line_of() {
+  local room=$1 out=$2 pass caught=0 timeouts=0 missed
+  for pass in 1 2 3; do
+    [ -e "$out/$pass.missed" ] || continue
+    caught=$((caught + $(count "$out/$pass.caught")))
+    timeouts=$((timeouts + $(count "$out/$pass.timeout")))
+    missed=$(count "$out/$pass.missed")
+  done
+  local unviable
+  unviable=$(count "$out/1.unviable")
+  printf '%-10s %7s %7s %7s %8s %8s\n' "$room" $((caught + missed + unviable + timeouts)) \
+    "$caught" "$missed" "$unviable" "$timeouts"
+}
+
+main() {
+  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  [ "$(id -u)" -eq 0 ] || { echo "only root can make the sandbox" >&2; exit 2; }
+  command -v cargo-mutants >/dev/null || { echo "cargo-mutants was not found: cargo install --locked cargo-mutants" >&2; exit 2; }
+  local all=$PWD/target/mutants-all room left=0
+  mkdir -p "$all"
+  if [ "${1:-}" = --prove ]; then
+    sleep 60 &
+    local stranger=$! code=0
+    sandboxed "$all" attempts "$stranger" || code=$?
+    kill "$stranger" || { echo "the process outside is gone" >&2; code=1; }
+    return "$code"
+  fi
+  [ $# -gt 0 ] || set -- "${rooms[@]}"
+  for room in "$@"; do
+    [ -d "src/$room" ] || { echo "no room is called $room" >&2; exit 2; }
+  done
+  for room in "$@"; do
+    rm -rf "${all:?}/$room"
+    mkdir "$all/$room"
+    sandboxed "$all/$room" passes "$room"
+  done
+  printf '\n%-10s %7s %7s %7s %8s %8s\n' room mutants caught missed unviable timeouts
+  for room in "$@"; do line_of "$room" "$all/$room"; done
+  for room in "$@"; do
+    local last
+    last=$(find "$all/$room" -name '?.missed' | sort | tail -n 1)
+    [ ! -s "$last" ] || { left=1; printf '\nmissed in %s:\n' "$room"; cat "$last"; }
+  done
+  return "$left"
+}
+
+if [ "${1:-}" = --inside ]; then
+  shift
+  inside "$@"
+else
+  main "$@"
+fi
