@@ -207,7 +207,7 @@ fn unescaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Spawned, skipped, unique_marker};
+    use super::super::tests::{Spawned, passes_alone, skipped, unique_marker};
     use super::*;
 
     const MOUNTS: &str = "\
@@ -304,6 +304,30 @@ mod tests {
         group.remove();
         assert!(!group.dir().exists());
         Cgroup { dir: group.dir().join("x") }.create().unwrap_err();
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is told which one by its environment")]
+    fn whoever_joins_is_in_it_with_all_that_it_starts() {
+        const SELF: &str = "process::cgroup::tests::whoever_joins_is_in_it_with_all_that_it_starts";
+        const JOIN: &str = "FACTORY_TEST_JOIN";
+        if let Some(dir) = std::env::var_os(JOIN) {
+            let group = Cgroup { dir: dir.into() };
+            group.join().unwrap();
+            let child = Spawned::new("read line", &[]);
+            let pids = group.pids();
+            return assert!(
+                [std::process::id(), child.pid()].iter().all(|pid| pids.contains(pid)),
+                "{pids:?}"
+            );
+        }
+        let Some(group) = Cgroup::of_run(&unique_marker()) else {
+            return skipped("there is no cgroup v2 that may be written to");
+        };
+        group.create().unwrap();
+        passes_alone(SELF, (JOIN, group.dir().to_str().unwrap()));
+        group.remove();
+        assert!(!group.dir().exists());
     }
 
     // An agent can write to the state directory: whatever it puts there must not point us to other groups.

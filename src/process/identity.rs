@@ -255,25 +255,26 @@ mod tests {
         assert_eq!(identify(child.pid(), &host).unwrap(), None);
     }
 
-    /// The test called `name` again, as an ordinary user to whom `/proc` shows nobody else's processes, with `pid` in its
-    /// environment. `None` in that process.
+    /// Runs the test called `name` again, as an ordinary user to whom a `/proc` mounted with this `hidepid` hides what is
+    /// not his; `HIDDEN` is the pid of one.
     #[expect(clippy::disallowed_methods, reason = "the test runs itself again")]
-    fn where_others_are_hidden(name: &str, pid: u32) -> Option<std::process::Output> {
-        if std::env::var_os("HIDDEN_PID").is_some() {
-            return None;
-        }
-        let program = std::env::current_exe().unwrap();
-        // Where an ordinary user may not look for it, it is inherited open.
-        let script = r#"mount -t proc -o hidepid=2 proc /proc && exec 3<"$0" &&
-            exec setpriv --reuid 4711 --regid 4711 --clear-groups --inh-caps=-all -- /proc/self/fd/3 --exact "$1" --nocapture"#;
+    fn passes_where_others_are_hidden(name: &str, hidepid: u32, pid: u32) {
+        // Where an ordinary user may not look for the program, it is inherited open.
+        let script = r#"mount -t proc -o "hidepid=$2" proc /proc && exec 3<"$0" &&
+            exec setpriv --reuid 4711 --regid 4711 --clear-groups --inh-caps=-all -- \
+                /proc/self/fd/3 --exact "$1" --nocapture"#;
         let output = std::process::Command::new("unshare")
             .args(["--mount", "sh", "-c", script])
-            .arg(program)
-            .arg(name)
-            .env("HIDDEN_PID", pid.to_string())
+            .arg(std::env::current_exe().unwrap())
+            .args([name, &hidepid.to_string()])
+            .env("HIDDEN", pid.to_string())
             .output()
             .unwrap();
-        Some(output)
+        let [said, complaint] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        if complaint.contains("unshare failed") || complaint.contains("mount: ") {
+            return skipped("only root can hide processes");
+        }
+        assert!(said.contains("1 passed"), "hidepid={hidepid}: {said}\n{complaint}");
     }
 
     // Nobody with that number is dead, and one whom we may not see is not: taken for dead, its agent would be started again
@@ -283,29 +284,33 @@ mod tests {
     fn whom_proc_hides_is_neither_dead_nor_signalled() {
         const SELF: &str = "process::identity::tests::whom_proc_hides_is_neither_dead_nor_signalled";
         let child = Spawned::new("read line", &[]);
-        if let Some(output) = where_others_are_hidden(SELF, child.pid()) {
-            let [said, complaint] =
-                [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-            if complaint.contains("unshare failed") || complaint.contains("mount: ") {
-                return skipped("only root can hide processes");
-            }
-            assert!(said.contains("1 passed"), "{said}\n{complaint}");
-            return;
-        }
+        let Some(pid) = std::env::var_os("HIDDEN") else {
+            return [1, 2].into_iter().for_each(|hidepid| {
+                passes_where_others_are_hidden(SELF, hidepid, child.pid());
+            });
+        };
+        let pid = pid.to_str().unwrap().parse().unwrap();
         let host = Host::read().unwrap();
-        let pid = std::env::var("HIDDEN_PID").unwrap().parse().unwrap();
         let hidden =
             Process { pid, start_ticks: 1, boot_id: host.boot_id.clone(), pid_ns: host.pid_ns, uid: 0 };
-        assert_eq!(Entry::read(pid).unwrap(), None);
-        assert_eq!(identify(pid, &host).unwrap(), None);
+        // With 1 it is listed and can't be read, with 2 there is nothing of it.
+        assert!(matches!(Entry::read(pid), Ok(None) | Err(_)));
+        assert!(matches!(identify(pid, &host), Ok(None) | Err(_)));
         assert!(matches!(life(&hidden, &host), Life::Unknown(_)));
         let guard = Guard::new([]).unwrap();
         assert!(matches!(send(&hidden, &host, &guard, Signal::CONT), Sent::Refused(_)));
+        let parent = Entry::read(std::process::id()).unwrap().unwrap().ppid;
+        if Entry::read(parent).is_err() {
+            assert!(guard.protects(parent).is_some(), "whoever started us, whether we may look at it or not");
+            assert!(guard.pids().contains(&parent));
+        }
+        assert_eq!(guard.protects(child.pid()), None);
         assert_eq!(
             life(&Process { pid: child.pid(), ..hidden }, &host),
             Life::Dead,
             "it is shown, and another one"
         );
+        scan::Scan::take().unwrap();
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn hard_limit(limits: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Spawned, unique_marker};
+    use super::super::tests::{Spawned, passes_alone, skipped, unique_marker};
     use super::*;
 
     #[test]
@@ -89,6 +89,26 @@ mod tests {
         assert_eq!(hard_limit("Max realtime timeout"), None);
         assert_eq!(hard_limit(""), None);
     }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is told which one by its environment")]
+    fn whoever_wears_it_has_it_and_keeps_a_smaller_soft_limit() {
+        const SELF: &str = "process::limit::tests::whoever_wears_it_has_it_and_keeps_a_smaller_soft_limit";
+        const MARKER: &str = "FACTORY_TEST_WEAR";
+        let Some(marker) = std::env::var_os(MARKER) else {
+            return passes_alone(SELF, (MARKER, &unique_marker()));
+        };
+        let marker = marker.to_str().unwrap();
+        let before = rustix::process::getrlimit(Resource::Rttime);
+        if before.maximum.is_some_and(|maximum| maximum < value(marker)) {
+            return skipped("this process has a smaller hard RLIMIT_RTTIME");
+        }
+        rustix::process::setrlimit(Resource::Rttime, Rlimit { current: Some(1 << 40), ..before }).unwrap();
+        wear(marker).unwrap();
+        assert_eq!(worn(std::process::id()), Some(value(marker)));
+        assert_eq!(rustix::process::getrlimit(Resource::Rttime).current, Some(1 << 40));
+    }
+
     #[test]
     fn it_goes_with_a_process_wherever_that_goes_and_is_there_for_all_to_read() {
         let marker = unique_marker();

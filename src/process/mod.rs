@@ -45,6 +45,16 @@ mod tests {
         eprintln!("SKIPPED: {why}");
     }
 
+    /// Runs the test called `name` again in a process of its own, for what a process can do to itself alone, with a
+    /// variable that tells it so.
+    #[expect(clippy::disallowed_methods, reason = "a test runs itself again")]
+    pub(super) fn passes_alone(name: &str, variable: (&str, &str)) {
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let output = again.args([name, "--exact"]).envs([variable]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
     /// A marker that no other test and no other test program uses.
     pub(super) fn unique_marker() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);

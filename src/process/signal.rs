@@ -250,6 +250,32 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_of_a_thread_by_now_is_somebody_elses() {
+        let (host, guard, _child, process) = subject();
+        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        // The test runner gives each test a thread; with a single one there is nothing to see.
+        if thread != std::process::id() {
+            let recorded = Process { pid: thread, ..process };
+            assert_eq!(send(&recorded, &host, &guard, Signal::KILL), Sent::Mismatch);
+            assert!(wait_gone(&recorded, &host, Instant::now() + Duration::from_secs(20)));
+        }
+    }
+
+    #[test]
+    fn only_the_configured_among_the_parents_are_told_as_such() {
+        let (_, _, _child, process) = subject();
+        let (own, entry) = (std::process::id(), Entry::read(process.pid).unwrap().unwrap());
+        let above = Entry::read(own).unwrap().unwrap().ppid;
+        let configured = |pids: &[u32]| Guard::new(pids.iter().copied()).unwrap().configured_above(&entry);
+        assert_eq!(configured(&[]), [0; 0]);
+        assert_eq!(configured(&[process.pid]), [0; 0], "not itself");
+        assert_eq!(configured(&[own]), [own]);
+        if above > 1 {
+            assert_eq!(configured(&[above, own]), [own, above], "at any height");
+        }
+    }
+
+    #[test]
     fn this_program_its_parents_and_init_are_protected() {
         let (host, guard, _child, process) = subject();
         let own = own(&host).unwrap();

@@ -391,6 +391,42 @@ mod tests {
     }
 
     #[test]
+    fn why_it_lives_is_what_was_last_done_about_it() {
+        let host = Host::read().unwrap();
+        let guard = Guard::new([]).unwrap();
+        let own = Entry::read(std::process::id()).unwrap().unwrap();
+        let why = |progress: Option<Progress>| {
+            let known = progress.map(|progress| ((own.pid, own.start_ticks), progress)).into_iter().collect();
+            Sweep { host: &host, guard: &guard, own: own.pid, known }.why_alive(&own)
+        };
+        let refused = |refused: Option<&str>, killed| {
+            Some(Progress { terminated: true, killed, refused: refused.map(Into::into) })
+        };
+        assert_eq!(why(None), "it appeared just before the time was up");
+        assert_eq!(why(refused(None, false)), "the time was up before its grace after SIGTERM was over");
+        assert_eq!(why(refused(None, true)), format!("still alive after SIGKILL (state {})", own.state));
+        assert_eq!(why(refused(Some("not permitted"), true)), "not permitted");
+    }
+
+    // A launcher that is told to end passes that on, and waits for nothing.
+    #[test]
+    fn all_below_are_signalled_once_children_first_and_the_stopped_follow() {
+        in_own_process("all_below_are_signalled_once_children_first_and_the_stopped_follow", |host| {
+            let stopped = Spawned::new("kill -STOP $$; exec sleep 60", &[]);
+            stopped.wait_stopped();
+            let process = identify(stopped.pid(), host).unwrap().unwrap();
+            let mut kept = Spawned::new("sleep 60 & echo $!; wait", &[]);
+            let below = kept.process(host);
+            let guard = Guard::new([kept.pid()]).unwrap();
+            signal_descendants(host, &guard, Signal::TERM);
+            assert!(signal::wait_gone(&process, host, Instant::now() + LONG));
+            assert_eq!(life(&below, host), Life::Alive, "a protected one keeps what it started");
+            signal_descendants(host, &Guard::new([]).unwrap(), Signal::KILL);
+            assert!(signal::wait_gone(&below, host, Instant::now() + LONG));
+        });
+    }
+
+    #[test]
     fn both_ways_of_listing_agree() {
         in_own_process("both_ways_of_listing_agree", |host| {
             let mut child = Spawned::new("/bin/sh -c 'sleep 60 & echo $!; wait' & wait", &[]);

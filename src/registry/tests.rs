@@ -558,12 +558,15 @@ fn a_reap_counts_a_hand_off_once_with_whatever_it_met() {
         registry.notes(reap(&run), Happened::Reaped(Reaped::default()));
         assert!(registry.handoffs[&self::run(&run)].survivors.is_empty());
     }
+    // Of this one there was nothing at all.
+    registry.does(stop("a-impl.3", Vec::new()));
+    registry.notes(reap("a-impl.3"), Happened::Reaped(Reaped::default()));
     let counted = Counters {
         pid_identity_mismatches: 6,
         agents_reaped: 2,
         protected_pid_skips: 2,
         survivors: 2,
-        dispatch_failure_reaper_handoffs: 2,
+        dispatch_failure_reaper_handoffs: 3,
         dispatch_failure_reaper_handoff_failures: 2,
         dispatch_terminal_failures: 2,
         ..Counters::default()

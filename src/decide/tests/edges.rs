@@ -214,6 +214,20 @@ fn each_further_failure_waits_as_long_as_its_number_says_whether_it_started_or_n
     }
 }
 
+// covers: V30
+#[test]
+fn a_prompt_that_cannot_be_rendered_waits_longer_each_time() {
+    let mut factory = Factory::with("[attempts]\nmax = 9\njitter = 0", &["A"]);
+    factory.config.roles[0].prompt = "{{ item.title | nobody_knows_this }}".into();
+    for n in 1..=3 {
+        let plan = factory.tick_told();
+        assert_eq!(told(&plan), ["fail A launch"]);
+        let wait = crate::backoff::backoff(&factory.config.attempts, &id("A"), n);
+        assert_eq!(factory.record("A").due_at, Some(factory.now.after(wait)), "failure {n}");
+        factory.later(7200);
+    }
+}
+
 /// Parking waits for what still runs, as an edit may be a new life. Its sessions do not use the time.
 #[test]
 fn after_the_last_attempt_no_session_goes_on_though_an_edit_keeps_the_item_from_being_parked() {

@@ -519,3 +519,32 @@ fn what_came_and_went_when_the_time_was_up_is_not_reported_as_gone() {
     assert_eq!(reaped[0].survivors[0].pid, process.pid);
     assert!(reaped[0].survivors[0].because.contains("come and go"), "{reaped:?}");
 }
+
+// ---------------------------------------------------------------------------------------------
+// What a report says
+
+#[test]
+fn why_it_lives_is_what_was_last_done_about_it() {
+    let own = Entry::read(std::process::id()).unwrap().unwrap();
+    let process = identify(own.pid, &host()).unwrap().unwrap();
+    let why = |told, refused: Option<&str>| {
+        let refused = refused.map(Into::into);
+        Member { target: 0, process: process.clone(), told, line: None, refused }.why_alive(&own)
+    };
+    assert_eq!(why(None, None), "the time was up before it could be signalled");
+    assert_eq!(why(Some(Signal::TERM), None), "the time was up before its grace after SIGTERM was over");
+    assert_eq!(why(Some(Signal::KILL), None), format!("still alive after SIGKILL (state {})", own.state));
+    assert_eq!(why(Some(Signal::TERM), Some("not permitted")), "not permitted");
+}
+
+#[test]
+fn what_lives_on_is_told_with_its_name_and_why() {
+    let marker = unique_marker();
+    let mut child = Spawned::of_run(&marker, "trap '' TERM; echo $$; exec sleep 60");
+    let process = child.process(&host());
+    let guard = Guard::new([]).unwrap();
+    let reaped = end_trees(&[target(&marker)], &host(), &guard, LONG, Instant::now() + SHORT);
+    let survivor = &reaped[0].survivors[0];
+    assert_eq!((survivor.pid, survivor.comm.as_str()), (process.pid, "sleep"));
+    assert_eq!(survivor.because, "the time was up before its grace after SIGTERM was over");
+}
