@@ -187,7 +187,9 @@ fn status_field(status: &str, name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::signal::{Guard, Sent, Signal, send};
+    use std::time::Instant;
+
+    use super::super::signal::{Guard, Sent, Signal, send, wait_gone};
     use super::super::tests::{Spawned, skipped};
     use super::*;
 
@@ -299,6 +301,7 @@ mod tests {
         assert!(matches!(life(&hidden, &host), Life::Unknown(_)));
         let guard = Guard::new([]).unwrap();
         assert!(matches!(send(&hidden, &host, &guard, Signal::CONT), Sent::Refused(_)));
+        assert!(!wait_gone(&hidden, &host, Instant::now()));
         let parent = Entry::read(std::process::id()).unwrap().unwrap().ppid;
         if Entry::read(parent).is_err() {
             assert!(guard.protects(parent).is_some(), "whoever started us, whether we may look at it or not");

@@ -305,7 +305,7 @@ fn marker_in(environ: &[u8]) -> Option<&[u8]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::tests::Spawned;
+    use super::super::tests::{Spawned, passes_alone};
     use super::*;
 
     fn stat(comm: &[u8], state: char, ppid: u32, threads: u32, flags: u64) -> Vec<u8> {
@@ -437,6 +437,35 @@ mod tests {
         assert_eq!(child.line(), "ready");
         assert!(Entry::read(child.pid()).unwrap().unwrap().bare);
         assert_eq!(run_marker(child.pid()), RunMarker::Absent);
+    }
+
+    #[test]
+    fn a_zombie_has_no_marker_and_is_not_waited_for() {
+        let mut child = Spawned::of_run("x/a.1", "read line");
+        child.end_without_reaping();
+        assert_eq!(run_marker(child.pid()), RunMarker::Absent);
+    }
+
+    // "The system would not let me look" is not "nobody is there".
+    // covers: F31
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test is told by its environment that it is alone")]
+    fn a_look_without_descriptors_is_an_error() {
+        use std::os::fd::AsRawFd;
+        const SELF: &str = "process::scan::tests::a_look_without_descriptors_is_an_error";
+        const ALONE: &str = "FACTORY_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            return passes_alone(SELF, (ALONE, "1"));
+        }
+        // So few that `/proc` can be listed, and nothing in it read.
+        let free = File::open("/").unwrap().as_raw_fd().unsigned_abs();
+        let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let few = rustix::process::Rlimit { current: Some(u64::from(free) + 1), ..before.clone() };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+        let looked = Scan::take().map(drop);
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, before).unwrap();
+        assert!(looked.unwrap_err().to_string().contains("Too many open files"));
+        Scan::take().unwrap();
     }
 
     #[test]

@@ -247,6 +247,15 @@ mod tests {
             assert_eq!(send(&other, &host, &guard, Signal::KILL), Sent::Mismatch, "{other:?}");
         }
         assert_eq!(life(&process, &host), Life::Alive);
+        // Nobody has it here: that says nothing of who has it there.
+        let absent = Process { pid: u32::MAX, ..process };
+        assert_eq!(send(&absent, &host, &guard, Signal::KILL), Sent::Gone);
+        for elsewhere in [
+            Process { boot_id: "another".to_owned(), ..absent.clone() },
+            Process { pid_ns: absent.pid_ns + 1, ..absent },
+        ] {
+            assert_eq!(send(&elsewhere, &host, &guard, Signal::KILL), Sent::Mismatch, "{elsewhere:?}");
+        }
     }
 
     #[test]
@@ -270,6 +279,7 @@ mod tests {
         assert_eq!(configured(&[]), [0; 0]);
         assert_eq!(configured(&[process.pid]), [0; 0], "not itself");
         assert_eq!(configured(&[own]), [own]);
+        assert_eq!(configured(&[1]), [0; 0], "below init is everybody");
         if above > 1 {
             assert_eq!(configured(&[above, own]), [own, above], "at any height");
         }

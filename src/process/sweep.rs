@@ -408,6 +408,23 @@ mod tests {
         assert_eq!(why(refused(Some("not permitted"), true)), "not permitted");
     }
 
+    // Its pid may be a stranger's by the time that it is to be signalled.
+    #[test]
+    fn whose_parents_do_not_lead_here_is_not_below() {
+        in_own_process("whose_parents_do_not_lead_here_is_not_below", |host| {
+            let guard = Guard::new([]).unwrap();
+            let own = Entry::read(std::process::id()).unwrap().unwrap();
+            let mut child = Spawned::new("sleep 60 & echo $!; wait", &[]);
+            let below = child.process(host);
+            let sweep = Sweep { host, guard: &guard, own: own.pid, known: BTreeMap::new() };
+            let is_below = [child.pid(), below.pid, own.pid, own.ppid, 1, u32::MAX];
+            let is_below = is_below.map(|pid| sweep.is_below(pid).unwrap());
+            assert_eq!(is_below, [true, true, false, false, false, false]);
+            let of_other = Sweep { own: child.pid(), ..sweep };
+            assert!(of_other.is_below(below.pid).unwrap() && !of_other.is_below(child.pid()).unwrap());
+        });
+    }
+
     // A launcher that is told to end passes that on, and waits for nothing.
     #[test]
     fn all_below_are_signalled_once_children_first_and_the_stopped_follow() {
