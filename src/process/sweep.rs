@@ -408,6 +408,54 @@ mod tests {
         assert_eq!(why(refused(Some("not permitted"), true)), "not permitted");
     }
 
+    #[test]
+    fn each_is_told_each_signal_once_and_who_refused_is_known() {
+        in_own_process("each_is_told_each_signal_once_and_who_refused_is_known", |host| {
+            let guard = Guard::new([]).unwrap();
+            let mut deaf = Spawned::new("trap '' TERM; echo $$; exec sleep 60", &[]);
+            let process = deaf.process(host);
+            let mut sweep = Sweep { host, guard: &guard, own: std::process::id(), known: BTreeMap::new() };
+            assert!(!sweep.is_refused(&process), "nothing was tried");
+            let told = |sweep: &Sweep| {
+                let progress = &sweep.known[&(process.pid, process.start_ticks)];
+                (progress.terminated, progress.killed)
+            };
+            assert!(sweep.tell(&process, Signal::TERM) && !sweep.tell(&process, Signal::TERM));
+            assert_eq!(told(&sweep), (true, false));
+            assert!(!sweep.is_refused(&process));
+            assert!(sweep.tell(&process, Signal::KILL) && !sweep.tell(&process, Signal::KILL));
+            assert_eq!(told(&sweep), (true, true));
+            sweep.known.values_mut().for_each(|progress| progress.refused = Some("not permitted".to_owned()));
+            assert!(sweep.is_refused(&process));
+        });
+    }
+
+    // covers: D39
+    #[test]
+    fn protected_ones_alone_are_nobody_to_wait_for_and_no_survivors() {
+        in_own_process("protected_ones_alone_are_nobody_to_wait_for_and_no_survivors", |host| {
+            let mut kept = Spawned::new("sleep 60 & echo $!; wait", &[]);
+            let below = kept.process(host);
+            let guard = Guard::new([kept.pid()]).unwrap();
+            let of = |guard| Sweep { host, guard, own: std::process::id(), known: BTreeMap::new() };
+            assert!(of(&guard).only_protected_are_left());
+            assert_eq!(of(&guard).survivors(), []);
+            let nobody = Guard::new([]).unwrap();
+            assert!(!of(&nobody).only_protected_are_left(), "they are not protected");
+            assert_eq!(of(&nobody).survivors().len(), 2);
+            let mut other = Spawned::new("echo $$; exec sleep 60", &[]);
+            let other_process = other.process(host);
+            assert!(!of(&guard).only_protected_are_left(), "there is another one");
+            let pids: Vec<u32> = of(&guard).survivors().iter().map(|survivor| survivor.pid).collect();
+            assert_eq!(pids, [other_process.pid]);
+            drop(other);
+            assert_eq!(signal::send(&below, host, &nobody, Signal::KILL), Sent::Yes);
+            assert!(signal::wait_gone(&below, host, Instant::now() + LONG));
+            drop(kept);
+            assert!(!of(&guard).only_protected_are_left(), "nobody is left");
+        });
+    }
+
     // Its pid may be a stranger's by the time that it is to be signalled.
     #[test]
     fn whose_parents_do_not_lead_here_is_not_below() {

@@ -338,6 +338,43 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
     }
 }
 
+#[test]
+fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
+    let mut registry = Registry::started();
+    registry.does(adopt("a-impl.1"));
+    registry.fails("a-impl.1", Class::Agent);
+    *registry.a() = ItemRecord {
+        told: Some(Told { status: crate::model::Status::Started, dispatch: 1, dropped: false }),
+        parked_by: Some(ParkedBy::Rule),
+        state: ItemStanding::Parked,
+        tell_tries: 1,
+        infra_row: 2,
+        missing_reads: 3,
+        continued: 4,
+        message: Some("the orders table".to_owned()),
+        ..registry.a().clone()
+    };
+    let before = registry.a().clone();
+    registry.apply(
+        &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
+        &moment(10),
+    );
+    let expected = ItemRecord {
+        state: ItemStanding::Waiting,
+        attempts: 0,
+        due_at: None,
+        tell_tries: 0,
+        infra_row: 0,
+        parked_by: None,
+        last: None,
+        missing_reads: 0,
+        continued: 0,
+        ..before
+    };
+    assert_eq!(*registry.a(), expected);
+    assert_eq!(expected.hash.as_deref(), Some("text 1"), "there is something to keep");
+}
+
 // ---------------------------------------------------------------------------------------------
 // Brakes
 

@@ -229,6 +229,7 @@ fn each_target_has_its_own_report() {
     let started = Instant::now();
     let reaped = end(&[target(&markers[1]), target(&unique_marker()), target(&markers[0])], SHORT);
     assert!(started.elapsed() >= SHORT);
+    assert!(started.elapsed() < LONG, "when all are gone there is nothing to wait for");
     assert_eq!(signals(&reaped[0], processes[1].pid), Some(["TERM", "KILL"].as_slice()));
     assert_eq!(reaped[1], Reaped::default());
     assert_eq!(signals(&reaped[2], processes[0].pid), Some(["TERM", "KILL"].as_slice()));
@@ -547,4 +548,82 @@ fn what_lives_on_is_told_with_its_name_and_why() {
     let survivor = &reaped[0].survivors[0];
     assert_eq!((survivor.pid, survivor.comm.as_str()), (process.pid, "sleep"));
     assert_eq!(survivor.because, "the time was up before its grace after SIGTERM was over");
+}
+
+// ---------------------------------------------------------------------------------------------
+// Between a look and what is done about it, a pid may change hands
+
+fn entry_of(child: &Spawned) -> Entry {
+    Entry::read(child.pid()).unwrap().unwrap()
+}
+
+// covers: F38
+#[test]
+fn who_has_the_pid_by_now_is_not_taken_in() {
+    let child = Spawned::new("read line", &[]);
+    let (host, guard) = (host(), Guard::new([]).unwrap());
+    let targets = [target(&unique_marker())];
+    let hunt = Hunt::new(&targets, &host, &guard);
+    let found = entry_of(&child);
+    let mut former = found.clone();
+    former.start_ticks -= 1;
+    assert!(hunt.verified(&found, &Evidence::Marker(0)).is_some());
+    assert!(hunt.verified(&former, &Evidence::Marker(0)).is_none());
+    assert!(hunt.verified(&found, &Evidence::Child(0)).is_none(), "its parent is no member");
+    assert!(hunt.verified(&found, &Evidence::Launcher(0)).is_none(), "it is no launcher of this run");
+}
+
+#[test]
+fn who_was_seen_is_there_as_long_as_it_is_the_same_and_lives() {
+    let mut child = Spawned::new("read line", &[]);
+    let key = Key::of(&entry_of(&child));
+    assert!(is_there(key));
+    assert!(!is_there(Key { start_ticks: key.start_ticks - 1, ..key }));
+    child.end_without_reaping();
+    assert!(!is_there(key), "a zombie");
+    child.reap();
+    assert!(!is_there(key));
+}
+
+#[test]
+fn who_changed_its_user_is_signalled_all_the_same_and_somebody_else_is_not() {
+    let mut child = Spawned::new("trap 'echo told' CONT; echo on; while :; do read line; done", &[]);
+    assert_eq!(child.line(), "on");
+    let (host, guard) = (host(), Guard::new([]).unwrap());
+    let process = identify(child.pid(), &host).unwrap().unwrap();
+    let member = |process| Member { target: 0, process, told: None, line: None, refused: None };
+    let mut former = member(Process { uid: process.uid + 1, ..process.clone() });
+    assert_eq!(deliver(&mut former, &host, &guard, Signal::CONT), Sent::Yes);
+    assert_eq!(former.process, process, "it is known as it is now");
+    let mut other = member(Process { start_ticks: process.start_ticks - 1, ..process });
+    assert_eq!(deliver(&mut other, &host, &guard, Signal::KILL), Sent::Mismatch);
+    assert_lives(&former.process);
+}
+
+#[test]
+fn each_member_is_told_each_signal_once_and_nothing_after_sigkill() {
+    let marker = unique_marker();
+    let mut child = Spawned::of_run(&marker, "trap '' TERM; echo $$; exec sleep 60");
+    let process = child.process(&host());
+    let (host, guard) = (host(), Guard::new([]).unwrap());
+    let targets = [target(&marker)];
+    let mut hunt = Hunt::new(&targets, &host, &guard);
+    hunt.look(AtSight::Note).unwrap();
+    let key = hunt.alive[0];
+    for signal in [Signal::TERM, Signal::TERM, Signal::KILL, Signal::KILL, Signal::TERM] {
+        hunt.tell(key, signal);
+    }
+    assert_eq!(signals(&hunt.reaped[0], process.pid), Some(["TERM", "KILL"].as_slice()));
+}
+
+#[test]
+fn the_limit_of_one_run_marks_nobody_as_of_another() {
+    let markers = [unique_marker(), unique_marker()];
+    let Some(mut child) = Spawned::under_limit(&markers[0], "echo on; read line") else { return };
+    child.line();
+    let targets = markers.each_ref().map(|marker| target(marker));
+    let mut clues = Clues::default();
+    targets.iter().enumerate().for_each(|(index, target)| clues.add(index, target));
+    assert_eq!([0, 1].map(|index| clues.is_marked(child.pid(), index)), [true, false]);
+    assert!(!clues.is_marked(std::process::id(), 0));
 }
