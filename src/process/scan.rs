@@ -460,7 +460,7 @@ mod tests {
         // So few that `/proc` can be listed, and nothing in it read.
         let free = File::open("/").unwrap().as_raw_fd().unsigned_abs();
         let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-        let few = rustix::process::Rlimit { current: Some(u64::from(free) + 1), ..before.clone() };
+        let few = rustix::process::Rlimit { current: Some(u64::from(free) + 1), ..before };
         rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
         let looked = Scan::take().map(drop);
         rustix::process::setrlimit(rustix::process::Resource::Nofile, before).unwrap();

@@ -6,6 +6,7 @@ mod dispatching;
 mod done;
 mod edges;
 mod following;
+mod forgotten;
 mod gates;
 mod names;
 mod ordered;
