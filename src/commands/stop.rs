@@ -4,30 +4,36 @@ use super::order::{Order, decided, plan_of};
 use super::{Context, resolve};
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, ItemId, Plan};
+use crate::model::{Action, ItemId, Plan, WorkItem};
 use crate::registry::{ItemRecord, ItemStanding, Registry};
 
 const BECAUSE: &str = "a person stopped it";
 
 pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Failure> {
+    let wanted = |registry: &Registry, items: &[WorkItem]| {
+        args.target.as_deref().map(|wanted| resolve::item(wanted, registry, items)).transpose()
+    };
+    // Read for a name alone.
+    let items = || args.target.as_ref().map_or_else(Vec::new, |_| context.items());
     if context.options.dry_run {
-        return context.preview(|registry, _, _| Ok((plan(context, args, registry)?, ExitStatus::Ok)));
+        return context.preview(|registry, _, _| {
+            let items = items();
+            Ok((plan(registry, &items, wanted(registry, &items)?.as_ref()), ExitStatus::Ok))
+        });
     }
     let mut order = Order::begin(context, "stop")?;
-    carry_out(&mut order, |registry| plan(context, args, registry))?;
+    let items = items();
+    let id = wanted(&order.state.registry, &items)?;
+    carry_out(&mut order, |registry| plan(registry, &items, id.as_ref()))?;
     Ok(order.end())
 }
 
 /// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
-/// registry was an older one.
-pub(super) fn carry_out(
-    order: &mut Order<'_>,
-    plan: impl Fn(&Registry) -> Result<Plan, Failure>,
-) -> Result<(), Failure> {
-    let known = plan(&order.state.registry)?;
-    order.write_down(&known)?;
+/// registry was an older one. What a person's word means is known before: a hand-off that has ended has no name any more.
+pub(super) fn carry_out(order: &mut Order<'_>, plan: impl Fn(&Registry) -> Plan) -> Result<(), Failure> {
+    order.write_down(&plan(&order.state.registry))?;
     order.reap()?;
-    let found = plan(&order.state.registry)?;
+    let found = plan(&order.state.registry);
     if found.decisions().any(|(_, decision)| matches!(decision.action, Action::Stop { .. })) {
         order.write_down(&found)?;
         order.reap()?;
@@ -35,25 +41,29 @@ pub(super) fn carry_out(
     Ok(())
 }
 
-fn plan(context: &Context, args: &StopArgs, registry: &Registry) -> Result<Plan, Failure> {
-    let Some(wanted) = &args.target else {
-        // An item whose session is about to go on has no agent for the moment, and would have one again.
-        let busy = |(id, record): &(&ItemId, &ItemRecord)| {
-            record.state == ItemStanding::Active || registry.in_flight(id)
-        };
-        let mut plan = Plan::default();
-        registry.items.iter().filter(busy).for_each(|(id, _)| stop(&mut plan, registry, id));
-        return Ok(plan);
+/// `id`: of which item; `None` is all that have an agent.
+fn plan(registry: &Registry, items: &[WorkItem], id: Option<&ItemId>) -> Plan {
+    if let Some(id) = id {
+        return stopping(registry, items, id);
+    }
+    // An item whose session is about to go on has no agent for the moment, and would have one again.
+    let busy = |(id, record): &(&ItemId, &ItemRecord)| {
+        record.state == ItemStanding::Active || registry.in_flight(id)
     };
-    let items = context.items();
-    let id = resolve::item(wanted, registry, &items)?;
-    let mut plan = plan_of(registry, &items, &id);
-    stop(&mut plan, registry, &id);
-    Ok(plan)
+    let mut plan = Plan::default();
+    registry.items.iter().filter(busy).for_each(|(id, _)| stop(&mut plan, registry, id));
+    plan
+}
+
+/// What stops one item.
+pub(super) fn stopping(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
+    let mut plan = plan_of(registry, items, id);
+    stop(&mut plan, registry, id);
+    plan
 }
 
 /// Every run of the item is handed off, and a person holds the item.
-pub(super) fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
+fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
     let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
     let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
     plan.steps.extend(stops.map(|stop| decided(id, BECAUSE, stop)));

@@ -318,3 +318,25 @@ fn what_the_registry_has_forgotten_is_stopped_too() {
         assert_eq!(item["state"] == "parked", parked, "{order:?}: {item}");
     }
 }
+
+// Origin: read - what a run is called may be told by its hand-off alone, and `stop` asked for the name once more when that
+// had ended: it had stopped the run, and said that it had declined to, and that nothing was called so.
+// covers: D25
+#[test]
+fn a_run_that_is_known_by_its_hand_off_alone_is_stopped_and_that_is_said() {
+    for order in ["stop", "restart"] {
+        let mut factory = Factory::new();
+        factory.role("old", &["sh", "-c", &[NOTE_START, "exec sleep 600"].concat()], "");
+        factory.item("AR-1");
+        factory.tick().expect(0);
+        factory.wait_for("its agent runs", || factory.starts().len() == 1);
+        let config = fs::read_to_string(factory.path("factory.toml")).unwrap();
+        put(&factory.path("factory.toml"), &config.replace("\"old\"", "\"new\""));
+        factory.run(&["pause"]).expect(0);
+        factory.tick_until("its role is gone", |_| !factory.registry()["handoffs"]["ar-1-old.1"].is_null());
+        let ran = factory.run(&[order, "ar-1-old.1"]).expect(0);
+        assert!(factory.processes().is_empty(), "{order}: {:?}", factory.processes());
+        assert!(ran.stdout.contains("all its processes were seen to be gone"), "{order}: {}", ran.stdout);
+        assert_eq!(factory.recorded("AR-1")["state"] == "parked", order == "stop", "{order}");
+    }
+}
