@@ -208,7 +208,7 @@ impl Launcher {
         agent.drain(&self.run_dir);
         let mut exit = self.receipt(&agent, status, ending.as_ref().map(|ending| ending.reason));
         self.ask_done(&mut exit, &mut hooks_log);
-        let written = self.run_dir.put(EXIT, &exit);
+        let mut written = self.run_dir.put(EXIT, &exit);
         // What the agent was given of its grace, its children are not given again.
         let left = ending
             .map_or(self.spec.grace(), |ending| ending.kill_at.saturating_duration_since(Instant::now()));
@@ -216,6 +216,8 @@ impl Launcher {
         agent.drain(&self.run_dir);
         agent.finish_logs();
         if exit.after_run_ms.is_some() {
+            // What the agent left may have filled the disk. To a tick that finds no receipt the hook's time is the agent's.
+            written = written.or_else(|_| self.run_dir.put(EXIT, &exit));
             // Not before: it is to find a workspace in which nobody works any more.
             self.after_run(&mut hooks_log);
             survivors = self.sweep(&mut guard, self.spec.grace());

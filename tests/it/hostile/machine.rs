@@ -234,6 +234,30 @@ fn a_run_that_ends_on_a_full_disk_is_judged_by_its_end_once_there_is_room() {
     assert_eq!(factory.starts(), ["ok-1-impl.1"]);
 }
 
+// Origin: read - what an agent left behind kept the disk full until it was ended, and the hook after the run began without
+// a receipt: to a tick the agent was still at work, and past its deadline the run was charged for that, and its hook ended.
+#[test]
+fn the_hook_after_a_run_finds_its_receipt_where_what_was_left_had_filled_the_disk() {
+    let fills = r#"(exec 3>fill; rm fill; head -c 9m /dev/zero >&3; echo full >"$LAB/full"; exec sleep 600) &
+        until [ -e "$LAB/full" ]; do sleep 0.02; done; exit 0"#;
+    let mut factory = Factory::with_agent(&format!("{NOTE_START}{fills}"));
+    factory.set(
+        "hooks",
+        "after_run",
+        r#"["sh", "-c", "ls \"$LAB/../st/runs/ok-1-impl.1\" >\"$LAB/found\""]"#,
+    );
+    factory.item("OK-1");
+    let script = r#"mkdir st && mount -t tmpfs -o mode=700,size=8m tmpfs st || exit 99
+        "$TICK" --state-dir st
+        n=0; until [ -e st/runs/ok-1-impl.1/swept ] || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+        "$TICK" --state-dir st; cp st/registry.json ."#;
+    let Some(ran) = with_own_mounts(&factory, script) else { return };
+    ran.expect(0);
+    assert!(factory.told("found").lines().any(|name| name == "exit"), "{}", factory.told("found"));
+    let registry = std::fs::read_to_string(factory.path("registry.json")).unwrap();
+    assert!(registry.contains("\"state\":\"done\""), "{registry}");
+}
+
 // Bounds of memory: what can't be had is refused or ends the process, and the state is one that a kill may leave behind.
 #[test]
 fn a_tick_without_memory_leaves_a_state_to_go_on_from() {
