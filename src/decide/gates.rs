@@ -193,9 +193,11 @@ fn done(asked: &Asked) -> Option<Wait> {
 fn handoff_pending(asked: &Asked) -> Option<Wait> {
     let registry = &asked.draft.registry;
     let of_nobody = || {
+        // A name is looked for among all that were given, so only where it matters.
+        let mut handoffs = registry.handoffs.iter().filter(|(_, handoff)| handoff.item.is_none()).peekable();
+        handoffs.peek()?;
         let Refresh::Seen { slug, .. } = registry.seen_as(asked.item) else { return None };
-        let mut handoffs = registry.handoffs.iter();
-        handoffs.find(|(_, handoff)| handoff.item.is_none() && handoff.agent.slug() == slug)
+        handoffs.find(|(_, handoff)| handoff.agent.slug() == slug)
     };
     let (run, handoff) = registry.handoffs_of(&asked.item.id).next().or_else(of_nobody)?;
     Some(Wait(format!("{run} must end first: {}", handoff.why), None))
