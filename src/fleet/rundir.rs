@@ -246,7 +246,11 @@ impl RunDir {
         let named = |error: &dyn std::fmt::Display| {
             io::Error::other(format!("cannot read {}: {error}", self.file(PROMPT).display()))
         };
-        let opened = atomic::open_regular(self.dir()?.as_fd(), PROMPT).map_err(|error| named(&error))?;
+        let opened = atomic::open_regular(self.dir()?.as_fd(), PROMPT).map_err(|error| match error {
+            // With its number: what the machine is short of is nobody's fault.
+            ReadError::Io(error) => error,
+            other => named(&other),
+        })?;
         let (file, _) = opened.ok_or_else(|| named(&"there is none"))?;
         // It was only for the open; what an agent finds on its stdin is an ordinary file.
         rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
@@ -424,5 +428,24 @@ mod tests {
         let refused = RunFiles { dir: no_dir.into(), path: home.path().to_owned() };
         assert!(refused.exit().is_err() && refused.swept().is_err() && refused.said().is_err());
         assert!(refused.whole_spec().is_err() && refused.output().is_err());
+    }
+
+    // Origin: read - that no file could be opened, for lack of descriptors say, lost its number on the way, and an item was
+    // charged for a command that could not be started.
+    // covers: F68
+    #[test]
+    fn what_keeps_a_prompt_from_being_opened_is_told_by_the_systems_number() {
+        let home = tempfile::tempdir().unwrap();
+        let run_dir = RunDir::new(home.path().to_owned());
+        let error = run_dir.prompt().unwrap_err();
+        assert!(error.to_string().ends_with("prompt.md: there is none"), "{error}");
+        atomic::replace(atomic::open_dir(home.path()).unwrap(), PROMPT, b"task", false).unwrap();
+        run_dir.prompt().unwrap();
+        let no_dir = std::fs::File::open(home.path().join(PROMPT)).unwrap();
+        let refused = RunDir { path: home.path().to_owned(), pinned: Some(Arc::new(no_dir.into())) };
+        assert_eq!(
+            refused.prompt().unwrap_err().raw_os_error(),
+            Some(rustix::io::Errno::NOTDIR.raw_os_error())
+        );
     }
 }
