@@ -5,7 +5,7 @@
 //! stream ends they are put behind the head, with a line that says how much is missing between.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -48,10 +48,17 @@ impl BoundedLog {
                 self.turn()?;
                 continue;
             }
-            let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
-            self.current.write_all(now)?;
-            self.written += now.len() as u64;
-            bytes = later;
+            let now = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+            // By what was taken: a disk that fills up takes a part, and the end of the log is found by counting.
+            match self.current.write(now) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    self.written += taken as u64;
+                    bytes = &bytes[taken..];
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -131,7 +138,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn open_part(path: &Path) -> io::Result<Option<File>> {
     let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits()).unwrap_or(0);
     match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
 }
@@ -139,7 +146,7 @@ fn open_part(path: &Path) -> io::Result<Option<File>> {
 /// A new file; whatever stands there is replaced, never written through or waited for.
 fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
@@ -209,6 +216,35 @@ mod tests {
         log.finish().unwrap();
         assert_eq!(fs::metadata(&precious).unwrap().len(), 5000);
         assert!(head.metadata().unwrap().len() < 200, "{:?}", head.metadata());
+    }
+
+    // Origin: read - of a part that the disk took before it was full nothing was counted, and when there was room again so
+    // many bytes were missing at the end of the log: an agent's last line, by which it is judged.
+    #[test]
+    fn what_a_full_disk_took_a_part_of_costs_no_byte_of_the_end() {
+        const SELF: &str = "fleet::logs::tests::what_a_full_disk_took_a_part_of_costs_no_byte_of_the_end";
+        if !crate::store::tests::alone_in_a_process(SELF) {
+            return;
+        }
+        let mut refused = nix::sys::signal::SigSet::empty();
+        refused.add(nix::sys::signal::Signal::SIGXFSZ);
+        refused.thread_block().unwrap();
+        let limit = |current| {
+            let limit = rustix::process::Rlimit { current, maximum: None };
+            rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stdout.log");
+        let mut log = BoundedLog::create(path.clone(), 80).unwrap();
+        log.append(&[b'h'; 40]).unwrap();
+        // Of the tail's 20 bytes 10 are taken.
+        limit(Some(10));
+        log.append(&[b'm'; 15]).unwrap_err();
+        limit(None);
+        log.append(b"the end").unwrap();
+        log.finish().unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(text, ["h".repeat(40), "m".repeat(10), "the end".to_owned()].concat());
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn naming(path: &Path, error: &io::Error) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::process::Command;
 
     use super::*;
@@ -68,7 +68,7 @@ mod tests {
     /// Runs the test called `name` alone in a process of its own, for limits that a process sets for
     /// itself and that would break its neighbours. True in that process, false in the one that started it.
     #[expect(clippy::disallowed_methods, reason = "a test starts itself again")]
-    pub(super) fn alone_in_a_process(name: &str) -> bool {
+    pub(crate) fn alone_in_a_process(name: &str) -> bool {
         const MARK: &str = "FACTORY_TICK_TEST_ALONE";
         if std::env::var_os(MARK).is_some_and(|value| value == name) {
             return true;
