@@ -76,7 +76,9 @@ fn stops(registry: &Registry, stop: bool) -> Vec<Step> {
 
 fn in_flight(registry: &Registry) -> Vec<String> {
     let running = registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
-    let runs = running.filter_map(|agent| agent.run.as_ref()).chain(registry.handoffs.keys());
+    // One that only waits for somebody else's name runs nothing.
+    let ending = registry.handoffs.iter().filter(|(_, one)| !one.name_taken || !one.survivors.is_empty());
+    let runs = running.filter_map(|agent| agent.run.as_ref()).chain(ending.map(|(run, _)| run));
     runs.map(ToString::to_string).collect()
 }
 
