@@ -94,9 +94,27 @@ attempts() {
   [ "$refused" -eq "$tried" ]
 }
 
+# The sandbox that runs, and its control groups.
+sandbox='' groups=()
+
+# Ends whatever is in there, and removes its groups.
+end_sandbox() {
+  ! kill -KILL "$sandbox" 2>/dev/null || wait "$sandbox" 2>/dev/null || true
+  local group tries
+  for group in "${groups[@]}"; do
+    # What was just killed counts for a moment.
+    for tries in {1..50}; do
+      ! find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || break
+      [ "$tries" -lt 50 ] || echo "cannot remove $group" >&2
+      sleep 0.1
+    done
+  done
+}
+
 # Starts this script again in namespaces and control groups of its own, and leaves nothing of them.
 sandboxed() {
-  local out=$1 groups=() pids hierarchy own
+  local out=$1 pids hierarchy own
+  groups=()
   shift
   hierarchy=$(findmnt --raw --noheadings --output TARGET --types cgroup2 | head -n 1)
   own=$(sed -n 's/^0:://p' /proc/self/cgroup)
@@ -115,16 +133,13 @@ sandboxed() {
     shift
     exec unshare --mount --pid --fork --cgroup --net --ipc --kill-child --mount-proc "$@"
   ' sandbox "${groups[@]}" -- "${BASH_SOURCE[0]}" --inside "$PWD" "$out" "$@" &
-  local sandbox=$! code=0 group
-  # shellcheck disable=SC2064 # The one of now.
-  trap "kill -KILL $sandbox" EXIT
+  sandbox=$!
+  local code=0
+  trap end_sandbox EXIT
   trap 'exit 130' INT TERM
   wait "$sandbox" || code=$?
   trap - EXIT INT TERM
-  # Whatever was in there is dead, and its groups hold nobody any more.
-  for group in "${groups[@]}"; do
-    find "$group" -depth -type d -exec rmdir {} +
-  done
+  end_sandbox
   return "$code"
 }
 
