@@ -31,8 +31,15 @@ impl Made {
     ///
     /// That it can't be written.
     pub(super) fn note(&self, workspace: &Path) -> io::Result<()> {
-        let content = workspace.as_os_str().as_bytes();
-        atomic::replace(atomic::open_dir(&self.dir)?, name(workspace)?, content, true)
+        let (dir, name, content) =
+            (atomic::open_dir(&self.dir)?, name(workspace)?, workspace.as_os_str().as_bytes());
+        // What an earlier one under the same name says is of another root, or gone.
+        atomic::remove(&dir, name)?;
+        // Whoever is killed at it must leave nothing lying about: its item may never come by again.
+        if !atomic::link_new(&dir, name, content)? {
+            atomic::replace(&dir, name, content, true)?;
+        }
+        Ok(())
     }
 
     /// Whether the workspace at this real path was noted. What can't be read is no note.

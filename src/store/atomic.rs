@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -75,19 +75,37 @@ pub(super) fn publish(dir: BorrowedFd<'_>, aside: &str, name: &str) -> io::Resul
 /// stand all the same.
 pub fn link_new(dir: impl AsFd, name: &str, bytes: &[u8]) -> io::Result<bool> {
     let dir = dir.as_fd();
-    // Concurrent callers are the point here, so each has a temporary of its own. Random, not the
-    // pid: two pid namespaces that share a directory share pids too.
-    let aside = format!("{name}.{}", random_hex::<8>()?);
-    write_new(dir, &aside, bytes, true)?;
-    let won = match rustix::fs::linkat(dir, &aside, dir, name, AtFlags::empty()) {
-        Ok(()) => Ok(true),
-        Err(Errno::EXIST) => Ok(false),
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let linked = match rustix::fs::openat(dir, ".", flags, PRIVATE) {
+        // Without a name until it is whole: killed in between, nothing is left.
+        Ok(file) => {
+            let mut file = File::from(file);
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+            rustix::fs::linkat(rustix::fs::CWD, unnamed, dir, name, AtFlags::SYMLINK_FOLLOW)
+        }
+        // Not every file system has files without names.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => link_named(dir, name, bytes)?,
         Err(error) => Err(error),
     };
-    discard(dir, &aside);
-    let won = won?;
+    let won = match linked {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
     rustix::fs::fsync(dir)?;
     Ok(won)
+}
+
+/// Links a file that has a name of its own meanwhile. Concurrent callers are the point here, so each has another one.
+/// Random, not the pid: two pid namespaces that share a directory share pids too.
+fn link_named(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<rustix::io::Result<()>> {
+    let aside = format!("{name}.{}", random_hex::<8>()?);
+    write_new(dir, &aside, bytes, true)?;
+    let linked = rustix::fs::linkat(dir, &aside, dir, name, AtFlags::empty());
+    discard(dir, &aside);
+    Ok(linked)
 }
 
 /// Removes the file `name` in `dir`, durably; none is as good.
