@@ -37,14 +37,14 @@ pub(crate) struct Broker {
 }
 
 /// A broker's process, ended with its test.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
     }
 
-    fn end(&mut self, signal: Signal) {
+    pub(crate) fn end(&mut self, signal: Signal) {
         self.signal(signal);
         self.0.wait().unwrap();
     }
@@ -132,7 +132,7 @@ impl Broker {
     }
 }
 
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/broker/agent-relay-broker");
     if program.exists() {
         return Some(program);
@@ -159,19 +159,19 @@ fn run(program: &Path, home: &Path, instance: &str) -> Process {
     Process(child)
 }
 
-fn find_in(cwd: &Path) -> Result<Found, NotFound> {
+pub(crate) fn find_in(cwd: &Path) -> Result<Found, NotFound> {
     let asked =
         Asked { url: None, key: None, env_url: None, env_key: None, state_dir: None, cwd, any_host: false };
     asked.find(&Host::read().unwrap())
 }
 
-fn soon() -> Instant {
+pub(crate) fn soon() -> Instant {
     Instant::now() + LIMIT
 }
 
 /// Waits until a condition holds.
 #[track_caller]
-fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < LIMIT, "never happened: {what}");
@@ -199,7 +199,7 @@ fn spawn_in(
     client.spawn(&spawn, until)
 }
 
-fn names(client: &Client) -> Vec<String> {
+pub(crate) fn names(client: &Client) -> Vec<String> {
     client.list(soon()).unwrap().into_iter().map(|agent| agent.name).collect()
 }
 

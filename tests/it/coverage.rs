@@ -23,6 +23,7 @@ const SHEETS: &[(&str, &str)] = &[
     ("items", include_str!("../rules/items.toml")),
     ("dispatch", include_str!("../rules/dispatch.toml")),
     ("around", include_str!("../rules/around.toml")),
+    ("names", include_str!("../rules/names.toml")),
     ("keeping", include_str!("../rules/keeping.toml")),
     ("telling", include_str!("../rules/telling.toml")),
     ("scheduler", include_str!("../rules/scheduler.toml")),

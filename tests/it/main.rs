@@ -28,6 +28,7 @@ mod power;
 mod presets;
 mod readme;
 mod reaper;
+mod reclaim;
 mod regression;
 mod retention;
 mod scheduler;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::failure::{self, Failure};
-use super::http::{Answer, Method, Wire};
+use super::http::{Answer, Method, Presented, Wire};
 use super::origin::{Origin, Secret};
 use super::wire::{self, Listed, Released, Replay, Session, Spawn, Spawned};
 
@@ -17,7 +17,7 @@ pub struct Client {
 impl Client {
     /// A client of the broker at `origin`. Asks nothing yet.
     pub fn new(origin: Origin, key: Secret) -> Client {
-        Client { wire: Wire::new(origin, key) }
+        Client { wire: Wire::new(origin, key, Presented::OwnHeader) }
     }
 
     /// The broker's address.
@@ -50,8 +50,11 @@ impl Client {
     ///
     /// [`Failure`].
     pub fn spawn(&self, spawn: &Spawn<'_>, until: Instant) -> Result<Spawned, Failure> {
-        let answer = self.wire.exchange(Method::Post, "/api/spawn", Some(spawn.body()?), until)?;
+        let mut answer = self.wire.exchange(Method::Post, "/api/spawn", Some(spawn.body()?), until)?;
         if !answer.is_success() {
+            if let Some(token) = spawn.agent_token {
+                answer.scrub(token);
+            }
             return Err(failure::of_spawn(&answer, spawn.name));
         }
         Spawned::read(&answer, spawn.name)
@@ -107,7 +110,7 @@ impl Client {
 }
 
 /// A name as one segment of a path, whatever it is.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {

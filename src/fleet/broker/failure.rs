@@ -27,8 +27,12 @@ pub enum Failure {
     NameTaken,
     /// The service behind the broker has an agent of this very name on its books.
     NameHeld(String),
-    /// The name belongs to an agent whose end the service behind the broker has not confirmed yet.
+    /// The name belongs to an agent whose end the service behind the broker has not confirmed yet, or knows nothing of.
     PendingCleanup(String),
+    /// The service behind the broker gives the name to nobody here: it is another agent's, or the key is not enough.
+    Withheld(String),
+    /// The service behind the broker could not be asked about the name.
+    NoService(String),
     /// It is to be asked later.
     RateLimited {
         /// When, where it was said.
@@ -69,6 +73,8 @@ impl fmt::Display for Failure {
                 write!(f, "the broker's service has that name on its books: {message}")
             }
             Failure::PendingCleanup(message) => write!(f, "the name is not free yet: {message}"),
+            Failure::Withheld(message) => write!(f, "the name can't be taken back: {message}"),
+            Failure::NoService(why) => write!(f, "nobody could be asked whose the name is: {why}"),
             Failure::RateLimited { retry_after: Some(wait), message } => {
                 write!(f, "the broker asks for {} s of patience: {message}", wait.as_secs())
             }
@@ -86,7 +92,7 @@ impl fmt::Display for Failure {
 /// `{"code":"…","message":"…"}`, `{"error":{"code":"…","message":"…"}}`, a line of text, nothing.
 pub(super) struct Complaint {
     /// Its name for the reason.
-    code: Option<String>,
+    pub(super) code: Option<String>,
     /// For people.
     pub(super) message: String,
     /// Which agent it is about.

@@ -33,6 +33,16 @@ pub(super) struct Wire {
     agent: Agent,
     origin: Origin,
     key: Secret,
+    presented: Presented,
+}
+
+/// How a key is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presented {
+    /// As brokers want it, in `X-API-Key`.
+    OwnHeader,
+    /// As their service does, in `Authorization`.
+    Bearer,
 }
 
 /// What one asks for.
@@ -56,10 +66,15 @@ impl Answer {
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
+
+    /// Takes a secret out of a complaint, which could quote the request that it complains of.
+    pub(super) fn scrub(&mut self, secret: &Secret) {
+        self.body = secret.scrub(&String::from_utf8_lossy(&self.body)).into_bytes();
+    }
 }
 
 impl Wire {
-    pub(super) fn new(origin: Origin, key: Secret) -> Wire {
+    pub(super) fn new(origin: Origin, key: Secret, presented: Presented) -> Wire {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             // Unasked, it would take the first of HTTP_PROXY and its relatives in the environment.
@@ -69,7 +84,7 @@ impl Wire {
             .user_agent(concat!("factory-tick/", env!("CARGO_PKG_VERSION")))
             .accept("application/json")
             .build();
-        Wire { agent: Agent::with_parts(config, DefaultConnector::new(), Lookup), origin, key }
+        Wire { agent: Agent::with_parts(config, DefaultConnector::new(), Lookup), origin, key, presented }
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -102,7 +117,7 @@ impl Wire {
         if (300..400).contains(&answer.status) {
             let origin = &self.origin;
             return Err(Failure::Unknown(format!(
-                "{origin} answered {} and pointed elsewhere; the key goes nowhere else: is that the broker?",
+                "{origin} answered {} and pointed elsewhere; the key goes nowhere else: is that the right address?",
                 answer.status
             )));
         }
@@ -116,6 +131,10 @@ impl Wire {
         body: Option<Vec<u8>>,
         left: Duration,
     ) -> Result<Answer, Error> {
+        let (header, key) = match self.presented {
+            Presented::OwnHeader => ("x-api-key", self.key.reveal().to_owned()),
+            Presented::Bearer => ("authorization", format!("Bearer {}", self.key.reveal())),
+        };
         let request = Request::builder()
             .method(match method {
                 Method::Get => "GET",
@@ -123,7 +142,7 @@ impl Wire {
                 Method::Delete => "DELETE",
             })
             .uri(self.origin.at(path))
-            .header("x-api-key", self.key.reveal())
+            .header(header, key)
             .header(header::CONNECTION, "close");
         let reply = match body {
             Some(body) => {
@@ -144,11 +163,11 @@ impl Wire {
             text(header::RETRY_AFTER).and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
         let mut bytes = Vec::new();
         body.into_with_config().limit(REPLY_BYTES_MAX).reader().read_to_end(&mut bytes)?;
-        if !parts.status.is_success() {
-            // It could quote the request that it complains of.
-            bytes = self.key.scrub(&String::from_utf8_lossy(&bytes)).into_bytes();
+        let mut answer = Answer { status: parts.status.as_u16(), retry_after, body: bytes };
+        if !answer.is_success() {
+            answer.scrub(&self.key);
         }
-        Ok(Answer { status: parts.status.as_u16(), retry_after, body: bytes })
+        Ok(answer)
     }
 
     /// The request with all of its limits of time.
@@ -174,7 +193,10 @@ impl Wire {
             Error::Timeout(_) if !never_left => format!("{origin} did not answer in time"),
             Error::Timeout(_) => format!("{origin} did not accept a connection in time"),
             Error::BodyExceedsLimit(_) => {
-                format!("{origin} answered more than {} MiB; is that the broker?", REPLY_BYTES_MAX >> 20)
+                format!(
+                    "{origin} answered more than {} MiB; is that the right address?",
+                    REPLY_BYTES_MAX >> 20
+                )
             }
             error => format!("{origin}: {}", failure::quote(&error.to_string())),
         };

@@ -16,6 +16,7 @@ pub mod discover;
 mod failure;
 mod http;
 mod origin;
+pub mod reclaim;
 mod wire;
 
 #[cfg(test)]

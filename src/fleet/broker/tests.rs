@@ -439,6 +439,30 @@ fn the_key_is_taken_nowhere_else_and_shown_to_nobody() {
     assert!(!steering.session(soon()).unwrap_err().to_string().contains('\u{1b}'));
 }
 
+/// A broker that complains of a request may quote it, and in it the token that lets an agent be another one.
+// covers: N06
+#[test]
+fn the_token_of_an_agent_is_shown_to_nobody() {
+    let token = Secret::new("at_live_0123456789").unwrap();
+    for status in ["400 Bad Request", "500 Internal Server Error", "502 Bad Gateway"] {
+        let echo =
+            served(move |stream, request| drop(stream.write_all(reply(status, "", request).as_bytes())));
+        let spawn = Spawn {
+            name: "ag",
+            label: "impl",
+            command: "/bin/true",
+            args: &[],
+            env: &BTreeMap::new(),
+            cwd: Path::new("/srv"),
+            task: None,
+            agent_token: Some(&token),
+        };
+        let failure = echo.spawn(&spawn, soon()).unwrap_err();
+        let shown = format!("{failure:?} {failure} {spawn:?}");
+        assert!(shown.contains("***") && !shown.contains(token.reveal()), "{shown}");
+    }
+}
+
 #[test]
 fn an_encrypted_connection_is_not_taken_for_a_plain_one() {
     let (tell, told) = std::sync::mpsc::channel();
