@@ -1,6 +1,7 @@
 //! `factory-tick check`: a table of checks, each of which looks at one thing and changes nothing. All are made, and
 //! everything that is wrong is told at once. Also as cron would find it, in the few variables that cron gives.
 
+mod broker;
 mod configuration;
 mod credentials;
 mod crontab;
@@ -39,6 +40,7 @@ const CHECKS: &[Check] = &[
     ("pidfile", places::pidfiles),
     ("env file", places::env_file),
     ("environment", roles::environment),
+    ("broker", broker::broker),
     ("program", roles::programs),
     ("permissions", permissions::permissions),
     ("credentials", credentials::credentials),

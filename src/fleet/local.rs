@@ -3,7 +3,8 @@
 mod ends;
 mod starts;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -59,6 +60,8 @@ pub struct LocalFleet {
     pub(super) settings: FleetConfig,
     pub(super) log_bytes_max: u64,
     done: Vec<String>,
+    /// Who is never to be signalled by this tick, beside the configured.
+    spared: RefCell<BTreeSet<u32>>,
 }
 
 impl LocalFleet {
@@ -88,7 +91,14 @@ impl LocalFleet {
                 Done::Command(argv) => argv.clone(),
                 Done::Exit | Done::Source => Vec::new(),
             },
+            spared: RefCell::default(),
         }
+    }
+
+    /// Has these never be signalled either. Only by this tick: by the next one their numbers can be anybody's, and so
+    /// they are not told to launchers, which end nothing but what they have started.
+    pub(super) fn spare(&self, pids: impl IntoIterator<Item = u32>) {
+        self.spared.borrow_mut().extend(pids);
     }
 
     fn run_dir(&self, run: &RunId) -> RunDir {
@@ -96,7 +106,9 @@ impl LocalFleet {
     }
 
     pub(super) fn guard(&self) -> Result<Guard> {
-        protected::guard(&self.settings.protected_pids, &self.settings.protected_pidfiles)
+        let pids: Vec<u32> =
+            self.settings.protected_pids.iter().chain(&*self.spared.borrow()).copied().collect();
+        protected::guard(&pids, &self.settings.protected_pidfiles)
     }
 
     /// What is known of a run. What the system did not let us read is not known: a receipt may stand there.

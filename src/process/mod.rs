@@ -17,6 +17,7 @@
 pub mod cgroup;
 pub mod identity;
 pub mod limit;
+pub mod listener;
 pub mod scan;
 pub mod signal;
 pub mod sweep;

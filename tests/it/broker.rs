@@ -40,6 +40,10 @@ pub(crate) struct Broker {
 pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
     }
@@ -63,10 +67,15 @@ impl Drop for Process {
 impl Broker {
     /// `None`, said aloud, where the broker was not fetched.
     pub(crate) fn start() -> Option<Broker> {
+        Broker::start_with(&[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) fn start_with(vars: &[(&str, &str)]) -> Option<Broker> {
         let program = program()?;
         let home =
             tempfile::Builder::new().prefix("broker-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let child = run(&program, home.path(), "first");
+        let child = run(&program, home.path(), "first", vars);
         let broker = Broker { child, home };
         broker.ready();
         Some(broker)
@@ -89,8 +98,13 @@ impl Broker {
 
     /// Starts it anew, in the same folder.
     pub(crate) fn restart(&mut self) {
-        self.child = run(&program().unwrap(), self.home.path(), "first");
+        self.child = run(&program().unwrap(), self.home.path(), "first", &[]);
         self.ready();
+    }
+
+    /// Starts another one in the same folder, which takes its file over.
+    pub(crate) fn second(&self) -> Process {
+        run(&program().unwrap(), self.home.path(), "second", &[])
     }
 
     /// Sends it a signal.
@@ -143,7 +157,7 @@ pub(crate) fn program() -> Option<PathBuf> {
     None
 }
 
-fn run(program: &Path, home: &Path, instance: &str) -> Process {
+fn run(program: &Path, home: &Path, instance: &str, vars: &[(&str, &str)]) -> Process {
     let child = system(program.to_str().unwrap())
         .args(["init", "--local-only", "--persist", "--api-bind", "127.0.0.1", "--instance-name", instance])
         .current_dir(home)
@@ -151,6 +165,7 @@ fn run(program: &Path, home: &Path, instance: &str) -> Process {
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("HOME", home)
         .envs([("AGENT_RELAY_TELEMETRY_DISABLED", "1"), ("DO_NOT_TRACK", "1")])
+        .envs(vars.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -179,7 +194,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn spawn_in(
+pub(crate) fn spawn_in(
     cwd: &Path,
     client: &Client,
     name: &str,
@@ -383,9 +398,9 @@ fn a_killed_broker_is_not_believed_and_its_successor_is_another() {
 fn a_second_broker_takes_the_file_of_the_first_away() {
     let Some(broker) = Broker::start() else { return };
     let first = broker.find().unwrap();
-    let mut second = run(&program().unwrap(), broker.cwd(), "second");
+    let mut second = broker.second();
     let named = || Some(broker.find().ok()?.process?.pid);
-    wait_for("the second wrote over the file", || named() == Some(second.0.id()));
+    wait_for("the second wrote over the file", || named() == Some(second.pid()));
     // Its key is another: whoever had met the first can't be led to it.
     let other = Client::new(broker.find().unwrap().origin, first.key.clone());
     wait_for("it answers", || other.session(soon()) != Err(Failure::Starting));

@@ -24,6 +24,7 @@ const SHEETS: &[(&str, &str)] = &[
     ("dispatch", include_str!("../rules/dispatch.toml")),
     ("around", include_str!("../rules/around.toml")),
     ("names", include_str!("../rules/names.toml")),
+    ("broker", include_str!("../rules/broker.toml")),
     ("keeping", include_str!("../rules/keeping.toml")),
     ("telling", include_str!("../rules/telling.toml")),
     ("scheduler", include_str!("../rules/scheduler.toml")),

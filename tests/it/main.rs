@@ -3,6 +3,7 @@
 mod agents;
 mod brakes;
 mod broker;
+mod brokered;
 mod check;
 mod cli;
 mod clock;

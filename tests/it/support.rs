@@ -563,7 +563,8 @@ fn json_file(path: &Path) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-fn live_processes() -> Vec<(u32, BTreeSet<String>)> {
+/// Every process that shows its environment, with that.
+pub(crate) fn live_processes() -> Vec<(u32, BTreeSet<String>)> {
     let pids = fs::read_dir("/proc").unwrap();
     let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     let vars = |pid: u32| {

@@ -5,6 +5,7 @@
 //! place is wrong would be to start agents in another broker than the one that was meant.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use super::origin::{Origin, Secret};
 use super::wire::{Session, unread};
 use crate::model::Process;
 use crate::process::identity::{self, Host};
+use crate::process::listener;
 use crate::store::atomic;
 
 /// The name of the file that a broker leaves.
@@ -53,7 +55,7 @@ pub struct Found {
     pub origin: Origin,
     /// Its key.
     pub key: Secret,
-    /// The process that its file names. Never to be signalled once the broker was met: before that it could be anybody's.
+    /// The process that its file names: it could be anybody's until the broker was met.
     pub process: Option<Process>,
     /// Who said so, for people.
     pub by: String,
@@ -64,8 +66,10 @@ pub struct Found {
 pub enum NotFound {
     /// Nobody said. For people: where it was looked for.
     Nowhere(String),
-    /// What was said is wrong or half of it is missing; it stays so until a person does something.
+    /// What was said is wrong; it stays so until a person does something.
     Wrong(String),
+    /// Its address is known, and no key for it.
+    Keyless(String),
     /// Its file is there, and the broker that left it is not.
     Stale(String),
     /// Its file can't be read, now.
@@ -76,6 +80,7 @@ impl fmt::Display for NotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (NotFound::Nowhere(why)
         | NotFound::Wrong(why)
+        | NotFound::Keyless(why)
         | NotFound::Stale(why)
         | NotFound::Unreadable(why)) = self;
         f.write_str(why)
@@ -101,7 +106,8 @@ impl Asked<'_> {
     }
 
     fn said(&self, url: &str, key: Option<&str>, by: &str, is_set: &str) -> Result<Found, NotFound> {
-        let key = key.ok_or_else(|| NotFound::Wrong(format!("{is_set}, and RELAY_BROKER_API_KEY is not")))?;
+        let key =
+            key.ok_or_else(|| NotFound::Keyless(format!("{is_set}, and RELAY_BROKER_API_KEY is not")))?;
         let key = Secret::new(key)
             .map_err(|why| NotFound::Wrong(format!("the broker's key can't be sent: {why}")))?;
         let origin =
@@ -135,6 +141,17 @@ impl Asked<'_> {
 }
 
 impl Found {
+    /// Who is taken for the broker, and so is never signalled: whoever listens at its address. Seen without asking it, so
+    /// that it is spared while it does not answer; and its file alone makes nobody a broker, for what it names may be a
+    /// process of a run by now.
+    ///
+    /// # Errors
+    ///
+    /// That nobody can tell who listens.
+    pub fn processes(&self) -> io::Result<Vec<u32>> {
+        self.origin.local_port().map_or(Ok(Vec::new()), listener::on_port)
+    }
+
     /// Makes sure that a broker is there and accepts the key. The pid in a file alone does not say so: another
     /// process may have it by now.
     ///

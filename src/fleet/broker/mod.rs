@@ -22,7 +22,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use agents::BrokerFleet;
+pub use agents::{BrokerFleet, find};
 pub use client::Client;
 pub use failure::Failure;
 pub use origin::{Origin, Secret};

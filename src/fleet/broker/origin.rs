@@ -77,6 +77,14 @@ impl Origin {
         Ok(Origin(format!("{scheme}://{authority}")))
     }
 
+    /// Its port, where it is on this machine.
+    pub(super) fn local_port(&self) -> Option<u16> {
+        let uri: Uri = self.0.parse().ok()?;
+        let authority = uri.authority()?;
+        let port = authority.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        is_this_machine(unbracketed(authority.host())).then_some(port)
+    }
+
     /// A URL there; `path` begins with a slash.
     pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.0)
@@ -157,6 +165,10 @@ mod tests {
         let origin = Origin::parse("http://[::1]:3/", false).unwrap();
         assert_eq!(origin.to_string(), "http://[::1]:3");
         assert_eq!(origin.at("/api/x"), "http://[::1]:3/api/x");
+        let port = |url| Origin::parse(url, false).unwrap().local_port();
+        assert_eq!(port("http://[::1]:3/"), Some(3));
+        assert_eq!((port("http://localhost"), port("https://127.0.0.1")), (Some(80), Some(443)));
+        assert_eq!(port("https://broker.example:5"), None);
     }
 
     #[test]
