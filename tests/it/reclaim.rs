@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::broker::{Process, find_in, names, program, soon, wait_for};
-use crate::support::{number_from, put, skipped, system};
+use crate::support::{Factory, number_from, put, skipped, system, toml_text};
 
 /// What the stand-in's workspace is asked with.
 const KEY: &str = "rk_live_workspace";
@@ -561,4 +561,30 @@ fn a_name_that_comes_free_on_the_way_is_used() {
     let (requests, spawned) = lab.spawn(&met, "held", "exec sleep 600");
     assert!(matches!(spawned, Err(Failure::NameHeld(_))), "{spawned:?}");
     assert_eq!(requests, [ladder("held", 6), vec![WITH_TOKEN.to_owned()]].concat());
+}
+
+// Each attempt of an item has its agent's name, which the attempt before it left on the books.
+// covers: N01
+#[test]
+fn an_item_is_tried_again_under_the_name_that_its_first_attempt_left_at_the_service() {
+    let Some(lab) = Lab::start(false) else { return };
+    let mut factory = Factory::new();
+    let folder = lab.home.path().join(".agentworkforce/relay").display().to_string();
+    factory.set("fleet", "kind", "\"broker\"");
+    factory.set("fleet", "broker_state_dir", &toml_text(&folder));
+    factory.set("attempts", "backoff_base", "\"1ms\"");
+    factory.role(
+        "impl",
+        &["sh", "-c", r#"echo "$FACTORY_RUN" >> "$LAB/starts"; mkdir "$LAB/first" && exit 1; true"#],
+        "",
+    );
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    wait_for("the service was told", || lab.service.agent("ar-1-impl")["status"] == "offline");
+    let first = lab.service.agent("ar-1-impl");
+    factory.tick_until("AR-1 was tried again", |_| factory.starts().len() == 2);
+    assert_ne!(lab.service.agent("ar-1-impl")["id"], first["id"]);
+    assert_eq!(factory.recorded("AR-1")["attempts"], 1);
+    assert_eq!(factory.registry()["counters"]["resume_name_collisions"], 0);
 }
