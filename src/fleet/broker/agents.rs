@@ -67,6 +67,8 @@ pub struct BrokerFleet {
     met: OnceCell<Result<(Client, Session), Failure>>,
     /// Whether a start was not answered.
     is_silent: Cell<bool>,
+    /// When the tick must be over, told by its look.
+    until: Cell<Option<Instant>>,
 }
 
 impl BrokerFleet {
@@ -77,7 +79,14 @@ impl BrokerFleet {
             Ok(pids) => local.spare(pids),
             Err(error) => log::warn!("cannot tell which process the broker is: {error}"),
         }
-        BrokerFleet { local, found, is_unasked: false, met: OnceCell::new(), is_silent: Cell::new(false) }
+        BrokerFleet {
+            local,
+            found,
+            is_unasked: false,
+            met: OnceCell::new(),
+            is_silent: Cell::new(false),
+            until: Cell::new(None),
+        }
     }
 
     /// The same agents, for ending what is on record: for that the broker is not needed.
@@ -124,7 +133,8 @@ impl BrokerFleet {
     fn ask(&self, launch: &Launch, dir: &RunDir, vars: &Vars, met: (&Client, &Session)) -> Result<Asking> {
         let (client, session) = met;
         let patience = if session.is_local_only { START_PATIENCE } else { RECLAIM_PATIENCE };
-        let until = Instant::now() + patience;
+        let by = Instant::now() + patience;
+        let until = self.until.get().map_or(by, |until| until.min(by));
         let program = own_program()?;
         let command = program.to_str().context("the path of this program is not UTF-8")?;
         let path = dir.path().to_str().context("the path of the run's directory is not UTF-8")?;
@@ -340,6 +350,7 @@ impl Fleet for BrokerFleet {
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
+        self.until.set(Some(until));
         if self.is_unasked {
             return self.local.observe(quarry, known, until);
         }
