@@ -304,10 +304,7 @@ fn whatever_an_agent_puts_in_place_of_its_own_files_its_run_comes_to_an_end() {
     let is_judged = |item: &String| ["done", "parked"].contains(&state(item).as_str());
     // Whether a run was ever claimed, and whether anything is left of it, is not guessed: it is held and told, each time,
     // until a person has looked.
-    let is_held = |item: &&String| {
-        item.ends_with("-claim") && !item.starts_with("HardLink") && !item.starts_with("Folder")
-            || *item == "Folder-swept"
-    };
+    let is_held = |item: &&String| item.ends_with("-claim") || *item == "Folder-swept";
     let (held, judged): (Vec<_>, Vec<_>) = items.iter().partition(is_held);
     factory.tick_until("all are judged", |_| judged.iter().all(|item| is_judged(item)));
     for item in &held {
