@@ -215,7 +215,13 @@ impl RegistryFile {
     fn keep_as_backup(&self) -> io::Result<()> {
         atomic::unlink_if_there(self.dir.as_fd(), BACKUP_ASIDE)?;
         rustix::fs::linkat(&self.dir, REGISTRY, &self.dir, BACKUP_ASIDE, AtFlags::empty())?;
-        rustix::fs::renameat(&self.dir, BACKUP_ASIDE, &self.dir, BACKUP)?;
+        match rustix::fs::renameat(&self.dir, BACKUP_ASIDE, &self.dir, BACKUP) {
+            Err(Errno::ISDIR) => {
+                let text = format!("{BACKUP} is a directory; move it away");
+                return Err(io::Error::new(io::ErrorKind::IsADirectory, text));
+            }
+            renamed => renamed?,
+        }
         // After a kill between this rename and the next both are names of one file already, and then a rename does
         // nothing. What stays is in nobody's way.
         let _ = atomic::unlink_if_there(self.dir.as_fd(), BACKUP_ASIDE);
@@ -801,6 +807,16 @@ mod tests {
         assert!(matches!(file.commit(&body(3)), Err(StoreError::Io(_))));
         assert!(matches!(file.commit(&body(2)), Err(StoreError::Io(_))), "not even an unchanged one");
         assert_eq!(open(&dir).0.body, body(2));
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_backup_is_named() {
+        let (_holder, dir) = state();
+        commit(&dir, [1]);
+        std::fs::create_dir(dir.path().join(BACKUP)).unwrap();
+        let Err(StoreError::Io(text)) = open(&dir).1.commit(&body(2)) else { panic!() };
+        assert!(text.contains("registry.json.bak is a directory; move it away"), "{text}");
+        assert_eq!(open(&dir).0.body, body(1));
     }
 
     // Origin: egg#1510 - the disk was full, success was reported, and the state was gone.
