@@ -120,6 +120,8 @@ fn furnished(script: &str) -> (Factory, Outside) {
     factory.set("fleet", "protected_pidfiles", "[\"pidfile\"]");
     factory.set("limits", "items_max", "1000");
     factory.set("attempts", "breaker", "0");
+    // At full size there are more starts than a day has.
+    factory.set("budget", "starts_per_day", "0");
     let outside = Outside::beside(&factory);
     factory.item("OK-1");
     factory.tick().expect(0);
