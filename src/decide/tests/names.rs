@@ -97,3 +97,16 @@ fn a_name_that_is_taken_again_and_again_parks_its_item_in_the_end() {
     assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Parked);
     assert_eq!(factory.record("A").attempts, 0);
 }
+
+// `reap` looks at processes alone: that it sees nobody with the name does not make it free.
+#[test]
+fn ending_what_is_left_over_gives_up_no_wait_for_a_name() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_refusing("a-impl");
+    factory.put_away("a-impl.1");
+    factory.frees("a-impl");
+    let only_reaps = Request { reap_only: true, ..Request::default() };
+    let planned = decide(&factory.config, &factory.registry, &factory.world(), &only_reaps);
+    assert!(planned.is_empty(), "{:?}", told(&planned));
+    assert!(told(&factory.plan()).contains(&"forget a-impl.1".to_owned()));
+}
