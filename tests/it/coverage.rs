@@ -29,6 +29,7 @@ const SHEETS: &[(&str, &str)] = &[
     ("telling", include_str!("../rules/telling.toml")),
     ("scheduler", include_str!("../rules/scheduler.toml")),
     ("failures", include_str!("../rules/failures.toml")),
+    ("found", include_str!("../rules/found.toml")),
 ];
 
 /// Rules of one kind.
