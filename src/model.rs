@@ -12,7 +12,7 @@ mod time;
 mod verdict;
 mod world;
 
-pub use item::{ItemState, Observed, SourceView, Unclear, WorkItem};
+pub use item::{Gone, ItemState, Observed, SourceView, Unclear, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{

@@ -4,6 +4,7 @@
 //! of them. `decide` folds its own steps through [`Registry::apply`] while it plans, so the plan that is
 //! committed and the plan that was reasoned about cannot differ.
 
+mod absent;
 mod begin;
 mod brakes;
 mod intend;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem};
 use crate::names;
 
+pub use absent::DoneWork;
 pub use brakes::{Failing, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
@@ -52,6 +54,9 @@ pub struct Registry {
     /// What has failed since anything ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
+    /// What was done of items that are no longer remembered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub done: BTreeMap<ItemId, DoneWork>,
     /// What was spent on the day of the last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub today: Option<Today>,

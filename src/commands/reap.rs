@@ -13,7 +13,7 @@ use crate::state::State;
 /// Ending takes one round, seeing that it ended another, and a lost fence one more.
 const ROUNDS_MAX: u32 = 3;
 
-const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None };
+const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None, accept_missing: false };
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {

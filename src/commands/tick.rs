@@ -32,7 +32,7 @@ fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, F
         let item = wanted_item(context, registry)?;
         let (source, stop, clock) = (context.source(), || false, || context.now.clone());
         let since = context.began;
-        let request = Request { item, ..context.request() };
+        let request = request(context, item);
         let fleet = context.agents(lineage, &request);
         let outside =
             Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
@@ -156,7 +156,7 @@ fn iterate(
 ) -> Result<Option<Ticked>, Failure> {
     let mut last = None;
     for _ in 0..context.options.iterations {
-        let request = Request { item: item.cloned(), ..context.request() };
+        let request = request(context, item.cloned());
         let ticked = once(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);
@@ -194,6 +194,10 @@ pub(super) fn once(
     report.add(&ticked, &context.config, &before, &registry);
     state.registry = registry;
     Ok(ticked)
+}
+
+fn request(context: &Context, item: Option<ItemId>) -> Request {
+    Request { item, accept_missing: context.options.accept_missing, ..context.request() }
 }
 
 fn wanted_item(context: &Context, registry: &Registry) -> Result<Option<ItemId>, Failure> {

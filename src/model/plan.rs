@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, StraySpec, Survivor};
+use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, StraySpec, Survivor};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -368,8 +368,24 @@ pub enum Refresh {
     Missing {
         /// Which item.
         item: ItemId,
-        /// How many times.
+        /// How many times; 1 begins the wait for it.
         reads: u32,
+        /// Why it is gone, where that was often and long enough.
+        gone: Option<Gone>,
+    },
+    /// An item is about to be forgotten; where its work was done, that is kept.
+    KeepDone {
+        /// Which item.
+        item: ItemId,
+    },
+    /// An absent item whose work was done came back with the same title and body.
+    StillDone {
+        /// Which item.
+        item: ItemId,
+        /// Its key.
+        key: String,
+        /// Where it was read.
+        origin: String,
     },
     /// The directory of a run that nobody remembers, and of which nothing can live: its number is taken.
     Used {

@@ -56,6 +56,7 @@ impl Registry {
         let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone(), finished_at: None };
         let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
         self.names.take_up(&spec.item);
+        self.done.remove(&spec.item);
         let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
         if record.key.is_empty() {
             record.key = spec.key.clone();

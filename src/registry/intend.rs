@@ -1,5 +1,7 @@
 //! The transitions of single steps: what a plan writes down before any of its effects.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Registry;
@@ -8,6 +10,9 @@ use super::records::{
     Paused,
 };
 use crate::model::{Action, AgentName, Class, Cooling, ItemId, Left, Moment, Next, Refresh, RunId, Survivor};
+
+/// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
+const STREAK_STEP: Duration = Duration::from_secs(30);
 
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
@@ -39,6 +44,7 @@ impl Registry {
                 self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
                     record.infra_row = 0;
+                    record.infra_at = None;
                 }
                 self.failing = None;
             }
@@ -108,12 +114,21 @@ impl Registry {
                 record.key = key.clone();
                 record.origin = origin.clone();
                 record.missing_reads = 0;
+                record.missing_since = None;
+                record.gone = None;
+                self.done.remove(item);
             }
-            Refresh::Missing { item, reads } => {
+            Refresh::Missing { item, reads, gone } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.missing_reads = *reads;
+                    record.gone = *gone;
+                    if *reads == 1 {
+                        record.missing_since = Some(now.clone());
+                    }
                 }
             }
+            Refresh::KeepDone { item } => self.keep_done(item, now),
+            Refresh::StillDone { item, key, origin } => self.restore_done(item, key, origin),
             Refresh::Used { run } => self.names.raise(run),
             Refresh::Given { item, hash, content_hash } => {
                 if let Some(record) = self.items.get_mut(item) {
@@ -182,10 +197,15 @@ impl Registry {
         if class.charged() {
             record.attempts += 1;
             record.infra_row = 0;
+            record.infra_at = None;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
         } else if !class.of_provider() {
-            // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
-            record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
+            // One misfortune strikes a whole crew at once, or 5 ticks within 14 ms: it must not park the item.
+            let age = record.infra_at.as_ref().and_then(|at| now.since(at));
+            if age.is_none_or(|age| age >= STREAK_STEP) {
+                record.infra_row += 1;
+                record.infra_at = Some(now.clone());
+            }
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
@@ -323,6 +343,7 @@ impl Registry {
         record.state = ItemStanding::Active;
         record.attempts = 0;
         record.infra_row = 0;
+        record.infra_at = None;
         record.continued = 0;
         record.due_at = None;
         record.tell_tries = 0;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentName, Class, ItemId, Moment, Next, Process, RunId, Status, Survivor};
+use crate::model::{AgentName, Class, Gone, ItemId, Moment, Next, Process, RunId, Status, Survivor};
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,14 +58,23 @@ pub struct ItemRecord {
     pub told: Option<Told>,
     /// How often telling it the next thing has failed in a row.
     pub tell_tries: u32,
-    /// Uncharged failures in a row.
+    /// Uncharged failures in a row, of which those within 30 s of another count once.
     pub infra_row: u32,
+    /// When that streak grew last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infra_at: Option<Moment>,
     /// Who parked it.
     pub parked_by: Option<ParkedBy>,
     /// The last thing that went wrong or parked it.
     pub last: Option<Last>,
     /// Complete reads in a row that it was missing from.
     pub missing_reads: u32,
+    /// When the first of those reads was. Ages of another boot cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Moment>,
+    /// Why the item is gone, where those reads were enough for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
     /// How often its agents went on although they had ended well, since it last changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub continued: u32,
@@ -386,9 +395,12 @@ impl ItemRecord {
             told: None,
             tell_tries: 0,
             infra_row: 0,
+            infra_at: None,
             parked_by: None,
             last: None,
             missing_reads: 0,
+            missing_since: None,
+            gone: None,
             continued: 0,
             message: None,
         }

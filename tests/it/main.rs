@@ -1,5 +1,6 @@
 //! Tests of the whole program and of what it promises to the world outside.
 
+mod absence;
 mod agents;
 mod brakes;
 mod broker;

@@ -651,11 +651,12 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
     for (id, tracked) in &world.tracker.items {
         let _ = writeln!(
             text,
-            "    ? {id} eligible {} present {} malformed {} missing {}",
+            "    ? {id} eligible {} present {} malformed {} missing {} folder away {}",
             world.tracker.is_eligible(id),
             tracked.present,
             tracked.malformed,
-            tracked.missing_reads
+            tracked.missing_reads,
+            world.tracker.is_away(),
         );
     }
     for (run, handoff) in &scene.after.handoffs {

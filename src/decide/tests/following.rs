@@ -111,7 +111,7 @@ fn an_item_is_gone_only_after_two_complete_reads_without_it() {
     assert!(factory.tick_told().is_empty());
     factory.remove("A");
     assert!(factory.tick_told().is_empty(), "the count began again");
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.edit("A", |item| item.state = ItemState::Closed);
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 0);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
@@ -405,7 +405,7 @@ fn an_item_in_backoff_that_left_the_scope_is_forgotten_and_comes_back_with_all_i
     factory.tick_told();
     factory.config.scope.labels = vec!["factory".into()];
     assert!(factory.tick_told().is_empty(), "once is not enough");
-    assert_eq!(told(&factory.tick_told()), ["forget A"]);
+    assert_eq!(told(&factory.tick_gone()), ["forget A"]);
     factory.config.scope.labels.clear();
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
     assert_eq!(factory.record("A").attempts, 0);
@@ -416,7 +416,7 @@ fn an_item_that_is_closed_while_processes_of_it_are_to_be_ended_is_kept_until_th
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     for _ in 0..5 {
         let plan = factory.tick_told();
         assert!(!told(&plan).iter().any(|line| line == "forget A"), "{:?}", told(&plan));

@@ -1,5 +1,6 @@
 //! The tables of the decisions, row by row, on a small world in which nothing is hidden.
 
+mod absence;
 mod brakes;
 mod corners;
 mod dispatching;
@@ -12,6 +13,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod vanished;
 mod words;
 
 use std::collections::BTreeMap;
@@ -188,10 +190,20 @@ impl Factory {
         rehash(item);
     }
 
+    /// Takes one item away. Another one stays, for the absence of all items is a different matter.
     fn remove(&mut self, key: &str) {
         if let Observed::Known(items) = &mut self.items {
             items.retain(|item| item.key != key);
+            if items.is_empty() {
+                items.push(WorkItem { state: ItemState::Closed, ..item("bystander") });
+            }
         }
+    }
+
+    /// The tick after the first one that missed an item, when that has been so for long enough.
+    fn tick_gone(&mut self) -> Plan {
+        self.later(30);
+        self.tick_told()
     }
 
     fn record(&self, key: &str) -> &ItemRecord {

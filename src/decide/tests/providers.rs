@@ -361,7 +361,7 @@ fn a_wait_that_nobody_asks_about_is_forgotten() {
     factory.runs("a-impl.1", 1, recorded!("codex-429"));
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     assert_eq!(factory.registry.cool_offs.len(), 1);
     factory.later(3660);
     assert_eq!(told(&factory.tick_told()), ["cool_off "]);

@@ -75,6 +75,8 @@ pub(super) struct History {
     pub(super) unreconciled: bool,
     /// Runs that cost an attempt.
     charged: BTreeSet<RunId>,
+    /// By item: the text that its work was done of. Removed by whatever is a reason to do it again.
+    done_of: BTreeMap<ItemId, String>,
     pub(super) providers: providers::Memory,
 }
 
@@ -82,13 +84,27 @@ impl History {
     /// Takes in what a tick made durable.
     pub(super) fn learn(&mut self, scene: &Scene<'_>, one_item: bool) {
         self.charged.extend(newly_charged(scene).cloned());
+        self.learn_done(scene);
         self.providers.learn(scene);
         if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
             self.unreconciled = false;
         }
     }
 
+    fn learn_done(&mut self, scene: &Scene<'_>) {
+        for (id, record) in &scene.after.items {
+            match &record.content_hash {
+                Some(hash) if record.state == ItemStanding::Done => {
+                    self.done_of.insert(id.clone(), hash.clone());
+                }
+                _ => drop(self.done_of.remove(id)),
+            }
+        }
+        self.done_of.retain(|id, hash| !scene.world.tracker.shows_change(id, hash));
+    }
+
     pub(super) fn lose(&mut self) {
+        self.done_of.clear();
         self.unreconciled = true;
         // What it was charged for may have been lost with it.
         self.charged.clear();
@@ -132,7 +148,10 @@ rules! {
     what_cannot_be_told_is_left_alone,
     a_start_gets_its_grace,
     a_group_stops_at_its_first_failure,
-    gone_takes_two_reads,
+    gone_takes_two_reads_and_30_seconds,
+    an_empty_folder_is_not_believed_at_once,
+    done_survives_absence,
+    an_uncharged_streak_takes_time,
     done_work_is_of_this_text,
     names_are_never_shared,
     numbers_only_grow,
@@ -186,8 +205,8 @@ impl<'a> Scene<'a> {
         self.world.tracker.items.get(id).map(|tracked| &tracked.item)
     }
 
-    fn missing_reads(&self, id: &ItemId) -> u32 {
-        self.world.tracker.items.get(id).map_or(u32::MAX, |tracked| tracked.missing_reads)
+    fn is_gone(&self, id: &ItemId) -> bool {
+        self.world.tracker.is_gone(id)
     }
 
     /// Whether the item itself gave a reason for a new life: it was edited since it was given to a run, or it
@@ -198,7 +217,7 @@ impl<'a> Scene<'a> {
             ItemStanding::Done => record.content_hash.as_ref() != Some(&item.content_hash),
             _ => record.hash.as_ref() != Some(&item.hash),
         };
-        edited || record.missing_reads >= 2
+        edited || record.gone.is_some()
     }
 
     fn life(&self, run: &RunId) -> Life {
@@ -378,7 +397,7 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
         };
         let right = match scene.config.done {
             Done::Exit => true,
-            Done::Source => scene.missing_reads(item) >= 2,
+            Done::Source => scene.is_gone(item),
             Done::Command(_) => said_so(),
         };
         ensure(right, || format!("{item} counts as done, {:?}", scene.config.done))?;
@@ -432,7 +451,7 @@ fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
         };
         let parked =
             scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemStanding::Parked);
-        let gone = scene.missing_reads(&spec.item) >= 2;
+        let gone = scene.is_gone(&spec.item);
         let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
         let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
         let timed_out = scene.actions().any(|action| {
@@ -638,13 +657,59 @@ fn unknown_is_not_empty(scene: &Scene<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// An item is given up only when two complete reads in a row did not have it.
-fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
+/// An item is given up only when two complete reads in a row did not have it, and 30 s have passed since the first.
+fn gone_takes_two_reads_and_30_seconds(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| match action {
-        Action::Forget { item } => ensure(scene.missing_reads(item) >= 2, || {
-            format!("{item} is forgotten after {} reads without it", scene.missing_reads(item))
-        }),
+        Action::Forget { item } => {
+            ensure(scene.is_gone(item), || format!("{item} is forgotten, and it was not missed for long"))
+        }
         _ => Ok(()),
+    })
+}
+
+/// An empty folder is no reason to end or forget anything before it was empty for 10 minutes. What was gone before it
+/// was emptied stays gone.
+fn an_empty_folder_is_not_believed_at_once(scene: &Scene<'_>) -> Result<(), String> {
+    scene.plan.decisions().try_for_each(|(_, decision)| {
+        let absent = matches!(decision.action, Action::Forget { .. } | Action::Stop { .. })
+            && decision.because == "its item is gone"
+            && decision.item.as_ref().is_some_and(|id| scene.world.tracker.is_away_for_a_while(id));
+        let known = decision.item.as_ref().and_then(|id| scene.before.items.get(id));
+        ensure(!absent || known.is_some_and(|record| record.gone.is_some()), || {
+            format!("{} of {:?} for an empty folder", decision.action.name(), decision.item)
+        })
+    })
+}
+
+/// Work that was done is not done again as long as its item was never seen closed, out of scope or with another text.
+fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Start(launch) => {
+            let done_of = scene.history.done_of.get(&launch.item);
+            // A person may have brought it back since.
+            let record = scene.before.items.get(&launch.item);
+            let is_done = record.is_none_or(|record| record.state == ItemStanding::Done);
+            let again = done_of.filter(|_| is_done).is_some_and(|done_of| {
+                *done_of == launch.content_hash && !scene.world.tracker.shows_change(&launch.item, done_of)
+            });
+            ensure(!again, || format!("{} does again what was done", launch.run))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// The streak of uncharged failures grows at most once in 30 s of one boot.
+fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
+    scene.before.items.iter().try_for_each(|(id, before)| {
+        let Some(after) = scene.after.items.get(id) else { return Ok(()) };
+        let grows = before.infra_row > 0 && after.infra_row > before.infra_row;
+        let age = after.infra_at.as_ref().zip(before.infra_at.as_ref()).and_then(|(at, last)| at.since(last));
+        ensure(!grows || age.is_none_or(|age| age.as_secs() >= 30), || {
+            format!(
+                "{id} had {} uncharged failures in a row and {age:?} later {}",
+                before.infra_row, after.infra_row
+            )
+        })
     })
 }
 

@@ -83,7 +83,14 @@ faults! {
     Reconfigured 8,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
+    /// The file of an item is away for less than 30 s.
+    Blink 30,
+    /// The folder of items is empty for a while.
+    FolderAway 10,
 }
+
+/// Faults that are drawn from dice of their own, so that seeds without them live as they did before.
+const DRAWN_ASIDE: [Fault; 2] = [Fault::Blink, Fault::FolderAway];
 
 /// How likely each mishap is in this seed, in millionths.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +109,9 @@ impl Faults {
             return faults;
         }
         let share = dice.range(10, 80);
+        let mut aside = dice.aside();
         for (fault, often) in ALL {
+            let dice = if DRAWN_ASIDE.contains(fault) { &mut aside } else { &mut *dice };
             if dice.percent(share) {
                 faults.chances.insert(*fault, dice.range(0, often * 10_000));
             }

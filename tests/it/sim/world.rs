@@ -101,6 +101,13 @@ impl World {
         self.dead = false;
         self.names_shown.clear();
         self.refused_notes.clear();
+        self.tracker.begin_tick(self.machine.clock_ms);
+        if self.strike(Fault::Blink) {
+            self.tracker.blink(&mut self.dice);
+        }
+        if self.strike(Fault::FolderAway) {
+            self.tracker.empty_folder(&mut self.dice);
+        }
         self.today = Today {
             fleet_unknown: self.strike(Fault::FleetUnknown),
             source_unknown: self.strike(Fault::SourceUnknown),
