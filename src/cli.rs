@@ -150,7 +150,7 @@ pub struct Options {
     /// How long to wait for another tick to end, such as 30s [default: 0 for a tick, 60s for other commands]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, env = "FACTORY_TICK_WAIT_LOCK")]
     pub wait_lock: Option<Duration>,
-    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked items
+    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked or stuck items
     #[arg(long, global = true, env = "FACTORY_TICK_DETAILED_EXITCODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub detailed_exitcode: bool,
     /// How the result is printed

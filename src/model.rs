@@ -7,6 +7,7 @@ mod names;
 mod outcome;
 mod plan;
 mod receipt;
+mod standstill;
 mod steady;
 mod time;
 mod verdict;
@@ -19,6 +20,7 @@ pub use plan::{
     Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,
 };
 pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
+pub use standstill::{Standstill, Stopped, Stuck};
 pub use steady::Steady;
 pub use time::Moment;
 pub use verdict::{Class, GateVerdict, Gates, Held, HeldCode};

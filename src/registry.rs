@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem};
+use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Standstill, Step, Survivor, WorkItem};
 use crate::names;
 
 pub use absent::DoneWork;
@@ -57,6 +57,9 @@ pub struct Registry {
     /// What was done of items that are no longer remembered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub done: BTreeMap<ItemId, DoneWork>,
+    /// What does not go on by itself.
+    #[serde(default, skip_serializing_if = "Standstill::is_none")]
+    pub standstill: Standstill,
     /// What was spent on the day of the last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub today: Option<Today>,

@@ -382,7 +382,7 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     }
 }
 
-/// Whether an item was parked by a rule, or processes were found that can't be ended, for the first time.
+/// Whether an item was parked by a rule, or waits for a person, or processes were found that can't be ended, for the first time.
 fn needs_person(before: &Registry, after: &Registry) -> bool {
     let is_parked = |registry: &Registry, id: &ItemId| {
         let record = registry.items.get(id);
@@ -395,17 +395,25 @@ fn needs_person(before: &Registry, after: &Registry) -> bool {
         !handoff.survivors.is_empty()
             && before.handoffs.get(run).is_none_or(|before| before.survivors.is_empty())
     });
-    newly_parked || first_survivors
+    let stuck = &before.standstill.stuck;
+    let newly_stuck = after
+        .standstill
+        .stuck
+        .iter()
+        .any(|(id, after)| stuck.get(id).is_none_or(|before| before.because != after.because));
+    newly_parked || newly_stuck || first_survivors
 }
 
 /// Whether everything that is still to start has to wait from now on.
 fn is_stopped_anew(config: &Config, before: &Registry, after: &Registry) -> bool {
     let is_open = |registry: &Registry| registry.open_breaker(config.attempts.breaker).is_some();
     let day = |registry: &Registry| registry.today.as_ref().map(|today| today.day);
-    let is_spent = |registry: &Registry| {
-        registry.today.as_ref().is_some_and(|today| today.exhausted(&config.budget, 1).is_some())
-    };
-    is_open(after) && !is_open(before) || is_spent(after) && !(is_spent(before) && day(before) == day(after))
+    let is_spent =
+        |registry: &Registry| registry.today.as_ref().is_some_and(|today| today.is_spent(&config.budget));
+    let is_stopped = |registry: &Registry| registry.standstill.stopped.is_some();
+    is_stopped(after) && !is_stopped(before)
+        || is_open(after) && !is_open(before)
+        || is_spent(after) && !(is_spent(before) && day(before) == day(after))
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.

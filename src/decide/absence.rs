@@ -32,7 +32,10 @@ pub(super) fn look(draft: &mut Draft) {
 
 /// Reports that most remembered items are absent, as long as that is not believed.
 pub(super) fn tell(draft: &mut Draft) {
-    let Some(Mass { absent, all, since }) = mass(draft).filter(|_| draft.mass_absence) else { return };
+    let Some(Mass { absent, all, since }) = mass(draft).filter(|_| draft.mass_absence) else {
+        draft.mass_absence = false;
+        return;
+    };
     let until = since.after(MASS_GONE_AFTER);
     draft.plan.errors.push(format!(
         "{absent} of {all} remembered items are absent at once: nothing of them is ended or forgotten before \

@@ -18,6 +18,7 @@ mod launch;
 mod notes;
 mod runs;
 mod slots;
+mod standstill;
 mod strays;
 mod verdict;
 
@@ -151,6 +152,7 @@ impl<'a> Draft<'a> {
         }
         items::follow(self);
         dispatch::dispatch(self);
+        standstill::note(self);
         notes::tell(self);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, StraySpec, Survivor};
+use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, Standstill, StraySpec, Survivor};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -435,6 +435,10 @@ pub enum Refresh {
     Forgiven,
     /// What was spent was recorded for a day that has not come: the clock was wrong. It counts for today.
     Today,
+    /// The budget of the day keeps an item from starting.
+    BudgetHolds,
+    /// What does not go on by itself is no longer what it was.
+    Standstill(Standstill),
     /// A running agent told its session.
     Session {
         /// Which run.

@@ -121,7 +121,7 @@ impl Class {
 }
 
 /// Why an item is not started now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldCode {
     /// Closed, or outside the configured scope.

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Registry;
 use super::records::{
     AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
     Paused,
 };
+use super::{Registry, Today};
 use crate::model::{Action, AgentName, Class, Cooling, ItemId, Left, Moment, Next, Refresh, RunId, Survivor};
 
 /// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
@@ -169,6 +169,8 @@ impl Registry {
                 }
             }
             Refresh::Today => self.today = Some(self.today(now.at)),
+            Refresh::BudgetHolds => self.today = Some(Today { held: true, ..self.today(now.at) }),
+            Refresh::Standstill(standstill) => self.standstill = standstill.clone(),
             Refresh::Forgiven => self.failing = None,
             Refresh::Session { run, session } => {
                 if let Some(agent) = self.current(run) {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::takeover::{self, Places};
 use crate::config::{Budget, Config};
-use crate::model::{Class, HeldCode, ItemId, Moment, RunId};
+use crate::model::{Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
 use crate::registry::{
     AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
     Registry, Today,
@@ -48,10 +48,12 @@ pub struct StatusView {
     paused: bool,
     pause: Option<Paused>,
     breaker: Option<Failing>,
+    stopped: Option<Stopped>,
     heartbeat: Option<Heartbeat>,
     in_flight: Vec<InFlight>,
     waiting: Vec<Waiting>,
     parked: Vec<Parked>,
+    stuck: Vec<StuckLine>,
     handoffs: Vec<HandoffLine>,
     today: Spent,
     counters: Counters,
@@ -121,6 +123,18 @@ struct Parked {
     by_person: bool,
 }
 
+/// An item that a person alone can release, although it is not parked.
+#[derive(Debug, Serialize)]
+struct StuckLine {
+    item: ItemId,
+    key: String,
+    code: HeldCode,
+    because: String,
+    since: Timestamp,
+    #[serde(rename = "try", serialize_with = "as_sentence")]
+    help: Vec<Help>,
+}
+
 /// A way out.
 #[derive(Debug)]
 struct Help {
@@ -168,6 +182,9 @@ impl StatusView {
         let mut parked: Vec<_> =
             items().filter_map(|(id, record)| parked(looked, registry, id, record)).collect();
         parked.sort_by_key(|one| std::cmp::Reverse(one.since));
+        let mut stuck: Vec<_> =
+            registry.standstill.stuck.iter().map(|(id, one)| stuck(looked, id, one)).collect();
+        stuck.sort_by_key(|one| std::cmp::Reverse(one.since));
         let mut handoffs: Vec<_> = registry
             .handoffs
             .iter()
@@ -186,6 +203,7 @@ impl StatusView {
             paused: pause.is_some(),
             pause: pause.cloned(),
             breaker: breaker.cloned(),
+            stopped: registry.standstill.stopped.clone(),
             heartbeat: match looked.pulse {
                 Pulse::Beat(beat) => Some(beat.as_ref().clone()),
                 Pulse::Absent | Pulse::Unreadable(_) => None,
@@ -193,6 +211,7 @@ impl StatusView {
             in_flight,
             waiting,
             parked,
+            stuck,
             handoffs,
             today: Spent { starts: today.starts, usd: today.usd },
             counters: registry.counters.clone(),
@@ -214,7 +233,7 @@ impl StatusView {
 
     /// Whether an item needs a person.
     pub fn anything_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parked.is_empty() || !self.stuck.is_empty()
     }
 
     /// For a script: one line.
@@ -297,6 +316,18 @@ fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRe
         takeover: takeover.collect(),
         by_person,
     })
+}
+
+fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
+    let file = looked.config.source_path.join(&stuck.origin).display().to_string();
+    StuckLine {
+        item: id.clone(),
+        key: stuck.key.clone(),
+        code: stuck.code,
+        because: stuck.because.clone(),
+        since: stuck.since,
+        help: vec![Help { to: "to release it, edit", what: file }],
+    }
 }
 
 /// What helps with a parked item.

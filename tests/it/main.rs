@@ -36,6 +36,7 @@ mod retention;
 mod scheduler;
 mod screens;
 mod sim;
+mod stopped;
 mod support;
 mod sweep;
 mod terminal;

@@ -411,6 +411,8 @@ impl Simulation {
             after: &world.disk.standing,
             ticked,
             history: &self.history,
+            one_item: request.item.is_some(),
+            reap_only: request.reap_only,
         };
         if self.aloud || self.story.is_some() {
             let line = tell(self.tally.ticks, &request, &scene);

@@ -13,6 +13,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod stopped;
 mod vanished;
 mod words;
 
@@ -46,6 +47,7 @@ struct Factory {
     missing_env: BTreeMap<String, Vec<String>>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
+    disk_free_bytes: Option<u64>,
     now: Moment,
 }
 
@@ -97,6 +99,7 @@ impl Factory {
             missing_env: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
+            disk_free_bytes: Some(1 << 40),
             now: moment(0),
         }
     }
@@ -118,7 +121,7 @@ impl Factory {
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
-            disk_free_bytes: Some(1 << 40),
+            disk_free_bytes: self.disk_free_bytes,
             missing_env: self.missing_env.clone(),
             credentials: self.credentials.clone(),
             lineage: "lineage".to_owned(),

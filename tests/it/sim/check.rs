@@ -9,7 +9,7 @@ use std::fmt;
 
 use factory_tick::config::{Config, Done, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
@@ -66,6 +66,8 @@ pub(super) struct Scene<'a> {
     /// How it ended, where it was neither killed nor failed.
     pub(super) ticked: Option<&'a Ticked>,
     pub(super) history: &'a History,
+    pub(super) one_item: bool,
+    pub(super) reap_only: bool,
 }
 
 /// What is remembered of earlier ticks.
@@ -151,6 +153,7 @@ rules! {
     gone_takes_two_reads_and_30_seconds,
     an_empty_folder_is_not_believed_at_once,
     done_survives_absence,
+    what_stands_still_is_on_record,
     an_uncharged_streak_takes_time,
     done_work_is_of_this_text,
     names_are_never_shared,
@@ -696,6 +699,35 @@ fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
         }
         _ => Ok(()),
     })
+}
+
+/// What a person alone can release, a disk that is too full and a budget that is too small are on record: a report tells
+/// them once, and `status` as long as they last.
+fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
+    let held = &scene.plan.held;
+    let one = |code: HeldCode| held.iter().find(move |held| held.code == code);
+    let today = scene.intended.today.as_ref();
+    ensure(one(HeldCode::Budget).is_none() || today.is_some_and(|today| today.held), || {
+        format!("the budget holds an item, and the day has {today:?}")
+    })?;
+    if scene.one_item || scene.reap_only || scene.world.today.source_unknown {
+        return Ok(());
+    }
+    let standstill = &scene.intended.standstill;
+    ensure(one(HeldCode::DiskFloor).is_some() == standstill.stopped.is_some(), || {
+        format!("the disk is too full for something, or for nothing: {:?}", standstill.stopped)
+    })?;
+    let is_mass = scene.plan.errors.iter().any(|error| error.contains("--accept-missing"));
+    let blocked = held.iter().filter(|held| held.code == HeldCode::Blocked);
+    for id in blocked.map(|held| &held.item) {
+        let stuck = standstill.stuck.contains_key(id);
+        match scene.world.tracker.is_blocked_for_ever(id, |id| scene.intended.items.contains_key(id)) {
+            Some(true) => ensure(stuck || is_mass, || format!("{id} waits for ever, and nobody is told"))?,
+            Some(false) => ensure(!stuck, || format!("{id} waits for an open item, and is stuck"))?,
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 /// The streak of uncharged failures grows at most once in 30 s of one boot.

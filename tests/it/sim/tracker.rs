@@ -216,6 +216,27 @@ impl Tracker {
         self.is_away() && self.clock_ms - missing_since < 600_000
     }
 
+    /// Whether an item waits for ever for its only blocker: for itself, or for a name that no item has or had.
+    /// `None`: that depends on more.
+    pub(super) fn is_blocked_for_ever(
+        &self,
+        id: &ItemId,
+        is_known: impl Fn(&ItemId) -> bool,
+    ) -> Option<bool> {
+        let item = &self.items.get(id)?.item;
+        let [blocker] = item.blocked_by.as_slice() else { return None };
+        if *blocker == item.key {
+            return Some(true);
+        }
+        let Some((id, named)) = self.items.iter().find(|(_, one)| one.item.key == *blocker) else {
+            return Some(true);
+        };
+        if !named.present && !is_known(id) {
+            return Some(true);
+        }
+        (self.is_there(named) && !named.malformed && named.item.blocked_by.is_empty()).then_some(false)
+    }
+
     /// Whether the latest read shows an item in a way that is a reason to do it again.
     pub(super) fn shows_change(&self, id: &ItemId, done_of: &str) -> bool {
         self.items.get(id).is_some_and(|tracked| {
