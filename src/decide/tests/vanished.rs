@@ -220,3 +220,17 @@ fn item_that_joins_a_mass_absence_late_has_its_own_10_minutes() {
     assert_eq!(told(&plan), ["forget A", "stop b-impl.1", "stop c-impl.1"]);
     assert_eq!(plan.errors.len(), 1, "{:?}", plan.errors);
 }
+
+// Found by the simulator: its file was away while it was done, came back, and the work was done again.
+// covers: P11
+#[test]
+fn item_done_while_it_was_away_is_still_done_when_it_is_back() {
+    let mut factory = Factory::with("[done]\nwhen = \"source\"", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    let items = factory.empty();
+    factory.tick_after(10);
+    assert_eq!(told(&factory.tick_after(60_000)), ["done A", "writeback A done"]);
+    factory.items = items;
+    let plan = factory.tick_after(60_000);
+    assert!(plan.is_empty(), "{:?}", told(&plan));
+}
