@@ -6,6 +6,9 @@ use super::Draft;
 use super::blockers::Blockers;
 use crate::model::{Held, HeldCode, ItemId, Refresh, Standstill, Stopped, Stuck};
 
+/// So many stuck items are kept: 20,000 of them would make the registry 6 MB larger.
+const STUCK_MAX: usize = 1_000;
+
 /// Writes down what the gates held, so that a report can tell it once and `status` always.
 pub(super) fn note(draft: &mut Draft) {
     let holds = |code: HeldCode| draft.plan.held.iter().find(move |held| held.code == code);
@@ -54,5 +57,5 @@ fn stuck(draft: &Draft) -> BTreeMap<ItemId, Stuck> {
         };
         Some((held.item.clone(), stuck))
     };
-    blocked.iter().filter(needs_person).filter_map(|held| stuck(held)).collect()
+    blocked.iter().filter(needs_person).filter_map(|held| stuck(held)).take(STUCK_MAX).collect()
 }
