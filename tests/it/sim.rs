@@ -270,6 +270,19 @@ impl Simulation {
                 self.config.roles[0].resume.clear();
             }
         }
+        if world.strike(Fault::SuffixRenamed) {
+            let roles = self.full.roles.len();
+            let (one, other) = (self.dice.index(roles), self.dice.index(roles));
+            let suffix = self.full.roles[one].suffix.clone();
+            let swapped = std::mem::replace(&mut self.full.roles[other].suffix, suffix);
+            self.full.roles[one].suffix =
+                if one == other { format!("x{}", self.tally.ticks) } else { swapped };
+            for role in &mut self.config.roles {
+                if let Some(now) = self.full.roles.iter().find(|full| full.name == role.name) {
+                    role.suffix.clone_from(&now.suffix);
+                }
+            }
+        }
         self.missing_env.clear();
         if world.strike(Fault::NoVariable) {
             self.missing_env.insert(self.config.roles[0].name.clone(), vec!["TOKEN".to_owned()]);

@@ -112,6 +112,7 @@ macro_rules! rules {
 
 rules! {
     one_live_run_per_agent,
+    one_live_run_per_role,
     a_run_starts_once,
     nothing_is_forgotten,
     limits_hold,
@@ -227,6 +228,22 @@ fn one_live_run_per_agent(scene: &Scene<'_>) -> Result<(), String> {
     for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
         if let Some(other) = alive.insert(&run.agent, run) {
             return Err(format!("{other} and {run} are alive"));
+        }
+    }
+    Ok(())
+}
+
+/// Nor do two runs of one role at one item, whatever their agents are called: while the registry was never lost.
+fn one_live_run_per_role(scene: &Scene<'_>) -> Result<(), String> {
+    let machine = &scene.world.machine;
+    if scene.world.disk.losses > 0 {
+        return Ok(());
+    }
+    let mut alive = BTreeMap::new();
+    for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
+        let Some(spec) = &machine.runs[run].spec else { continue };
+        if let Some(other) = alive.insert((&spec.item, &spec.role), run) {
+            return Err(format!("{other} and {run} are alive, both {:?} of {}", spec.role, spec.item));
         }
     }
     Ok(())

@@ -83,6 +83,8 @@ faults! {
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
     Reconfigured 8,
+    /// The suffix of a role is renamed, or two roles swap theirs.
+    SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
 }
