@@ -275,6 +275,8 @@ pub struct Attempts {
 pub struct Budget {
     /// Starts and resumes per day.
     pub starts_per_day: u32,
+    /// Agents started or resumed for one item per day; 0: any number. Then it is parked until a person retries it.
+    pub item_starts_per_day: u32,
     /// US dollars per day.
     pub usd_per_day: f64,
     /// US dollars per run.
@@ -421,6 +423,16 @@ impl Role {
     /// What is known of its harness beforehand; `None` for a command of the configuration's own.
     pub fn preset(&self) -> Option<&'static Preset> {
         harness::preset(&self.harness)
+    }
+
+    /// Programs and arguments: of a fresh start, and of a resume where there is one.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        match self.preset() {
+            Some(preset) => vec![preset.start_argv("", &self.args), preset.resume_argv("", &self.args)],
+            None => {
+                [&self.command, &self.resume].into_iter().filter(|argv| !argv.is_empty()).cloned().collect()
+            }
+        }
     }
 
     /// Whether its sessions can be gone on with.

@@ -6,8 +6,13 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
+use super::records::CoolOff;
+use crate::backoff::growing;
 use crate::config::Budget;
-use crate::model::{ItemId, Moment, RunId};
+use crate::model::{Class, ItemId, Moment, RunId};
+
+/// The scope of the cool-off that a fault of the machine begins: it holds for every role.
+pub const MACHINE: &str = "machine";
 
 /// A day recorded as so many days ahead, or fewer, may be right: the clock was set back, perhaps for a moment.
 const DAYS_AHEAD_MAX: i32 = 1;
@@ -24,6 +29,16 @@ pub struct Failing {
     pub item: ItemId,
     /// What happened to it.
     pub because: String,
+}
+
+/// Refusals of a role's credentials in a row, since a run of it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    /// How many. Runs that were under way at the latest one are no further refusal.
+    pub streak: u32,
+    /// When the latest was seen.
+    pub at: Moment,
 }
 
 /// What was spent on one day, in UTC.
@@ -120,17 +135,64 @@ impl Registry {
         }
     }
 
-    pub(super) fn count_start(&mut self, now: &Moment) {
+    pub(super) fn count_start(&mut self, item: &ItemId, now: &Moment) {
         let mut today = self.today(now.at);
         today.starts = today.starts.saturating_add(1);
+        self.names.count_start(item, today.day);
         self.today = Some(today);
     }
 
     /// A start that was counted and is known not to have been tried.
-    pub(super) fn give_start_back(&mut self) {
+    pub(super) fn give_start_back(&mut self, item: &ItemId) {
         if let Some(today) = &mut self.today {
             today.starts = today.starts.saturating_sub(1);
         }
+        self.names.give_start_back(item);
+    }
+
+    /// How often agents of an item were started or resumed on the day of that instant.
+    pub fn item_starts(&self, item: &ItemId, at: Timestamp) -> u32 {
+        self.names.starts_on(item, self.today(at).day)
+    }
+
+    /// The provider refused the credentials of an agent that began at that instant, or answered it.
+    pub(super) fn count_refusal(
+        &mut self,
+        role: &str,
+        begun: Option<&Moment>,
+        class: Option<Class>,
+        now: &Moment,
+    ) {
+        if class.is_none_or(Class::is_of_agent) {
+            self.refusals.remove(role);
+        }
+        if class != Some(Class::Denied) {
+            return;
+        }
+        let streak = match self.refusals.get(role) {
+            Some(before) if !before.at.precedes(begun, now) => return,
+            before => before.map_or(0, |before| before.streak).saturating_add(1),
+        };
+        self.refusals.insert(role.to_owned(), Refusals { streak, at: now.clone() });
+    }
+
+    /// The machine could not start a run: nothing is started before the growing wait is over. All starts of one tick are
+    /// one failure.
+    pub(super) fn cool_machine(&mut self, because: &str, now: &Moment) {
+        let before = self.cool_offs.get(MACHINE);
+        if before.is_some_and(|before| before.begun.as_ref() == Some(now)) {
+            return;
+        }
+        let streak = before.map_or(0, |before| before.row).saturating_add(1);
+        let cool_off = CoolOff {
+            because: because.to_owned(),
+            since: now.at,
+            begun: Some(now.clone()),
+            until: Some(now.after(growing(streak))),
+            row: streak,
+            credentials: None,
+        };
+        self.cool_offs.insert(MACHINE.to_owned(), cool_off);
     }
 
     /// What failed, where it is enough to start nothing any more. `max`: `[attempts] breaker`, 0 is off.

@@ -94,7 +94,8 @@ fn uncharged_streak_counts_once_in_30_seconds() {
     factory.tick_told();
     let mut seen = Vec::new();
     for (n, ms) in [(1, 3), (2, 3), (3, 29_000), (4, 30_000), (5, 3), (6, 30_000)] {
-        let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false });
+        let refused =
+            Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
         factory.see(&format!("a-impl.{n}"), refused);
         factory.tick_after(ms);
         seen.push(factory.record("A").infra_row);
@@ -108,7 +109,8 @@ fn reboot_counts_towards_the_uncharged_streak() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     for n in [1, 2] {
-        let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false });
+        let refused =
+            Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
         factory.see(&format!("a-impl.{n}"), refused);
         factory.tick_after(3);
         factory.reboot();

@@ -231,9 +231,9 @@ fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
 fn cooling(scope: &str, cool_off: &CoolOff, now: Timestamp) -> String {
     let CoolOff { because, since, until, .. } = cool_off;
     let who = match scope.split_once(':') {
-        Some(("role" | "login", role)) => format!("role {role}"),
+        Some(("role" | "login" | "program", role)) => format!("role {role}"),
         Some(("harness", harness)) => format!("harness {harness}"),
-        _ => scope.to_owned(),
+        _ => format!("the {scope}"),
     };
     if cool_off.holds(now) {
         format!("{who} starts nothing {}: {because}", lasting(*since, *until, now))
@@ -391,6 +391,8 @@ mod tests {
         let since = "for 1 min, since 1970-01-01 00:00:40Z";
         assert_eq!(told("role:impl", None), format!("role impl starts nothing {since}: no room"));
         assert_eq!(told("login:impl", None), told("role:impl", None));
+        assert_eq!(told("program:impl", None), told("role:impl", None));
+        assert_eq!(told("machine", None), format!("the machine starts nothing {since}: no room"));
         assert_eq!(
             told("harness:claude", Some(220)),
             format!("harness claude starts nothing {since}, until 1970-01-01 00:03:40Z (in 2 min): no room")
@@ -403,7 +405,7 @@ mod tests {
     fn a_day_tells_what_is_left_of_it() {
         let spent = |starts, usd, starts_per_day, usd_per_day| {
             let day = "2026-11-20".parse().unwrap();
-            let budget = Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 };
+            let budget = Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 };
             spent_today(
                 &budget,
                 &Today { day, starts, usd, tokens: None, taken_back_from: None, held: false },
@@ -413,7 +415,11 @@ mod tests {
         let day = "2026-11-20".parse().unwrap();
         let today = Today { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
         assert_eq!(
-            spent_today(&Budget { starts_per_day: 3, usd_per_day: 0.0, usd_per_run: 0.0 }, &today).unwrap(),
+            spent_today(
+                &Budget { starts_per_day: 3, item_starts_per_day: 0, usd_per_day: 0.0, usd_per_run: 0.0 },
+                &today
+            )
+            .unwrap(),
             "2 of 3 starts; too few are left for all roles of an item until 2026-11-21 00:00:00Z"
         );
         assert_eq!(spent(3, None, 0, 0.0).unwrap(), "3 starts");
