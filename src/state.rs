@@ -16,7 +16,7 @@ use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Steady, Step
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
-use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Retained, Status};
+use crate::store::heartbeat::{self, GroupsLook, Heartbeat, Leg, Pulse, Retained, Status};
 use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
 use crate::tick::{Store, Ticked};
 
@@ -271,6 +271,7 @@ impl Beats {
             reason: before.and_then(|beat| beat.reason.clone()),
             reported_at: before.and_then(|beat| beat.reported_at),
             retained: before.and_then(|beat| beat.retained.clone()),
+            groups: before.and_then(|beat| beat.groups.clone()),
             steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
         };
         state.beat(&beat);
@@ -280,6 +281,11 @@ impl Beats {
     /// What became of a look at what may be removed.
     pub fn retained(&mut self, retained: Retained) {
         self.beat.retained = Some(retained);
+    }
+
+    /// What became of a look for left-over control groups.
+    pub fn groups(&mut self, groups: GroupsLook) {
+        self.beat.groups = Some(groups);
     }
 
     /// The last: how it ended.

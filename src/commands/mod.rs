@@ -4,6 +4,7 @@
 mod check;
 mod drain;
 mod explain;
+mod groups;
 mod init;
 mod kill_tick;
 mod logs;

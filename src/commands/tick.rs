@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::mail::{self, Mailbox, Verdict};
-use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, retain, tell_failure};
+use super::{
+    BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, groups, resolve, retain, tell_failure,
+};
 use crate::cli::Format;
 use crate::config::Problems;
 use crate::decide::Request;
@@ -64,6 +66,9 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
         Ok(Some(ticked)) if item.is_none() && ticked.fleet.is_ok() => {
             if let Some(retained) = retain::retain(context, &state, &shutdown) {
                 beats.retained(retained);
+            }
+            if let Some(groups) = groups::look(context, &state, &shutdown) {
+                beats.groups(groups);
             }
         }
         Ok(_) => {}
