@@ -3,7 +3,7 @@
 //! The only orchestration in the program. Recovery is no separate code: an intent that was never performed
 //! is an ordinary observation of the next tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -127,7 +127,12 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     } else {
         tick.source.read(tick.until)
     };
+    let wanted = || match source.known() {
+        Some(view) => registry.workspaces_wanted(&view.items),
+        None => BTreeSet::new(),
+    };
     World {
+        workspaces_taken: tick.fleet.workspaces_taken(&wanted),
         fleet: tick.fleet.observe(&quarry, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),

@@ -71,7 +71,7 @@ const fn gate(
 }
 
 /// The rules, the first one first.
-const GATES: [Gate; 17] = [
+const GATES: [Gate; 18] = [
     gate(HeldCode::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
     gate(HeldCode::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
     gate(HeldCode::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
@@ -80,6 +80,9 @@ const GATES: [Gate; 17] = [
     gate(HeldCode::AlreadyActive, Of::Dispatch, already_active, |_| "nothing of it is in flight".to_owned()),
     gate(HeldCode::Backoff, Of::Start, backoff, attempts_failed),
     gate(HeldCode::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
+    gate(HeldCode::WorkspaceTaken, Of::Start, workspace_taken, |_| {
+        "no other factory has its workspace".to_owned()
+    }),
     gate(HeldCode::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
     gate(HeldCode::Breaker, Of::Start, breaker, failures_in_a_row),
     gate(HeldCode::Budget, Of::Start, budget, spent),
@@ -243,6 +246,23 @@ fn attempts_failed(asked: &Asked) -> String {
 
 fn blocked(asked: &Asked) -> Option<Wait> {
     Some(Wait(asked.slots.blocker(asked.draft, asked.item)?, None))
+}
+
+/// Only a person can release it: the other factory may be at work in there.
+fn workspace_taken(asked: &Asked) -> Option<Wait> {
+    Some(Wait(taken(asked.draft, asked.item)?.to_owned(), None))
+}
+
+/// Why an item waits whose workspace another factory has.
+pub(super) fn taken<'a>(draft: &Draft<'a>, item: &WorkItem) -> Option<&'a str> {
+    let taken = &draft.world.workspaces_taken;
+    if taken.is_empty() {
+        return None;
+    }
+    match draft.registry.seen_as(item) {
+        Refresh::Seen { workspace, .. } => taken.get(&workspace).map(String::as_str),
+        _ => None,
+    }
 }
 
 fn paused(asked: &Asked) -> Option<Wait> {

@@ -170,4 +170,6 @@ pub struct World {
     pub env_error: Option<String>,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
+    /// Workspaces that another factory has, each with the reason for people.
+    pub workspaces_taken: BTreeMap<String, String>,
 }

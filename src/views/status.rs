@@ -262,6 +262,8 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
     let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
     let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
         (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+    } else if let Some(because) = record.taken.clone().filter(|_| !registry.running(id)) {
+        (HeldCode::WorkspaceTaken, because, None)
     } else if record.state == ItemStanding::Waiting {
         (HeldCode::Backoff, words, record.due_at)
     } else if record.state == ItemStanding::Active && !registry.running(id) {

@@ -25,6 +25,7 @@ mod kill_tick;
 mod model;
 mod night;
 mod orders;
+mod ownership;
 mod power;
 mod presets;
 mod readme;

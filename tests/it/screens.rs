@@ -142,6 +142,7 @@ impl Still {
             env_error: None,
             lineage: "screens".to_owned(),
             workspaces: WORKSPACES.into(),
+            workspaces_taken: Default::default(),
         }
     }
 }

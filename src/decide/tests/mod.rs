@@ -44,6 +44,7 @@ struct Factory {
     missing_env: BTreeMap<String, Vec<String>>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
+    workspaces_taken: BTreeMap<String, String>,
     now: Moment,
 }
 
@@ -95,6 +96,7 @@ impl Factory {
             missing_env: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
+            workspaces_taken: BTreeMap::new(),
             now: moment(0),
         }
     }
@@ -122,6 +124,7 @@ impl Factory {
             lineage: "lineage".to_owned(),
             env_error: self.env_error.clone(),
             workspaces: "/factory/workspaces".into(),
+            workspaces_taken: self.workspaces_taken.clone(),
         }
     }
 

@@ -170,6 +170,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         lineage: "lineage".to_owned(),
         env_error: None,
         workspaces: "/factory/workspaces".into(),
+        workspaces_taken: Default::default(),
     }
 }
 

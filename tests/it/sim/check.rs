@@ -112,6 +112,7 @@ rules! {
     a_pause_holds,
     an_open_breaker_holds,
     a_taken_name_is_left_alone,
+    taken_workspace_starts_nothing,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
     what_ended_well_goes_on_so_often,
@@ -305,6 +306,21 @@ fn a_taken_name_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     let mut held = taken.map(|one| &one.agent).filter(|agent| scene.world.names_shown.contains(agent));
     match held.find(|agent| scene.starts().any(|(_, run)| run.agent == **agent)) {
         Some(agent) => Err(format!("{agent} is asked for, and it is somebody else's")),
+        None => Ok(()),
+    }
+}
+
+/// No run is started in a workspace that another factory is known to have.
+fn taken_workspace_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let shown = scene.world.workspaces_shown.borrow();
+    let mut launches = scene.actions().filter_map(|action| match action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch),
+        _ => None,
+    });
+    match launches.find(|launch| shown.contains(&launch.workspace)) {
+        Some(launch) => {
+            Err(format!("{} starts in {}, which another factory has", launch.run, launch.workspace))
+        }
         None => Ok(()),
     }
 }

@@ -83,6 +83,8 @@ faults! {
     Reconfigured 8,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
+    /// Another factory has the workspace of an item.
+    WorkspaceTaken 15,
 }
 
 /// How likely each mishap is in this seed, in millionths.
