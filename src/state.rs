@@ -17,7 +17,9 @@ use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
 use crate::store::heartbeat::{self, GroupsLook, Heartbeat, Leg, Pulse, Retained, Status};
-use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
+use crate::store::{
+    Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events, reserve,
+};
 use crate::tick::{Store, Ticked};
 
 /// The state of one factory, held by one command.
@@ -158,6 +160,21 @@ impl State {
     pub fn beat(&self, beat: &Heartbeat) {
         if let Err(error) = heartbeat::write(&self.dir, beat) {
             log::error!("cannot write the heartbeat: {error}");
+        }
+    }
+
+    /// From now on a commit that finds no room spends the reserve.
+    pub fn may_spend_reserve(&mut self) {
+        self.file.may_spend_reserve();
+    }
+
+    /// Makes the reserve where it is not whole and there is room for it.
+    pub fn keep_reserve(&self, free_min: u64) {
+        if self.dir.free_bytes().is_some_and(|free| free < free_min) {
+            return;
+        }
+        if let Err(error) = reserve::keep(&self.dir) {
+            log::info!("there is no reserve for a full disk: {error}");
         }
     }
 

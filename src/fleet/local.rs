@@ -2,6 +2,7 @@
 
 mod ends;
 mod starts;
+mod unrecorded;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

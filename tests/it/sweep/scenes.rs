@@ -285,7 +285,7 @@ pub(super) fn is_expected(name: &str) -> bool {
     ];
     match name.split('/').collect::<Vec<_>>().as_slice() {
         [file] => FILES.contains(file) || file.starts_with("registry.corrupt-"),
-        ["live", _]
+        ["live" | "reserve", _]
         | ["made", "AR-1"]
         | ["workspaces", "AR-1", ..]
         | ["workspaces", ".factory-tick", "AR-1"] => true,
