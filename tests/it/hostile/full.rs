@@ -10,9 +10,13 @@ const FILLS: &str = r#"head -c 99m /dev/zero >fill 2>/dev/null; echo full >"$LAB
 const TAKES_INODES: &str =
     r#"n=0; while true >"f$n"; do n=$((n + 1)); done 2>/dev/null; echo full >"$LAB/full"; exec sleep $SLEEP"#;
 
+/// What each agent does first: the tick that starts it is to end before there is no room.
+const WAITS: &str = r#"until [ -e "$LAB/go" ]; do sleep 0.02; done; "#;
+
 /// The words of a script: a disk for the state, and a tick whose agent fills it.
 const FULL: &str = r#"mkdir st && mount -t tmpfs -o mode=700,$DISK tmpfs st || exit 99
     "$TICK" -q --state-dir st || exit 98
+    touch lab/go
     n=0; until [ -e lab/full ] || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
     pgrep -f "$PWD/st/runs/ok-1-impl.1" >lab/before
     "#;
@@ -37,7 +41,7 @@ impl Told {
     fn order(agent: &str, disk: &str, order: &str) -> Option<Told> {
         // A number that no other sleep of this machine has tells the agent.
         let sleep = format!("600.{}{}", std::process::id(), order.len());
-        let factory = Factory::with_agent(&format!("{NOTE_START}SLEEP={sleep}; {agent}"));
+        let factory = Factory::with_agent(&format!("{NOTE_START}SLEEP={sleep}; {WAITS}{agent}"));
         factory.item("OK-1");
         let script = format!("DISK={disk}; SLEEP={sleep}; {FULL} {order} {AFTER}");
         let ran = with_own_mounts(&factory, &script)?;
