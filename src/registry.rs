@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem};
 use crate::names;
 
-pub use brakes::{Failing, Today};
+pub use brakes::{Failing, MACHINE, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
     Names, ParkedBy, Paused, Told,

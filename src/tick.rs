@@ -44,6 +44,8 @@ pub struct Tick<'a> {
     pub until: Instant,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
+    /// By role: the program that it needs and that is not there, and where it was looked for.
+    pub missing_programs: BTreeMap<String, String>,
     /// By role: a fingerprint of everything that its agents could use as credentials.
     pub credentials: BTreeMap<String, String>,
     /// Which factory.
@@ -138,6 +140,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         now: tick.now.clone(),
         disk_free_bytes: tick.disk_free_bytes,
         missing_env: tick.missing_env.clone(),
+        missing_programs: tick.missing_programs.clone(),
         credentials: tick.credentials.clone(),
         lineage: tick.lineage.to_owned(),
         env_error: tick.env_error.clone(),

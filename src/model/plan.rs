@@ -401,6 +401,11 @@ pub enum Refresh {
         /// Agents that go on with their sessions; all others start anew.
         go_on: Vec<AgentName>,
     },
+    /// No run of the item goes on and none is kept: starts that were to be made alone wait for its next dispatch.
+    Regroup {
+        /// Which item.
+        item: ItemId,
+    },
     /// An item changed in a way that gives it a new life: attempts from 0, due now.
     Renew {
         /// Which item.

@@ -518,31 +518,39 @@ fn the_number_of_a_run_that_was_fenced_is_used() {
     assert_eq!(registry.counters.fences, 1);
 }
 
+// covers: P20b P05
 #[test]
-fn a_resume_that_could_not_be_started_is_charged_alone_and_a_start_fails_its_dispatch() {
-    for (session, neighbour_goes_on) in [(Some("s-1"), true), (None, false)] {
+fn run_that_could_not_be_started_charges_nothing() {
+    for (class, session) in [
+        (Class::Infra, Some("s-1")),
+        (Class::Infra, None),
+        (Class::Machine, Some("s-1")),
+        (Class::Machine, None),
+    ] {
         let mut registry = Registry::started();
         registry.does(adopt("a-impl.1"));
         let mut other = launch("a-rev.1", 1, "text 1");
         other.session = session.map(Into::into);
         let action = if session.is_some() { Action::Resume(other) } else { Action::Start(other) };
         registry.does(action.clone());
-        let error = "no such program".to_owned();
-        registry.notes(action, Happened::NotStarted { class: Class::Launch, error });
-        assert_eq!(registry.a().attempts, 1);
-        assert_eq!(registry.a().due_at, Some(moment(300).at), "the wait after a first failure");
-        assert_eq!(registry.agent("a-impl").run.is_some(), neighbour_goes_on);
-        assert_eq!(registry.handoffs.contains_key(&run("a-impl.1")), !neighbour_goes_on);
+        registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
+        assert_eq!((registry.a().attempts, registry.a().due_at), (0, None));
+        assert_eq!(registry.a().infra_row, u32::from(class == Class::Infra), "{class:?}");
+        assert_eq!(registry.cool_offs.contains_key(MACHINE), class == Class::Machine);
+        assert!(registry.agent("a-impl").run.is_some() && registry.handoffs.is_empty());
     }
 }
 
+// covers: P05
 #[test]
-fn the_wait_after_a_start_that_failed_grows_with_what_failed_before() {
+fn machine_fault_of_one_tick_is_one_failure_and_its_wait_grows() {
     let mut registry = Registry::started();
-    registry.a().attempts = 2;
-    let failed = Happened::NotStarted { class: Class::Launch, error: "no such program".to_owned() };
-    registry.notes(Action::Start(launch("a-impl.1", 1, "text 1")), failed);
-    assert_eq!(registry.a().due_at, Some(moment(4 * 300).at));
+    for (tick, wait) in [(0, 60), (100, 120), (300, 240), (10_000, 480)] {
+        for _ in 0..3 {
+            registry.cool_machine("no process", &moment(tick));
+        }
+        assert_eq!(registry.cool_offs[MACHINE].until, Some(moment(tick + wait).at));
+    }
 }
 
 // ---------------------------------------------------------------------------------------------

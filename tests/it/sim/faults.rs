@@ -77,6 +77,8 @@ faults! {
     ReapOnly 10,
     /// A variable that a role names is not set.
     NoVariable 10,
+    /// The program of a role is found missing before anything starts.
+    ProgramMissing 10,
     /// The disk is nearly full.
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
