@@ -170,7 +170,7 @@ impl State {
 
     /// Makes the reserve where it is not whole and there is room for it.
     pub fn keep_reserve(&self, free_min: u64) {
-        if self.dir.free_bytes().is_some_and(|free| free < free_min) {
+        if self.dir.free().is_some_and(|free| free.bytes < free_min) {
             return;
         }
         if let Err(error) = reserve::keep(&self.dir) {

@@ -10,7 +10,9 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
-use crate::model::{Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Step, World};
+use crate::model::{
+    Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Room, Step, World,
+};
 use crate::registry::Registry;
 use crate::source::Source;
 use crate::store::{Committed, StoreError};
@@ -52,8 +54,8 @@ pub struct Tick<'a> {
     pub lineage: &'a str,
     /// Why the file of variables for every agent can't be used.
     pub env_error: Option<String>,
-    /// Free bytes where the state lives.
-    pub disk_free_bytes: Option<u64>,
+    /// What is free where the state and the workspaces lie.
+    pub room: Room,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
     /// Whether somebody asked the program to end.
@@ -138,7 +140,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         fleet: tick.fleet.observe(&quarry, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),
-        disk_free_bytes: tick.disk_free_bytes,
+        room: tick.room,
         missing_env: tick.missing_env.clone(),
         missing_programs: tick.missing_programs.clone(),
         credentials: tick.credentials.clone(),

@@ -58,6 +58,9 @@ struct Gate {
     passes: fn(&Asked) -> String,
 }
 
+/// Without so many free inodes nothing starts, unless `disk_free_min` is 0: a run takes about 12, its workspace more.
+const INODES_MIN: u64 = 100;
+
 /// For what, and until when if that is known.
 struct Wait(String, Option<Timestamp>);
 
@@ -309,13 +312,21 @@ fn spent(asked: &Asked) -> String {
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {
     let floor = asked.draft.config.limits.disk_free_min_bytes;
-    let too_little = asked.draft.world.disk_free_bytes.is_some_and(|free| free < floor);
-    too_little.then(|| Wait(format!("{}, less than disk_free_min", disk_free(asked)), None))
+    asked.draft.world.room.disks().find_map(|(name, free)| {
+        if free.bytes < floor {
+            return Some(Wait(
+                format!("{} MiB free for {name}, less than disk_free_min", free.bytes >> 20),
+                None,
+            ));
+        }
+        let inodes = free.inodes.filter(|inodes| floor > 0 && *inodes < INODES_MIN)?;
+        Some(Wait(format!("{inodes} inodes free for {name}, less than {INODES_MIN}"), None))
+    })
 }
 
 fn disk_free(asked: &Asked) -> String {
-    let free = asked.draft.world.disk_free_bytes;
-    free.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
+    let least = asked.draft.world.room.disks().map(|(_, free)| free.bytes).min();
+    least.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
 }
 
 fn cooling_off(asked: &Asked) -> Option<Wait> {

@@ -10,6 +10,7 @@ use std::path::Path;
 
 pub mod atomic;
 pub mod dir;
+pub mod disk;
 pub mod events;
 mod generation;
 pub mod heartbeat;

@@ -36,7 +36,7 @@ pub fn keep(dir: &StateDir) -> io::Result<bool> {
     if is_whole(dir) {
         return Ok(true);
     }
-    if !has_room(dir)? {
+    if !has_room(dir) {
         return Ok(false);
     }
     match make(dir) {
@@ -71,12 +71,10 @@ fn is_whole(dir: &StateDir) -> bool {
     stat.is_ok_and(|stat| usize::try_from(stat.st_size).is_ok_and(|size| size >= SIZE))
 }
 
-fn has_room(dir: &StateDir) -> io::Result<bool> {
-    let stat = rustix::fs::fstatvfs(dir)?;
-    let has_bytes = stat.f_bavail.saturating_mul(stat.f_frsize) >= ROOM * SIZE as u64;
-    // Where inodes are made as they are needed, their number is told as 0.
-    let has_inodes = stat.f_files == 0 || stat.f_favail >= ROOM * u64::from(INODES);
-    Ok(has_bytes && has_inodes)
+fn has_room(dir: &StateDir) -> bool {
+    let Some(free) = dir.free() else { return false };
+    let has_inodes = free.inodes.is_none_or(|inodes| inodes >= ROOM * u64::from(INODES));
+    free.bytes >= ROOM * SIZE as u64 && has_inodes
 }
 
 fn make(dir: &StateDir) -> io::Result<()> {

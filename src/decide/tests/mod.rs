@@ -13,6 +13,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod room;
 mod words;
 
 use std::collections::BTreeMap;
@@ -25,9 +26,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState,
-    Moment, Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem,
-    World,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, Free, HeldCode, ItemId, ItemState,
+    Moment, Observed, Outcome, Output, Plan, Process, Refusal, Room, RunId, Said, Sighting, SourceView,
+    WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -47,7 +48,14 @@ struct Factory {
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
     workspaces_taken: BTreeMap<String, String>,
+    room: Room,
     now: Moment,
+}
+
+/// Room on the disks of the state and of the workspaces, in bytes.
+fn room(state: u64, workspaces: u64) -> Room {
+    let free = |bytes| Some(Free { bytes, inodes: None });
+    Room { state: free(state), workspaces: free(workspaces) }
 }
 
 impl Factory {
@@ -100,6 +108,7 @@ impl Factory {
             credentials: BTreeMap::new(),
             env_error: None,
             workspaces_taken: BTreeMap::new(),
+            room: room(1 << 40, 1 << 40),
             now: moment(0),
         }
     }
@@ -121,7 +130,7 @@ impl Factory {
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
-            disk_free_bytes: Some(1 << 40),
+            room: self.room,
             missing_env: self.missing_env.clone(),
             missing_programs: self.missing_programs.clone(),
             credentials: self.credentials.clone(),
@@ -295,6 +304,7 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         said,
         after_run_ms: None,
         done: None,
+        room: None,
     }
 }
 

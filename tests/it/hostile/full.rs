@@ -1,5 +1,7 @@
 //! An agent fills the disk of the state, or takes its last inode: a person ends it all the same.
 
+use serde_json::Value;
+
 use super::machine::with_own_mounts;
 use crate::support::{Factory, NOTE_START};
 
@@ -97,4 +99,47 @@ fn agent_is_ended_where_even_the_reserve_is_gone() {
     assert!(told.stderr.contains("ended, not parked: ok-1-impl.1"), "{}", told.stderr);
     assert_eq!(told.factory.told("asleep"), "", "its launcher alone waits for room, to tell how it ended");
     assert!(told.factory.told("files").lines().any(|name| name == "stop"), "{}", told.factory.told("files"));
+}
+
+/// An agent on a disk of 8 MiB for the workspaces, which fails: what its item has become, and its receipt.
+fn fails_on(agent: &str) -> Option<(Value, Value)> {
+    let mut factory = Factory::with_agent(&format!("{NOTE_START}{agent}"));
+    factory.set("workspace", "root", "\"work\"");
+    factory.item("OK-1");
+    let script = r#"mkdir work && mount -t tmpfs -o mode=700,size=8m tmpfs work || exit 99
+        "$TICK" -q || exit 98
+        n=0; until [ -e .factory-tick/runs/ok-1-impl.1/swept ] || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+        "$TICK" -q; exit 0"#;
+    with_own_mounts(&factory, script)?.expect(0);
+    Some((factory.recorded("OK-1"), factory.receipt("ok-1-impl.1", "exit").unwrap()))
+}
+
+// An agent whose workspace had no room failed, and its item was charged and parked. The state lay on another disk.
+// covers: P21
+#[test]
+fn agent_that_fails_on_a_full_disk_is_not_charged() {
+    let Some((item, exit)) = fails_on("head -c 99m /dev/zero >fill; exit 1") else { return };
+    assert_eq!((&item["last"]["class"], &item["attempts"]), (&"machine".into(), &0.into()), "{item} {exit}");
+    assert_eq!(exit["room"]["workspaces"]["bytes"], 0, "{exit}");
+    let words = "echo 'write: No space left on device (os error 28)' >&2; exit 1";
+    let Some((item, exit)) = fails_on(words) else { return };
+    assert_eq!((&item["last"]["class"], &item["attempts"]), (&"agent".into(), &1.into()), "{item} {exit}");
+    assert!(exit["room"]["workspaces"]["bytes"].as_u64() > Some(7 << 20), "{exit}");
+}
+
+// covers: P21b
+#[test]
+fn nothing_starts_without_room_for_workspaces() {
+    let mut factory = Factory::with_agent(&format!("{NOTE_START}exit 0"));
+    factory.set("workspace", "root", "\"work\"");
+    factory.set("limits", "disk_free_min", "\"16MiB\"");
+    factory.item("OK-1");
+    let script = r#"mkdir work && mount -t tmpfs -o mode=700,size=8m tmpfs work || exit 99
+        "$TICK" --format json; "$TICK" check >lab/check; exit 0"#;
+    let Some(ran) = with_own_mounts(&factory, script) else { return };
+    let report = ran.expect(0).json();
+    assert_eq!(report["held"][0]["code"], "disk_floor", "{report}");
+    assert_eq!(factory.starts(), [""; 0]);
+    let check = factory.told("check");
+    assert!(check.contains("lower [limits] disk_free_min"), "{check}");
 }

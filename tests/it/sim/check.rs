@@ -10,7 +10,7 @@ use std::fmt;
 
 use factory_tick::config::{Config, Done, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
@@ -132,6 +132,7 @@ rules! {
     an_item_with_a_hand_off_waits,
     attempts_only_grow,
     a_run_is_charged_once,
+    failure_on_a_full_disk_charges_nothing,
     parked_and_done_stay_so,
     backoff_is_waited_for,
     sessions_are_resumed_so_often,
@@ -530,6 +531,19 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
         }
         _ => None,
     })
+}
+
+/// No attempt is charged for an agent that failed while its disk was full.
+fn failure_on_a_full_disk_charges_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let mut charged = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), class: Class::Agent, .. } => Some(run),
+        _ => None,
+    });
+    let is_full = |run: &&RunId| scene.world.machine.room_of(run).is_some_and(|free| free.is_full());
+    match charged.find(is_full) {
+        Some(run) => Err(format!("{run} is charged, and its disk was full")),
+        None => Ok(()),
+    }
 }
 
 /// A run costs at most one attempt, and an item no more than its failures.

@@ -85,6 +85,8 @@ faults! {
     Reconfigured 8,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
+    /// The disk of the workspaces is full when an agent ends.
+    DiskFull 8,
     /// Another factory has the workspace of an item.
     WorkspaceTaken 15,
 }
