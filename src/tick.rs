@@ -91,8 +91,9 @@ pub fn plan(tick: &Tick<'_>, registry: &Registry) -> (Plan, World) {
 ///
 /// A commit that failed. No effect was performed after it.
 pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> Result<Ticked, StoreError> {
-    let (plan, world) = plan(tick, registry);
-    registry.intend(&plan, &tick.now);
+    let (mut plan, world) = plan(tick, registry);
+    let refused = registry.intend(&plan, &tick.now);
+    plan.withdraw(refused);
     store.commit(registry)?;
     store.log_plan(&plan, &tick.now);
     let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);

@@ -166,9 +166,18 @@ impl<'a> Draft<'a> {
         self.step(Step::Refresh(refresh));
     }
 
+    /// Adds a step. One that the records refuse is an error of its item, and no step.
     fn step(&mut self, step: Step) {
-        self.registry.apply(&step, self.now);
-        self.plan.steps.push(step);
+        match self.registry.apply(&step, self.now) {
+            Ok(()) => self.plan.steps.push(step),
+            Err(why) => {
+                let item = match &step {
+                    Step::Decide(decision) => decision.item.clone(),
+                    Step::Refresh(_) => None,
+                };
+                self.unsure(item.as_ref(), why);
+            }
+        }
     }
 
     fn hold(&mut self, item: &ItemId, code: HeldCode, because: impl Into<String>, until: Option<Timestamp>) {

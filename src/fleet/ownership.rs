@@ -195,6 +195,8 @@ impl std::error::Error for Taken {}
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn marks(root: &Path, lineage: &str) -> Marks {
@@ -257,7 +259,7 @@ mod tests {
         ours.claim("AR-1", Path::new("/srv/us")).unwrap();
         let dir = root.path().join(MARKS);
         for damage in [&b""[..], b"{\"lineage\":\"us\"", b"\xff"] {
-            fs::write(dir.join("AR-1"), damage).unwrap();
+            fs::File::create(dir.join("AR-1")).unwrap().write_all(damage).unwrap();
             assert_eq!(ours.taken(wanted).len(), 1, "{damage:?}");
             assert!(ours.claim("AR-1", Path::new("/srv/us")).is_err());
             ours.release("AR-1").unwrap();
@@ -266,7 +268,7 @@ mod tests {
         fs::create_dir(dir.join("AR-2")).unwrap();
         assert_eq!(ours.taken(wanted).len(), 2);
         fs::remove_dir_all(&dir).unwrap();
-        fs::write(&dir, "").unwrap();
+        fs::File::create(&dir).unwrap();
         assert_eq!(ours.taken(wanted).len(), 2, "the folder of marks is none");
     }
 }

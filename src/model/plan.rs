@@ -474,6 +474,17 @@ impl Plan {
         })
     }
 
+    /// Takes steps back that the records refused, with the rest of their groups: none of them may be performed.
+    pub fn withdraw(&mut self, refused: Vec<(usize, String)>) {
+        let group = |step: &Step| match step {
+            Step::Decide(decision) => Some(decision.group),
+            Step::Refresh(_) => None,
+        };
+        let groups: Vec<_> = refused.iter().filter_map(|(index, _)| group(self.steps.get(*index)?)).collect();
+        self.steps.retain(|step| group(step).is_none_or(|group| !groups.contains(&group)));
+        self.errors.extend(refused.into_iter().map(|(_, why)| why));
+    }
+
     /// Whether nothing was decided.
     pub fn is_empty(&self) -> bool {
         self.decisions().next().is_none()

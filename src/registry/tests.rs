@@ -46,7 +46,7 @@ fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
         key: "A".to_owned(),
         slug: "a".to_owned(),
         run: run(text),
-        role: "implementer".to_owned(),
+        role: if text.starts_with("a-impl.") { "implementer" } else { "reviewer" }.to_owned(),
         harness: "claude".to_owned(),
         dispatch,
         session: None,
@@ -105,7 +105,7 @@ impl Registry {
             slug: "a".to_owned(),
             workspace: "A".to_owned(),
         };
-        registry.apply(&Step::Refresh(refresh), &moment(0));
+        registry.apply(&Step::Refresh(refresh), &moment(0)).unwrap();
         registry
     }
 
@@ -116,8 +116,14 @@ impl Registry {
         registry
     }
 
+    /// A start follows the end of the run before it, whatever that was.
     fn does(&mut self, action: Action) {
-        self.intend(&plan(action), &moment(0));
+        if let Action::Start(launch) | Action::Resume(launch) = &action {
+            for (_, agent) in self.agents.clone().iter().filter(|(_, agent)| agent.role == launch.role) {
+                agent.run.iter().for_each(|run| self.end_run(run, &moment(0)));
+            }
+        }
+        assert_eq!(self.intend(&plan(action), &moment(0)), []);
     }
 
     /// What became of an action that was intended before.
@@ -355,10 +361,12 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         ..registry.a().clone()
     };
     let before = registry.a().clone();
-    registry.apply(
-        &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
-        &moment(10),
-    );
+    registry
+        .apply(
+            &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
+            &moment(10),
+        )
+        .unwrap();
     let expected = ItemRecord {
         state: ItemStanding::Waiting,
         attempts: 0,
@@ -391,7 +399,9 @@ fn a_budget_of_0_is_none() {
     registry.spend(&run("a-impl.1"), Some(1e9), None, &moment(0));
     let today = registry.today(moment(0).at);
     let exhausted = |starts_per_day, usd_per_day| {
-        today.exhausted(&Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 }, 1).is_some()
+        today
+            .exhausted(&Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 }, 1)
+            .is_some()
     };
     assert!(!exhausted(0, 0.0));
     assert!(exhausted(1, 0.0));
@@ -647,4 +657,38 @@ fn a_count_of_0_that_earlier_versions_do_not_know_is_not_written() {
     registry.a().continued = 2;
     assert!(text(&registry).contains(r#""continued":2"#));
     assert_eq!(serde_json::from_str::<Registry>(&text(&registry)).unwrap(), registry);
+}
+
+// Origin: an audit - every later tick resumed under a new name, and overwrote the record of the living run.
+// covers: P01
+#[test]
+fn start_never_overwrites_a_run_that_may_live() {
+    let mut registry = Registry::started();
+    let before = registry.clone();
+    let mut doubled = launch("a-coder.1", 1, "text 1");
+    doubled.role.clone_from(&registry.agent("a-impl").role);
+    for (other, words) in [(launch("a-impl.2", 2, "text 1"), "a-impl.1"), (doubled, "a-impl.1")] {
+        let refused = registry.intend(&plan(Action::Start(other)), &moment(1));
+        assert!(refused.len() == 1 && refused[0].1.contains(words), "{refused:?}");
+        assert_eq!(registry, before);
+    }
+}
+
+// covers: P01
+#[test]
+fn refused_step_takes_its_group_from_the_plan() {
+    let decision =
+        |action, group| Step::Decide(Decision { action, item: Some(id("A")), because: String::new(), group });
+    let start = |text| Action::Start(launch(text, 1, "text 1"));
+    let steps = vec![
+        decision(start("a-impl.1"), 1),
+        decision(Action::Unpause, 1),
+        decision(Action::Unpause, 2),
+        Step::Refresh(Refresh::Forgiven),
+    ];
+    let mut plan = Plan { steps, ..Plan::default() };
+    plan.withdraw(vec![(0, "it lives".to_owned())]);
+    assert_eq!(plan.steps.len(), 2);
+    assert!(matches!(&plan.steps[0], Step::Decide(decision) if decision.group == 2));
+    assert_eq!(plan.errors, ["it lives"]);
 }

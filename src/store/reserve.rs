@@ -151,8 +151,8 @@ mod tests {
         let (_holder, dir) = state();
         let path = dir.path().join(RESERVE);
         std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.join("inode-0"), "").unwrap();
-        std::fs::write(path.join(BYTES), "short").unwrap();
+        File::create(path.join("inode-0")).unwrap();
+        File::create(path.join(BYTES)).unwrap().write_all(b"short").unwrap();
         assert!(keep(&dir).unwrap());
         assert_eq!(path.join(BYTES).metadata().unwrap().len(), SIZE as u64);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), INODES as usize + 1);

@@ -84,7 +84,6 @@ fn workspace_of_another_factory_holds_the_item() {
 fn workspace_is_removed_by_its_own_factory_alone() {
     let (ours, other, root) = two();
     // As if the other factory had made a folder of this name itself, at any time before.
-    fs::write(other.path("placeholder"), "").unwrap();
     other.tick().expect(0);
     let folder = root.join("AR-1").display().to_string();
     put(&other.state("made/AR-1"), &folder);
@@ -121,12 +120,12 @@ fn launcher_that_finds_its_workspace_taken_starts_no_agent() {
     }
     let (ours, other, root) = two();
     let mark = root.join(".factory-tick/AR-1");
-    let whose = fs::read(&mark).unwrap();
+    let whose = fs::read_to_string(&mark).unwrap();
     fs::remove_file(&mark).unwrap();
     let script = r#"exec strace -o "$TRACE" -e inject=clone3,clone,vfork,fork:signal=KILL:when=1 "$TICK""#;
     let ran = Ran::of(other.shell(script).env("TRACE", other.lab("trace")));
     assert_eq!(ran.code, None, "it started nothing: {ran:?}");
-    fs::write(&mark, whose).unwrap();
+    put(&mark, &whose);
     let run = other.state("runs/ar-1-impl.1");
     let marker = format!("{}/ar-1-impl.1", other.lineage());
     let script = r#"cd / && exec "$TICK" __launch "$RUN""#;

@@ -247,7 +247,14 @@ impl Simulation {
             }
             let now_ms = world.machine.clock_ms;
             world.machine.providers.live(now_ms);
+            if world.strike(Fault::CredentialsRefreshed) {
+                world.machine.providers.refresh_refused();
+            }
             for run in world.machine.busy.clone() {
+                let item = world.machine.runs[&run].spec.as_ref().map(|spec| spec.item.clone());
+                if let Some(item) = item.filter(|_| world.strike(Fault::AgentEditsItem)) {
+                    world.tracker.edit_body(&item, &mut world.dice);
+                }
                 if world.strike(Fault::LauncherKilled) {
                     world.machine.kill_launcher(&run);
                 } else if world.strike(Fault::SomebodyStops) {
@@ -268,6 +275,19 @@ impl Simulation {
                 self.config.roles.pop();
             } else {
                 self.config.roles[0].resume.clear();
+            }
+        }
+        if world.strike(Fault::SuffixRenamed) {
+            let roles = self.full.roles.len();
+            let (one, other) = (self.dice.index(roles), self.dice.index(roles));
+            let suffix = self.full.roles[one].suffix.clone();
+            let swapped = std::mem::replace(&mut self.full.roles[other].suffix, suffix);
+            self.full.roles[one].suffix =
+                if one == other { format!("x{}", self.tally.ticks) } else { swapped };
+            for role in &mut self.config.roles {
+                if let Some(now) = self.full.roles.iter().find(|full| full.name == role.name) {
+                    role.suffix.clone_from(&now.suffix);
+                }
             }
         }
         self.missing_env.clear();

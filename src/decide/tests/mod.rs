@@ -13,6 +13,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod renamed;
 mod room;
 mod words;
 

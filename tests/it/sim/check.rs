@@ -24,7 +24,8 @@ use machine::{
 };
 use providers::{
     a_denied_role_waits, a_wait_ends_when_it_is_answered, a_wait_is_waited_for, one_outage_counts_once,
-    one_run_tries_first, waits_grow, what_a_program_says_is_understood, what_is_told_is_spent,
+    one_run_tries_first, refusals_slow_down, waits_grow, what_a_program_says_is_understood,
+    what_is_told_is_spent,
 };
 
 /// A rule that was broken, and how.
@@ -112,6 +113,7 @@ macro_rules! rules {
 
 rules! {
     one_live_run_per_agent,
+    one_live_run_per_role,
     a_run_starts_once,
     nothing_is_forgotten,
     limits_hold,
@@ -123,6 +125,8 @@ rules! {
     taken_workspace_starts_nothing,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
+    item_has_so_many_starts_a_day,
+    item_without_starts_waits_for_a_person,
     what_ended_well_goes_on_so_often,
     done_is_what_was_asked_for,
     the_living_get_no_verdict,
@@ -158,6 +162,7 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    refusals_slow_down,
     machine_fault_starts_nothing_before_its_wait,
     machine_fault_is_tried_with_one_item,
     machine_fault_parks_nothing,
@@ -229,6 +234,22 @@ fn one_live_run_per_agent(scene: &Scene<'_>) -> Result<(), String> {
     for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
         if let Some(other) = alive.insert(&run.agent, run) {
             return Err(format!("{other} and {run} are alive"));
+        }
+    }
+    Ok(())
+}
+
+/// Nor do two runs of one role at one item, whatever their agents are called: while the registry was never lost.
+fn one_live_run_per_role(scene: &Scene<'_>) -> Result<(), String> {
+    let machine = &scene.world.machine;
+    if scene.world.disk.losses > 0 {
+        return Ok(());
+    }
+    let mut alive = BTreeMap::new();
+    for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
+        let Some(spec) = &machine.runs[run].spec else { continue };
+        if let Some(other) = alive.insert((&spec.item, &spec.role), run) {
+            return Err(format!("{other} and {run} are alive, both {:?} of {}", spec.role, spec.item));
         }
     }
     Ok(())
@@ -381,6 +402,39 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     ensure(max == 0 || used <= max, || format!("{used} starts of one day, at most {max} may be"))?;
     let recorded = scene.intended.today.as_ref().map_or(0, |today| today.starts);
     ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
+}
+
+/// The same for each item, whatever became of its runs.
+fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
+    let max = scene.config.budget.item_starts_per_day;
+    let items: BTreeSet<_> = scene.starts().map(|(item, _)| item).collect();
+    items.into_iter().try_for_each(|item| {
+        let day = scene.intended.today.as_ref().map(|today| today.day);
+        let recorded = |registry: &Registry| {
+            let starts = registry.names.items.get(item).and_then(|named| named.starts);
+            starts.filter(|one| Some(one.day) >= day).map_or(0, |one| one.starts)
+        };
+        let used = recorded(scene.before) + scene.starts().filter(|(of, _)| *of == item).count() as u32;
+        // What the machine kept from becoming an agent in this very plan was given back.
+        let given_back = scene
+            .actions()
+            .filter(|one| matches!(one, Action::Fail { item: of, class: Class::Machine, .. } if of == item));
+        let given_back = given_back.count() as u32;
+        ensure(max == 0 || used - given_back.min(used) <= max, || {
+            format!("{used} starts of {item} on one day, at most {max} may be")
+        })?;
+        let now = recorded(scene.intended);
+        ensure(now + given_back >= used, || format!("{used} starts of {item}, and {now} are on record"))
+    })
+}
+
+/// An edit brings nothing back that was started too often: an agent may edit its own item.
+fn item_without_starts_waits_for_a_person(scene: &Scene<'_>) -> Result<(), String> {
+    let parked = scene.before.items.iter().filter(|(_, item)| item.parked_by == Some(ParkedBy::Budget));
+    parked.into_iter().try_for_each(|(id, _)| {
+        let started = scene.starts().find(|(item, _)| *item == id);
+        ensure(started.is_none(), || format!("{id} used up its starts, and {started:?} is started"))
+    })
 }
 
 /// An item whose agents end well and that is never done does not go on for ever.
@@ -577,7 +631,7 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 /// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
-        let by_person = before.parked_by == Some(ParkedBy::Person);
+        let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
         let out = before.state == ItemStanding::Done || before.state == ItemStanding::Parked;
         if !out || (scene.changed(id) && !by_person) {
             continue;

@@ -63,6 +63,10 @@ faults! {
     Reboot 6,
     /// Somebody edits, closes, deletes, restores or spoils an item.
     Edit 20,
+    /// An agent edits the item that it works on.
+    AgentEditsItem 20,
+    /// Credentials that are refused are refreshed while agents run, and refused again.
+    CredentialsRefreshed 20,
     /// A person stops an item.
     PersonStops 4,
     /// A person parks an item.
@@ -83,6 +87,8 @@ faults! {
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
     Reconfigured 8,
+    /// The suffix of a role is renamed, or two roles swap theirs.
+    SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
     /// The disk of the workspaces is full when an agent ends.
