@@ -19,7 +19,9 @@ pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
     Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,
 };
-pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
+pub use receipt::{
+    Claim, Claimed, Exit, ExitReason, Free, Output, Process, Refusal, Room, Said, Survivor, Swept,
+};
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use steady::Steady;
 pub use time::Moment;

@@ -14,7 +14,7 @@ mod records;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +136,29 @@ impl Registry {
         };
         let (key, origin) = (item.key.clone(), item.origin.clone());
         Refresh::Seen { item: item.id.clone(), key, origin, slug, workspace }
+    }
+
+    /// The workspaces that items may be started in, as far as they have names. An item that has no name yet gets one that
+    /// its key tells, or that and a hash of its id.
+    pub fn workspaces_wanted(&self, items: &[WorkItem]) -> BTreeSet<String> {
+        // An item that was edited since it was done starts again in this tick. So does one whose run has just ended.
+        let is_done = |item: &WorkItem, record: &ItemRecord| {
+            record.state == ItemStanding::Done && record.hash.as_ref() == Some(&item.hash)
+        };
+        let is_settled =
+            |item: &WorkItem| self.items.get(&item.id).is_some_and(|record| is_done(item, record));
+        let mut wanted = BTreeSet::new();
+        for item in items.iter().filter(|item| !is_settled(item)) {
+            match self.names.items.get(&item.id) {
+                Some(named) => drop(wanted.insert(named.workspace.clone())),
+                None => {
+                    let named = names::workspace(&item.key, &item.id, |_| false);
+                    wanted.insert(names::workspace(&item.key, &item.id, |name| name == named));
+                    wanted.insert(named);
+                }
+            }
+        }
+        wanted
     }
 
     /// Whether the records fit together. What does not was written by nobody that this program knows, and a live

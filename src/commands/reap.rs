@@ -17,7 +17,7 @@ const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: Non
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
-        return order::give(context, "reap", |registry| give_up(run, registry));
+        return order::give_without_room(context, "reap", |registry| give_up(run, registry));
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
             Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin(context, "reap")?;
+    let mut order = Order::begin_without_room(context, "reap")?;
     order.reap()?;
     Ok(order.end())
 }

@@ -429,6 +429,13 @@ pub enum Refresh {
         /// What changed.
         because: String,
     },
+    /// Another factory has the item's workspace, or has no longer.
+    Taken {
+        /// Which item.
+        item: ItemId,
+        /// Why it waits, for people; `None`: it does not.
+        because: Option<String>,
+    },
     /// A due time lay further ahead than any backoff can: the clock was moved.
     Clamp {
         /// Which item.

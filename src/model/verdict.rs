@@ -172,6 +172,8 @@ pub enum HeldCode {
     HandoffPending,
     /// Another item must be resolved first.
     Blocked,
+    /// Its workspace belongs to another factory.
+    WorkspaceTaken,
     /// Less than `disk_free_min` is free.
     DiskFloor,
     /// The tick's time was up.

@@ -176,6 +176,11 @@ impl Registry {
                 self.settle(item);
             }
             Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
+            Refresh::Taken { item, because } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.taken.clone_from(because);
+                }
+            }
             Refresh::Clamp { item, due_at } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.due_at = Some(*due_at);

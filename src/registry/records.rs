@@ -84,6 +84,9 @@ pub struct ItemRecord {
     /// What a person has to say to its next runs, until all of them were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Why it waits where another factory has its workspace, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
 }
 
 /// The last thing that went wrong with an item.
@@ -447,6 +450,7 @@ impl ItemRecord {
             tell_tries: 0,
             infra_row: 0,
             infra_at: None,
+            taken: None,
             parked_by: None,
             last: None,
             missing_reads: 0,

@@ -373,6 +373,7 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         due_at: None,
         tell_tries: 0,
         infra_row: 0,
+        taken: None,
         parked_by: None,
         last: None,
         missing_reads: 0,

@@ -281,6 +281,8 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
     let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
     let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
         (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+    } else if let Some(because) = record.taken.clone().filter(|_| !registry.running(id)) {
+        (HeldCode::WorkspaceTaken, because, None)
     } else if record.state == ItemStanding::Waiting {
         (HeldCode::Backoff, words, record.due_at)
     } else if record.state == ItemStanding::Active && !registry.running(id) {
@@ -341,6 +343,8 @@ fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemReco
         vec![type_it("its agent runs; to end it", &format!("stop {name}"))]
     } else if record.parked_by == Some(ParkedBy::Person) {
         vec![type_it("to bring it back", &retry)]
+    } else if record.parked_by == Some(ParkedBy::Budget) {
+        vec![type_it("to give it all starts of a day back", &retry)]
     } else if class.is_none() {
         let give_up =
             |(run, _)| type_it("end the processes named, or give them up", &format!("reap --forget {run}"));

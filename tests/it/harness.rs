@@ -160,6 +160,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool) -> factory_tick::harness::
         said: Said::default(),
         after_run_ms: None,
         done: None,
+        room: None,
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };
     read(preset, &exit, &Said::default(), &output, resumed)

@@ -27,6 +27,7 @@ mod machine_faults;
 mod model;
 mod night;
 mod orders;
+mod ownership;
 mod power;
 mod presets;
 mod readme;

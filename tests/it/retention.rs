@@ -62,6 +62,8 @@ fn finished_long_ago(factory: &Factory, key: &str) {
 fn listed(path: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    // The marks of ownership: no workspace, and there as long as any factory has one.
+    names.retain(|name| name != ".factory-tick");
     names.sort();
     names
 }

@@ -30,7 +30,8 @@ fn notes(plan: &Plan) -> Vec<&crate::model::Writeback> {
 fn exactly_the_disk_floor_is_enough() {
     let factory = Factory::new(&["A"]);
     let mut world = factory.world();
-    world.disk_free_bytes = Some(factory.config.limits.disk_free_min_bytes);
+    let least = factory.config.limits.disk_free_min_bytes;
+    world.room = room(least, least);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(told(&plan)[0], "start a-impl.1");
 }

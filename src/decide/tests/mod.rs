@@ -15,6 +15,7 @@ mod ordered;
 mod providers;
 mod reconciling;
 mod renamed;
+mod room;
 mod stopped;
 mod vanished;
 mod words;
@@ -29,9 +30,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState,
-    Moment, Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem,
-    World,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, Free, HeldCode, ItemId, ItemState,
+    Moment, Observed, Outcome, Output, Plan, Process, Refusal, Room, RunId, Said, Sighting, SourceView,
+    WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -50,8 +51,15 @@ struct Factory {
     missing_programs: BTreeMap<String, String>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
-    disk_free_bytes: Option<u64>,
+    workspaces_taken: BTreeMap<String, String>,
+    room: Room,
     now: Moment,
+}
+
+/// Room on the disks of the state and of the workspaces, in bytes.
+fn room(state: u64, workspaces: u64) -> Room {
+    let free = |bytes| Some(Free { bytes, inodes: None });
+    Room { state: free(state), workspaces: free(workspaces) }
 }
 
 impl Factory {
@@ -103,7 +111,8 @@ impl Factory {
             missing_programs: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
-            disk_free_bytes: Some(1 << 40),
+            workspaces_taken: BTreeMap::new(),
+            room: room(1 << 40, 1 << 40),
             now: moment(0),
         }
     }
@@ -125,13 +134,14 @@ impl Factory {
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
-            disk_free_bytes: self.disk_free_bytes,
+            room: self.room,
             missing_env: self.missing_env.clone(),
             missing_programs: self.missing_programs.clone(),
             credentials: self.credentials.clone(),
             lineage: "lineage".to_owned(),
             env_error: self.env_error.clone(),
             workspaces: "/factory/workspaces".into(),
+            workspaces_taken: self.workspaces_taken.clone(),
         }
     }
 
@@ -308,6 +318,7 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         said,
         after_run_ms: None,
         done: None,
+        room: None,
     }
 }
 

@@ -183,18 +183,18 @@ fn mass_absence_makes_no_item_stuck() {
 #[test]
 fn low_disk_is_on_record_while_it_keeps_an_item_from_starting() {
     let mut factory = Factory::new(&["A"]);
-    factory.disk_free_bytes = Some(1 << 30);
+    factory.room = room(1 << 30, 1 << 40);
     factory.tick_told();
     let stopped = factory.registry.standstill.stopped.clone().expect("everything is stopped");
     assert_eq!(
         (stopped.code, stopped.because.as_str()),
-        (HeldCode::DiskFloor, "1024 MiB free, less than disk_free_min")
+        (HeldCode::DiskFloor, "1024 MiB free for the state, less than disk_free_min")
     );
     factory.later(60);
-    factory.disk_free_bytes = Some(1 << 29);
+    factory.room = room(1 << 29, 1 << 40);
     factory.tick_told();
     assert_eq!(factory.registry.standstill.stopped.as_ref(), Some(&stopped), "it is the same");
-    factory.disk_free_bytes = None;
+    factory.room = Room::default();
     factory.tick_told();
     assert_eq!(factory.registry.standstill.stopped, None);
 }

@@ -301,7 +301,7 @@ impl Waiting {
     fn until(&self, now: Timestamp) -> String {
         match self.until {
             // It waits for something to happen, not for a time.
-            None if self.code == HeldCode::HandoffPending => String::new(),
+            None if matches!(self.code, HeldCode::HandoffPending | HeldCode::WorkspaceTaken) => String::new(),
             Some(at) if at > now => format!("due {}", relative(at, now)),
             _ => "due".to_owned(),
         }

@@ -140,6 +140,7 @@ rules! {
     a_pause_holds,
     an_open_breaker_holds,
     a_taken_name_is_left_alone,
+    taken_workspace_starts_nothing,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
     item_has_so_many_starts_a_day,
@@ -153,6 +154,7 @@ rules! {
     an_item_with_a_hand_off_waits,
     attempts_only_grow,
     a_run_is_charged_once,
+    failure_on_a_full_disk_charges_nothing,
     parked_and_done_stay_so,
     backoff_is_waited_for,
     sessions_are_resumed_so_often,
@@ -362,6 +364,21 @@ fn a_taken_name_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     let mut held = taken.map(|one| &one.agent).filter(|agent| scene.world.names_shown.contains(agent));
     match held.find(|agent| scene.starts().any(|(_, run)| run.agent == **agent)) {
         Some(agent) => Err(format!("{agent} is asked for, and it is somebody else's")),
+        None => Ok(()),
+    }
+}
+
+/// No run is started in a workspace that another factory is known to have.
+fn taken_workspace_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let shown = scene.world.workspaces_shown.borrow();
+    let mut launches = scene.actions().filter_map(|action| match action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch),
+        _ => None,
+    });
+    match launches.find(|launch| shown.contains(&launch.workspace)) {
+        Some(launch) => {
+            Err(format!("{} starts in {}, which another factory has", launch.run, launch.workspace))
+        }
         None => Ok(()),
     }
 }
@@ -590,6 +607,19 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
         }
         _ => None,
     })
+}
+
+/// No attempt is charged for an agent that failed while its disk was full.
+fn failure_on_a_full_disk_charges_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let mut charged = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), class: Class::Agent, .. } => Some(run),
+        _ => None,
+    });
+    let is_full = |run: &&RunId| scene.world.machine.room_of(run).is_some_and(|free| free.is_full());
+    match charged.find(is_full) {
+        Some(run) => Err(format!("{run} is charged, and its disk was full")),
+        None => Ok(()),
+    }
 }
 
 /// A run costs at most one attempt, and an item no more than its failures.

@@ -95,6 +95,10 @@ faults! {
     Blink 30,
     /// The folder of items is empty for a while.
     FolderAway 10,
+    /// The disk of the workspaces is full when an agent ends.
+    DiskFull 8,
+    /// Another factory has the workspace of an item.
+    WorkspaceTaken 15,
 }
 
 /// Faults that are drawn from dice of their own, so that seeds without them live as they did before.
