@@ -22,8 +22,8 @@ use crate::names;
 
 pub use brakes::{Failing, Today};
 pub use records::{
-    AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
-    Names, ParkedBy, Paused, Told,
+    AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last,
+    Message, Named, Names, ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost

@@ -4,10 +4,12 @@ use jiff::Timestamp;
 
 use super::Registry;
 use super::records::{
-    AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
-    Paused,
+    AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Message, Named,
+    ParkedBy, Paused,
 };
-use crate::model::{Action, AgentName, Class, Cooling, ItemId, Left, Moment, Next, Refresh, RunId, Survivor};
+use crate::model::{
+    Action, AgentName, Class, Cooling, FollowUpReason, ItemId, Left, Moment, Next, Refresh, RunId, Survivor,
+};
 
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
@@ -21,7 +23,7 @@ impl Registry {
                 let (item, resumed) = (agent.item.clone(), agent.resumed);
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
-                self.forget_message(&item);
+                self.hear_messages(&item);
             }
             Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
             Action::Start(launch) => self.start(launch, now, false),
@@ -35,6 +37,7 @@ impl Registry {
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
                     agent.next = None;
+                    agent.unfinished = 0;
                 }
                 self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
@@ -47,16 +50,18 @@ impl Registry {
                 record.state = ItemStanding::Done;
                 record.due_at = None;
                 record.tell_tries = 0;
+                record.messages.clear();
                 self.names.finish(item, now.at);
             }
             Action::Fail { item, run, class, left, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
+                let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
                     Some(run) => self.fail_run(run, *class, left, next.clone(), now),
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
-                self.blame(item, *class, because, *due_at, now);
+                self.blame(item, *class, charged, because, *due_at, now);
             }
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
@@ -130,7 +135,7 @@ impl Registry {
                     content_hash: record.content_hash.clone(),
                     dispatch: record.dispatch,
                     told: record.told.clone(),
-                    message: record.message.clone(),
+                    messages: record.messages.clone(),
                     ..ItemRecord::new(record.slug.clone())
                 };
                 for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
@@ -138,6 +143,12 @@ impl Registry {
                     agent.next = None;
                     agent.run_usd = None;
                     agent.well = None;
+                    agent.unfinished = 0;
+                }
+            }
+            Refresh::AfterRun { run, why } => {
+                if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
+                    agent.after_run = Some(why.clone());
                 }
             }
             Refresh::EndedWell { run, printed, answer } => {
@@ -169,17 +180,23 @@ impl Registry {
         }
     }
 
-    /// Writes a failure down at the item, charged or not as its class says.
+    /// Whether a class that is free once befell this agent before.
+    fn repeats(&self, run: &RunId, class: Class) -> bool {
+        class == Class::Unfinished && self.agents.get(&run.agent).is_some_and(|agent| agent.unfinished > 0)
+    }
+
+    /// Writes a failure down at the item.
     pub(super) fn blame(
         &mut self,
         item: &ItemId,
         class: Class,
+        charged: bool,
         because: &str,
         due_at: Option<Timestamp>,
         now: &Moment,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
-        if class.charged() {
+        if charged {
             record.attempts += 1;
             record.infra_row = 0;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
@@ -189,7 +206,7 @@ impl Registry {
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
-        if class.charged() {
+        if charged {
             self.count_failure(item, because, now);
         }
     }
@@ -208,6 +225,10 @@ impl Registry {
     fn keep(&mut self, run: &RunId, left: &Left, now: &Moment) {
         if let Some(agent) = self.agents.get_mut(&run.agent) {
             note_session(agent, left.session.as_deref());
+            agent.question = left.question.clone();
+            if left.never_began && !agent.resumed {
+                agent.session = None;
+            }
             agent.session_tokens = left.usage.session_tokens.or(agent.session_tokens);
         }
         self.spend(run, left.usage.usd(), left.usage.tokens, now);
@@ -226,8 +247,13 @@ impl Registry {
 
     /// A start that is known not to have happened. Its number stays used; its resume was none.
     pub(super) fn withdraw(&mut self, run: &RunId, now: &Moment) {
-        if let Some(agent) = self.current(run).filter(|agent| agent.resumed) {
-            agent.resumes = agent.resumes.saturating_sub(1);
+        if let Some(agent) = self.current(run) {
+            let counted = agent.follows.as_ref().is_none_or(|next| next.reason.is_failure());
+            match agent.resumed {
+                true => agent.resumes = agent.resumes.saturating_sub(u32::from(counted)),
+                // The session that was chosen for it never began.
+                false => agent.session = None,
+            }
         }
         self.end_run(run, now);
     }
@@ -249,6 +275,7 @@ impl Registry {
         self.keep(run, left, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
         agent.next = next;
+        agent.unfinished = agent.unfinished.saturating_add(u32::from(class == Class::Unfinished));
         if class == Class::SessionGone {
             agent.session = None;
             agent.resumes = 0;
@@ -327,15 +354,19 @@ impl Registry {
         record.due_at = None;
         record.tell_tries = 0;
         record.parked_by = None;
-        record.message = message.or(record.message.as_ref()).cloned();
+        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.item == *item);
+        let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();
+        record.messages.extend(message.map(|text| Message { text: text.clone(), asked, heard: false }));
+        let reason = if record.is_answered() { FollowUpReason::Answer } else { FollowUpReason::Failure };
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
+            agent.unfinished = 0;
             // How it ended well still tells whether the item is done.
             agent.well = agent.well.take().filter(|_| agent.ok);
             if go_on.contains(name) {
-                agent.next = Some(Next { resume: true, due_at: now.at });
+                agent.next = Some(Next { resume: true, due_at: now.at, reason, text: None });
             } else {
                 agent.next = None;
                 agent.session = None;
@@ -350,7 +381,9 @@ impl Registry {
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok = false;
             let resume = sessions.contains(name);
-            agent.next = (!sessions.is_empty()).then_some(Next { resume, due_at: now.at });
+            let reason = FollowUpReason::NotDone;
+            agent.next =
+                (!sessions.is_empty()).then_some(Next { resume, due_at: now.at, reason, text: None });
         }
         if let Some(record) = self.items.get_mut(item) {
             record.continued = record.continued.saturating_add(1);
@@ -361,13 +394,13 @@ impl Registry {
     }
 
     /// What a person had to say was said, once every run that was to hear it was seen to run.
-    fn forget_message(&mut self, item: &ItemId) {
+    fn hear_messages(&mut self, item: &ItemId) {
         let unheard = |agent: &AgentRecord| agent.state == AgentStanding::Starting || agent.next.is_some();
         if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
             return;
         }
         if let Some(record) = self.items.get_mut(item) {
-            record.message = None;
+            record.messages.iter_mut().for_each(|message| message.heard = true);
         }
     }
 

@@ -14,6 +14,7 @@ mod corrupt;
 mod coverage;
 mod crash;
 mod done;
+mod endings;
 mod env_file;
 mod fuzz;
 mod handoff;

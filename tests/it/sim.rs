@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use factory_tick::config::Config;
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
 use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
-use factory_tick::registry::{AgentRecord, AgentStanding, ItemStanding, Registry};
+use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -306,10 +306,12 @@ impl Simulation {
             Fault::PersonRetries if registry.running(&id) => return,
             Fault::PersonRetries => {
                 let fresh = self.dice.percent(30);
-                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent);
+                let message = self.dice.percent(50).then(|| "a word".to_owned());
+                let answered =
+                    message.is_some() || registry.items.get(&id).is_some_and(ItemRecord::is_answered);
+                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent, answered);
                 let sessions = registry.agents_of(&id).filter(|(_, agent)| goes_on(agent));
                 let go_on = sessions.map(|(name, _)| name.clone()).collect();
-                let message = self.dice.percent(50).then(|| "a word".to_owned());
                 plan.steps.push(ordered(Some(&id), Action::Retry { item: id.clone(), go_on, message }));
                 let asked_again = providers_cooling(&registry).cloned();
                 plan.steps

@@ -263,6 +263,8 @@ impl Machine {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
+            next: launch.next.clone(),
+            done: Some(launch.done),
         });
     }
 
@@ -408,7 +410,7 @@ impl Machine {
         let now = self.wall_ms;
         if let Some(run) = self.runs.get_mut(run) {
             run.changed_ms = now;
-            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec() });
+            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec(), after_run: None });
         }
     }
 
@@ -602,8 +604,10 @@ impl Machine {
         one.others = script.forks;
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
+        let follows = one.spec.as_ref().and_then(|spec| spec.next.as_ref());
+        let counts = follows.is_none_or(|next| next.reason.is_failure());
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += 1;
+            *self.resumed.entry(session.clone()).or_default() += u32::from(counts);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -649,6 +653,7 @@ impl Machine {
                 said: one.said.clone(),
                 after_run_ms,
                 done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
+                limit_ms: None,
             });
             if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
                 self.answers.insert(run.clone(), done);
@@ -666,7 +671,7 @@ impl Machine {
             one.others = 0;
         }
         one.changed_ms = wall_ms;
-        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one) });
+        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one), after_run: None });
         one.launcher = Launcher::Gone;
         self.forget_if_dead(run);
     }
@@ -715,6 +720,7 @@ impl Machine {
                 survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
                 said: exit.as_ref().map_or_else(|| said.clone(), |exit| exit.said.clone()),
                 output: Output { stdout_tail, stderr_tail },
+                after_run: swept.and_then(|swept| swept.after_run.clone()),
             })
         };
         if process.boot_id != self.boot_id() {
