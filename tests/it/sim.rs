@@ -306,7 +306,7 @@ impl Simulation {
             Fault::PersonRetries if registry.running(&id) => return,
             Fault::PersonRetries => {
                 let fresh = self.dice.percent(30);
-                let message = self.dice.percent(50).then(|| "a word".to_owned());
+                let message = self.dice.percent(50).then(|| format!("word {}", self.dice.range(0, 999)));
                 let answered =
                     message.is_some() || registry.items.get(&id).is_some_and(ItemRecord::is_answered);
                 let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent, answered);
