@@ -26,7 +26,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use factory_tick::config::Config;
+use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
 use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
 use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
@@ -257,6 +257,15 @@ impl Simulation {
 
     fn reconfigure(&mut self) {
         let world = &mut *self.world.borrow_mut();
+        if self.config.done == self.full.done && world.strike(Fault::DoneChanged) {
+            self.config.done = match self.dice.index(3) {
+                0 => Done::Exit,
+                1 => Done::Source,
+                _ => Done::Command(vec!["is-done".to_owned()]),
+            };
+        } else if self.config.done != self.full.done && self.dice.percent(30) {
+            self.config.done = self.full.done.clone();
+        }
         if self.config.roles != self.full.roles {
             if self.dice.percent(30) {
                 self.config = self.full.clone();

@@ -7,9 +7,9 @@ mod providers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use factory_tick::config::{Config, Done, WritebackMode};
+use factory_tick::config::{Config, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Class, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, DoneWhen, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
@@ -382,12 +382,22 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             let mut answers = scene.world.machine.answers.iter();
             answers.any(|(run, done)| of_item(&run.agent) && run.n >= n(&run.agent) && *done == 0)
         };
-        let right = match scene.config.done {
-            Done::Exit => true,
-            Done::Source => scene.missing_reads(item) >= 2,
-            Done::Command(_) => said_so(),
-        };
-        ensure(right, || format!("{item} counts as done, {:?}", scene.config.done))?;
+        // By the rules that the runs were given: what is configured since holds for later ones.
+        let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
+            registry.agents_of(item).filter_map(|(name, agent)| {
+                let run = RunId { agent: name.clone(), n: agent.n };
+                scene.world.machine.runs.get(&run)?.spec.as_ref()?.done
+            })
+        });
+        let given: BTreeSet<DoneWhen> = given.collect();
+        // A run whose directory was removed says nothing any more.
+        let right = given.is_empty()
+            || given.iter().any(|rule| match rule {
+                DoneWhen::Exit => true,
+                DoneWhen::Source => scene.missing_reads(item) >= 2,
+                DoneWhen::Command => said_so(),
+            });
+        ensure(right, || format!("{item} counts as done, and its runs were given {given:?}"))?;
     }
     Ok(())
 }

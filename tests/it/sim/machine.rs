@@ -6,8 +6,8 @@ mod programs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
-    AgentName, Claim, Claimed, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry, Refusal,
-    RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
+    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry,
+    Refusal, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -639,6 +639,8 @@ impl Machine {
         }
         self.print_program(run, now, reason);
         let Some(one) = self.runs.get_mut(run) else { return };
+        // A launcher asks what its spec tells it to ask, whatever is configured by now.
+        let asks = one.spec.as_ref().and_then(|spec| spec.done) == Some(DoneWhen::Command);
         if !exit_lost {
             one.exit = Some(Exit {
                 code,
@@ -652,7 +654,7 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
-                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
+                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
                 limit_ms: None,
             });
             if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
