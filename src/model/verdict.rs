@@ -43,11 +43,13 @@ pub enum Class {
     Killed,
     /// The machine, not the agent.
     Infra,
+    /// The machine is short of something, or refuses writes: nothing can be started on it for now.
+    Machine,
 }
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 17] = [
+    pub const ALL: [Class; 18] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -65,6 +67,7 @@ impl Class {
         Class::Unfinished,
         Class::Killed,
         Class::Infra,
+        Class::Machine,
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
@@ -87,7 +90,8 @@ impl Class {
             | Class::NoEffect
             | Class::Unfinished
             | Class::Killed
-            | Class::Infra => false,
+            | Class::Infra
+            | Class::Machine => false,
         }
     }
 
@@ -99,6 +103,12 @@ impl Class {
     /// Whether the provider is behind it: then everybody who needs it waits, and no item is blamed.
     pub fn of_provider(self) -> bool {
         matches!(self, Class::RateLimited | Class::Unreachable | Class::Denied)
+    }
+
+    /// Whether an uncharged failure of this class counts in the streak that parks its item. A cool-off bounds the
+    /// failures of a provider and of the machine, and no item can end them.
+    pub fn counts_in_streak(self) -> bool {
+        !self.charged() && !self.of_provider() && self != Class::Machine
     }
 
     /// The name in registry, reports and `--class`.
@@ -121,6 +131,7 @@ impl Class {
             Class::Unfinished => "unfinished",
             Class::Killed => "killed",
             Class::Infra => "infra",
+            Class::Machine => "machine",
         }
     }
 }

@@ -135,7 +135,7 @@ fn retry(factory: &mut Factory, message: &str) {
         because: "a person said so".to_owned(),
         group: 0,
     };
-    factory.registry.apply(&crate::model::Step::Decide(decision), &factory.now);
+    factory.registry.apply(&crate::model::Step::Decide(decision), &factory.now).unwrap();
 }
 
 // A session that is gone took the answer with it: the fresh one asked the same again.
