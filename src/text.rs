@@ -74,7 +74,7 @@ pub fn duration(seconds: i64) -> String {
 /// The same for a limit, which may be shorter than a second: `500 ms`.
 pub fn milliseconds(ms: u64) -> String {
     match i64::try_from(ms / 1000) {
-        Ok(seconds) if ms % 1000 == 0 => duration(seconds),
+        Ok(seconds) if ms.is_multiple_of(1000) => duration(seconds),
         Ok(seconds) if seconds >= 60 => duration(seconds),
         _ => format!("{ms} ms"),
     }

@@ -163,7 +163,7 @@ mod tests {
         let path = make(&run_dir, Some(home.path())).unwrap();
         fs::remove_dir(&path).unwrap();
         fs::create_dir(home.path().join("precious")).unwrap();
-        fs::write(home.path().join("precious/file"), "").unwrap();
+        fs::File::create(home.path().join("precious/file")).unwrap();
         symlink(home.path().join("precious"), &path).unwrap();
         assert!(remove(&run_dir, None).is_err());
         assert!(home.path().join("precious/file").exists());

@@ -69,9 +69,9 @@ fn recorded(name: &str) -> Reading {
     let resumed = ["resume", "unknown", "early", "midway"].contains(&how);
     let preset = named(name.split('-').next().unwrap());
     let argv = if how == "servers" { vec!["--mcp-config".to_owned()] } else { Vec::new() };
-    let unconnected =
+    let mut unconnected =
         output.stdout_tail.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
-    let said = Said { unconnected: unconnected.last().unwrap_or_default(), ..Said::default() };
+    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
     read(preset, &exit, &said, &output, resumed)
 }
 

@@ -144,7 +144,7 @@ fn reason_names_the_limit_that_the_run_was_given() {
 }
 
 // Origin: after a failed `after_create` a `retry` resumed a session that had never begun, and lost a run to it.
-// covers: P20b
+// covers: P20c
 #[test]
 fn session_that_never_began_is_not_resumed() {
     let mut factory = Factory::new();

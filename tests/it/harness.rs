@@ -169,8 +169,9 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };
     let argv = if how == "servers" { words(&["--mcp-config", SERVERS]) } else { Vec::new() };
-    let unconnected = ran.stdout.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
-    let said = Said { unconnected: unconnected.last().unwrap_or_default(), ..Said::default() };
+    let mut unconnected =
+        ran.stdout.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
+    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
     read(preset, &exit, &said, &output, resumed)
 }
 

@@ -171,7 +171,7 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     assert_eq!(factory.agent("a-impl").resumes, 0);
 }
 
-// covers: P20b
+// covers: P20c
 #[test]
 fn chosen_session_of_a_run_that_never_began_is_forgotten() {
     let ends_in_hook = |reason| {
