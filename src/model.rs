@@ -17,7 +17,8 @@ pub use item::{Gone, ItemState, Observed, SourceView, Unclear, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
-    Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,
+    Action, Cooling, Decision, DoneWhen, FollowUpReason, Launch, Left, Next, Plan, Reap, Refresh, Status,
+    Step, Usage, Writeback,
 };
 pub use receipt::{
     Claim, Claimed, Exit, ExitReason, Free, Output, Process, Refusal, Room, Said, Survivor, Swept,

@@ -11,6 +11,7 @@ mod intend;
 mod limits;
 mod note;
 mod records;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ pub use absent::DoneWork;
 pub use brakes::{Failing, MACHINE, Refusals, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, DayStarts, EndedWell, Handoff, ItemRecord, ItemStanding,
-    Last, Named, Names, ParkedBy, Paused, Told,
+    Last, Message, Named, Names, ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost

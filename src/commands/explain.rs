@@ -67,7 +67,8 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
     let prompt_file = prompt_file.to_string_lossy();
     // Where it can't be read, nothing starts, and that is among the reasons.
     let file = env::of_file(&context.config.env).unwrap_or_default();
-    let vars = env::of_role(&context.vars, &context.config.env, &file, &launch.env);
+    let mut vars = env::of_role(&context.vars, &context.config.env, &file, &launch.env);
+    env::of_preset(&mut vars, &launch.harness);
     let mut env: Vec<_> = vars.keys().map(|name| name.to_string_lossy().into_owned()).collect();
     env.extend(config::OWN_VARIABLES.map(str::to_owned));
     env.sort();

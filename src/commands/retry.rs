@@ -82,7 +82,8 @@ pub(super) fn retry(
 ) -> Step {
     // What is done is done again from the beginning.
     let done = registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done);
-    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent));
+    let answered = message.is_some() || registry.items.get(id).is_some_and(ItemRecord::is_answered);
+    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent, answered));
     let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();
     decided(id, "a person wants it tried again", Action::Retry { item: id.clone(), go_on, message })
 }

@@ -54,7 +54,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
         }
         let agent = draft.registry.agents.get(&one.run.agent)?;
         let again = agent.resumed && agent.session.is_some();
-        again.then_some(Next { resume: true, due_at: draft.now.at })
+        again.then(|| Next::again(agent.follows.as_ref(), true, draft.now.at))
     };
     // Sessions first: a session that goes on is the crew of the starts.
     let (first, then): (Vec<_>, Vec<_>) =
@@ -68,7 +68,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
             continue;
         }
         let alone = || has_crew(draft, &agent.item, &gone);
-        let next = next.or_else(|| alone().then_some(Next { resume: false, due_at: draft.now.at }));
+        let next = next.or_else(|| alone().then(|| Next::again(agent.follows.as_ref(), false, draft.now.at)));
         runs::fail(draft, &agent, &run, class, &because, &left, next, None, duplicate);
         if class == Class::Machine {
             cool_offs::begin(draft, &agent, class, &because, None);

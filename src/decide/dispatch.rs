@@ -176,7 +176,8 @@ fn follow_up<'a>(
     // Another harness, or one without a resume command by now, can't go on with this session.
     let goes_on = due.next.resume && due.role.harness == agent.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
-    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session) {
+    let next = Some(due.next.clone());
+    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session, next) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
@@ -257,7 +258,7 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(()) };
     let dispatch = record.dispatch + 1;
     let launches: Result<Vec<Launch>, String> =
-        roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None)).collect();
+        roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None, None)).collect();
     let launches = match launches {
         Ok(launches) => launches,
         Err(error) => {
@@ -305,10 +306,12 @@ pub(super) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result<Vec<Launch
         let session = agent.and_then(|agent| agent.session.clone());
         let is_due = if follows { next.is_some() } else { agent.is_none_or(|agent| !agent.ok) };
         let session = session.filter(|_| next.is_some_and(|next| next.resume) && role.can_resume());
-        is_due.then_some((role, session))
+        is_due.then_some((role, session, next.cloned()))
     });
     roles
-        .map(|(role, session)| launch::launch(draft, role, item, &record, record.dispatch + 1, session))
+        .map(|(role, session, next)| {
+            launch::launch(draft, role, item, &record, record.dispatch + 1, session, next)
+        })
         .collect()
 }
 

@@ -16,6 +16,7 @@ mod gates;
 mod handoffs;
 mod items;
 mod launch;
+mod messages;
 mod notes;
 mod runs;
 mod slots;
@@ -67,10 +68,14 @@ pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId)
     (draft.plan, draft.gates)
 }
 
-/// Whether an agent of an item that a person wants tried again can go on with its session.
-pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
+/// Whether an agent of an item that a person wants tried again can go on with its session. `answered`: the person has
+/// something to say to it, so that no failure is behind it and `resumes_max` does not bound it.
+pub fn can_go_on(config: &Config, agent: &AgentRecord, answered: bool) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.ok);
-    session.is_some_and(|session| runs::may_resume(config, agent, session))
+    session.is_some_and(|session| match answered {
+        true => runs::goes_on(config, agent),
+        false => runs::may_resume(config, agent, session),
+    })
 }
 
 /// The cool-offs that a provider or the machine caused: a person may know better.

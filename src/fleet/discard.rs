@@ -16,6 +16,7 @@ use super::env::{self, Vars};
 use super::local::LocalFleet;
 use super::ownership::Marks;
 use super::rundir::{RunDir, RunFiles};
+use super::tmp;
 use crate::config::EnvConfig;
 use crate::model::{Claim, RunId, RunTrace};
 use crate::process::identity::{self, Host, Life};
@@ -84,6 +85,12 @@ impl LocalFleet {
         let Some(files) = dir.open()? else { return Ok(Discarded::Gone) };
         if let Some(why) = why_not_over(&dir, &files, &self.host)? {
             return Ok(Discarded::Kept(why));
+        }
+        // One that can't be removed keeps nothing: no later try would fare better.
+        if matches!(tmp::remove(&dir, None), Ok(false)) {
+            return Ok(Discarded::Kept(
+                "its temporary directory is large, and is still being removed".to_owned(),
+            ));
         }
         trash.take(dir.path())?;
         Ok(Discarded::Gone)

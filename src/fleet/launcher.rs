@@ -30,6 +30,7 @@ use super::hooks::HookLog;
 use super::machine;
 use super::protected;
 use super::rundir::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
+use super::tmp;
 use super::traces::{self, Traces};
 use crate::clock;
 use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Room, Survivor, Swept};
@@ -84,7 +85,7 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let traces = traces::lay(&run_dir, &spec.marker());
     let claimed_at = Instant::now();
     let vars = Vars::new();
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars }.run()
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, tmp: None }.run()
 }
 
 /// What this run was asked to be.
@@ -165,6 +166,8 @@ struct Launcher {
     relay: Option<i32>,
     /// What is set for all that it starts, above its own environment.
     vars: Vars,
+    /// The temporary directory of the run.
+    tmp: Option<PathBuf>,
 }
 
 /// Why there was no agent at all.
@@ -194,10 +197,14 @@ impl Launcher {
                 let error = format!("cannot tell who must never be signalled: {error:#}");
                 let never_ran = NeverRan { reason: ExitReason::Infra, error };
                 let exit = self.receipt_of_nothing(never_ran);
-                return self.close(&exit, self.run_dir.put(EXIT, &exit), Vec::new());
+                return self.close(&exit, self.run_dir.put(EXIT, &exit), Swept::default());
             }
         };
-        let mut agent = match self.take_environment().and_then(|()| self.start(&mut hooks_log)) {
+        let started = self.take_environment().and_then(|()| {
+            self.take_tmp(&mut hooks_log);
+            self.start(&mut hooks_log)
+        });
+        let mut agent = match started {
             Ok(agent) => agent,
             Err(never_ran) => {
                 let exit = self.receipt_of_nothing(never_ran);
@@ -205,7 +212,7 @@ impl Launcher {
                 // A hook may have left something.
                 let survivors = self.sweep(&mut guard, self.spec.grace());
                 hooks_log.finish();
-                return self.close(&exit, written, survivors);
+                return self.close(&exit, written, Swept { survivors, ..Swept::default() });
             }
         };
         let (status, ending) = self.watch(&mut agent, &mut guard);
@@ -219,15 +226,16 @@ impl Launcher {
         let mut survivors = self.sweep(&mut guard, left);
         agent.drain(&self.run_dir);
         agent.finish_logs();
+        let mut after_run = None;
         if exit.after_run_ms.is_some() {
             // What the agent left may have filled the disk. To a tick that finds no receipt the hook's time is the agent's.
             written = written.or_else(|_| self.run_dir.put(EXIT, &exit));
             // Not before: it is to find a workspace in which nobody works any more.
-            self.after_run(&mut hooks_log);
+            after_run = self.after_run(&mut hooks_log).err();
             survivors = self.sweep(&mut guard, self.spec.grace());
         }
         hooks_log.finish();
-        self.close(&exit, written, survivors)
+        self.close(&exit, written, Swept { survivors, after_run, ..Swept::default() })
     }
 
     /// Ends everything that the run has started.
@@ -237,12 +245,18 @@ impl Launcher {
     }
 
     /// The last receipt. `written`: whether the one before it could be, at its time.
-    fn close(&self, exit: &Exit, written: Result<()>, survivors: Vec<Survivor>) -> Result<()> {
+    fn close(&self, exit: &Exit, written: Result<()>, swept: Swept) -> Result<()> {
         self.traces.remove();
+        if swept.survivors.is_empty()
+            && let Some(path) = self.tmp.clone()
+            && let Err(error) = tmp::remove_at(&self.run_dir, path, None)
+        {
+            log::warn!("its temporary directory can't be removed: {error}");
+        }
         if written.is_err() {
             self.put_patiently(EXIT, exit)?;
         }
-        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), survivors })
+        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept })
     }
 
     /// Writes a receipt, and waits for room where the disk has none: nobody else knows how the agent ended, and without
@@ -279,6 +293,7 @@ impl Launcher {
             after_run_ms: None,
             done: None,
             room: Some(self.room()),
+            limit_ms: None,
         }
     }
 
@@ -391,6 +406,11 @@ impl Launcher {
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
             done: None,
             room: Some(self.room()),
+            limit_ms: match ended_by_us {
+                Some(ExitReason::Deadline) => self.spec.deadline_ms,
+                Some(ExitReason::Stalled) => self.spec.stall_ms,
+                _ => None,
+            },
         }
     }
 }

@@ -21,6 +21,7 @@ use super::machine;
 use super::ownership::Marks;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
+use super::tmp;
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
@@ -148,8 +149,9 @@ impl LocalFleet {
         let ended = |claim, exit: Option<Exit>, swept: Option<Swept>| -> Result<_> {
             let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
             let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
-            let survivors = swept.map(|swept| swept.survivors).unwrap_or_default();
-            Ok(Box::new(Ended { claim, exit, survivors, said, output }))
+            let swept = swept.unwrap_or_default();
+            let (survivors, after_run) = (swept.survivors, swept.after_run);
+            Ok(Box::new(Ended { claim, exit, survivors, said, output, after_run }))
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
@@ -258,7 +260,10 @@ impl LocalFleet {
     fn leave_swept(&self, reap: &Reap, reaped: &Reaped) -> Result<()> {
         let dir = self.run_dir(&reap.run);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
-        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone() })
+        let exit = dir.open()?.map_or(Ok(None), |files| files.exit())?;
+        let had_hook = exit.is_some_and(|exit| exit.after_run_ms.is_some());
+        let after_run = had_hook.then(|| "its launcher died before the hook had ended".to_owned());
+        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
     }
 
     fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
@@ -274,7 +279,7 @@ impl LocalFleet {
                 Target { marker, launcher: reap.launcher.clone(), cgroup }
             })
             .collect();
-        let grace = self.settings.grace;
+        let (grace, tick_ends) = (self.settings.grace, until);
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);
         let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
@@ -284,6 +289,10 @@ impl LocalFleet {
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
                 traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
+                if reaped.survivors.is_empty() {
+                    // What is left of it goes with the run's own directory.
+                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(tick_ends));
+                }
                 match self.leave_swept(reap, &reaped) {
                     Ok(()) => Happened::Reaped(reaped),
                     Err(error) => Happened::Failed(format!("{error:#}")),

@@ -23,6 +23,7 @@ pub mod relay;
 pub mod rundir;
 pub mod said;
 pub mod terminal;
+mod tmp;
 pub mod traces;
 pub mod workspace;
 

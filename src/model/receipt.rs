@@ -85,6 +85,9 @@ pub struct Said {
     pub session: Option<String>,
     /// `FACTORY_PARK=<reason>`: it wants a person.
     pub park: Option<String>,
+    /// Tool servers that its role needs and that its program could not connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconnected: Vec<String>,
 }
 
 /// What is free on a file system for an ordinary user.
@@ -162,16 +165,29 @@ pub struct Exit {
     /// What was free when it ended; `None`: an earlier version did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<Room>,
+    /// The limit by which its launcher ended it, in milliseconds; `None`: no limit ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
+}
+
+impl Exit {
+    /// Whether there was no agent at all: a hook failed, or the program could not be started.
+    pub fn never_began(&self) -> bool {
+        self.error.is_some()
+    }
 }
 
 /// `runs/<run>/swept`: what became of everything the run had started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swept {
     /// Who looked: `launcher`, or `tick` where the launcher had died.
     pub by: String,
     /// Processes that could not be ended; empty is the promise.
     pub survivors: Vec<Survivor>,
+    /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_run: Option<String>,
 }
 
 /// A process of a run that could not be ended.

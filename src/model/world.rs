@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, Room, RunId, Said,
-    SourceView, Survivor,
+    AgentName, Claimed, DoneWhen, Exit, ItemId, Moment, Next, Observed, Output, Process, Refusal, Room,
+    RunId, Said, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -61,6 +61,8 @@ pub struct Ended {
     pub said: Said,
     /// Its last output.
     pub output: Output,
+    /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
+    pub after_run: Option<String>,
 }
 
 impl Sighting {
@@ -116,6 +118,10 @@ pub struct StraySpec {
     pub hash: Option<String>,
     /// Hash of title and body likewise.
     pub content_hash: Option<String>,
+    /// What its agent was to do, where it followed another run of it.
+    pub next: Option<Next>,
+    /// What makes its item done; `None` where an earlier version did not say.
+    pub done: Option<DoneWhen>,
 }
 
 /// Everything the fleet can see.

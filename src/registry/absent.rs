@@ -54,7 +54,7 @@ impl Registry {
             origin: origin.to_owned(),
             state: ItemStanding::Done,
             content_hash: Some(work.content_hash),
-            told: Some(Told { status: Status::Done, dispatch: 0, dropped: false }),
+            told: Some(Told { status: Status::Done, dispatch: 0, dropped: false, at: None }),
             ..ItemRecord::new(slug)
         };
         self.items.insert(id.clone(), record);

@@ -47,6 +47,11 @@ impl Registry {
             session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
             well: before.and_then(|agent| agent.well.clone()),
             run_usd: None,
+            follows: launch.next.clone(),
+            question: None,
+            unfinished: before.map_or(0, |agent| agent.unfinished),
+            done: Some(launch.done),
+            after_run: None,
         };
         self.agents.insert(launch.run.agent.clone(), agent);
     }
@@ -103,6 +108,11 @@ impl Registry {
             session_tokens: same_session.and_then(|agent| agent.session_tokens),
             well: None,
             run_usd: None,
+            follows: spec.next.clone(),
+            question: None,
+            unfinished: before.map_or(0, |agent| agent.unfinished),
+            done: spec.done,
+            after_run: None,
         };
         self.agents.insert(run.agent.clone(), agent);
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::takeover::{self, Places};
 use crate::config::{Budget, Config};
-use crate::model::{Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
+use crate::model::{AgentName, Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
 use crate::registry::{
     AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
     Registry, Today,
@@ -55,6 +55,7 @@ pub struct StatusView {
     parked: Vec<Parked>,
     stuck: Vec<StuckLine>,
     handoffs: Vec<HandoffLine>,
+    notes: Vec<NoteLine>,
     today: Spent,
     counters: Counters,
     #[serde(skip)]
@@ -153,6 +154,15 @@ struct HandoffLine {
     survivors: Vec<u32>,
 }
 
+/// What went wrong after a run, and changed nothing of what its item is.
+#[derive(Debug, Serialize)]
+struct NoteLine {
+    item: ItemId,
+    key: String,
+    run: RunId,
+    because: String,
+}
+
 #[derive(Debug, Serialize)]
 struct Spent {
     starts: u32,
@@ -213,6 +223,7 @@ impl StatusView {
             parked,
             stuck,
             handoffs,
+            notes: notes(registry),
             today: Spent { starts: today.starts, usd: today.usd },
             counters: registry.counters.clone(),
             heading: Heading {
@@ -267,6 +278,18 @@ fn in_flight(looked: &Looked<'_>, registry: &Registry, name: &str, agent: &Agent
         tokens: agent.tokens,
         run,
     })
+}
+
+fn notes(registry: &Registry) -> Vec<NoteLine> {
+    let note = |(name, agent): (&AgentName, &AgentRecord)| {
+        Some(NoteLine {
+            item: agent.item.clone(),
+            key: key(registry, &agent.item),
+            run: RunId { agent: name.clone(), n: agent.n },
+            because: agent.after_run.clone()?,
+        })
+    };
+    registry.agents.iter().filter_map(note).collect()
 }
 
 fn places<'a>(looked: &Looked<'a>) -> Places<'a> {

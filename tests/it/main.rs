@@ -15,6 +15,7 @@ mod corrupt;
 mod coverage;
 mod crash;
 mod done;
+mod endings;
 mod env_file;
 mod fuzz;
 mod handoff;

@@ -43,10 +43,13 @@ fn an_answer_reaches_the_agent_that_asked() {
 
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
     factory.wait_swept("ar-1-impl.2");
-    assert_has(&prompt_of(&factory, "ar-1-impl.2"), &["# From the person in charge\n\nthe orders table\n"]);
+    assert_has(
+        &prompt_of(&factory, "ar-1-impl.2"),
+        &["# From the person in charge\n\nYou asked: ", "\nThe answer: the orders table\n"],
+    );
     factory.tick().expect(0);
     assert_eq!(factory.recorded("AR-1")["state"], "done");
-    assert_eq!(factory.recorded("AR-1")["message"], json!(null));
+    assert_eq!(factory.recorded("AR-1")["messages"], json!(null), "nobody needs them any more");
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn a_retry_goes_on_with_the_session_and_a_fresh_one_does_not() {
     assert_eq!(decided[..2], ["resume ar-1-impl.2", "start ar-2-impl.2"], "{decided:?}");
     factory.wait_swept("ar-1-impl.2");
     assert!(
-        factory.told("heard").starts_with("go left\n\nYou were interrupted"),
+        factory.told("heard").starts_with("You asked: help\nThe answer: go left\n\nGo on"),
         "{}",
         factory.told("heard")
     );

@@ -442,7 +442,7 @@ fn however_its_hook_ends_a_workspace_goes() {
     again(&factory);
     assert_eq!(listed(&factory.state("workspaces")), [""; 0]);
     let ended = removed(&factory, "before_remove");
-    assert_eq!(ended[..2], ["AR-1: exit code 3: not pushed", "AR-1: it took longer than 1s"]);
+    assert_eq!(ended[..2], ["AR-1: exit code 3: not pushed", "AR-1: it took longer than 1 s"]);
     assert!(ended[2].contains("its before_remove hook: ") && ended[2].contains("never"), "{ended:?}");
     assert_eq!(removed(&factory, "remove").len(), 3);
     // What is no folder of this place has nothing for a hook.

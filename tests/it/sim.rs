@@ -26,10 +26,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use factory_tick::config::Config;
+use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
 use factory_tick::model::{Action, Decision, Free, HeldCode, ItemId, Plan, Room, RunId, Step};
-use factory_tick::registry::{AgentRecord, AgentStanding, ItemStanding, Registry};
+use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -266,6 +266,15 @@ impl Simulation {
 
     fn reconfigure(&mut self) {
         let world = &mut *self.world.borrow_mut();
+        if self.config.done == self.full.done && world.strike(Fault::DoneChanged) {
+            self.config.done = match self.dice.index(3) {
+                0 => Done::Exit,
+                1 => Done::Source,
+                _ => Done::Command(vec!["is-done".to_owned()]),
+            };
+        } else if self.config.done != self.full.done && self.dice.percent(30) {
+            self.config.done = self.full.done.clone();
+        }
         if self.config.roles != self.full.roles {
             if self.dice.percent(30) {
                 self.config = self.full.clone();
@@ -339,10 +348,12 @@ impl Simulation {
             Fault::PersonRetries if registry.running(&id) => return,
             Fault::PersonRetries => {
                 let fresh = self.dice.percent(30);
-                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent);
+                let message = self.dice.percent(50).then(|| format!("word {}", self.dice.range(0, 999)));
+                let answered =
+                    message.is_some() || registry.items.get(&id).is_some_and(ItemRecord::is_answered);
+                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent, answered);
                 let sessions = registry.agents_of(&id).filter(|(_, agent)| goes_on(agent));
                 let go_on = sessions.map(|(name, _)| name.clone()).collect();
-                let message = self.dice.percent(50).then(|| "a word".to_owned());
                 plan.steps.push(ordered(Some(&id), Action::Retry { item: id.clone(), go_on, message }));
                 let asked_again = providers_cooling(&registry).cloned();
                 plan.steps

@@ -143,7 +143,7 @@ fn a_wall_clock_that_leaps_ages_nobody() {
 #[test]
 fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     let asks = || {
-        let said = Said { session: Some("s-1".into()), park: Some("which?".into()) };
+        let said = Said { session: Some("s-1".into()), park: Some("which?".into()), ..Said::default() };
         Sighting::Ended(Box::new(Ended {
             exit: Some(exit(1, ExitReason::Exited, said.clone())),
             said,
@@ -163,7 +163,7 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
         (asks(), "needs_input", 0, false),
     ] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let said = Said { session: Some("s-1".into()), park: None };
+        let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
         factory.see("a-impl.1", Sighting::Alive { claim: None, said });
         factory.tick_told();
         factory.see("a-impl.1", end);
@@ -286,7 +286,7 @@ fn finished_work_that_was_closed_and_is_opened_again_is_done_again() {
 #[test]
 fn every_end_frees_the_slot_for_the_same_tick() {
     let asks = || {
-        let said = Said { session: None, park: Some("which?".into()) };
+        let said = Said { session: None, park: Some("which?".into()), ..Said::default() };
         Sighting::Ended(Box::new(Ended {
             exit: Some(exit(0, ExitReason::Exited, said.clone())),
             said,

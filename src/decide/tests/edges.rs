@@ -247,10 +247,11 @@ fn after_the_last_attempt_no_session_goes_on_though_an_edit_keeps_the_item_from_
 #[test]
 fn a_session_goes_on_only_with_the_harness_that_it_is_of_and_where_that_can_resume() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: None };
+    let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
     factory.see("a-impl.1", Sighting::Alive { claim: None, said });
     factory.tick_told();
-    let goes_on = |factory: &Factory| crate::decide::can_go_on(&factory.config, factory.agent("a-impl"));
+    let goes_on =
+        |factory: &Factory| crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false);
     assert!(goes_on(&factory));
     let mut other = factory.config.clone();
     std::mem::swap(&mut factory.config, &mut other);
@@ -305,6 +306,8 @@ fn forgotten(factory: &mut Factory, run: &str, sighting: Sighting) {
         resumes: None,
         hash: None,
         content_hash: None,
+        next: None,
+        done: None,
     };
     factory.see(run, sighting);
     factory.strays.push(crate::model::Stray { run: run.parse().unwrap(), spec: Some(spec) });

@@ -446,12 +446,12 @@ fn no_age_is_told_by_the_wall_clock() {
 fn dispatch_that_could_not_be_announced_keeps_no_session() {
     let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
     factory.tick();
-    let said = crate::model::Said { session: Some("s-1".into()), park: None };
+    let said = crate::model::Said { session: Some("s-1".into()), ..Default::default() };
     factory.see("a-impl.1", Sighting::Alive { claim: Some(launcher()), said });
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
     let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
-    assert!(!crate::decide::can_go_on(&factory.config, factory.agent("a-impl")));
+    assert!(!crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false));
 }

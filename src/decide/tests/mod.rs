@@ -7,6 +7,7 @@ mod crews;
 mod dispatching;
 mod done;
 mod edges;
+mod endings;
 mod following;
 mod forgotten;
 mod gates;
@@ -319,17 +320,19 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         after_run_ms: None,
         done: None,
         room: None,
+        limit_ms: None,
     }
 }
 
 fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> Sighting {
-    let said = Said { session: session.map(Into::into), park: None };
+    let said = Said { session: session.map(Into::into), park: None, ..Said::default() };
     Sighting::Ended(Box::new(Ended {
         claim: Some(launcher()),
         exit: Some(exit(code, reason, said.clone())),
         survivors: Vec::new(),
         said,
         output: Output { stdout_tail: String::new(), stderr_tail: stderr.to_owned() },
+        after_run: None,
     }))
 }
 

@@ -15,8 +15,11 @@ impl Factory {
     /// As the command does: every session that can go on does.
     fn retry(&mut self, fresh: bool, message: Option<&str>) {
         let a = id("A");
-        let sessions =
-            self.registry.agents_of(&a).filter(|(_, agent)| !fresh && can_go_on(&self.config, agent));
+        let answered = message.is_some() || self.registry.items.get(&a).is_some_and(ItemRecord::is_answered);
+        let sessions = self
+            .registry
+            .agents_of(&a)
+            .filter(|(_, agent)| !fresh && can_go_on(&self.config, agent, answered));
         let go_on: Vec<AgentName> = sessions.map(|(name, _)| name.clone()).collect();
         self.order(Action::Retry { item: a, go_on, message: message.map(Into::into) });
     }
@@ -36,7 +39,7 @@ fn prompt(plan: &Plan) -> String {
 /// Asked for a person in a session of its own.
 fn asked() -> Factory {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()) };
+    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()), ..Said::default() };
     factory.see(
         "a-impl.1",
         Sighting::Ended(Box::new(Ended {
@@ -45,6 +48,7 @@ fn asked() -> Factory {
             survivors: Vec::new(),
             said,
             output: Output::default(),
+            after_run: None,
         })),
     );
     factory.tick_told();
@@ -52,17 +56,19 @@ fn asked() -> Factory {
     factory
 }
 
+// covers: P17
 #[test]
 fn a_retry_goes_on_with_the_session_and_tells_it_the_answer_first() {
     let mut factory = asked();
     factory.retry(false, Some("the orders table"));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["resume a-impl.2"]);
-    assert!(prompt(&plan).starts_with("the orders table\n\nYou were interrupted"), "{}", prompt(&plan));
-    assert_eq!(factory.record("A").message.as_deref(), Some("the orders table"), "nobody has heard it yet");
+    let want = "You asked: which table?\nThe answer: the orders table\n\nGo on with the task";
+    assert!(prompt(&plan).starts_with(want), "{}", prompt(&plan));
+    assert!(!factory.record("A").messages[0].heard, "nobody has heard it yet");
     factory.see("a-impl.2", alive());
     factory.tick_told();
-    assert_eq!(factory.record("A").message, None);
+    assert!(factory.record("A").messages[0].heard);
 }
 
 #[test]
@@ -72,7 +78,8 @@ fn a_fresh_retry_forgets_the_session_and_its_prompt_holds_the_message() {
     assert_eq!(factory.agent("a-impl").session, None);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["start a-impl.2", "writeback A started"]);
-    assert!(prompt(&plan).ends_with("# From the person in charge\n\nthe orders table\n"));
+    let want = "# From the person in charge\n\nYou asked: which table?\nThe answer: the orders table\n";
+    assert!(prompt(&plan).ends_with(want), "{}", prompt(&plan));
 }
 
 #[test]
@@ -221,7 +228,7 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);
     factory.tick_told();
-    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()) };
+    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
     let ended = Ended {
         claim: Some(launcher()),
         exit: Some(exit(0, ExitReason::Exited, said)),

@@ -52,7 +52,14 @@ impl Factory {
         let claim = Some(launcher());
         self.see(
             run,
-            Sighting::Ended(Box::new(Ended { claim, exit: Some(exit), survivors: vec![], said, output })),
+            Sighting::Ended(Box::new(Ended {
+                claim,
+                exit: Some(exit),
+                survivors: vec![],
+                said,
+                output,
+                after_run: None,
+            })),
         );
     }
 
@@ -345,6 +352,8 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),
+        next: launch.next.clone(),
+        done: Some(launch.done),
     };
     factory.see("a-impl.2", Sighting::Unclaimed);
     factory.strays = vec![Stray { run: launch.run.clone(), spec: Some(spec) }];

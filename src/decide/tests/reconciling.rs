@@ -61,7 +61,10 @@ fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see(
         "a-impl.1",
-        Sighting::Alive { claim: None, said: Said { session: Some("s-1".into()), park: None } },
+        Sighting::Alive {
+            claim: None,
+            said: Said { session: Some("s-1".into()), park: None, ..Said::default() },
+        },
     );
     assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
     factory.reboot();
@@ -203,7 +206,7 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
 #[test]
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: None };
+    let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
     factory.see("a-impl.1", Sighting::Alive { claim: None, said });
     factory.later(4000);
     assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
@@ -349,7 +352,7 @@ fn only_a_resume_can_lose_its_session() {
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: None, park: Some("which database?".into()) };
+    let said = Said { session: None, park: Some("which database?".into()), ..Said::default() };
     let exit = exit(0, ExitReason::Exited, said.clone());
     factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })));
     let plan = factory.tick_told();

@@ -9,6 +9,7 @@ use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
 use crate::fleet::machine;
 use crate::fleet::made::Made;
 use crate::fleet::ownership::Taken;
+use crate::fleet::tmp;
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
 
@@ -24,6 +25,18 @@ impl Launcher {
         let workspace = self.workspace(log)?;
         self.hook("before_run", &self.spec.hooks.before_run, &workspace, log)?;
         Ok(workspace)
+    }
+
+    /// Gives all that it starts a temporary directory of the run's own. An agent can do without: then it has what it was
+    /// given.
+    pub(super) fn take_tmp(&mut self, log: &mut HookLog) {
+        match tmp::make(&self.run_dir, self.spec.tmp_root.as_deref()) {
+            Ok(path) => {
+                self.vars.insert("TMPDIR".into(), path.clone().into());
+                self.tmp = Some(path);
+            }
+            Err(error) => log.note(&format!("it has no temporary directory of its own: {error:#}")),
+        }
     }
 
     /// The agent's directory: made and set up when missing, and certain to lie inside its root.
@@ -126,9 +139,12 @@ impl Launcher {
         hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
     }
 
-    /// The hook after an agent; how it ends is in the log alone. The agent may have left anything in the place
-    /// of its workspace.
-    pub(super) fn after_run(&self, log: &mut HookLog) {
+    /// The hook after an agent. The agent may have left anything in the place of its workspace.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not end well.
+    pub(super) fn after_run(&self, log: &mut HookLog) -> Result<(), String> {
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace);
         match place
             .as_ref()
@@ -137,9 +153,15 @@ impl Launcher {
         {
             Ok(workspace) => {
                 let (argv, timeout) = (&self.spec.hooks.after_run, self.hook_timeout());
-                drop(self.run_hook("after_run", argv, workspace, timeout, log));
+                match self.run_hook("after_run", argv, workspace, timeout, log) {
+                    HookEnd::Well => Ok(()),
+                    end => Err(end.to_string()),
+                }
             }
-            Err(why) => log.note(&format!("after_run: not run: its workspace: {why}")),
+            Err(why) => {
+                log.note(&format!("after_run: not run: its workspace: {why}"));
+                Err(format!("not run: its workspace: {why}"))
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{HandoffLine, Heading, InFlight, Parked, StatusView, StuckLine, Waiting};
+use super::{HandoffLine, Heading, InFlight, NoteLine, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
 use crate::model::HeldCode;
 use crate::page::{Page, Row, Span};
@@ -170,6 +170,11 @@ impl StatusView {
                 title: "To be ended",
                 tone: Tone::Warn,
                 rows: self.handoffs.iter().map(|one| one.row(now, program)).collect(),
+            },
+            Section {
+                title: "After a run",
+                tone: Tone::Warn,
+                rows: self.notes.iter().map(|one| one.row(program)).collect(),
             },
             Section {
                 title: "In flight",
@@ -345,6 +350,13 @@ impl HandoffLine {
         let row = row.prose(format!("{} (pids {})", self.why, survivors.join(", ")));
         let row = row.field("→ to try again:", Span::whole(format!("{program} reap")));
         row.field("→ or give them up:", Span::whole(format!("{program} reap --forget {}", self.run)))
+    }
+}
+
+impl NoteLine {
+    fn row(&self, program: &str) -> Row {
+        let row = Row::new([Span::whole(&self.key), Span::whole(self.run.to_string())]).prose(&self.because);
+        row.field("→ what it printed:", Span::whole(format!("{program} logs {} --hooks", self.run)))
     }
 }
 

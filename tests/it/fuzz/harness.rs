@@ -65,6 +65,7 @@ fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
         after_run_ms: None,
         done: None,
         room: None,
+        limit_ms: None,
     }
 }
 

@@ -8,11 +8,12 @@ mod providers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use factory_tick::config::{Config, Done, WritebackMode};
+use factory_tick::config::{Config, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Class, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step,
+    WorkItem,
 };
-use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
+use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
 
 use super::world::World;
@@ -158,6 +159,8 @@ rules! {
     parked_and_done_stay_so,
     backoff_is_waited_for,
     sessions_are_resumed_so_often,
+    unfinished_work_is_free_once,
+    what_a_person_says_is_heard,
     a_required_note_comes_first,
     a_refused_dispatch_keeps_nothing,
     unknown_is_not_empty,
@@ -208,6 +211,13 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 impl<'a> Scene<'a> {
     fn actions(&self) -> impl Iterator<Item = &'a Action> {
         self.plan.decisions().map(|(_, decision)| &decision.action)
+    }
+
+    /// Whether a failure costs its item an attempt.
+    fn is_charged(&self, action: &Action) -> bool {
+        let Action::Fail { run, class, .. } = action else { return false };
+        let agent = run.as_ref().and_then(|run| self.before.agents.get(&run.agent));
+        class.charged() || *class == Class::Unfinished && agent.is_some_and(|agent| agent.unfinished > 0)
     }
 
     /// Items for which something is started, with the run.
@@ -401,10 +411,7 @@ fn failures_in_a_row_are_counted(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     let count = |registry: &Registry| registry.failing.as_ref().map_or(0, |failing| failing.failures);
-    let failures = scene
-        .actions()
-        .filter(|action| matches!(action, Action::Fail { class, .. } if class.charged()))
-        .count() as u32;
+    let failures = scene.actions().filter(|action| scene.is_charged(action)).count() as u32;
     ensure(count(scene.after) >= count(scene.before) + failures, || {
         format!("{failures} failed after {} and there are {}", count(scene.before), count(scene.after))
     })
@@ -483,12 +490,22 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             let mut answers = scene.world.machine.answers.iter();
             answers.any(|(run, done)| of_item(&run.agent) && run.n >= n(&run.agent) && *done == 0)
         };
-        let right = match scene.config.done {
-            Done::Exit => true,
-            Done::Source => scene.is_gone(item),
-            Done::Command(_) => said_so(),
-        };
-        ensure(right, || format!("{item} counts as done, {:?}", scene.config.done))?;
+        // By the rules that the runs were given: what is configured since holds for later ones.
+        let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
+            registry.agents_of(item).filter_map(|(name, agent)| {
+                let run = RunId { agent: name.clone(), n: agent.n };
+                scene.world.machine.runs.get(&run)?.spec.as_ref()?.done
+            })
+        });
+        let given: BTreeSet<DoneWhen> = given.collect();
+        // A run whose directory was removed says nothing any more.
+        let right = given.is_empty()
+            || given.iter().any(|rule| match rule {
+                DoneWhen::Exit => true,
+                DoneWhen::Source => scene.is_gone(item),
+                DoneWhen::Command => said_so(),
+            });
+        ensure(right, || format!("{item} counts as done, and its runs were given {given:?}"))?;
     }
     Ok(())
 }
@@ -600,8 +617,8 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
         registry.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run))
     };
     scene.actions().filter_map(move |action| match action {
-        Action::Fail { run: Some(run), class, .. }
-            if class.charged() && holds(before, run) && !holds(after, run) =>
+        Action::Fail { run: Some(run), .. }
+            if scene.is_charged(action) && holds(before, run) && !holds(after, run) =>
         {
             Some(run)
         }
@@ -632,9 +649,9 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
         let before = scene.before.items.get(id).map_or(0, |before| before.attempts);
         let failures = scene
             .actions()
-            .filter(
-                |action| matches!(action, Action::Fail { item, class, .. } if item == id && class.charged()),
-            )
+            .filter(|action| {
+                scene.is_charged(action) && matches!(action, Action::Fail { item, .. } if item == id)
+            })
             .count();
         let failed_effects = ticked.outcomes.iter().filter(|outcome| {
             let failed = matches!(&outcome.happened, Happened::NotStarted { class, .. } if class.charged())
@@ -708,6 +725,52 @@ fn sessions_are_resumed_so_often(scene: &Scene<'_>) -> Result<(), String> {
             format!("session {session} was resumed {times} times, at most {max} may be")
         })
     })
+}
+
+/// An unfinished end is on record until its agent ends well, and the next one of the agent is charged.
+fn unfinished_work_is_free_once(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.ticked.is_none() {
+        return Ok(());
+    }
+    let unfinished = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), item, class: Class::Unfinished, .. } => Some((run, item)),
+        _ => None,
+    });
+    for (run, item) in unfinished.filter(|(_, item)| !scene.renews(item)) {
+        let Some(agent) = scene.after.agents.get(&run.agent) else { continue };
+        let before = scene.before.agents.get(&run.agent).map_or(0, |agent| agent.unfinished);
+        ensure(agent.unfinished == before + 1, || {
+            format!("{run}, {item}: its unfinished end is not on record")
+        })?;
+    }
+    Ok(())
+}
+
+/// What a person says is kept until the item is done, and told to each session that has not heard it.
+fn what_a_person_says_is_heard(scene: &Scene<'_>) -> Result<(), String> {
+    for (id, before) in &scene.before.items {
+        let Some(after) = scene.after.items.get(id) else { continue };
+        let texts = |record: &ItemRecord| -> Vec<String> {
+            record.messages.iter().map(|message| message.text.clone()).collect()
+        };
+        let is_done = after.state == ItemStanding::Done || after.messages.is_empty() && done_in(scene, id);
+        ensure(is_done || texts(after).starts_with(&texts(before)), || {
+            format!("{id}: {:?} became {:?}", texts(before), texts(after))
+        })?;
+        let still_unheard = |at: usize| after.messages.get(at).is_some_and(|message| !message.heard);
+        for launch in scene.launches().filter(|launch| launch.item == *id && !is_done) {
+            let mut messages = before.messages.iter().enumerate();
+            let untold = messages.find(|(at, message)| {
+                (launch.session.is_none() || still_unheard(*at)) && !launch.prompt.contains(&message.text)
+            });
+            ensure(untold.is_none(), || format!("{} is not told {untold:?}", launch.run))?;
+        }
+    }
+    Ok(())
+}
+
+fn done_in(scene: &Scene<'_>, id: &ItemId) -> bool {
+    scene.actions().any(|action| matches!(action, Action::Done { item, run: None, .. } if item == id))
 }
 
 /// Where `started` is required, nothing counts as done that was not announced.

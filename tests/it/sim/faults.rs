@@ -87,6 +87,8 @@ faults! {
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
     Reconfigured 8,
+    /// What makes an item done is configured anew for a while, whatever runs.
+    DoneChanged 8,
     /// The suffix of a role is renamed, or two roles swap theirs.
     SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.

@@ -6,8 +6,8 @@ mod programs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
-    AgentName, Claim, Claimed, Ended, Exit, ExitReason, Free, Launch, Moment, Output, Process, Quarry,
-    Refusal, Room, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
+    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Free, Launch, Moment, Output, Process,
+    Quarry, Refusal, Room, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -265,6 +265,8 @@ impl Machine {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
+            next: launch.next.clone(),
+            done: Some(launch.done),
         });
     }
 
@@ -412,7 +414,7 @@ impl Machine {
         let now = self.wall_ms;
         if let Some(run) = self.runs.get_mut(run) {
             run.changed_ms = now;
-            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec() });
+            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec(), after_run: None });
         }
     }
 
@@ -607,8 +609,10 @@ impl Machine {
         one.others = script.forks;
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
+        let follows = one.spec.as_ref().and_then(|spec| spec.next.as_ref());
+        let counts = follows.is_none_or(|next| next.reason.is_failure());
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += 1;
+            *self.resumed.entry(session.clone()).or_default() += u32::from(counts);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -646,6 +650,8 @@ impl Machine {
         }
         self.print_program(run, now, reason);
         let Some(one) = self.runs.get_mut(run) else { return };
+        // A launcher asks what its spec tells it to ask, whatever is configured by now.
+        let asks = one.spec.as_ref().and_then(|spec| spec.done) == Some(DoneWhen::Command);
         if !exit_lost {
             one.exit = Some(Exit {
                 code,
@@ -658,8 +664,9 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
-                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
                 room: Some(Room { state: None, workspaces: full }),
+                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
+                limit_ms: None,
             });
             if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
                 self.answers.insert(run.clone(), done);
@@ -677,7 +684,7 @@ impl Machine {
             one.others = 0;
         }
         one.changed_ms = wall_ms;
-        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one) });
+        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one), after_run: None });
         one.launcher = Launcher::Gone;
         self.forget_if_dead(run);
     }
@@ -726,6 +733,7 @@ impl Machine {
                 survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
                 said: exit.as_ref().map_or_else(|| said.clone(), |exit| exit.said.clone()),
                 output: Output { stdout_tail, stderr_tail },
+                after_run: swept.and_then(|swept| swept.after_run.clone()),
             })
         };
         if process.boot_id != self.boot_id() {
