@@ -230,7 +230,7 @@ impl Context {
             FleetKind::Local => Box::new(local),
             FleetKind::Broker(broker) => {
                 let fleet = BrokerFleet::new(local, &self.config, broker);
-                Box::new(if request.reap_only { fleet.unasked() } else { fleet })
+                Box::new(if request.needs_source() { fleet } else { fleet.unasked() })
             }
         }
     }

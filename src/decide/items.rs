@@ -26,6 +26,11 @@ pub(super) fn follow(draft: &mut Draft) {
     }
 }
 
+/// Every item that its roles' ends make done by themselves.
+pub(super) fn finish_all(draft: &mut Draft) {
+    draft.item_ids().iter().for_each(|id| done::finish(draft, id));
+}
+
 /// An agent whose role is no longer configured: ended where it runs, else forgotten.
 fn drop_removed_roles(draft: &mut Draft) {
     let orphans: Vec<_> = draft

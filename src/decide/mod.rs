@@ -43,6 +43,16 @@ pub struct Request {
     pub reap_only: bool,
     /// Start and resume nothing: why. All else goes on.
     pub hold_starts: Option<String>,
+    /// Judge runs that have ended, and nothing else. A person's order does so first: else it throws away a run that
+    /// ended well since the last tick.
+    pub judge_only: bool,
+}
+
+impl Request {
+    /// Whether the decision needs the items of the source.
+    pub fn needs_source(&self) -> bool {
+        !self.reap_only && !self.judge_only
+    }
 }
 
 /// The plan for one tick.
@@ -135,6 +145,9 @@ impl<'a> Draft<'a> {
         cool_offs::right_the_clock(self);
         strays::adopt(self);
         runs::reconcile(self);
+        if self.request.judge_only {
+            return items::finish_all(self);
+        }
         handoffs::reap(self, before);
         if self.request.reap_only {
             return;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use factory_tick::config::{Config, Done, WritebackMode};
+use factory_tick::decide::Request;
 use factory_tick::model::{
     Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
@@ -46,6 +47,8 @@ pub(super) struct Life {
 /// One tick, from outside.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// What the tick was asked.
+    pub(super) request: &'a Request,
     pub(super) world: &'a World,
     /// What the tick loaded.
     pub(super) before: &'a Registry,
@@ -148,6 +151,25 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    a_judgement_only_judges,
+}
+
+/// The judgement before a person's order starts nothing, tells no tracker, and knows nothing of the source.
+fn a_judgement_only_judges(scene: &Scene<'_>) -> Result<(), String> {
+    let is_beyond = |action: &&Action| {
+        matches!(
+            action,
+            Action::Start(_)
+                | Action::Resume(_)
+                | Action::Writeback(_)
+                | Action::Forget { .. }
+                | Action::Release { .. }
+        )
+    };
+    match scene.actions().find(is_beyond) {
+        Some(action) if scene.request.judge_only => Err(format!("it decided to {}", action.name())),
+        _ => Ok(()),
+    }
 }
 
 /// The first rule that the tick broke.
