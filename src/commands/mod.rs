@@ -89,8 +89,8 @@ fn allow_the_owner() {
 fn dispatch(invocation: Invocation) -> ExitStatus {
     let Invocation { cli, vars } = invocation;
     let options = cli.options;
-    let command = cli.command.unwrap_or(Command::Tick);
-    let is_mailed = matches!(command, Command::Tick) && options.quiet && !options.dry_run;
+    let command = cli.command.unwrap_or(Command::Tick(cli.tick));
+    let is_mailed = matches!(command, Command::Tick(_)) && options.quiet && !options.dry_run;
     carry_out(command, &options, vars).unwrap_or_else(|failure| {
         // Under cron another tick is the most ordinary thing.
         let is_busy = failure.status == ExitStatus::Busy;
@@ -104,7 +104,7 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
 
 fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStatus, Failure> {
     // Only asked for where the configuration is needed: some commands work without any.
-    let is_tick = matches!(command, Command::Tick);
+    let is_tick = matches!(command, Command::Tick(_));
     let context = || {
         let context = Context::new(options.clone(), vars.clone())?;
         // A tick tells it as its result.
@@ -116,7 +116,7 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
     match command {
         Command::Check(args) => check::run(options, &vars, &args),
         Command::Init => init::run(options, &vars),
-        Command::Tick => tick::run(&context()?),
+        Command::Tick(args) => tick::run(&context()?, &args),
         Command::Status => status::run(&context()?),
         Command::Explain(args) => explain::run(&context()?, &args),
         Command::Logs(args) => logs::run(&context()?, &args),
