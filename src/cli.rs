@@ -210,6 +210,9 @@ pub enum Command {
     Drain(DrainArgs),
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
     Reap(ReapArgs),
+    /// Give a copied state a lineage of its own, so that it is one factory and the original another. Refused while an
+    /// agent of it may run
+    Relocate,
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
     #[command(visible_alias = "kill")]
     KillTick,

@@ -1,7 +1,10 @@
 //! The state as a command holds it: locked, loaded, its heartbeat beating.
 
 mod about;
+mod binding;
+mod repository;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,15 +12,21 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::about::About;
+pub use self::binding::{Access, Standing};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Steady, Step};
+use crate::fleet::env::Vars;
+use crate::fleet::lives;
+use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, RunId, Steady, Step};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
 use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Retained, Status};
-use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
+use crate::store::{
+    Binding, Bound, Committed, Directory, Loaded, Lock, LockError, Origin, RegistryFile, StateDir,
+    StoreError, events, registry_file,
+};
 use crate::tick::{Store, Ticked};
 
 /// The state of one factory, held by one command.
@@ -34,6 +43,8 @@ pub struct State {
     pub held_since: Instant,
     /// What is wrong with the registry's latest generation, where its backup was read.
     pub damage: Option<String>,
+    /// What it is to the configuration.
+    pub standing: Standing,
     file: RegistryFile,
     events_bytes_max: u64,
     _lock: Option<Lock>,
@@ -50,6 +61,7 @@ impl State {
         config: &Config,
         path: &Path,
         host: &Host,
+        access: Access,
         wait: Duration,
         called_off: &dyn Fn() -> bool,
         waiting: impl FnMut(Option<&Process>, Duration),
@@ -73,32 +85,33 @@ impl State {
                 return Err(Failure::new(ExitStatus::IoError, error.to_string()));
             }
         };
-        State::load(config, dir, Some(lock))
+        State::load(config, dir, Some(lock), host, access)
     }
 
     /// Loads without the lock, for reading: changes nothing, creates nothing. `None`: there is no state yet.
-    pub fn peek(config: &Config, path: &Path) -> Result<Option<State>, Failure> {
+    pub fn peek(config: &Config, path: &Path, host: &Host, access: Access) -> Result<Option<State>, Failure> {
         match StateDir::open_existing(path, config.allow_network_fs)? {
-            Some(dir) => State::load(config, dir, None).map(Some),
+            Some(dir) => State::load(config, dir, None, host, access).map(Some),
             None => Ok(None),
         }
     }
 
-    fn load(config: &Config, dir: StateDir, lock: Option<Lock>) -> Result<State, Failure> {
+    fn load(
+        config: &Config,
+        dir: StateDir,
+        lock: Option<Lock>,
+        host: &Host,
+        access: Access,
+    ) -> Result<State, Failure> {
         // Before it is overwritten: it tells whether the last tick died, and how far the serials had come.
         let pulse = heartbeat::read(&dir);
         let serial = match &pulse {
             Pulse::Beat(beat) => Some(beat.serial),
             Pulse::Absent | Pulse::Unreadable(_) => None,
         };
-        let (loaded, mut file): (Loaded<Registry>, _) = crate::store::registry_file::load(&dir, serial)?;
-        if !loaded.belongs_to(&config.path) {
-            let owner = loaded.config.as_deref().unwrap_or(Path::new("?")).display();
-            let text = format!(
-                "the state in {} belongs to {owner}; pass --state-dir to give {} a state of its own",
-                dir.path().display(),
-                config.path.display()
-            );
+        let (loaded, mut file): (Loaded<Registry>, _) = registry_file::load(&dir, serial)?;
+        let (standing, binding) = standing(&config.path, &dir, &loaded, &pulse, host)?;
+        if let Some(text) = binding::refusal(&standing, access, &loaded.bound, dir.path(), &config.path) {
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
         if let Err(why) = loaded.body.check() {
@@ -109,8 +122,9 @@ impl State {
             );
             return Err(Failure::new(ExitStatus::BadState, text));
         }
-        if loaded.config.is_none() {
-            file.set_config(&config.path);
+        if standing == Standing::Moved && lock.is_some() {
+            file.bind(&config.path, binding);
+            log_move(&dir, &loaded.bound, config, host);
         }
         let damage = match loaded.origin {
             Origin::Backup { why } => Some(why),
@@ -123,6 +137,7 @@ impl State {
             pulse,
             held_since: Instant::now(),
             damage,
+            standing,
             file,
             events_bytes_max: config.events_bytes_max,
             _lock: lock,
@@ -132,6 +147,41 @@ impl State {
     /// The generation that stands.
     pub fn serial(&self) -> u64 {
         self.file.serial()
+    }
+
+    /// Binds the state to this configuration. A copy begins a lineage of its own and lets go of every run: the original
+    /// ends those.
+    pub fn relocate(&mut self, config: &Config) -> Result<(), Failure> {
+        let binding = found_binding(&config.path, &self.dir)?;
+        let mut registry = self.registry.clone();
+        if self.standing == Standing::Copy {
+            self.lineage = self.file.begin_lineage()?;
+            registry.let_go_of_runs(&lives::runs(&self.dir.runs()));
+        }
+        self.file.bind(&config.path, binding);
+        self.file.commit(&registry)?;
+        self.registry = registry;
+        Ok(())
+    }
+
+    /// The launchers of this state that live, for people.
+    pub fn living(&self, host: &Host) -> Vec<String> {
+        lives::launchers(&self.dir, &launchers(&self.registry), host).alive
+    }
+
+    /// Refuses a command that would change the state from inside one of its own runs: an agent could give itself
+    /// attempts back, and a launcher that it starts would be ended with it.
+    pub fn refuse_inside(&self, host: &Host) -> Result<(), Failure> {
+        let registry = &self.registry;
+        let current =
+            registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone())));
+        let handed_off =
+            registry.handoffs.iter().map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+        let runs: BTreeMap<_, _> = handed_off.chain(current).collect();
+        match lives::inner_run(&self.dir, &self.lineage, &runs, &registry.names.last_n, host) {
+            Some(run) => Err(inside(&run.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// That the registry was damaged, and what became of it; `None` where it was not.
@@ -165,6 +215,107 @@ impl State {
     pub fn log_event(&self, event: &impl Serialize) {
         log_lines(&self.dir, &[event], self.events_bytes_max);
     }
+}
+
+/// The same by the environment alone, without a look at the records: before anything is waited for.
+pub fn refuse_told_inside(dir: &StateDir, vars: &Vars) -> Result<(), Failure> {
+    // Whether the registry is whole is for whoever loads it.
+    let Ok(Some((_, lineage))) = registry_file::bound(dir) else { return Ok(()) };
+    match lives::told_run(&lineage, vars) {
+        Some(run) => Err(inside(&run)),
+        None => Ok(()),
+    }
+}
+
+fn inside(run: &str) -> Failure {
+    let text = format!(
+        "this is inside {run}, a run of this factory; a command that changes the factory's state is for a person or \
+         for cron. `status`, `explain`, `logs` and --dry-run work here"
+    );
+    Failure::new(ExitStatus::Refused, text)
+}
+
+/// What a state is to a configuration, and what it would be bound to.
+pub fn standing(
+    config: &Path,
+    dir: &StateDir,
+    loaded: &Loaded<Registry>,
+    pulse: &Pulse,
+    host: &Host,
+) -> Result<(Standing, Binding), Failure> {
+    let binding = found_binding(config, dir)?;
+    let bound = &loaded.bound;
+    let recorded = bound.binding.as_ref().map(|binding| Path::new(&binding.directory.path));
+    let directory = recorded.map_or(binding::There::Same, |path| {
+        binding::there(path, (binding.directory.device, binding.directory.inode))
+    });
+    let may_live = || {
+        let living = lives::launchers(dir, &launchers(&loaded.body), host);
+        !living.alive.is_empty() || living.is_unclear || lives::is_any_process_of(&loaded.lineage)
+    };
+    let found = binding::Found {
+        binding: &binding,
+        config: there_of_config(bound, config),
+        directory,
+        is_this_boot: match pulse {
+            Pulse::Beat(beat) => beat.boot_id == host.boot_id,
+            // A tick of this boot may have been killed before its heartbeat.
+            Pulse::Absent | Pulse::Unreadable(_) => true,
+        },
+        may_live: &may_live,
+    };
+    Ok((binding::standing(bound, &found), binding))
+}
+
+/// Whether a state belongs to another configuration than this one, without its records; `None` where nobody can tell.
+pub fn belongs_elsewhere(config: &Path, dir: &StateDir) -> Option<bool> {
+    let (bound, _) = registry_file::bound(dir).ok()??;
+    let ours = repository::of(config);
+    let recorded = bound.binding.as_ref().and_then(|binding| binding.repository.as_ref());
+    let is_same_repository = recorded.is_some() && recorded == ours.as_ref();
+    Some(!is_same_repository && there_of_config(&bound, config) == binding::There::Other)
+}
+
+fn there_of_config(bound: &Bound, config: &Path) -> binding::There {
+    match &bound.config {
+        Some(recorded) if bound.is_config(config) || recorded == config => binding::There::Same,
+        Some(recorded) => match rustix::fs::stat(config) {
+            Ok(stat) => binding::there(recorded, (stat.st_dev, stat.st_ino)),
+            Err(_) => binding::There::Other,
+        },
+        None => binding::There::Gone,
+    }
+}
+
+fn found_binding(config: &Path, dir: &StateDir) -> Result<Binding, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(ExitStatus::IoError, format!("{}: {error}", dir.path().display()))
+    };
+    let (device, inode) = dir.identity().map_err(failed)?;
+    let path = std::fs::canonicalize(dir.path()).map_err(failed)?.to_string_lossy().into_owned();
+    Ok(Binding { repository: repository::of(config), directory: Directory { path, device, inode } })
+}
+
+/// The launchers on record.
+fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
+    let current =
+        registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone()?)));
+    let handed_off =
+        registry.handoffs.iter().filter_map(|(run, one)| Some((run.clone(), one.process.clone()?)));
+    current.chain(handed_off).collect()
+}
+
+/// Tells that a state goes on in another place, or with another configuration.
+fn log_move(dir: &StateDir, before: &Bound, config: &Config, host: &Host) {
+    let (Some(was), Some(binding)) = (&before.config, &before.binding) else { return };
+    let event = json!({
+        "at": clock::moment(&host.boot_id).at,
+        "event": "moved",
+        "config": config.path.to_string_lossy(),
+        "directory": dir.path().to_string_lossy(),
+        "was": {"config": was.to_string_lossy(), "directory": binding.directory.path},
+    });
+    log_lines(dir, &[event], config.events_bytes_max);
 }
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.

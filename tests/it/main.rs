@@ -23,6 +23,7 @@ mod hostile;
 mod init;
 mod kill_tick;
 mod model;
+mod moved;
 mod night;
 mod orders;
 mod power;
