@@ -16,14 +16,15 @@ use rustix::process::Signal;
 
 use super::Fleet;
 use super::env::Vars;
+use super::machine;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
-    AgentName, Claim, Class, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process,
-    Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
+    AgentName, Claim, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process, Quarry,
+    Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::scan::{self, Entry, RunMarker};
@@ -355,7 +356,8 @@ impl Fleet for LocalFleet {
         match started {
             Ok(()) => Happened::Tried,
             Err(error) => {
-                Happened::NotStarted { class: Class::Infra, error: format!("{}: {error:#}", launch.run) }
+                let class = machine::class_of_start(&error);
+                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.run) }
             }
         }
     }

@@ -15,6 +15,7 @@ pub mod lives;
 pub mod local;
 pub mod log_reader;
 pub mod logs;
+mod machine;
 pub mod made;
 pub mod program;
 pub mod protected;

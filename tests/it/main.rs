@@ -22,6 +22,7 @@ mod hooks;
 mod hostile;
 mod init;
 mod kill_tick;
+mod machine_faults;
 mod model;
 mod moved;
 mod night;

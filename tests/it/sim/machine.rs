@@ -313,6 +313,7 @@ impl Machine {
                 85..=89 => End::Park,
                 90..=93 => End::NeverRan(ExitReason::Launch),
                 94..=95 => End::NeverRan(ExitReason::Hook),
+                96..=97 => End::NeverRan(ExitReason::Machine),
                 _ => End::NeverRan(ExitReason::Infra),
             },
         };
@@ -583,6 +584,7 @@ impl Machine {
             one.claim.get_or_insert(Claim::Refused(Refusal {
                 because: "another launcher is alive".to_owned(),
                 duplicate: true,
+                machine: false,
             }));
             return self.forget_if_dead(run);
         }
@@ -640,8 +642,7 @@ impl Machine {
                 code,
                 signal,
                 reason,
-                error: matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra)
-                    .then(|| "it never ran".to_owned()),
+                error: never_ran(reason).then(|| "it never ran".to_owned()),
                 started: now.clone(),
                 ended: now.clone(),
                 cpu_ms: 0,
@@ -755,4 +756,8 @@ fn survivors(run: &Run) -> Vec<Survivor> {
             because: "operation not permitted".to_owned(),
         })
         .collect()
+}
+
+fn never_ran(reason: ExitReason) -> bool {
+    matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine)
 }
