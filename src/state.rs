@@ -123,8 +123,8 @@ impl State {
             return Err(Failure::new(ExitStatus::BadState, text));
         }
         if standing == Standing::Moved && lock.is_some() {
+            log_move(&dir, &loaded.bound, &binding, config, host);
             file.bind(&config.path, binding);
-            log_move(&dir, &loaded.bound, config, host);
         }
         let damage = match loaded.origin {
             Origin::Backup { why } => Some(why),
@@ -305,9 +305,12 @@ fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
     current.chain(handed_off).collect()
 }
 
-/// Tells that a state goes on in another place, or with another configuration.
-fn log_move(dir: &StateDir, before: &Bound, config: &Config, host: &Host) {
+/// Tells that a state goes on in another place, or with another configuration. Two clones that take turns are no news.
+fn log_move(dir: &StateDir, before: &Bound, now: &Binding, config: &Config, host: &Host) {
     let (Some(was), Some(binding)) = (&before.config, &before.binding) else { return };
+    if binding == now && now.repository.is_some() {
+        return;
+    }
     let event = json!({
         "at": clock::moment(&host.boot_id).at,
         "event": "moved",

@@ -129,7 +129,7 @@ fn step_for_github_actions_hears_a_cancelled_job() {
     let step = step.expect("README.md shows a step of one line");
     let mut factory = Factory::with_agent("exit 0");
     // The step names the program by its name alone.
-    let path = binary().parent().unwrap().display().to_string();
+    let path = format!("{}:/usr/bin:/bin", binary().parent().unwrap().display());
     factory.var("PATH", &path);
     factory.var("GITHUB_ACTIONS", "true");
     factory.var("FACTORY_TICK_WAIT_LOCK", "2m");
