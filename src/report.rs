@@ -423,7 +423,7 @@ fn needs_person(before: &Registry, after: &Registry) -> bool {
     let is_parked = |registry: &Registry, id: &ItemId| {
         let record = registry.items.get(id);
         record.is_some_and(|record| {
-            record.state == ItemStanding::Parked && record.parked_by == Some(ParkedBy::Rule)
+            record.state == ItemStanding::Parked && record.parked_by != Some(ParkedBy::Person)
         })
     };
     let newly_parked = after.items.keys().any(|id| is_parked(after, id) && !is_parked(before, id));

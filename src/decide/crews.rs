@@ -79,7 +79,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
 /// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
 pub(super) fn regroup(draft: &mut Draft) {
     for id in draft.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.next.is_some() && !resumes(draft, agent);
+        let starts_alone = |agent: &AgentRecord| agent.next.as_ref().is_some_and(|next| !next.resume);
         let any = draft.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
         if any && !has_crew(draft, &id, &[]) {
             draft.refresh(Refresh::Regroup { item: id });
@@ -92,12 +92,6 @@ fn has_crew(draft: &Draft, item: &ItemId, without: &[RunId]) -> bool {
     draft.registry.agents_of(item).any(|(_, agent)| {
         let in_flight =
             agent.state != AgentStanding::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
-        in_flight || agent.ok || resumes(draft, agent)
+        in_flight || agent.ok || agent.next.as_ref().is_some_and(|next| next.resume)
     })
-}
-
-/// Whether a session of the agent goes on. Its role may have lost its resume command since: then it would start, alone.
-fn resumes(draft: &Draft, agent: &AgentRecord) -> bool {
-    let session = agent.session.as_ref().filter(|_| agent.next.as_ref().is_some_and(|next| next.resume));
-    session.is_some_and(|session| runs::may_resume(draft.config, agent, session))
 }
