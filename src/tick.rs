@@ -101,7 +101,7 @@ pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> R
     registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
     store.commit(registry)?;
     store.log_outcomes(&plan, &outcomes, &seen_at);
-    let read = !tick.request.reap_only;
+    let read = tick.request.needs_source();
     let is_denied = tick.fleet.is_denied();
     Ok(Ticked {
         is_denied,
@@ -127,10 +127,10 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         name_taken: handoff.name_taken,
     });
     let quarry: Vec<_> = current.chain(handed_off).collect();
-    let source = if tick.request.reap_only {
-        Observed::Unknown("not asked".to_owned())
-    } else {
+    let source = if tick.request.needs_source() {
         tick.source.read(tick.until)
+    } else {
+        Observed::Unknown("not asked".to_owned())
     };
     let wanted = || match source.known() {
         Some(view) => registry.workspaces_wanted(&view.items),

@@ -8,13 +8,12 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::{env, local, workspace};
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::prompt;
-use crate::state::State;
 use crate::store::events;
 use crate::tick;
 use crate::views::explain::{ExplainView, NextHook, NextRun};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
-    let state = State::peek(&context.config, &context.state_path)?;
+    let state = context.peek()?;
     let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
     let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
     let fleet = context.agents(lineage, &context.request());

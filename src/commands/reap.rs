@@ -1,7 +1,7 @@
 //! `factory-tick reap`: cleans up after dead launchers and failed starts, and nothing else.
 
-use super::order::{self, Order};
-use super::{Context, Outside, Shutdown, tick};
+use super::order::{self, Judged, Order};
+use super::{Context, Shutdown, tick};
 use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
@@ -13,20 +13,17 @@ use crate::state::State;
 /// Ending takes one round, seeing that it ended another, and a lost fence one more.
 const ROUNDS_MAX: u32 = 3;
 
-const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None, accept_missing: false };
+const REQUEST: Request =
+    Request { item: None, reap_only: true, hold_starts: None, judge_only: false, accept_missing: false };
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
-        return order::give_without_room(context, "reap", |registry| give_up(run, registry));
+        let judged = |_: &Registry| Ok(Judged::Nothing);
+        return order::give_without_room(context, "reap", judged, |_, registry| give_up(run, registry));
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
-            let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-            let since = context.began;
-            let fleet = context.agents(lineage, &REQUEST);
-            let outside =
-                Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
-            Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
+            Ok((order::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
         });
     }
     let mut order = Order::begin_without_room(context, "reap")?;

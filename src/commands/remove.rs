@@ -23,7 +23,7 @@ use crate::model::{AgentName, ItemId, Process, Steady};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::retention::{self, Removal};
-use crate::state;
+use crate::state::{self, Standing};
 use crate::store::heartbeat;
 use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, events, registry_file};
 
@@ -46,14 +46,15 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let me = identity::own(&host)?;
     let Some(dir) = StateDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
     let now = clock::moment(&host.boot_id);
-    let fleet = LocalFleet::new(&config, state, "", host, now, vars);
-    let remover = Remover { config, dir, me };
+    let fleet = LocalFleet::new(&config, state, "", host.clone(), now, vars);
+    let remover = Remover { config, dir, host, me };
     remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(&json!({}), error))
 }
 
 struct Remover {
     config: Config,
     dir: StateDir,
+    host: Host,
     me: Process,
 }
 
@@ -94,7 +95,10 @@ impl Remover {
     /// The registry as it stands. Nothing is removed on the word of an earlier one.
     fn registry(&self) -> Result<(Registry, String)> {
         let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
-        if loaded.origin != Origin::Registry || !loaded.belongs_to(&self.config.path) {
+        let pulse = heartbeat::read(&self.dir);
+        let (standing, _) = state::standing(&self.config.path, &self.dir, &loaded, &pulse, &self.host)
+            .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        if loaded.origin != Origin::Registry || standing != Standing::Ours {
             bail!("there is no whole registry of {} to go by", self.config.path.display());
         }
         loaded.body.check().map_err(anyhow::Error::msg)?;

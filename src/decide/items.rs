@@ -9,7 +9,6 @@ use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Park
 const UNCHARGED_ROW_MAX: u32 = 5;
 
 pub(super) fn follow(draft: &mut Draft) {
-    drop_removed_roles(draft);
     absence::look(draft);
     for id in draft.item_ids() {
         done::finish(draft, &id);
@@ -24,8 +23,13 @@ pub(super) fn follow(draft: &mut Draft) {
     absence::tell(draft);
 }
 
+/// Every item that its roles' ends make done by themselves.
+pub(super) fn finish_all(draft: &mut Draft) {
+    draft.item_ids().iter().for_each(|id| done::finish(draft, id));
+}
+
 /// An agent whose role is no longer configured: ended where it runs, else forgotten.
-fn drop_removed_roles(draft: &mut Draft) {
+pub(super) fn drop_removed_roles(draft: &mut Draft) {
     let orphans: Vec<_> = draft
         .registry
         .agents

@@ -49,6 +49,16 @@ pub struct Request {
     pub hold_starts: Option<String>,
     /// Items that are absent are meant to be: a person says so.
     pub accept_missing: bool,
+    /// Judge runs that have ended, and nothing else. A person's order does so first: else it throws away a run that
+    /// ended well since the last tick.
+    pub judge_only: bool,
+}
+
+impl Request {
+    /// Whether the decision needs the items of the source.
+    pub fn needs_source(&self) -> bool {
+        !self.reap_only && !self.judge_only
+    }
 }
 
 /// The plan for one tick.
@@ -148,10 +158,14 @@ impl<'a> Draft<'a> {
         cool_offs::right_the_clock(self);
         strays::adopt(self);
         runs::reconcile(self);
+        if self.request.judge_only {
+            return items::finish_all(self);
+        }
         handoffs::reap(self, before);
         if self.request.reap_only {
             return;
         }
+        items::drop_removed_roles(self);
         crews::regroup(self);
         match &self.world.source {
             Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),

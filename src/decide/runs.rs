@@ -57,6 +57,7 @@ fn look(
     };
     if let Some(claim) = sighting.claim().filter(|_| agent.state == AgentStanding::Starting)
         && !draft.request.reap_only
+        && !(draft.request.judge_only && is_in_flight(&sighting))
     {
         let because = format!("its launcher was seen, pid {}", claim.process.pid);
         draft.decide(Some(item), because, Action::Adopt { run: run.clone(), launcher: claim.clone() });
@@ -87,6 +88,11 @@ fn look(
             never_ran.push(NeverRan::rebooted(run, left, next));
         }
     }
+}
+
+/// Whether the run goes on: then a judgement has nothing to say of it.
+fn is_in_flight(sighting: &Sighting) -> bool {
+    matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.

@@ -11,6 +11,7 @@ pub mod exec;
 pub mod feed;
 pub mod hooks;
 pub mod launcher;
+pub mod lives;
 pub mod local;
 pub mod log_reader;
 pub mod logs;

@@ -82,6 +82,19 @@ impl Marks {
         anyhow::bail!("{} is removed again and again; look who removes it", self.dir.join(name).display())
     }
 
+    /// Makes every marked workspace this factory's: for a folder inside a state directory, which no other factory shares.
+    ///
+    /// # Errors
+    ///
+    /// That a mark can't be written.
+    pub fn take_over(&self, state: &Path) -> io::Result<()> {
+        let mark = Mark { lineage: self.lineage.clone(), state: state.to_owned() };
+        let mark = format!("{}\n", serde_json::to_string(&mark)?);
+        self.names()?
+            .iter()
+            .try_for_each(|name| atomic::replace(atomic::open_dir(&self.dir)?, name, mark.as_bytes(), true))
+    }
+
     /// Of these workspaces those that another factory has, each with the reason for people. `wanted` is asked only where
     /// any mark exists.
     pub fn taken(&self, wanted: impl FnOnce() -> BTreeSet<String>) -> BTreeMap<String, String> {

@@ -137,6 +137,28 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Lets go of every run, recorded or `found`: they belong to the state that this one was copied from, and so do their
+    /// sessions. Their numbers stay used.
+    pub fn let_go_of_runs(&mut self, found: &[RunId]) {
+        found.iter().filter(|run| run.may_be_found()).for_each(|run| self.names.raise(run));
+        self.handoffs.clear();
+        for agent in self.agents.values_mut() {
+            agent.state = AgentStanding::Idle;
+            agent.run = None;
+            agent.since = None;
+            agent.pid = None;
+            agent.process = None;
+            agent.next = None;
+            agent.session = None;
+            agent.session_tokens = None;
+            agent.resumes = 0;
+        }
+        let items: Vec<_> = self.items.keys().cloned().collect();
+        items.iter().for_each(|item| self.settle(item));
+    }
+}
+
 /// Records what a run is given. One that starts again alone may be given a later text than its crew was: then
 /// no text is that of the whole dispatch, not even where the edit is taken back.
 fn give(recorded: &mut Option<String>, hash: &str, anew: bool) {

@@ -274,11 +274,10 @@ impl Registry {
         now: &Moment,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
-        // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
+        // A rule never takes over what a person parked: the person's word must hold. Nobody parks what is done: that it
         // is must be remembered, or the work is done again.
-        let settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget))
-            || record.state == ItemStanding::Done;
-        if settled && !by_person {
+        let is_settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget)) && !by_person;
+        if is_settled || record.state == ItemStanding::Done {
             return;
         }
         record.state = ItemStanding::Parked;

@@ -667,6 +667,25 @@ fn a_count_of_0_that_earlier_versions_do_not_know_is_not_written() {
     assert_eq!(serde_json::from_str::<Registry>(&text(&registry)).unwrap(), registry);
 }
 
+// covers: P12
+#[test]
+fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
+    let mut registry = Registry::started();
+    registry.does(adopt("a-impl.1"));
+    registry.does(stop("a-rev.4", Vec::new()));
+    registry.agent("a-impl").session = Some("s-1".to_owned());
+    assert_eq!(registry.a().state, ItemStanding::Active);
+    registry.let_go_of_runs(&[run("a-impl.7"), run("b-impl.2")]);
+    assert_eq!(registry.check(), Ok(()));
+    assert_eq!(registry.a().state, ItemStanding::Waiting);
+    assert!(registry.handoffs.is_empty());
+    let agent = registry.agent("a-impl");
+    assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
+    for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
+        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
+    }
+}
+
 // Origin: an audit - every later tick resumed under a new name, and overwrote the record of the living run.
 // covers: P01
 #[test]

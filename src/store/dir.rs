@@ -103,6 +103,16 @@ impl StateDir {
         &self.path
     }
 
+    /// Its device and inode.
+    ///
+    /// # Errors
+    ///
+    /// That the system does not tell.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Where each run has its directory.
     pub fn runs(&self) -> PathBuf {
         self.path.join(RUNS)

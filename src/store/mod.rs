@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 pub mod atomic;
+pub mod binding;
 pub mod dir;
 pub mod disk;
 pub mod events;
@@ -20,9 +21,10 @@ pub mod reserve;
 pub mod seal;
 pub mod trash;
 
+pub use binding::{Binding, Directory, Repository};
 pub use dir::StateDir;
 pub use lock::{Lock, LockError};
-pub use registry_file::{Committed, Loaded, Origin, RegistryFile};
+pub use registry_file::{Bound, Committed, Loaded, Origin, RegistryFile};
 pub use trash::Trash;
 
 /// Why the state could not be used. The variant is what code branches on (each is one exit code);

@@ -26,6 +26,7 @@ mod init;
 mod kill_tick;
 mod machine_faults;
 mod model;
+mod moved;
 mod night;
 mod orders;
 mod ownership;

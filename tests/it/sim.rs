@@ -379,7 +379,8 @@ impl Simulation {
         let reap_only = world.strike(Fault::ReapOnly);
         let one = world.strike(Fault::OneItem).then(|| self.dice.index(world.tracker.items.len()));
         let item = one.and_then(|nth| world.tracker.items.keys().nth(nth).cloned());
-        Request { item: item.filter(|_| !reap_only), reap_only, ..Request::default() }
+        let judge_only = !reap_only && world.strike(Fault::JudgeOnly);
+        Request { item: item.filter(|_| !reap_only), reap_only, judge_only, ..Request::default() }
     }
 
     // -----------------------------------------------------------------------------------------
@@ -420,7 +421,7 @@ impl Simulation {
         let mut registry = before.clone();
         let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
         self.count_read(&request, result.is_ok());
-        if result.is_ok() && request.item.is_none() && !request.reap_only {
+        if result.is_ok() && request.item.is_none() && request.needs_source() {
             self.world.borrow_mut().retain();
         }
         let world = &*self.world.borrow();
@@ -445,6 +446,7 @@ impl Simulation {
         intended.intend(&plan, &now);
         let scene = Scene {
             config: &self.config,
+            request: &request,
             world,
             before: &before,
             now: &now,
@@ -485,7 +487,7 @@ impl Simulation {
     /// Keeps the true count of reads without an item. Nobody edits during a tick.
     fn count_read(&self, request: &Request, committed: bool) {
         let world = &mut *self.world.borrow_mut();
-        if !world.today.source_unknown && !request.reap_only {
+        if !world.today.source_unknown && request.needs_source() {
             let remembered = committed && !world.dead;
             let concerns = |id: &ItemId| request.item.as_ref().is_none_or(|only| only == id);
             world.tracker.count_read(|id| remembered && concerns(id));
@@ -643,7 +645,11 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
         scene.now.mono_ms,
         scene.now.boot_id,
         request.item.as_ref().map_or(String::new(), |item: &ItemId| format!(" for {item} alone")),
-        if request.reap_only { " to reap" } else { "" },
+        match (request.reap_only, request.judge_only) {
+            (true, _) => " to reap",
+            (_, true) => " to judge",
+            _ => "",
+        },
     );
     let _ = writeln!(text, "    {:?}", world.today);
     for (_, decision) in scene.plan.decisions() {

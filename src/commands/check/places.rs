@@ -6,17 +6,21 @@ use std::slice;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Finding, Subject};
-use crate::exit::ExitStatus;
+use crate::exit::{ExitStatus, Failure};
 use crate::fleet::{local, protected};
 use crate::model::Free;
-use crate::state::State;
+use crate::process::identity::Host;
+use crate::state::{self, State};
 use crate::store::{StateDir, disk};
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {
     let (config, path) = (subject.config, &subject.state_path);
     let shown = path.display().to_string();
-    let finding = match State::peek(config, path) {
+    let peeked = Host::read()
+        .map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))
+        .and_then(|host| State::peek(config, path, &host, state::Access::Act));
+    let finding = match peeked {
         Err(failure) => Finding::problem(failure.status, shown, failure.text),
         Ok(Some(state)) => match &state.damage {
             Some(why) => Finding::note(shown, format!("{why}; the next tick goes on from its backup")),

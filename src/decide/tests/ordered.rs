@@ -265,12 +265,71 @@ fn a_retry_of_what_is_done_does_all_of_it_again() {
 }
 
 #[test]
-fn what_a_person_parked_when_it_was_done_stays_done() {
+fn what_a_person_parked_and_then_ended_well_is_done_at_its_retry() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
-    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
     factory.retry(false, None);
     assert!(!told(&factory.tick_told()).iter().any(|line| line.starts_with("start")));
     assert_eq!(factory.record("A").state, ItemStanding::Done);
+}
+
+fn judged(factory: &Factory) -> Plan {
+    let request = Request { judge_only: true, ..Request::default() };
+    decide(&factory.config, &factory.registry, &factory.world(), &request)
+}
+
+// covers: P16
+#[test]
+fn judgement_takes_good_end_and_starts_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let mut other = item("B");
+    other.origin = "B.md".to_owned();
+    if let Observed::Known(items) = &mut factory.items {
+        items.push(other);
+    }
+    factory.see("a-impl.1", succeeded());
+    assert_eq!(told(&judged(&factory)), ["done a-impl.1", "done A"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_charges_failure_and_resumes_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    assert_eq!(told(&judged(&factory)), ["fail a-impl.1 agent"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_looks_at_the_item_of_the_order_alone() {
+    let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
+    factory.see("b-impl.1", succeeded());
+    factory.see("a-impl.1", succeeded());
+    let request = Request { judge_only: true, item: Some(id("B")), ..Request::default() };
+    let plan = decide(&factory.config, &factory.registry, &factory.world(), &request);
+    assert_eq!(told(&plan), ["adopt b-impl.1", "done b-impl.1", "done B"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_ends_what_a_dead_launcher_left() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", Sighting::Orphaned { claim: Some(launcher()) });
+    assert_eq!(told(&judged(&factory)), ["reap a-impl.1"]);
+}
+
+// covers: P22
+#[test]
+fn done_item_is_parked_by_nobody() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    for by_person in [true, false] {
+        factory.order(Action::Park { item: id("A"), class: None, by_person });
+        assert_eq!((factory.record("A").state, factory.record("A").parked_by), (ItemStanding::Done, None));
+    }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use factory_tick::config::{Config, WritebackMode};
+use factory_tick::decide::Request;
 use factory_tick::model::{
     Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step,
     WorkItem,
@@ -54,6 +55,8 @@ pub(super) struct Life {
 /// One tick, from outside.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// What the tick was asked.
+    pub(super) request: &'a Request,
     pub(super) world: &'a World,
     /// What the tick loaded.
     pub(super) before: &'a Registry,
@@ -187,6 +190,7 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    a_judgement_only_judges,
     refusals_slow_down,
     machine_fault_starts_nothing_before_its_wait,
     machine_fault_is_tried_with_one_item,
@@ -194,6 +198,24 @@ rules! {
     missing_program_starts_nothing,
     crew_starts_together,
     run_that_never_ran_starts_with_its_crew,
+}
+
+/// The judgement before a person's order starts nothing, tells no tracker, and knows nothing of the source.
+fn a_judgement_only_judges(scene: &Scene<'_>) -> Result<(), String> {
+    let is_beyond = |action: &&Action| {
+        matches!(
+            action,
+            Action::Start(_)
+                | Action::Resume(_)
+                | Action::Writeback(_)
+                | Action::Forget { .. }
+                | Action::Release { .. }
+        )
+    };
+    match scene.actions().find(is_beyond) {
+        Some(action) if scene.request.judge_only => Err(format!("it decided to {}", action.name())),
+        _ => Ok(()),
+    }
 }
 
 /// The first rule that the tick broke.

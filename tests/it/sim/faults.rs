@@ -79,6 +79,8 @@ faults! {
     OneItem 10,
     /// A reap instead of a tick.
     ReapOnly 10,
+    /// The judgement before a person's order instead of a tick.
+    JudgeOnly 10,
     /// A variable that a role names is not set.
     NoVariable 10,
     /// The program of a role is found missing before anything starts.
