@@ -10,6 +10,7 @@ mod around;
 mod done;
 mod given;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -83,7 +84,8 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let traces = traces::lay(&run_dir, &spec.marker());
     let claimed_at = Instant::now();
     let vars = Vars::new();
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars }.run()
+    let unheeded = Cell::new(false);
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, unheeded }.run()
 }
 
 /// What this run was asked to be.
@@ -160,6 +162,8 @@ struct Launcher {
     relay: Option<i32>,
     /// What is set for all that it starts, above its own environment.
     vars: Vars,
+    /// A stop that came in the moment in which a hook or the agent ended: the next step obeys it.
+    unheeded: Cell<bool>,
 }
 
 /// Why there was no agent at all.
@@ -288,12 +292,13 @@ impl Launcher {
         let mut ending: Option<Ending> = None;
         let mut next_check = Instant::now() + DIRECTORY_CHECK;
         loop {
-            if let Some(status) = child::reap(agent.pid) {
+            // Read on every turn, or what nobody reads keeps the wait below from waiting.
+            let (told_to_stop, status) = child::look(|| self.told_to_stop(), agent.pid);
+            if let Some(status) = status {
+                self.unheeded.set(told_to_stop && ending.is_none());
                 return (status, ending);
             }
             let now = Instant::now();
-            // Read on every turn, or what nobody reads keeps the wait below from waiting.
-            let told_to_stop = self.told_to_stop();
             match &ending {
                 None => {
                     let reason = if told_to_stop {
@@ -320,7 +325,7 @@ impl Launcher {
 
     /// Whether somebody has said so since the last look.
     fn told_to_stop(&self) -> bool {
-        let told = child::told_to_stop(&self.signals);
+        let told = child::told_to_stop(&self.signals) | self.unheeded.take();
         if told && self.relay.is_some() {
             // Its relay dies of the same, only later: that is not to end the hook after the agent.
             let _ = set_parent_process_death_signal(None);
