@@ -212,7 +212,11 @@ impl TickReport {
         let Some(decision) = decision_of(plan, outcome) else { return };
         let run = decision.action.run();
         let (ok, class, error) = match &outcome.happened {
-            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => (true, None, None),
+            Happened::Tried
+            | Happened::FenceWon
+            | Happened::FenceLost
+            | Happened::FencedLate
+            | Happened::Told => (true, None, None),
             Happened::Reaped(reaped) => (reaped.survivors.is_empty(), None, None),
             Happened::NotStarted { class, error } => (false, Some(*class), Some(error.clone())),
             Happened::NotTried(why) => (false, None, Some(format!("not tried: {why}"))),
@@ -353,7 +357,11 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
         let failed = match &outcome.happened {
             Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => true,
             Happened::Reaped(reaped) => !reaped.survivors.is_empty(),
-            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => false,
+            Happened::Tried
+            | Happened::FenceWon
+            | Happened::FenceLost
+            | Happened::FencedLate
+            | Happened::Told => false,
         };
         if failed {
             status = status.worse(ExitStatus::Partial);
@@ -415,6 +423,7 @@ pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &Moment) -> Option<Val
         Happened::Tried | Happened::Told => return None,
         Happened::FenceWon => json!({"ok": true, "fence": "won"}),
         Happened::FenceLost => json!({"ok": true, "fence": "lost"}),
+        Happened::FencedLate => json!({"ok": true, "fence": "late"}),
         Happened::NotStarted { class, error } => json!({"ok": false, "class": class, "error": error}),
         Happened::NotTried(why) => json!({"ok": false, "error": format!("not tried: {why}")}),
         Happened::Failed(error) => json!({"ok": false, "error": error}),

@@ -47,7 +47,7 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
         Sighting::Alive { claim, .. } | Sighting::Sweeping { claim, .. } | Sighting::Orphaned { claim } => {
             draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));
         }
-        Sighting::Ended(ended) => {
+        Sighting::Ended(ended) | Sighting::Replaced(ended) => {
             draft.decide(item, handoff.why.clone(), reap(ended.claim.as_ref()));
         }
         Sighting::Unknown(why) => draft.unsure(item, format!("{run}: {why}")),

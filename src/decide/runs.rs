@@ -17,6 +17,10 @@ use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 /// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
 pub(super) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 
+/// Why a run is handed off whose launcher ran in a pid namespace that is gone.
+const REPLACED: &str = "its launcher let go of its lock in another pid namespace: its container was replaced, and processes \
+     that it left there can't be seen from here";
+
 pub(super) fn reconcile(draft: &mut Draft) {
     if draft.fleet().is_none() {
         return;
@@ -67,6 +71,7 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
         Sighting::Alive { said, .. } => alive(draft, name, run, said),
         Sighting::Ended(ended) => over(draft, name, run, ended),
         Sighting::Rebooted(ended) if ended.exit.is_some() => over(draft, name, run, ended),
+        Sighting::Replaced(ended) => replaced(draft, name, run, ended),
         Sighting::Rebooted(ended) => {
             let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
             let left = heard(&ended.said);
@@ -74,6 +79,33 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
             fail(draft, &agent, run, Class::Infra, "the machine was restarted", &left, next, None, false);
         }
     }
+}
+
+/// Its launcher is dead, and what it left can't be seen from here: the run is handed off until this namespace shows
+/// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
+fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
+    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
+    if ended.exit.is_some() && awaits_note(draft, &agent) {
+        return;
+    }
+    // First handed off, while the record still tells the launcher; then judged.
+    stop(draft, &agent, run, REPLACED, false);
+    let (Some(exit), Some(role)) = (&ended.exit, draft.role(&agent.role)) else {
+        let left = heard(&ended.said);
+        let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
+        return fail(
+            draft,
+            &agent,
+            run,
+            Class::Infra,
+            "its container was replaced",
+            &left,
+            next,
+            None,
+            false,
+        );
+    };
+    judge(draft, &agent, role, run, Some(exit), &ended.said, &ended.output);
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.
@@ -137,10 +169,11 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
 fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
     let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
     let claimed = agent.state == AgentStanding::Running;
-    if claimed && awaits_note(draft, &agent) {
+    let ran = claimed || ended.exit.is_some();
+    if ran && awaits_note(draft, &agent) {
         return;
     }
-    if !claimed && ended.survivors.is_empty() {
+    if !ran && ended.survivors.is_empty() {
         // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
         return infra(draft, &agent, run, "fenced: nobody had claimed it in time", false);
     }

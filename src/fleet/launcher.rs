@@ -9,6 +9,7 @@ mod agent;
 mod around;
 mod done;
 mod given;
+mod stop_file;
 
 use std::cell::Cell;
 use std::fs;
@@ -23,6 +24,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 
 use self::agent::Agent;
+pub(super) use self::stop_file::STOP_FILE_CHECK;
+use self::stop_file::StopFile;
 use super::child::{self, Status};
 use super::env::Vars;
 use super::exec::{self, EXEC_FAILED, ExecError};
@@ -84,8 +87,9 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let traces = traces::lay(&run_dir, &spec.marker());
     let claimed_at = Instant::now();
     let vars = Vars::new();
-    let unheeded = Cell::new(false);
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, unheeded }.run()
+    let (unheeded, stop_file) = (Cell::new(false), StopFile::new());
+    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, unheeded, stop_file }
+        .run()
 }
 
 /// What this run was asked to be.
@@ -164,6 +168,7 @@ struct Launcher {
     vars: Vars,
     /// A stop that came in the moment in which a hook or the agent ended: the next step obeys it.
     unheeded: Cell<bool>,
+    stop_file: StopFile,
 }
 
 /// Why there was no agent at all.
@@ -251,7 +256,7 @@ impl Launcher {
         let patience = Instant::now() + PATIENCE;
         loop {
             let Err(error) = self.run_dir.put(name, receipt) else { return Ok(()) };
-            let ends = child::told_to_stop(&self.signals) || patience <= Instant::now();
+            let ends = self.told_to_stop() || patience <= Instant::now();
             if ends || !is_for_want_of_room(&error) || !self.run_dir.is_still_there() {
                 return Err(error);
             }
@@ -325,7 +330,8 @@ impl Launcher {
 
     /// Whether somebody has said so since the last look.
     fn told_to_stop(&self) -> bool {
-        let told = child::told_to_stop(&self.signals) | self.unheeded.take();
+        let by_signal = child::told_to_stop(&self.signals);
+        let told = by_signal | self.unheeded.take() | self.stop_file.asks(&self.run_dir, by_signal);
         if told && self.relay.is_some() {
             // Its relay dies of the same, only later: that is not to end the hook after the agent.
             let _ = set_parent_process_death_signal(None);

@@ -1,6 +1,8 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 mod ends;
+pub(super) mod fences;
+mod lives;
 mod starts;
 
 use std::cell::RefCell;
@@ -14,8 +16,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
+use self::lives::LauncherLife;
 use super::Fleet;
 use super::env::Vars;
+use super::launcher::STOP_FILE_CHECK;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
 use super::traces;
@@ -138,7 +142,7 @@ impl LocalFleet {
             },
         };
         // Life first, receipts second: a launcher that dies in between has written them by then.
-        let life = identity::life(&launcher, &self.host);
+        let life = self.life(&quarry.run, &launcher);
         let files = files.as_ref();
         let exit = files.map_or(Ok(None), RunFiles::exit)?;
         let said = || files.map_or_else(|| Ok(Said::default()), RunFiles::said);
@@ -150,18 +154,20 @@ impl LocalFleet {
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
-            files.filter(|_| life == Life::Dead).map_or(Ok(None), RunFiles::swept)
+            let is_dead = matches!(life, LauncherLife::Dead | LauncherLife::DeadElsewhere);
+            files.filter(|_| is_dead).map_or(Ok(None), RunFiles::swept)
         };
         Ok(match &life {
-            Life::Unknown(why) => Sighting::Unknown(why.clone()),
-            Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
-            Life::Alive | Life::Dead => match (swept()?, exit) {
-                (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))?),
-                (None, Some(exit)) if life == Life::Alive => {
-                    Sighting::Sweeping { claim, exit: Box::new(exit) }
-                }
-                (None, None) if life == Life::Alive => Sighting::Alive { claim, said: said()? },
-                (None, _) => Sighting::Orphaned { claim },
+            LauncherLife::Unknown(why) => Sighting::Unknown(why.clone()),
+            LauncherLife::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
+            LauncherLife::Alive => match exit {
+                Some(exit) => Sighting::Sweeping { claim, exit: Box::new(exit) },
+                None => Sighting::Alive { claim, said: said()? },
+            },
+            LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
+                Some(swept) => Sighting::Ended(ended(claim, exit, Some(swept))?),
+                None if life == LauncherLife::DeadElsewhere => Sighting::Replaced(ended(claim, exit, None)?),
+                None => Sighting::Orphaned { claim },
             },
         })
     }
@@ -216,20 +222,32 @@ impl LocalFleet {
             reaps.iter().zip(&sent).filter(|(_, sent)| sent.is_some()).map(|(reap, _)| *reap).collect();
         let patience = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
         ends::wait(&stopping, patience.min(until), &self.host);
+        self.wait_elsewhere(reaps, (patience + STOP_FILE_CHECK).min(until));
         sent
     }
 
     fn stop_launcher(&self, reap: &Reap, guard: &Guard) -> Option<Signalled> {
         let launcher = reap.launcher.as_ref()?;
+        if self.lives_elsewhere(reap) {
+            // A launcher that can't be asked ends at its deadline; the next tick asks again.
+            let asked = self.run_dir(&reap.run).ask_to_stop();
+            asked.inspect_err(|error| log::warn!("{}: {error:#}", reap.run)).ok()?;
+            return Some(Signalled { pid: launcher.pid, signals: vec!["stop file"] });
+        }
         let sent = signal::send(launcher, &self.host, guard, Signal::TERM);
         // One that was stopped must be able to run.
         signal::send(launcher, &self.host, guard, Signal::CONT);
+        if let Sent::Refused(_) = &sent
+            && let Err(error) = self.run_dir(&reap.run).ask_to_stop()
+        {
+            log::warn!("{}: {error:#}", reap.run);
+        }
         matches!(sent, Sent::Yes).then(|| Signalled { pid: launcher.pid, signals: vec!["TERM"] })
     }
 
     /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
     fn runs_hook(&self, reap: &Reap) -> bool {
-        let alive = |process: &Process| identity::life(process, &self.host) == Life::Alive;
+        let alive = |process: &Process| self.life(&reap.run, process) == LauncherLife::Alive;
         let exit =
             self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
         let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
@@ -244,8 +262,8 @@ impl LocalFleet {
 
     /// What a launcher that has ended by now wrote of its own sweep.
     fn swept_by_launcher(&self, reap: &Reap) -> bool {
-        let dead =
-            reap.launcher.as_ref().is_none_or(|launcher| identity::life(launcher, &self.host) != Life::Alive);
+        let is_alive = |launcher| self.life(&reap.run, launcher) == LauncherLife::Alive;
+        let dead = !reap.launcher.as_ref().is_some_and(is_alive);
         let files = self.run_dir(&reap.run).open().ok().flatten();
         let swept = files.and_then(|files| files.swept().ok().flatten());
         dead && swept.is_some_and(|swept| swept.survivors.is_empty())
@@ -268,7 +286,11 @@ impl LocalFleet {
             .map(|reap| {
                 let marker = marker(&self.lineage, &reap.run);
                 let cgroup = traces::group(&self.run_dir(&reap.run), &marker);
-                Target { marker, launcher: reap.launcher.clone(), cgroup }
+                // Of a pid namespace that is gone only tags could be seen: a pid of it is another process here.
+                let is_gone =
+                    |launcher: &&Process| self.life(&reap.run, launcher) == LauncherLife::DeadElsewhere;
+                let launcher = reap.launcher.as_ref().filter(|launcher| !is_gone(launcher)).cloned();
+                Target { marker, launcher, cgroup }
             })
             .collect();
         let grace = self.settings.grace;
@@ -305,11 +327,22 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
         .collect()
 }
 
-/// A run that can never start; over, once somebody has looked for what might carry its marker all the same.
+/// A run that can never start; over, once somebody has looked for what might carry its marker all the same. One that has
+/// receipts did start: its claim was taken away before it was fenced.
 fn fenced(files: &RunFiles) -> Result<Sighting> {
-    Ok(match files.swept()? {
-        Some(Swept { survivors, .. }) => Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() })),
-        None => Sighting::Fenced,
+    Ok(match (files.swept()?, files.exit()?) {
+        (Some(Swept { survivors, .. }), Some(exit)) => Sighting::Ended(Box::new(Ended {
+            said: exit.said.clone(),
+            exit: Some(exit),
+            survivors,
+            output: files.output()?,
+            claim: None,
+        })),
+        (Some(Swept { survivors, .. }), None) => {
+            Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() }))
+        }
+        (None, Some(_)) => Sighting::Orphaned { claim: None },
+        (None, None) => Sighting::Fenced,
     })
 }
 
@@ -361,16 +394,11 @@ impl Fleet for LocalFleet {
     }
 
     fn fence(&self, run: &RunId) -> Happened {
-        let fence = || -> Result<bool> {
-            let dir = self.run_dir(run);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
-            dir.link_claim(&Claim::FencedBy(format!("a tick, {}", self.now.at)))
-        };
-        match fence() {
-            Ok(true) => Happened::FenceWon,
-            Ok(false) => Happened::FenceLost,
-            Err(error) => Happened::Failed(format!("{error:#}")),
-        }
+        self.fenced(run)
+    }
+
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        self.find_fenced(fenced)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
@@ -388,6 +416,10 @@ impl Fleet for LocalFleet {
                 Some(Happened::Reaped(reaped))
             } else if self.runs_hook(reap) {
                 Some(Happened::NotTried("its after_run hook has not ended yet"))
+            } else if self.lives_elsewhere(reap) {
+                let why =
+                    "its launcher lives in another pid namespace, and has not ended at its stop file yet";
+                Some(Happened::Failed(format!("{}: {why}", reap.run)))
             } else {
                 left.push(*reap);
                 None

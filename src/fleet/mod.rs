@@ -45,8 +45,12 @@ pub trait Fleet {
     /// Starts one run: `Tried`, or `NotStarted` where that is certain.
     fn start(&self, launch: &Launch) -> Happened;
 
-    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`.
+    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`. It fails while a process
+    /// holds the lock of the run's agent.
     fn fence(&self, run: &RunId) -> Happened;
+
+    /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
 
     /// Whether the last look failed because our credentials were refused.
     fn is_denied(&self) -> bool {

@@ -36,6 +36,8 @@ pub const SAID: &str = "said";
 pub const HOOKS_LOG: &str = "hooks.log";
 /// The control group that its processes are in.
 pub const CGROUP: &str = "cgroup";
+/// That the run is to end: for a launcher that no signal reaches, in another pid namespace.
+pub const STOP: &str = "stop";
 /// Why the program could not be executed.
 pub const EXEC_ERROR: &str = "exec-error";
 
@@ -255,6 +257,22 @@ impl RunDir {
         // It was only for the open; what an agent finds on its stdin is an ordinary file.
         rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
         Ok(file)
+    }
+
+    /// Asks the launcher to stop without a signal. Not durable: whoever asks looks at what comes of it, and asks again.
+    ///
+    /// # Errors
+    ///
+    /// That the file can't be made.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        let ask = || atomic::replace(self.dir()?, STOP, b"", false);
+        ask().with_context(|| format!("cannot write {}", self.file(STOP).display()))
+    }
+
+    /// Whether the launcher was asked to stop without a signal.
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        self.dir().is_ok_and(|dir| rustix::fs::statat(dir, STOP, flags).is_ok())
     }
 
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.

@@ -22,6 +22,8 @@ pub enum Happened {
     FenceWon,
     /// A launcher had been faster: the run exists.
     FenceLost,
+    /// The run can never start now, and processes of it live or could not be looked for: it ran.
+    FencedLate,
     /// What was left of a run was ended, or not.
     Reaped(Reaped),
     /// The tracker knows.

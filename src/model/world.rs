@@ -44,6 +44,9 @@ pub enum Sighting {
         /// The launcher, and since when.
         claim: Option<Claimed>,
     },
+    /// Its launcher ran in another pid namespace of this boot, let go of its lock and left no receipt of a sweep: its
+    /// container was replaced. The processes of that namespace can't be seen from here.
+    Replaced(Box<Ended>),
     /// It can't be told.
     Unknown(String),
 }
@@ -70,7 +73,9 @@ impl Sighting {
             Sighting::Alive { claim, .. }
             | Sighting::Sweeping { claim, .. }
             | Sighting::Orphaned { claim } => claim.as_ref(),
-            Sighting::Ended(ended) | Sighting::Rebooted(ended) => ended.claim.as_ref(),
+            Sighting::Ended(ended) | Sighting::Rebooted(ended) | Sighting::Replaced(ended) => {
+                ended.claim.as_ref()
+            }
             Sighting::Unclaimed | Sighting::Fenced | Sighting::Refused(_) | Sighting::Unknown(_) => None,
         }
     }

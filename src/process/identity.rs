@@ -151,6 +151,11 @@ pub fn life(process: &Process, host: &Host) -> Life {
     }
 }
 
+/// Whether `process` belongs to this boot and to another pid or time namespace, so that no pid tells whether it lives.
+pub fn is_elsewhere(process: &Process, host: &Host) -> bool {
+    process.boot_id == host.boot_id && process.pid_ns != host.pid_ns
+}
+
 /// Whether the kernel knows a live process that `/proc` doesn't show: absent is not unknown.
 fn is_hidden(pid: u32) -> bool {
     match open_pidfd(pid) {

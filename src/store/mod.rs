@@ -19,7 +19,7 @@ pub mod seal;
 pub mod trash;
 
 pub use dir::StateDir;
-pub use lock::{Lock, LockError};
+pub use lock::{Lock, LockError, Probe};
 pub use registry_file::{Committed, Loaded, Origin, RegistryFile};
 pub use trash::Trash;
 

@@ -10,6 +10,7 @@ mod clock;
 mod color;
 mod compat;
 mod configured;
+mod containers;
 mod corrupt;
 mod coverage;
 mod crash;

@@ -243,6 +243,11 @@ impl Simulation {
             if world.strike(Fault::Reboot) {
                 world.machine.reboot();
             }
+            if world.strike(Fault::ContainerReplaced) {
+                world.machine.replace_container();
+            } else if world.strike(Fault::ContainerBeside) {
+                world.machine.enter_container();
+            }
             let now_ms = world.machine.clock_ms;
             world.machine.providers.live(now_ms);
             for run in world.machine.busy.clone() {
@@ -250,6 +255,8 @@ impl Simulation {
                     world.machine.kill_launcher(&run);
                 } else if world.strike(Fault::SomebodyStops) {
                     world.machine.stop_launcher(&run);
+                } else if world.strike(Fault::ClaimRemoved) {
+                    world.machine.remove_claim(&run);
                 }
             }
         }

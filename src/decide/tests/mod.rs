@@ -12,6 +12,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod replaced;
 mod words;
 
 use std::collections::BTreeMap;

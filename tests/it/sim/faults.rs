@@ -61,6 +61,12 @@ faults! {
     ClockSet 5,
     /// The machine is restarted.
     Reboot 6,
+    /// The container is replaced: another pid namespace, and every process of the old one is gone.
+    ContainerReplaced 5,
+    /// Another container takes over while the old one still lives.
+    ContainerBeside 5,
+    /// Somebody removes the claim of a run.
+    ClaimRemoved 8,
     /// Somebody edits, closes, deletes, restores or spoils an item.
     Edit 20,
     /// A person stops an item.

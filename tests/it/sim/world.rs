@@ -255,6 +255,9 @@ impl World {
         if !self.step() {
             return failed();
         }
+        if self.machine.is_locked(&run.agent) {
+            return Happened::Failed("its agent's lock is held".to_owned());
+        }
         let won = self.machine.fence(run);
         match won {
             _ if fails => failed(),
@@ -274,6 +277,7 @@ impl World {
             let run = self.machine.runs.get(&reap.run);
             run.is_some_and(|run| run.process.as_ref() == Some(launcher) && run.is_live())
         });
+        let is_elsewhere = reap.launcher.as_ref().is_some_and(|launcher| self.machine.is_elsewhere(launcher));
         if let Some(launcher) = told {
             reaped.signalled.push(Signalled { pid: launcher.pid, signals: vec!["TERM"] });
             self.machine.stop_launcher(&reap.run);
@@ -286,6 +290,8 @@ impl World {
                 Sighting::Sweeping { .. } if self.is_in_hook(&reap.run) => {
                     return Happened::NotTried("its after_run hook has not ended yet");
                 }
+                // No signal reaches it.
+                Sighting::Alive { .. } | Sighting::Sweeping { .. } if is_elsewhere => return failed(),
                 _ => {}
             }
         }
@@ -394,6 +400,11 @@ impl Fleet for Hands<'_> {
 
     fn fence(&self, run: &RunId) -> Happened {
         self.0.borrow_mut().fence(run)
+    }
+
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        let world = self.0.borrow();
+        fenced.iter().map(|run| world.machine.runs.get(*run).is_some_and(|run| run.is_live())).collect()
     }
 
     fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<Happened> {
