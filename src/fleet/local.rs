@@ -4,11 +4,11 @@ mod ends;
 pub(super) mod fences;
 mod lives;
 mod starts;
+mod strays;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use super::Fleet;
 use super::env::Vars;
 use super::launcher::STOP_FILE_CHECK;
 use super::protected;
-use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
+use super::rundir::{RunDir, RunFiles, SWEPT, marker};
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
     AgentName, Claim, Class, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process,
-    Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
+    Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::scan::{self, Entry, RunMarker};
@@ -40,6 +40,10 @@ const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many receipts of a sweep are written also after the tick's deadline, about a second's work: where ending processes
+/// takes all the time of each tick, the others' hand-offs would never be cleared.
+const RECEIPTS_SURE: usize = 50;
 
 /// Agents of one state directory.
 pub struct LocalFleet {
@@ -184,37 +188,6 @@ impl LocalFleet {
         })
     }
 
-    /// Directories in `runs/` with a number above what is known of their agent.
-    fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Result<Vec<Stray>> {
-        let entries = match fs::read_dir(&self.runs) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.runs.display())),
-        };
-        let mut strays = Vec::new();
-        for entry in entries {
-            let entry = entry.with_context(|| format!("cannot list {}", self.runs.display()))?;
-            // What is no directory was never a run, whoever put it there.
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
-                continue;
-            };
-            let is_known = known.get(&run.agent).is_some_and(|last| run.n <= *last);
-            if is_known || !run.may_be_found() || asked.iter().any(|quarry| quarry.run == run) {
-                continue;
-            }
-            let files = self.run_dir(&run).open()?;
-            let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
-            let is_ours = |spec: &Spec| spec.run == run && spec.lineage == self.lineage;
-            let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
-            strays.push(Stray { run, spec: ours.map(Into::into) });
-        }
-        strays.sort_by(|a, b| a.run.cmp(&b.run));
-        Ok(strays)
-    }
-
     /// TERM to launchers that live; then everybody has the same time to end.
     fn stop_launchers(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Option<Signalled>> {
         let sent: Vec<_> = reaps.iter().map(|reap| self.stop_launcher(reap, guard)).collect();
@@ -293,13 +266,18 @@ impl LocalFleet {
                 Target { marker, launcher, cgroup }
             })
             .collect();
-        let grace = self.settings.grace;
+        let (grace, deadline) = (self.settings.grace, until);
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);
         let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
             .iter()
             .zip(reaped)
-            .map(|(reap, mut reaped)| {
+            .enumerate()
+            .map(|(nth, (reap, mut reaped))| {
+                // Each receipt takes two syncs. Without it the next tick looks again.
+                if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
+                    return Happened::NotTried("the tick's deadline came before it could be noted");
+                }
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
                 traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
@@ -327,23 +305,21 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
         .collect()
 }
 
-/// A run that can never start; over, once somebody has looked for what might carry its marker all the same. One that has
-/// receipts did start: its claim was taken away before it was fenced.
+/// A run that can never start. Without the receipt of a look nobody knows whether it left processes: its claim may have been
+/// taken away before it was fenced. One that has a receipt of its end did run.
 fn fenced(files: &RunFiles) -> Result<Sighting> {
-    Ok(match (files.swept()?, files.exit()?) {
-        (Some(Swept { survivors, .. }), Some(exit)) => Sighting::Ended(Box::new(Ended {
-            said: exit.said.clone(),
-            exit: Some(exit),
-            survivors,
-            output: files.output()?,
-            claim: None,
-        })),
-        (Some(Swept { survivors, .. }), None) => {
-            Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() }))
+    let Some(Swept { survivors, .. }) = files.swept()? else {
+        return Ok(Sighting::Orphaned { claim: None });
+    };
+    let ended = match files.exit()? {
+        None if survivors.is_empty() => return Ok(Sighting::Fenced),
+        None => Ended { survivors, ..Ended::default() },
+        Some(exit) => {
+            let said = exit.said.clone();
+            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()? }
         }
-        (None, Some(_)) => Sighting::Orphaned { claim: None },
-        (None, None) => Sighting::Fenced,
-    })
+    };
+    Ok(Sighting::Ended(Box::new(ended)))
 }
 
 /// The folder of workspaces.
@@ -358,23 +334,24 @@ impl Fleet for LocalFleet {
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
-        let strays = match self.strays(quarry, known) {
-            Ok(strays) => strays,
+        let found = match self.unrecorded(quarry, known, until) {
+            Ok(found) => found,
             Err(error) => return Observed::Unknown(format!("{error:#}")),
         };
-        let stray_quarry =
-            strays.iter().map(|stray| Quarry { run: stray.run.clone(), process: None, name_taken: false });
         let mut runs = BTreeMap::new();
-        for quarry in quarry.iter().cloned().chain(stray_quarry) {
-            if Instant::now() >= until {
-                return Observed::Unknown(
-                    "the tick's deadline came before every run was looked at".to_owned(),
-                );
-            }
-            let sighting = self.sight(&quarry);
-            runs.insert(quarry.run, sighting);
+        for quarry in quarry {
+            let sighting = match Instant::now() < until {
+                true => self.sight(quarry),
+                false => Sighting::Unknown("the tick's deadline came before it was looked at".to_owned()),
+            };
+            runs.insert(quarry.run.clone(), sighting);
         }
-        Observed::Known(FleetView { runs, strays, names_held: BTreeMap::new() })
+        match self.look_at_unrecorded(found, &mut runs, until) {
+            Ok((strays, unlooked)) => {
+                Observed::Known(FleetView { runs, strays, unlooked, names_held: BTreeMap::new() })
+            }
+            Err(error) => Observed::Unknown(format!("{error:#}")),
+        }
     }
 
     fn start(&self, launch: &Launch) -> Happened {

@@ -17,7 +17,7 @@ use super::{
 pub enum Sighting {
     /// Nobody has claimed it.
     Unclaimed,
-    /// A tick fenced it: it can never start.
+    /// A tick fenced it, looked for its processes and found none: it can never start.
     Fenced,
     /// Its launcher declined to start it.
     Refused(Refusal),
@@ -130,6 +130,9 @@ pub struct FleetView {
     pub runs: BTreeMap<RunId, Sighting>,
     /// Runs that nobody asked for, numbered above what the registry knows.
     pub strays: Vec<Stray>,
+    /// Agents that have more such runs than one look takes, and how many were not looked at. Those that were have the lowest
+    /// numbers.
+    pub unlooked: BTreeMap<AgentName, usize>,
     /// Names that something else than a run of this factory has in the fleet, and what that is.
     pub names_held: BTreeMap<AgentName, String>,
 }

@@ -14,6 +14,7 @@ mod containers;
 mod corrupt;
 mod coverage;
 mod crash;
+mod crowd;
 mod done;
 mod env_file;
 mod fuzz;

@@ -41,6 +41,7 @@ struct Factory {
     unclear: Vec<crate::model::Unclear>,
     runs: Observed<BTreeMap<RunId, Sighting>>,
     strays: Vec<crate::model::Stray>,
+    unlooked: BTreeMap<AgentName, usize>,
     names_held: BTreeMap<AgentName, String>,
     missing_env: BTreeMap<String, Vec<String>>,
     credentials: BTreeMap<String, String>,
@@ -92,6 +93,7 @@ impl Factory {
             unclear: Vec::new(),
             runs: Observed::Known(BTreeMap::new()),
             strays: Vec::new(),
+            unlooked: BTreeMap::new(),
             names_held: BTreeMap::new(),
             missing_env: BTreeMap::new(),
             credentials: BTreeMap::new(),
@@ -113,6 +115,7 @@ impl Factory {
                 Observed::Known(runs) => Observed::Known(FleetView {
                     runs: runs.clone(),
                     strays: self.strays.clone(),
+                    unlooked: self.unlooked.clone(),
                     names_held: self.names_held.clone(),
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),

@@ -74,7 +74,7 @@ fn fenced_run_with_processes_becomes_a_hand_off() {
     assert_eq!(told(&plan), ["fence a-impl.1"]);
     let outcomes = [Outcome { step: 0, happened: crate::model::Happened::FencedLate }];
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(

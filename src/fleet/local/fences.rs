@@ -6,9 +6,9 @@ use std::os::unix::fs::DirBuilderExt;
 use anyhow::{Result, bail};
 
 use super::LocalFleet;
-use crate::fleet::rundir::{RunDir, marker};
+use crate::fleet::rundir::{RunDir, SWEPT, marker, sealed};
 use crate::fleet::traces;
-use crate::model::{Claim, Happened, Process, RunId};
+use crate::model::{Claim, Happened, Process, RunId, Swept};
 use crate::process::identity;
 use crate::process::tree::{self, Target};
 use crate::store::{Lock, LockError, atomic};
@@ -27,8 +27,8 @@ impl LocalFleet {
         }
     }
 
-    /// Which of these fenced runs have live processes all the same, by the tags that a run leaves. Where `/proc` can't be
-    /// searched all of them count as having some: what is handed off is looked for again.
+    /// Which of these fenced runs have live processes all the same, by the tags that a run leaves. The others get the receipt
+    /// of this look, without which a later tick looks again. Where `/proc` can't be searched, all count as having some.
     pub(super) fn find_fenced(&self, runs: &[&RunId]) -> Vec<bool> {
         let target = |run: &&RunId| {
             let marker = marker(&self.lineage, run);
@@ -37,10 +37,23 @@ impl LocalFleet {
         };
         let targets: Vec<_> = runs.iter().map(target).collect();
         let found = self.guard().and_then(|guard| Ok(tree::find(&targets, &self.host, &guard)?));
-        found.unwrap_or_else(|error| {
+        let found = found.unwrap_or_else(|error| {
             log::warn!("processes of fenced runs can't be looked for: {error:#}");
             vec![true; runs.len()]
-        })
+        });
+        for (run, _) in runs.iter().zip(&found).filter(|(_, lives)| !**lives) {
+            if let Err(error) = self.note_fenced(run) {
+                log::warn!("{run}: {error:#}");
+            }
+        }
+        found
+    }
+
+    /// Not synced: where it is lost, a later tick looks again.
+    fn note_fenced(&self, run: &RunId) -> Result<()> {
+        let dir = atomic::open_dir(self.run_dir(run).path())?;
+        let swept = sealed(&Swept { by: "tick".into(), survivors: Vec::new() })?;
+        Ok(atomic::replace(dir, SWEPT, &swept, false)?)
     }
 
     /// The outcome of a fence.

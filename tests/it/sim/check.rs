@@ -130,6 +130,7 @@ rules! {
     a_refused_dispatch_keeps_nothing,
     unknown_is_not_empty,
     what_cannot_be_told_is_left_alone,
+    agents_that_were_not_looked_at_wait,
     a_start_gets_its_grace,
     a_group_stops_at_its_first_failure,
     gone_takes_two_reads,
@@ -291,6 +292,15 @@ fn labels_hold(scene: &Scene<'_>) -> Result<(), String> {
 fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
     let (starts, max) = (scene.starts().count(), scene.config.tick.starts_max);
     ensure(starts <= max as usize, || format!("{starts} starts in one tick, at most {max} may be"))
+}
+
+/// The number of the next run of an agent is not known before all its directories were looked at.
+fn agents_that_were_not_looked_at_wait(scene: &Scene<'_>) -> Result<(), String> {
+    scene.starts().try_for_each(|(_, run)| {
+        ensure(!scene.world.unlooked.contains_key(&run.agent), || {
+            format!("{run} is started, and directories of its agent were not looked at")
+        })
+    })
 }
 
 /// While a person's pause lasts, nothing is started or resumed.

@@ -37,6 +37,8 @@ faults! {
     SomebodyStops 8,
     /// The fleet can't be seen.
     FleetUnknown 25,
+    /// There is time to look at one unrecorded run only.
+    LookCut 30,
     /// One run of it can't be told.
     RunUnknown 20,
     /// The source can't be read.

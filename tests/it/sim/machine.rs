@@ -90,6 +90,8 @@ pub(super) struct Run {
     tough_until: u64,
     /// When its launcher took the claim: it remembers that, whatever becomes of the file.
     claimed: Option<Moment>,
+    /// Its claim was taken away: a resume that it was may be made once more.
+    resume_untold: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -114,6 +116,7 @@ impl Run {
             changed_ms: 0,
             tough_until: 0,
             claimed: None,
+            resume_untold: false,
             deadline_ms: None,
             stall_ms: None,
             exit: None,
@@ -513,8 +516,15 @@ impl Machine {
     pub(super) fn remove_claim(&mut self, run: &RunId) {
         let Some(one) = self.runs.get_mut(run) else { return };
         // One that only refuses or fences may be followed by no launcher: that is not what is removed by mistake.
-        if matches!(one.claim, Some(Claim::Launcher(_))) {
-            one.claim = None;
+        if !matches!(one.claim, Some(Claim::Launcher(_))) {
+            return;
+        }
+        one.claim = None;
+        // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
+        one.resume_untold = true;
+        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| one.begun > 0);
+        if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
+            *times -= 1;
         }
     }
 
@@ -654,7 +664,7 @@ impl Machine {
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += 1;
+            *self.resumed.entry(session.clone()).or_default() += u32::from(!one.resume_untold);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -764,14 +774,16 @@ impl Machine {
 
     /// A fence stands in the place of the claim. A run that has receipts began before its claim was taken away.
     fn sight_fenced(&self, run: Option<&Run>) -> Sighting {
-        let swept = run.and_then(|run| run.swept.as_ref());
-        match (swept, run.is_some_and(|run| run.exit.is_some())) {
-            (Some(swept), true) => Sighting::Ended(Box::new(ended(run, None, Some(swept)))),
-            (Some(Swept { survivors, .. }), false) => {
-                Sighting::Ended(Box::new(Ended { survivors: survivors.clone(), ..Ended::default() }))
+        let Some(swept) = run.and_then(|run| run.swept.as_ref()) else {
+            return Sighting::Orphaned { claim: None };
+        };
+        match run.is_some_and(|run| run.exit.is_some()) {
+            true => Sighting::Ended(Box::new(ended(run, None, Some(swept)))),
+            false if swept.survivors.is_empty() => Sighting::Fenced,
+            false => {
+                let survivors = swept.survivors.clone();
+                Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() }))
             }
-            (None, true) => Sighting::Orphaned { claim: None },
-            (None, false) => Sighting::Fenced,
         }
     }
 
