@@ -46,7 +46,13 @@ impl LocalFleet {
         };
         let probe = atomic::open_dir(&self.live).and_then(|live| Lock::probe(live, &run.agent.0));
         match probe {
-            Ok(Probe::Held(Some(holder))) if holder == *launcher => LauncherLife::Alive,
+            Ok(Probe::Held(Some(holder))) if holder == *launcher => {
+                // By its age it could be taken for late, and its item be charged.
+                match identity::has_other_clocks(launcher, &self.host) {
+                    true => unknown(&"its clock is not the one of this namespace"),
+                    false => LauncherLife::Alive,
+                }
+            }
             Ok(Probe::Held(None)) => unknown(&"the lock of its agent does not say which process holds it"),
             Ok(Probe::Held(Some(_)) | Probe::Free) => LauncherLife::DeadElsewhere,
             Err(error) => unknown(&format_args!("the lock of its agent can't be looked at: {error}")),
