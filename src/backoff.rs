@@ -21,6 +21,17 @@ pub fn backoff(attempts: &Attempts, item: &ItemId, charged: u32) -> Duration {
     Duration::from_millis(capped_ms as u64)
 }
 
+/// The first wait for a provider, a login or the machine, where nothing tells how long to wait.
+pub const GROWING_FIRST: Duration = Duration::from_secs(60);
+
+/// The longest such wait.
+pub const GROWING_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The wait after `streak` failures in a row: one minute, doubled with each further failure, at most one hour.
+pub fn growing(streak: u32) -> Duration {
+    GROWING_FIRST.saturating_mul(1 << streak.saturating_sub(1).min(16)).min(GROWING_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

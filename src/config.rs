@@ -423,6 +423,16 @@ impl Role {
         harness::preset(&self.harness)
     }
 
+    /// Programs and arguments: of a fresh start, and of a resume where there is one.
+    pub fn commands(&self) -> Vec<Vec<String>> {
+        match self.preset() {
+            Some(preset) => vec![preset.start_argv("", &self.args), preset.resume_argv("", &self.args)],
+            None => {
+                [&self.command, &self.resume].into_iter().filter(|argv| !argv.is_empty()).cloned().collect()
+            }
+        }
+    }
+
     /// Whether its sessions can be gone on with.
     pub fn can_resume(&self) -> bool {
         self.preset().is_some() || !self.resume.is_empty()

@@ -43,6 +43,30 @@ pub fn agent(slug: &str, suffix: &str) -> AgentName {
     AgentName(format!("{slug}-{suffix}"))
 }
 
+/// The longest part of an agent's name that its role gives: with the longest slug it stays within 120 bytes.
+const ROLE_PART_BYTES_MAX: usize = 19;
+
+/// The name of an agent whose role's suffix may name another role's agent already: `taken` says so. Then the part of the
+/// role ends with a hash of item and role. It holds no `-` either.
+pub fn agent_apart(
+    slug: &str,
+    suffix: &str,
+    id: &ItemId,
+    role: &str,
+    taken: impl Fn(&AgentName) -> bool,
+) -> AgentName {
+    let hash = sha256_hex(&[id.0.as_bytes(), role.as_bytes()]);
+    let mut name = agent(slug, suffix);
+    for digits in [8, 16] {
+        if !taken(&name) {
+            break;
+        }
+        let kept = &suffix[..suffix.len().min(ROLE_PART_BYTES_MAX - digits)];
+        name = agent(slug, &format!("{kept}{}", &hash[..digits]));
+    }
+    name
+}
+
 /// The name of an item's folder below the workspace root: its key in `[A-Za-z0-9._-]`, at most
 /// [`WORKSPACE_BYTES_MAX`] bytes, never hidden and never a way out of the root.
 ///
@@ -110,6 +134,24 @@ mod tests {
         assert_eq!(slug("AR-255", &id("dir:AR-255"), free), "ar-255");
         assert_eq!(workspace("AR-255", &id("dir:AR-255"), free), "AR-255");
         assert_eq!(agent("ar-255", "impl"), AgentName("ar-255-impl".to_owned()));
+    }
+
+    // covers: P01
+    #[test]
+    fn taken_agent_name_ends_with_a_hash_and_stays_short() {
+        let name = |suffix: &str, taken: &[AgentName]| {
+            agent_apart(&"s".repeat(100), suffix, &id("dir:x"), "role", |name| taken.contains(name))
+        };
+        for suffix in ["impl", "sixteen0letters1"] {
+            let plain = name(suffix, &[]);
+            assert_eq!(plain, agent(&"s".repeat(100), suffix));
+            let apart = name(suffix, std::slice::from_ref(&plain));
+            let further = name(suffix, &[plain.clone(), apart.clone()]);
+            assert!(apart != plain && further != apart && further != plain);
+            for name in [&plain, &apart, &further] {
+                assert!(name.0.len() <= 120 && name.slug().len() == 100, "{name}");
+            }
+        }
     }
 
     // covers: S29

@@ -17,10 +17,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentName, ItemId, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem};
+use crate::model::{
+    Action, AgentName, ItemId, Launch, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem,
+};
 use crate::names;
 
-pub use brakes::{Failing, Today};
+pub use brakes::{Failing, MACHINE, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
     Names, ParkedBy, Paused, Told,
@@ -66,6 +68,28 @@ impl Registry {
             .range(from..)
             .take_while(move |(name, _)| name.0.starts_with(&prefix))
             .filter(move |(_, agent)| agent.item == *id)
+    }
+
+    /// The name of a role's agent at an item: that of its record, whatever the suffix is by now. Without a record it is
+    /// derived from the suffix, apart from every other role's agent.
+    pub fn agent_name(&self, item: &ItemId, slug: &str, role: &str, suffix: &str) -> AgentName {
+        let on_record = self.agents_of(item).find(|(_, agent)| agent.role == role);
+        on_record.map_or_else(
+            || names::agent_apart(slug, suffix, item, role, |name| self.agents.contains_key(name)),
+            |(name, _)| name.clone(),
+        )
+    }
+
+    /// Why a run must not be put on record: it would overwrite one that may live, or double its role at the item.
+    pub fn start_refusal(&self, launch: &Launch) -> Option<String> {
+        let overwritten = self.agents.get(&launch.run.agent).and_then(|agent| agent.run.as_ref());
+        let of_role = self.agents_of(&launch.item).filter(|(_, agent)| agent.role == launch.role);
+        let doubled = of_role.filter_map(|(_, agent)| agent.run.as_ref()).next();
+        let alive = overwritten.or(doubled)?;
+        Some(format!(
+            "{} can't start: {alive} of role {:?} is on record and may live",
+            launch.run, launch.role
+        ))
     }
 
     /// Whether a run of the item may be alive: intended, seen, or handed off.
@@ -134,24 +158,34 @@ impl Registry {
         Ok(())
     }
 
-    /// Writes a plan down before any of its effects.
-    pub fn intend(&mut self, plan: &Plan, now: &Moment) {
-        for step in &plan.steps {
-            self.apply(step, now);
-        }
+    /// Writes a plan down before any of its effects. Steps that the records refuse change nothing; they are returned, with
+    /// the reason, and must not be performed.
+    pub fn intend(&mut self, plan: &Plan, now: &Moment) -> Vec<(usize, String)> {
+        let steps = plan.steps.iter().enumerate();
+        steps.filter_map(|(index, step)| Some((index, self.apply(step, now).err()?))).collect()
     }
 
     /// Applies one step of a plan.
-    pub fn apply(&mut self, step: &Step, now: &Moment) {
+    ///
+    /// # Errors
+    ///
+    /// Why a start is refused. Nothing was changed.
+    pub fn apply(&mut self, step: &Step, now: &Moment) -> Result<(), String> {
         match step {
             Step::Refresh(refresh) => self.refresh(refresh, now),
             Step::Decide(decision) => {
+                if let Action::Start(launch) | Action::Resume(launch) = &decision.action
+                    && let Some(why) = self.start_refusal(launch)
+                {
+                    return Err(why);
+                }
                 self.act(&decision.action, decision.item.as_ref(), &decision.because, now);
                 if let Some(item) = &decision.item {
                     self.settle(item);
                 }
             }
         }
+        Ok(())
     }
 }
 

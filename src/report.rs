@@ -14,7 +14,7 @@ use crate::model::{
 };
 use crate::page::{Page, Row, Span};
 use crate::paint::Tone;
-use crate::registry::{Counters, ItemStanding, ParkedBy, Registry};
+use crate::registry::{Counters, ItemStanding, MACHINE, ParkedBy, Registry};
 use crate::text;
 use crate::tick::{Ticked, decision_of};
 
@@ -158,7 +158,7 @@ impl TickReport {
 
     /// One line that stays the same as long as the state of affairs does: what `-q` compares.
     pub fn reason(&self) -> String {
-        let mut parts: Vec<String> = self.errors.clone();
+        let mut parts: Vec<String> = self.errors.iter().map(|error| without_run_numbers(error)).collect();
         parts.extend(self.survivors.iter().map(|line| format!("{} survives", line.pid)));
         parts.sort();
         let more = parts.len().saturating_sub(REASON_PARTS_MAX);
@@ -181,7 +181,10 @@ impl TickReport {
         }
         self.counters = after.counters.clone();
         self.worsen(judge(ticked, after));
-        if needs_person(before, after) || is_stopped_anew(config, before, after) {
+        if needs_person(before, after)
+            || is_stopped_anew(config, before, after)
+            || is_kept_anew(before, after)
+        {
             self.is_alarming = true;
             self.worsen(ExitStatus::Attention);
         }
@@ -341,6 +344,30 @@ impl TickReport {
     }
 }
 
+/// The same words without the numbers of runs: each try has a new one, and would be news each minute.
+fn without_run_numbers(text: &str) -> String {
+    let is_part_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c| !is_part_of_name(c)).unwrap_or(rest.len());
+        let word = &rest[..end];
+        let name = word.trim_end_matches('.');
+        match name.parse::<RunId>() {
+            // An agent is named `<slug>-<suffix>`; "1.5" is no run.
+            Ok(run) if run.agent.0.contains('-') => {
+                told.push_str(&run.agent.0);
+                told.push_str(&word[name.len()..]);
+            }
+            _ => told.push_str(word),
+        }
+        let separator = rest[end..].find(is_part_of_name).map_or(rest.len(), |at| end + at);
+        told.push_str(&rest[end..separator]);
+        rest = &rest[separator..];
+    }
+    told
+}
+
 fn run_name(run: Option<&RunId>) -> String {
     run.map_or_else(String::new, ToString::to_string)
 }
@@ -370,9 +397,7 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     for (_, decision) in ticked.plan.decisions() {
         status = status.worse(match &decision.action {
             Action::Fail { class: Class::Launch | Class::Writeback, .. } => ExitStatus::Partial,
-            Action::CoolOff { scope, cooling: Some(_) } if !scope.starts_with("harness:") => {
-                ExitStatus::Denied
-            }
+            Action::CoolOff { scope, cooling: Some(_) } if is_of_credentials(scope) => ExitStatus::Denied,
             _ => ExitStatus::Ok,
         });
     }
@@ -388,6 +413,17 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
         (Some(Err(_)), _) | (_, Err(_)) => status.worse(ExitStatus::Partial),
         _ => status,
     }
+}
+
+/// Whether a role lacks variables or credentials, which another exit status tells.
+fn is_of_credentials(scope: &str) -> bool {
+    scope.starts_with("role:") || scope.starts_with("login:")
+}
+
+/// Whether the machine, or the lack of a program, begins to keep agents from starting. A person can help.
+fn is_kept_anew(before: &Registry, after: &Registry) -> bool {
+    let needs_person = |scope: &String| scope == MACHINE || scope.starts_with("program:");
+    after.cool_offs.keys().any(|scope| needs_person(scope) && !before.cool_offs.contains_key(scope))
 }
 
 /// Whether an item was parked by a rule, or processes were found that can't be ended, for the first time.
@@ -444,4 +480,26 @@ pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &Moment) -> Option<Val
         event.extend(result);
     }
     Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // covers: P05b
+    #[test]
+    fn compared_reason_holds_no_run_numbers() {
+        for (text, without) in [
+            (
+                "start ok-1-impl.7: ok-1-impl.7: cannot create /s/runs/ok-1-impl.7: denied",
+                "start ok-1-impl: ok-1-impl: cannot create /s/runs/ok-1-impl: denied",
+            ),
+            ("processes of ab-c.12. Then", "processes of ab-c. Then"),
+            ("version 1.5, v2.10 and claude-2.x stay", "version 1.5, v2.10 and claude-2.x stay"),
+            ("é-impl.3 …", "é-impl …"),
+            ("", ""),
+        ] {
+            assert_eq!(without_run_numbers(text), without);
+        }
+    }
 }

@@ -199,7 +199,7 @@ mod tests {
         fn act(&mut self, key: &str, day: i64, action: Action) {
             let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
             let decision = Decision { action, item: Some(id(key)), because: "told".to_owned(), group: 0 };
-            self.registry.apply(&Step::Decide(decision), &now);
+            self.registry.apply(&Step::Decide(decision), &now).unwrap();
         }
 
         /// Starts a run, which leaves a directory of that day.
@@ -210,7 +210,7 @@ mod tests {
                 let (item, origin) = (id(key), format!("{key}.md"));
                 let (key, workspace) = (key.to_owned(), key.to_owned());
                 let seen = Refresh::Seen { item, key, origin, slug, workspace };
-                self.registry.apply(&Step::Refresh(seen), &now);
+                self.registry.apply(&Step::Refresh(seen), &now).unwrap();
             }
             self.act(key, day, Action::Start(Box::new(launch(key, name))));
             self.leaves(name, day);
@@ -383,7 +383,7 @@ mod tests {
         };
         let renewed = Refresh::Renew { item: id("AR-1"), because: "it was edited".to_owned() };
         let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
-        story.registry.apply(&Step::Refresh(renewed), &now);
+        story.registry.apply(&Step::Refresh(renewed), &now).unwrap();
         assert_eq!(story.cleared(30, 1000), [""; 0], "it is to be done again");
 
         story.registry = fresh.clone();
@@ -402,7 +402,7 @@ mod tests {
         let stop = Action::Stop { run: run("ar-1-impl.1"), survivors: Vec::new(), dispatch_failed: false };
         let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
         let nobodys = Decision { action: stop, item: None, because: "found".to_owned(), group: 0 };
-        story.registry.apply(&Step::Decide(nobodys), &now);
+        story.registry.apply(&Step::Decide(nobodys), &now).unwrap();
         assert_eq!(story.cleared(30, 1000), [""; 0], "a run of it may still be alive");
     }
 

@@ -44,6 +44,8 @@ pub struct Tick<'a> {
     pub until: Instant,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
+    /// By role: the program that it needs and that is not there, and where it was looked for.
+    pub missing_programs: BTreeMap<String, String>,
     /// By role: a fingerprint of everything that its agents could use as credentials.
     pub credentials: BTreeMap<String, String>,
     /// Which factory.
@@ -87,8 +89,9 @@ pub fn plan(tick: &Tick<'_>, registry: &Registry) -> (Plan, World) {
 ///
 /// A commit that failed. No effect was performed after it.
 pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> Result<Ticked, StoreError> {
-    let (plan, world) = plan(tick, registry);
-    registry.intend(&plan, &tick.now);
+    let (mut plan, world) = plan(tick, registry);
+    let refused = registry.intend(&plan, &tick.now);
+    plan.withdraw(refused);
     store.commit(registry)?;
     store.log_plan(&plan, &tick.now);
     let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);
@@ -133,6 +136,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         now: tick.now.clone(),
         disk_free_bytes: tick.disk_free_bytes,
         missing_env: tick.missing_env.clone(),
+        missing_programs: tick.missing_programs.clone(),
         credentials: tick.credentials.clone(),
         lineage: tick.lineage.to_owned(),
         env_error: tick.env_error.clone(),

@@ -23,6 +23,7 @@ mod stop;
 mod terminal;
 mod tick;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use crate::fleet::broker::BrokerFleet;
 use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
+use crate::fleet::program;
 use crate::model::{Moment, Observed, Plan, Process, WorkItem};
 use crate::page::Page;
 use crate::paint::{Paint, Tone};
@@ -260,6 +262,11 @@ impl Context {
             request,
             now: (outside.clock)(),
             until: outside.since + self.config.tick.deadline,
+            // Without its file nobody knows the PATH of the agents.
+            missing_programs: match &env_error {
+                Some(_) => BTreeMap::new(),
+                None => program::missing(&self.vars, &self.config, &file),
+            },
             missing_env: env::missing(&self.vars, &self.config.env, &file, &self.config.roles),
             env_error,
             credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),

@@ -6,15 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Draft;
+use crate::backoff::{GROWING_FIRST, GROWING_MAX, growing};
 use crate::config::Role;
-use crate::model::{Action, Class, Cooling, Moment};
-use crate::registry::{AgentRecord, CoolOff};
-
-/// The first wait for a provider that does not say when to come back. It doubles with each failure in a row.
-const FIRST: Duration = Duration::from_secs(60);
-
-/// The longest such wait.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+use crate::model::{Action, Class, Cooling};
+use crate::registry::{AgentRecord, CoolOff, MACHINE};
 
 /// The longest that a provider's word is taken for: the longest limits are of a week. A garbled date, or one by a clock
 /// that is wrong, must not hold up a harness for years; to ask once too early costs no attempt.
@@ -27,25 +22,42 @@ const TRIAL: Duration = Duration::from_secs(5 * 60);
 /// What keeps a role from starting anything, and until when.
 pub(super) fn gate(draft: &Draft, role: &Role) -> Option<(String, Option<Timestamp>)> {
     let cool_offs = &draft.registry.cool_offs;
-    let of_role = [of_variables(role), of_login(&role.name)];
+    let of_role = [of_variables(role), of_program(role), of_login(&role.name)];
     let of_role = of_role.iter().find_map(|scope| cool_offs.get(scope));
     if let Some(CoolOff { because, until, .. }) = of_role {
         return Some((because.clone(), *until));
     }
+    if let Some(cool_off) = cool_offs.get(MACHINE) {
+        let again = "whether the machine can start agents again";
+        if let Some(hold) = wait_or_trial(draft, cool_off, again, |_| true) {
+            return Some(hold);
+        }
+    }
     let cool_off = cool_offs.get(&of_harness(&role.harness))?;
+    let again = "whether its provider answers again";
+    wait_or_trial(draft, cool_off, again, |agent| agent.harness == role.harness)
+}
+
+/// A cool-off with an end: nothing starts before that, and after it one run before all others.
+fn wait_or_trial(
+    draft: &Draft,
+    cool_off: &CoolOff,
+    again: &str,
+    is_concerned: impl Fn(&AgentRecord) -> bool,
+) -> Option<(String, Option<Timestamp>)> {
     let CoolOff { because, until, .. } = cool_off;
     if let Some(until) = until.filter(|until| *until > draft.now.at) {
         return Some((because.clone(), Some(until)));
     }
     let on_trial = |agent: &AgentRecord| {
         let age = agent.since.as_ref().and_then(|begun| draft.now.since(begun));
-        agent.harness == role.harness
-            && began_after(agent, cool_off, draft.now)
+        is_concerned(agent)
+            && cool_off.precedes(agent.since.as_ref(), draft.now)
             && age.is_some_and(|age| age < TRIAL)
     };
     let trial =
         draft.registry.agents.values().find_map(|agent| agent.run.as_ref().filter(|_| on_trial(agent)));
-    trial.map(|run| (format!("{run} tries first whether its provider answers again: {because}"), None))
+    trial.map(|run| (format!("{run} tries first {again}: {because}"), None))
 }
 
 /// A wait that has not begun yet: the clock was set back. Nobody knows how much of it is over; it begins again now, so
@@ -69,6 +81,7 @@ pub(super) fn right_the_clock(draft: &mut Draft) {
 pub(super) fn follow(draft: &mut Draft) {
     for role in &draft.config.roles {
         follow_variables(draft, role);
+        follow_programs(draft, role);
     }
     let over: Vec<_> = draft
         .registry
@@ -83,7 +96,6 @@ pub(super) fn follow(draft: &mut Draft) {
 
 /// A role with a variable that is not set starts nothing until it is.
 fn follow_variables(draft: &mut Draft, role: &Role) {
-    let scope = of_variables(role);
     let missing = draft.world.missing_env.get(&role.name);
     let reason = match (&draft.world.env_error, missing) {
         (Some(why), _) => Some(format!("role {:?} can't be given its variables: {why}", role.name)),
@@ -92,22 +104,38 @@ fn follow_variables(draft: &mut Draft, role: &Role) {
         }
         (None, None) => None,
     };
+    follow_need(draft, of_variables(role), reason, "its variables are set again");
+}
+
+/// A role with a program that is not there starts nothing until it is: no item is to blame.
+fn follow_programs(draft: &mut Draft, role: &Role) {
+    let missing = draft.world.missing_programs.get(&role.name);
+    let reason = missing.map(|why| format!("role {:?} cannot start: {why}", role.name));
+    follow_need(draft, of_program(role), reason, "its programs are there again");
+}
+
+/// A cool-off that lasts as long as its reason does.
+fn follow_need(draft: &mut Draft, scope: String, reason: Option<String>, met: &str) {
     let recorded = draft.registry.cool_offs.get(&scope).map(|cool_off| &cool_off.because);
     if recorded == reason.as_ref() {
         return;
     }
-    let because = reason.clone().unwrap_or_else(|| "its variables are set again".to_owned());
+    let because = reason.clone().unwrap_or_else(|| met.to_owned());
     let cooling = reason.map(|because| Cooling { because, until: None, row: 0, credentials: None });
     draft.decide(None, because, Action::CoolOff { scope, cooling });
 }
 
 fn why_over(draft: &Draft, scope: &str, cool_off: &CoolOff) -> Option<&'static str> {
     let mut roles = draft.config.roles.iter();
+    if scope == MACHINE {
+        let latest = cool_off.until.and_then(|until| until.checked_add(GROWING_MAX).ok());
+        return latest.is_some_and(|latest| latest <= draft.now.at).then_some("nothing was to start since");
+    }
     if let Some(name) = scope.strip_prefix("harness:") {
         if roles.all(|role| role.harness != name) {
             return Some("no role uses it any more");
         }
-        let latest = cool_off.until.and_then(|until| until.checked_add(LONGEST).ok());
+        let latest = cool_off.until.and_then(|until| until.checked_add(GROWING_MAX).ok());
         return latest.is_some_and(|latest| latest <= draft.now.at).then_some("nobody has needed it since");
     }
     if let Some(name) = scope.strip_prefix("login:") {
@@ -121,11 +149,11 @@ fn why_over(draft: &Draft, scope: &str, cool_off: &CoolOff) -> Option<&'static s
         let now = draft.world.credentials.get(name);
         return (now != cool_off.credentials.as_ref()).then_some("its credentials have changed");
     }
-    let known = roles.any(|role| of_variables(role) == scope);
+    let known = roles.any(|role| of_variables(role) == scope || of_program(role) == scope);
     (!known).then_some("its role is no longer configured")
 }
 
-/// The provider failed a run: nothing that needs it is started until it is worth asking again.
+/// The provider or the machine failed a run: nothing that needs it is started until it is worth trying again.
 pub(super) fn begin(
     draft: &mut Draft,
     agent: &AgentRecord,
@@ -133,10 +161,10 @@ pub(super) fn begin(
     because: &str,
     reset: Option<Timestamp>,
 ) {
-    if class == Class::Denied {
-        refuse_login(draft, agent, because)
-    } else {
-        wait(draft, agent, because, reset)
+    match class {
+        Class::Denied => refuse_login(draft, agent, because),
+        Class::Machine => wait(draft, agent, MACHINE, because, None),
+        _ => wait(draft, agent, &of_harness(&agent.harness), because, reset),
     }
 }
 
@@ -153,14 +181,13 @@ fn refuse_login(draft: &mut Draft, agent: &AgentRecord, because: &str) {
     draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
 }
 
-fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Timestamp>) {
-    let scope = of_harness(&agent.harness);
-    let before = draft.registry.cool_offs.get(&scope);
+fn wait(draft: &mut Draft, agent: &AgentRecord, scope: &str, because: &str, reset: Option<Timestamp>) {
+    let before = draft.registry.cool_offs.get(scope);
     // Runs that were under way when it began fail with it; they are no further failure, but may tell a later reset.
-    let tried = before.is_none_or(|before| began_after(agent, before, draft.now));
+    let tried = before.is_none_or(|before| before.precedes(agent.since.as_ref(), draft.now));
     let row = before.map_or(0, |before| before.row).saturating_add(u32::from(tried));
     let own = match reset {
-        Some(reset) => reset.clamp(draft.now.after(FIRST), draft.now.after(TOLD_MAX)),
+        Some(reset) => reset.clamp(draft.now.after(GROWING_FIRST), draft.now.after(TOLD_MAX)),
         None if tried => draft.now.after(growing(row)),
         None => return,
     };
@@ -171,42 +198,41 @@ fn wait(draft: &mut Draft, agent: &AgentRecord, because: &str, reset: Option<Tim
         return;
     }
     let cooling = Cooling { because: because.to_owned(), until: Some(until), row, credentials: None };
-    let because = format!("{} starts nothing before {until}: {because}", agent.harness);
-    draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
+    let subject = scope.strip_prefix("harness:").unwrap_or("the machine");
+    let because = format!("{subject} starts nothing before {until}: {because}");
+    draft.decide(None, because, Action::CoolOff { scope: scope.to_owned(), cooling: Some(cooling) });
 }
 
 /// The provider answered a run that began since: what it failed others with is over.
 pub(super) fn answered(draft: &mut Draft, agent: &AgentRecord) {
     for scope in [of_harness(&agent.harness), of_login(&agent.role)] {
-        let cool_off = draft.registry.cool_offs.get(&scope);
-        if cool_off.is_some_and(|cool_off| began_after(agent, cool_off, draft.now)) {
-            let because = "its provider answers again";
-            draft.decide(None, because, Action::CoolOff { scope, cooling: None });
-        }
+        end_if_older(draft, agent, scope, "its provider answers again");
     }
 }
 
-/// Whether a provider caused it, and not a variable that is not set.
-pub(super) fn is_of_provider(scope: &str) -> bool {
-    scope.starts_with("login:") || scope.starts_with("harness:")
+/// The machine started the agent of a run that began since: its fault is over.
+pub(super) fn machine_started(draft: &mut Draft, agent: &AgentRecord) {
+    end_if_older(draft, agent, MACHINE.to_owned(), "the machine starts agents again");
 }
 
-/// Whether its run began when that had begun. Where that can't be told, it did not.
-pub(super) fn began_after(agent: &AgentRecord, cool_off: &CoolOff, now: &Moment) -> bool {
-    let Some(begun) = &agent.since else { return false };
-    match &cool_off.begun {
-        Some(since) if since.boot_id == begun.boot_id => begun.mono_ms >= since.mono_ms,
-        Some(_) => begun.boot_id == now.boot_id,
-        None => begun.at >= cool_off.since,
+fn end_if_older(draft: &mut Draft, agent: &AgentRecord, scope: String, because: &str) {
+    let cool_off = draft.registry.cool_offs.get(&scope);
+    if cool_off.is_some_and(|cool_off| cool_off.precedes(agent.since.as_ref(), draft.now)) {
+        draft.decide(None, because, Action::CoolOff { scope, cooling: None });
     }
 }
 
-fn growing(row: u32) -> Duration {
-    FIRST.saturating_mul(1 << row.saturating_sub(1).min(16)).min(LONGEST)
+/// Whether a person may know better: a provider or the machine caused it, and not a variable that is not set.
+pub(super) fn is_lifted_by_retry(scope: &str) -> bool {
+    scope == MACHINE || scope.starts_with("login:") || scope.starts_with("harness:")
 }
 
 fn of_variables(role: &Role) -> String {
     format!("role:{}", role.name)
+}
+
+fn of_program(role: &Role) -> String {
+    format!("program:{}", role.name)
 }
 
 fn of_login(role: &str) -> String {

@@ -170,6 +170,7 @@ fn one_more_run(
     let record = draft.registry.items.get(&item.id);
     // Once more: another one of the item may have taken the last start.
     gates::pass(&Asked { draft, slots, item, record, wanted: due.wanted() })?;
+    refuse_overwriting(draft, &item.id, &launch)?;
     slots.take(draft, item, 1);
     if launch.session.is_some() {
         let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
@@ -182,6 +183,13 @@ fn one_more_run(
         draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));
     }
     Ok(())
+}
+
+/// Holds an item of which a start would overwrite the record of a run that may live, and reports it.
+fn refuse_overwriting(draft: &mut Draft, item: &ItemId, launch: &Launch) -> Result<(), Hold> {
+    let Some(because) = draft.registry.start_refusal(launch) else { return Ok(()) };
+    draft.unsure(Some(item), because.clone());
+    Err(Hold { code: HeldCode::FleetUnknown, because, until: None })
 }
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
@@ -236,6 +244,9 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
             return unlaunchable(draft, item, &error);
         }
     };
+    for launch in &launches {
+        refuse_overwriting(draft, &item.id, launch)?;
+    }
     slots.take(draft, item, launches.len());
     draft.group += 1;
     for launch in launches {

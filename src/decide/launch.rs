@@ -4,7 +4,6 @@ use super::Draft;
 use crate::config::Role;
 use crate::harness::{self, SessionFrom};
 use crate::model::{Launch, RunId, WorkItem};
-use crate::names;
 use crate::prompt::{self, PromptVars};
 use crate::registry::ItemRecord;
 
@@ -17,7 +16,8 @@ pub(super) fn launch(
     dispatch: u64,
     session: Option<String>,
 ) -> Result<Launch, String> {
-    let run = draft.registry.names.next_run(&names::agent(&record.slug, &role.suffix));
+    let agent = draft.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
+    let run = draft.registry.names.next_run(&agent);
     let workspace = &draft.registry.names.items[&item.id].workspace;
     let prompt = match session {
         Some(_) => match &record.message {

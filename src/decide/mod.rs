@@ -8,6 +8,7 @@
 
 mod blockers;
 mod cool_offs;
+mod crews;
 mod dispatch;
 mod done;
 mod gates;
@@ -68,9 +69,9 @@ pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
     session.is_some_and(|session| runs::may_resume(config, agent, session))
 }
 
-/// The cool-offs that a provider caused: a person may know better.
+/// The cool-offs that a provider or the machine caused: a person may know better.
 pub fn providers_cooling(registry: &Registry) -> impl Iterator<Item = &String> {
-    registry.cool_offs.keys().filter(|scope| cool_offs::is_of_provider(scope))
+    registry.cool_offs.keys().filter(|scope| cool_offs::is_lifted_by_retry(scope))
 }
 
 /// What the next runs of an item would be started with, whatever keeps it from being started now; none where it is
@@ -139,6 +140,7 @@ impl<'a> Draft<'a> {
         if self.request.reap_only {
             return;
         }
+        crews::regroup(self);
         match &self.world.source {
             Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),
             Observed::Known(view) => self.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
@@ -164,9 +166,18 @@ impl<'a> Draft<'a> {
         self.step(Step::Refresh(refresh));
     }
 
+    /// Adds a step. One that the records refuse is an error of its item, and no step.
     fn step(&mut self, step: Step) {
-        self.registry.apply(&step, self.now);
-        self.plan.steps.push(step);
+        match self.registry.apply(&step, self.now) {
+            Ok(()) => self.plan.steps.push(step),
+            Err(why) => {
+                let item = match &step {
+                    Step::Decide(decision) => decision.item.clone(),
+                    Step::Refresh(_) => None,
+                };
+                self.unsure(item.as_ref(), why);
+            }
+        }
     }
 
     fn hold(&mut self, item: &ItemId, code: HeldCode, because: impl Into<String>, until: Option<Timestamp>) {

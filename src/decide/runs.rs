@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::crews::{self, NeverRan};
 use super::verdict::{Verdict, verdict};
 use super::{Draft, cool_offs};
 use crate::backoff::backoff;
 use crate::config::{Config, Role, WritebackMode};
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ItemId, Left, Next, Output, Reap, Refresh, RunId, Said,
-    Sighting, Status,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, ItemId, Left, Next, Output, Reap, Refresh,
+    RunId, Said, Sighting, Status,
 };
 use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 
@@ -18,8 +19,12 @@ use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 pub(super) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 
 /// Why a run is handed off whose launcher ran in a pid namespace that is gone.
-const REPLACED: &str = "its launcher let go of its lock in another pid namespace: its container was replaced, and processes \
+pub(super) const REPLACED: &str = "its launcher let go of its lock in another pid namespace: its container was replaced, and processes \
      that it left there can't be seen from here";
+
+/// A launcher that has claimed its run and lives for so long has started its agent, or runs a hook: the machine starts
+/// processes. A launcher that can't start one ends within milliseconds.
+const STARTED_AFTER: Duration = Duration::from_secs(30);
 
 pub(super) fn reconcile(draft: &mut Draft) {
     if draft.fleet().is_none() {
@@ -32,16 +37,24 @@ pub(super) fn reconcile(draft: &mut Draft) {
         .filter(|(_, agent)| draft.concerns(&agent.item))
         .filter_map(|(name, agent)| Some((name.clone(), agent.run.clone()?)))
         .collect();
+    let mut never_ran = Vec::new();
     for (name, run) in in_flight {
         let Some(agent) = draft.registry.agents.get(&name).cloned() else { continue };
         // Parking an item earlier in this loop has already taken this run away.
         if agent.run.as_ref() == Some(&run) {
-            look(draft, &name, &agent, &run);
+            look(draft, &name, &agent, &run, &mut never_ran);
         }
     }
+    crews::start_again(draft, never_ran);
 }
 
-fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
+fn look(
+    draft: &mut Draft,
+    name: &AgentName,
+    agent: &AgentRecord,
+    run: &RunId,
+    never_ran: &mut Vec<NeverRan>,
+) {
     let item = &agent.item;
     let Some(sighting) = draft.sighting(run).cloned() else {
         return draft.unsure(Some(item), format!("{run}: the fleet did not say anything about it"));
@@ -66,46 +79,36 @@ fn look(draft: &mut Draft, name: &AgentName, agent: &AgentRecord, run: &RunId) {
         }
         Sighting::Unknown(why) => draft.unsure(Some(item), format!("{run}: {why}")),
         _ if draft.request.reap_only => {}
-        Sighting::Fenced => infra(draft, agent, run, "fenced: nobody had claimed it in time", false),
-        Sighting::Refused(refusal) => infra(draft, agent, run, &refusal.because, refusal.duplicate),
+        Sighting::Fenced => never_ran.push(NeverRan::fenced(run)),
+        Sighting::Refused(refusal) => never_ran.push(NeverRan::refused(run, refusal)),
         Sighting::Alive { said, .. } => alive(draft, name, run, said),
-        Sighting::Ended(ended) => over(draft, name, run, ended),
-        Sighting::Rebooted(ended) if ended.exit.is_some() => over(draft, name, run, ended),
-        Sighting::Replaced(ended) => replaced(draft, name, run, ended),
+        Sighting::Ended(ended) => never_ran.extend(over(draft, name, run, ended)),
+        Sighting::Rebooted(ended) if ended.exit.is_some() => never_ran.extend(over(draft, name, run, ended)),
+        Sighting::Replaced(ended) => never_ran.extend(replaced(draft, name, run, ended)),
         Sighting::Rebooted(ended) => {
             let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
             let left = heard(&ended.said);
             let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
-            fail(draft, &agent, run, Class::Infra, "the machine was restarted", &left, next, None, false);
+            never_ran.push(NeverRan::rebooted(run, left, next));
         }
     }
 }
 
 /// Its launcher is dead, and what it left can't be seen from here: the run is handed off until this namespace shows
 /// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
-fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
-    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
-    if ended.exit.is_some() && awaits_note(draft, &agent) {
-        return;
-    }
-    // First handed off, while the record still tells the launcher; then judged.
-    stop(draft, &agent, run, REPLACED, false);
+fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
+    let agent = draft.registry.agents.get(name).cloned()?;
     let (Some(exit), Some(role)) = (&ended.exit, draft.role(&agent.role)) else {
         let left = heard(&ended.said);
         let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
-        return fail(
-            draft,
-            &agent,
-            run,
-            Class::Infra,
-            "its container was replaced",
-            &left,
-            next,
-            None,
-            false,
-        );
+        return Some(NeverRan::replaced(run, left, next));
     };
-    judge(draft, &agent, role, run, Some(exit), &ended.said, &ended.output);
+    if !awaits_note(draft, &agent) {
+        // First handed off, while the record still tells the launcher; then judged.
+        stop(draft, &agent, run, REPLACED, false);
+        judge(draft, &agent, role, run, Some(exit), &ended.said, &ended.output);
+    }
+    None
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.
@@ -160,26 +163,33 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
         stop(draft, &agent, run, because, false);
         return charge(draft, &agent, run, Class::Deadline, because, &heard(said));
     }
+    if age.is_some_and(|age| age > STARTED_AFTER) {
+        cool_offs::machine_started(draft, &agent);
+    }
     if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
         draft.refresh(Refresh::Session { run: run.clone(), session });
     }
 }
 
-/// The run is over: say what that means, and hand off what could not be ended.
-fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
-    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
+/// The run is over: say what that means, and hand off what could not be ended. A run without an agent is returned: its
+/// verdict waits for those of its crew.
+fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
+    let agent = draft.registry.agents.get(name).cloned()?;
     let claimed = agent.state == AgentStanding::Running;
-    let ran = claimed || ended.exit.is_some();
-    if ran && awaits_note(draft, &agent) {
-        return;
+    let is_untold = awaits_note(draft, &agent);
+    if claimed && is_untold {
+        return None;
     }
+    // A fenced run with a receipt did run. Its claim was taken away, so that nobody tells a required note of it any more.
+    let ran = claimed || ended.exit.is_some() && !is_untold;
     if !ran && ended.survivors.is_empty() {
         // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
-        return infra(draft, &agent, run, "fenced: nobody had claimed it in time", false);
+        return Some(NeverRan::fenced(run));
     }
     let Some(role) = draft.role(&agent.role) else {
         // Its role is gone from the configuration: nothing of it is charged or kept.
-        return stop(draft, &agent, run, "its role is no longer configured", false);
+        stop(draft, &agent, run, "its role is no longer configured", false);
+        return None;
     };
     let Ended { exit, survivors, said, output, .. } = ended;
     if survivors.is_empty() {
@@ -189,9 +199,11 @@ fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) {
     let because = format!("processes could not be ended: {}", name_survivors(survivors));
     let stop = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
     draft.decide(item, because.clone(), stop);
-    judge(draft, &agent, role, run, exit.as_ref(), said, output);
+    // A run without an agent is not tried again: the item is parked.
+    drop(judge(draft, &agent, role, run, exit.as_ref(), said, output));
     let park = Action::Park { item: agent.item.clone(), class: None, by_person: false };
     draft.decide(item, because, park);
+    None
 }
 
 fn judge(
@@ -202,20 +214,26 @@ fn judge(
     exit: Option<&Exit>,
     said: &Said,
     output: &Output,
-) {
+) -> Option<NeverRan> {
     let Verdict { class, because, left, reset } = verdict(agent, role, exit, said, output, draft.now);
     if class.is_none_or(|class| class.is_of_agent()) {
         cool_offs::answered(draft, agent);
     }
+    let was_started = exit.is_none_or(|exit| !matches!(exit.reason, ExitReason::Infra | ExitReason::Machine));
+    if was_started && class != Some(Class::Machine) {
+        cool_offs::machine_started(draft, agent);
+    }
     let Some(class) = class else {
         let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
         draft.decide(Some(&agent.item), because, done);
-        return super::done::note_end(draft, run, exit, output);
+        super::done::note_end(draft, run, exit, output);
+        return None;
     };
     match class {
         Class::Launch => failed_launch(draft, agent, run, &because, &left),
         // A name that was taken kept it from starting at all: no end of a run says so.
-        Class::Infra | Class::NameTaken => infra_after_claim(draft, agent, run, &because, &left),
+        Class::Infra | Class::NameTaken => return Some(NeverRan::claimed(run, Class::Infra, because, left)),
+        Class::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, left)),
         Class::Killed => {
             let due = draft.now.after(draft.config.attempts.backoff_base);
             let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);
@@ -230,7 +248,7 @@ fn judge(
         Class::SessionGone => fail(draft, agent, run, class, &because, &left, None, None, false),
         // It is there already: an earlier run made it.
         Class::SessionTaken => go_on_or_wait(draft, agent, run, class, &because, &left),
-        Class::RateLimited | Class::Unreachable | Class::Denied => {
+        Class::RateLimited | Class::Unreachable | Class::Denied | Class::Machine => {
             go_on_or_wait(draft, agent, run, class, &because, &left);
             cool_offs::begin(draft, agent, class, &because, reset);
         }
@@ -238,6 +256,7 @@ fn judge(
             charge(draft, agent, run, class, &because, &left);
         }
     }
+    None
 }
 
 /// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
@@ -291,29 +310,6 @@ pub(super) fn stop_dispatch(draft: &mut Draft, item: &ItemId, because: &str) {
     }
 }
 
-/// The machine's fault, seen by a launcher that had claimed the run: it alone starts again.
-fn infra_after_claim(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
-    let next = again(draft, agent, run);
-    fail(draft, agent, run, Class::Infra, because, left, next, None, false);
-}
-
-/// It never ran and never will: no charge, no backoff, it alone starts again.
-fn infra(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, duplicate: bool) {
-    let next = again(draft, agent, run);
-    fail(draft, agent, run, Class::Infra, because, &Left::default(), next, None, duplicate);
-}
-
-/// What never ran is tried again as what it was: a resume as a resume; a start alone where its crew still
-/// runs, and with the item's next dispatch where it does not.
-fn again(draft: &Draft, agent: &AgentRecord, run: &RunId) -> Option<Next> {
-    let crew = draft
-        .registry
-        .agents_of(&agent.item)
-        .any(|(_, other)| other.state != AgentStanding::Idle && other.run.as_ref() != Some(run));
-    let resume = agent.resumed && agent.session.is_some();
-    (resume || crew).then_some(Next { resume, due_at: draft.now.at })
-}
-
 /// The resume that may follow a run, if its session can go on.
 fn resume_at(
     draft: &Draft,
@@ -340,7 +336,7 @@ fn agent_attempts(draft: &Draft, agent: &AgentRecord) -> u32 {
 }
 
 #[expect(clippy::too_many_arguments, reason = "one line per field of the action, in its order")]
-fn fail(
+pub(super) fn fail(
     draft: &mut Draft,
     agent: &AgentRecord,
     run: &RunId,

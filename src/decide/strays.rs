@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Draft;
 use crate::model::{Action, AgentName, Refresh, RunId, Sighting, Stray, StraySpec};
+use crate::registry::AgentRecord;
 
 pub(super) fn adopt(draft: &mut Draft) {
     let Some(fleet) = draft.fleet() else { return };
@@ -29,6 +30,10 @@ pub(super) fn adopt(draft: &mut Draft) {
             end_older(draft, run, spec);
         }
         end_recorded(draft, highest);
+        if !replace_rival(draft, highest, spec) {
+            end_older(draft, highest, spec);
+            continue;
+        }
         let because = format!("{highest} exists but was not on record: an older registry was read");
         let action = Action::AdoptStray { run: highest.clone(), spec: Box::new(spec.clone()) };
         draft.decide(Some(&spec.item), because, action);
@@ -75,6 +80,25 @@ fn end_recorded(draft: &mut Draft, newer: &RunId) {
     if let Some(run) = recorded.filter(|run| run.n < newer.n && !resolved(draft, run)) {
         stop(draft, &run, None);
     }
+}
+
+/// A role has one agent at an item. Where a suffix was renamed, a forgotten run can be of the same role under another
+/// name: the later dispatch stays. False: the agent on record is the later one.
+fn replace_rival(draft: &mut Draft, found: &RunId, spec: &StraySpec) -> bool {
+    let of_role =
+        |(name, agent): &(&AgentName, &AgentRecord)| agent.role == spec.role && **name != found.agent;
+    let rival =
+        draft.registry.agents_of(&spec.item).find(of_role).map(|(name, agent)| (name.clone(), agent.clone()));
+    let Some((name, rival)) = rival else { return true };
+    if rival.dispatch >= spec.dispatch {
+        draft.refresh(Refresh::Used { run: found.clone() });
+        return false;
+    }
+    if let Some(run) = rival.run.filter(|run| !resolved(draft, run)) {
+        stop(draft, &run, None);
+    }
+    draft.refresh(Refresh::RoleGone { agent: name });
+    true
 }
 
 fn stop(draft: &mut Draft, run: &RunId, spec: Option<&StraySpec>) {

@@ -74,7 +74,11 @@ fn reads_better(exit: &Exit, reading: &Reading) -> bool {
     match exit.reason {
         ExitReason::Exited => true,
         ExitReason::Deadline | ExitReason::Stalled => reading.verdict != Meaning::Agent,
-        ExitReason::Stopped | ExitReason::Launch | ExitReason::Hook | ExitReason::Infra => false,
+        ExitReason::Stopped
+        | ExitReason::Launch
+        | ExitReason::Hook
+        | ExitReason::Infra
+        | ExitReason::Machine => false,
     }
 }
 
@@ -128,6 +132,7 @@ fn of_receipt(
         ExitReason::Stopped => failed(Class::Killed, "somebody told its launcher to stop".into()),
         ExitReason::Launch | ExitReason::Hook => failed(Class::Launch, error()),
         ExitReason::Infra => failed(Class::Infra, error()),
+        ExitReason::Machine => failed(Class::Machine, error()),
         ExitReason::Exited => match &said.park {
             Some(reason) => {
                 failed(Class::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))

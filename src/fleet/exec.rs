@@ -12,12 +12,15 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts as sig;
 
+use super::machine;
 use super::rundir::{EXEC_ERROR, RunDir};
 use super::terminal::Terminal;
 use super::traces;
+use crate::model::ExitReason;
 
 /// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
 pub const EXEC_FAILED: u8 = 127;
@@ -66,18 +69,15 @@ pub struct ExecError {
 }
 
 impl ExecError {
-    /// Whether the machine was short of something, rather than the program not to be had.
-    pub fn is_machines_fault(&self) -> bool {
-        self.os.is_some_and(is_machines_fault)
+    /// Why there is no agent: the machine was short of something, the program was being written at that moment, or it
+    /// is not to be had.
+    pub(super) fn reason(&self) -> ExitReason {
+        match self.os {
+            Some(os) if machine::is_fault(os) => ExitReason::Machine,
+            Some(os) if Errno::from_raw_os_error(os) == Errno::TXTBSY => ExitReason::Infra,
+            _ => ExitReason::Launch,
+        }
     }
-}
-
-/// Whether this error number of the system says that the machine was short of something. A full disk is not among
-/// them: it is there for the next start too, and a charge is what makes the next one wait.
-pub(super) fn is_machines_fault(os: i32) -> bool {
-    use rustix::io::Errno;
-    let faults = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY, Errno::IO];
-    faults.contains(&Errno::from_raw_os_error(os))
 }
 
 fn leave(run_dir: &RunDir, error: ExecError) -> String {

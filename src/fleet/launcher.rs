@@ -31,11 +31,12 @@ use super::env::Vars;
 use super::exec::{self, EXEC_FAILED, ExecError};
 use super::feed;
 use super::hooks::HookLog;
+use super::machine;
 use super::protected;
 use super::rundir::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
 use super::traces::{self, Traces};
 use crate::clock;
-use crate::model::{Claim, Claimed, Exit, ExitReason, Process, Refusal, Survivor, Swept};
+use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Survivor, Swept};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::sweep;
@@ -127,19 +128,23 @@ fn close_inherited_files() -> Result<()> {
 
 /// The lock that keeps two launchers of one agent apart. `None`: another one lives, and the claim says so.
 fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<Lock>> {
-    let live =
-        atomic::open_dir(&spec.live).with_context(|| format!("cannot open {}", spec.live.display()))?;
-    match Lock::try_take(live, &spec.run.agent.0, me) {
+    let lock = atomic::open_dir(&spec.live)
+        .map_err(LockError::Io)
+        .and_then(|live| Lock::try_take(live, &spec.run.agent.0, me));
+    match lock {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Busy(_)) => {
             let because = format!("another launcher of {} is alive", spec.run.agent);
-            refuse(run_dir, Refusal { because, duplicate: true })?;
+            refuse(run_dir, Refusal { because, duplicate: true, machine: false })?;
             Ok(None)
         }
-        Err(error @ (LockError::Io(_) | LockError::CalledOff)) => {
+        Err(LockError::CalledOff) => Ok(None),
+        Err(LockError::Io(error)) => {
             // Said in the claim, so that the next tick need not wait for the end of the start grace.
-            let because = format!("cannot take the lock of {}: {error}", spec.run.agent);
-            refuse(run_dir, Refusal { because, duplicate: false })?;
+            let because =
+                format!("cannot take the lock of {} in {}: {error}", spec.run.agent, spec.live.display());
+            let machine = machine::class_of_start(&error.into()) == Class::Machine;
+            refuse(run_dir, Refusal { because, duplicate: false, machine })?;
             Ok(None)
         }
     }
@@ -179,8 +184,7 @@ struct NeverRan {
 
 impl From<ExecError> for NeverRan {
     fn from(error: ExecError) -> NeverRan {
-        let reason = if error.is_machines_fault() { ExitReason::Infra } else { ExitReason::Launch };
-        NeverRan { reason, error: error.text }
+        NeverRan { reason: error.reason(), error: error.text }
     }
 }
 

@@ -20,14 +20,15 @@ use self::lives::LauncherLife;
 use super::Fleet;
 use super::env::Vars;
 use super::launcher::STOP_FILE_CHECK;
+use super::machine;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, marker};
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
-    AgentName, Claim, Class, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process,
-    Quarry, Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
+    AgentName, Claim, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process, Quarry,
+    Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::scan::{self, Entry, RunMarker};
@@ -365,7 +366,8 @@ impl Fleet for LocalFleet {
         match started {
             Ok(()) => Happened::Tried,
             Err(error) => {
-                Happened::NotStarted { class: Class::Infra, error: format!("{}: {error:#}", launch.run) }
+                let class = machine::class_of_start(&error);
+                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.run) }
             }
         }
     }

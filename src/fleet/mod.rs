@@ -14,6 +14,7 @@ pub mod launcher;
 pub mod local;
 pub mod log_reader;
 pub mod logs;
+mod machine;
 pub mod made;
 pub mod program;
 pub mod protected;

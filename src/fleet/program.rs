@@ -1,9 +1,41 @@
 //! The program that a name means, looked for immediately before it is started.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use super::env::{self, Vars};
+use super::env_file::FileVars;
+use crate::config::{Config, Done, Role};
+
+/// By role: the first program that its agents, their hooks or the `[done]` command need and that is not there, in words.
+/// Looked for as a start does.
+pub fn missing(inherited: &Vars, config: &Config, file: &FileVars) -> BTreeMap<String, String> {
+    let hooks = &config.hooks;
+    let done: &[String] = match &config.done {
+        Done::Command(argv) => argv,
+        Done::Exit | Done::Source => &[],
+    };
+    let beside = [
+        ("its after_create hook: ", hooks.after_create.as_slice()),
+        ("its before_run hook: ", &hooks.before_run),
+        ("its after_run hook: ", &hooks.after_run),
+        ("its [done] command: ", done),
+    ];
+    let missing_of = |role: &Role| {
+        let vars = env::of_role(inherited, &config.env, file, &role.env);
+        let path = vars.get(OsStr::new("PATH"));
+        let of_role = role.commands().into_iter().map(|argv| ("", argv.first().cloned()));
+        let beside = beside.iter().map(|(name, argv)| (*name, argv.first().cloned()));
+        of_role.chain(beside).find_map(|(name, program)| {
+            let why = find(&program?, path).err()?;
+            Some(format!("{name}{why}"))
+        })
+    };
+    config.roles.iter().filter_map(|role| Some((role.name.clone(), missing_of(role)?))).collect()
+}
 
 /// Finds a program by its name in PATH, or by its path.
 ///

@@ -11,7 +11,7 @@ pub enum Happened {
     Tried,
     /// It is certain that nothing was started.
     NotStarted {
-        /// `Launch`, `Infra` or `NameTaken`.
+        /// `Launch`, `Infra`, `Machine` or `NameTaken`.
         class: Class,
         /// What failed, and what to do.
         error: String,

@@ -401,6 +401,11 @@ pub enum Refresh {
         /// Agents that go on with their sessions; all others start anew.
         go_on: Vec<AgentName>,
     },
+    /// No run of the item goes on and none is kept: starts that were to be made alone wait for its next dispatch.
+    Regroup {
+        /// Which item.
+        item: ItemId,
+    },
     /// An item changed in a way that gives it a new life: attempts from 0, due now.
     Renew {
         /// Which item.
@@ -460,6 +465,17 @@ impl Plan {
             Step::Decide(decision) => Some((index, decision)),
             Step::Refresh(_) => None,
         })
+    }
+
+    /// Takes steps back that the records refused, with the rest of their groups: none of them may be performed.
+    pub fn withdraw(&mut self, refused: Vec<(usize, String)>) {
+        let group = |step: &Step| match step {
+            Step::Decide(decision) => Some(decision.group),
+            Step::Refresh(_) => None,
+        };
+        let groups: Vec<_> = refused.iter().filter_map(|(index, _)| group(self.steps.get(*index)?)).collect();
+        self.steps.retain(|step| group(step).is_none_or(|group| !groups.contains(&group)));
+        self.errors.extend(refused.into_iter().map(|(_, why)| why));
     }
 
     /// Whether nothing was decided.

@@ -33,13 +33,16 @@ pub enum Claim {
 }
 
 /// Why a launcher did not start its run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refusal {
     /// In words.
     pub because: String,
     /// Whether it was because another launcher of the same agent lives.
     pub duplicate: bool,
+    /// Whether the machine was short of something, or refused writes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub machine: bool,
 }
 
 /// The launcher that claimed a run.
@@ -70,6 +73,8 @@ pub enum ExitReason {
     Hook,
     /// It never ran: the machine could not make a process just then.
     Infra,
+    /// It never ran: the machine was short of something, or refused writes.
+    Machine,
 }
 
 /// What an agent said of itself on lines of its stdout.

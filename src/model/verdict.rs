@@ -41,11 +41,13 @@ pub enum Class {
     Killed,
     /// The machine, not the agent.
     Infra,
+    /// The machine is short of something, or refuses writes: nothing can be started on it for now.
+    Machine,
 }
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 16] = [
+    pub const ALL: [Class; 17] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -62,6 +64,7 @@ impl Class {
         Class::NoEffect,
         Class::Killed,
         Class::Infra,
+        Class::Machine,
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
@@ -83,7 +86,8 @@ impl Class {
             | Class::NeedsInput
             | Class::NoEffect
             | Class::Killed
-            | Class::Infra => false,
+            | Class::Infra
+            | Class::Machine => false,
         }
     }
 
@@ -95,6 +99,12 @@ impl Class {
     /// Whether the provider is behind it: then everybody who needs it waits, and no item is blamed.
     pub fn of_provider(self) -> bool {
         matches!(self, Class::RateLimited | Class::Unreachable | Class::Denied)
+    }
+
+    /// Whether an uncharged failure of this class counts in the streak that parks its item. A cool-off bounds the
+    /// failures of a provider and of the machine, and no item can end them.
+    pub fn counts_in_streak(self) -> bool {
+        !self.charged() && !self.of_provider() && self != Class::Machine
     }
 
     /// The name in registry, reports and `--class`.
@@ -116,6 +126,7 @@ impl Class {
             Class::NoEffect => "no_effect",
             Class::Killed => "killed",
             Class::Infra => "infra",
+            Class::Machine => "machine",
         }
     }
 }

@@ -170,6 +170,8 @@ pub struct World {
     pub disk_free_bytes: Option<u64>,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
+    /// By role: the program that it needs and that is not there, and where it was looked for.
+    pub missing_programs: BTreeMap<String, String>,
     /// By role: a fingerprint of everything that its agents could use as credentials.
     pub credentials: BTreeMap<String, String>,
     /// Which factory.

@@ -6,8 +6,13 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
+use super::records::CoolOff;
+use crate::backoff::growing;
 use crate::config::Budget;
 use crate::model::{ItemId, Moment, RunId};
+
+/// The scope of the cool-off that a fault of the machine begins: it holds for every role.
+pub const MACHINE: &str = "machine";
 
 /// A day recorded as so many days ahead, or fewer, may be right: the clock was set back, perhaps for a moment.
 const DAYS_AHEAD_MAX: i32 = 1;
@@ -123,6 +128,25 @@ impl Registry {
         if let Some(today) = &mut self.today {
             today.starts = today.starts.saturating_sub(1);
         }
+    }
+
+    /// The machine could not start a run: nothing is started before the growing wait is over. All starts of one tick are
+    /// one failure.
+    pub(super) fn cool_machine(&mut self, because: &str, now: &Moment) {
+        let before = self.cool_offs.get(MACHINE);
+        if before.is_some_and(|before| before.begun.as_ref() == Some(now)) {
+            return;
+        }
+        let streak = before.map_or(0, |before| before.row).saturating_add(1);
+        let cool_off = CoolOff {
+            because: because.to_owned(),
+            since: now.at,
+            begun: Some(now.clone()),
+            until: Some(now.after(growing(streak))),
+            row: streak,
+            credentials: None,
+        };
+        self.cool_offs.insert(MACHINE.to_owned(), cool_off);
     }
 
     /// What failed, where it is enough to start nothing any more. `max`: `[attempts] breaker`, 0 is off.

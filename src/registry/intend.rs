@@ -147,6 +147,10 @@ impl Registry {
                 let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
                 agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
             }
+            Refresh::Regroup { item } => {
+                self.forget_next(item);
+                self.settle(item);
+            }
             Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
             Refresh::Clamp { item, due_at } => {
                 if let Some(record) = self.items.get_mut(item) {
@@ -183,7 +187,7 @@ impl Registry {
             record.attempts += 1;
             record.infra_row = 0;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
-        } else if !class.of_provider() {
+        } else if class.counts_in_streak() {
             // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
             record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
         }
@@ -241,7 +245,7 @@ impl Registry {
         now: &Moment,
     ) {
         let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentStanding::Starting);
-        if class == Class::Infra && never_claimed {
+        if matches!(class, Class::Infra | Class::Machine) && never_claimed {
             self.withdraw(run, now);
         } else {
             self.end_run(run, now);

@@ -19,7 +19,7 @@ impl Registry {
             let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { continue };
             match (&decision.action, &outcome.happened) {
                 (Action::Start(launch) | Action::Resume(launch), happened) => {
-                    self.note_start(launch, happened, attempts, now);
+                    self.note_start(launch, happened, now);
                 }
                 (Action::Fence { run }, Happened::FenceWon) => {
                     self.counters.fences += 1;
@@ -69,24 +69,21 @@ impl Registry {
         }
     }
 
-    fn note_start(&mut self, launch: &Launch, happened: &Happened, attempts: &Attempts, now: &Moment) {
+    fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &Moment) {
         let resume = launch.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
         let again = Next { resume, due_at: Timestamp::MIN };
         match happened {
             Happened::NotTried(_) => self.try_again(launch, again),
-            Happened::NotStarted { class: Class::Infra, error } => {
-                self.try_again(launch, again);
-                self.blame(&launch.item, Class::Infra, error, None, now);
-            }
             Happened::NotStarted { class: Class::NameTaken, error } => {
                 self.note_name_taken(launch, error, now);
             }
-            Happened::NotStarted { class, error } if resume => {
-                self.charge(&launch.item, *class, error, attempts, now);
-            }
             Happened::NotStarted { class, error } => {
-                self.fail_dispatch(&launch.item, *class, error, attempts, now);
+                self.try_again(launch, again);
+                self.blame(&launch.item, *class, error, None, now);
+                if *class == Class::Machine {
+                    self.cool_machine(error, now);
+                }
             }
             _ => {}
         }

@@ -319,6 +319,16 @@ impl CoolOff {
     pub fn holds(&self, at: Timestamp) -> bool {
         self.until.is_none_or(|until| until > at)
     }
+
+    /// Whether a run began after this cool-off did. Where the clocks can't tell, it did not.
+    pub fn precedes(&self, run_since: Option<&Moment>, now: &Moment) -> bool {
+        let Some(since) = run_since else { return false };
+        match &self.begun {
+            Some(begun) if begun.boot_id == since.boot_id => since.mono_ms >= begun.mono_ms,
+            Some(_) => since.boot_id == now.boot_id,
+            None => since.at >= self.since,
+        }
+    }
 }
 
 macro_rules! counters {

@@ -46,7 +46,7 @@ fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
         key: "A".to_owned(),
         slug: "a".to_owned(),
         run: run(text),
-        role: "implementer".to_owned(),
+        role: if text.starts_with("a-impl.") { "implementer" } else { "reviewer" }.to_owned(),
         harness: "claude".to_owned(),
         dispatch,
         session: None,
@@ -105,7 +105,7 @@ impl Registry {
             slug: "a".to_owned(),
             workspace: "A".to_owned(),
         };
-        registry.apply(&Step::Refresh(refresh), &moment(0));
+        registry.apply(&Step::Refresh(refresh), &moment(0)).unwrap();
         registry
     }
 
@@ -116,8 +116,14 @@ impl Registry {
         registry
     }
 
+    /// A start follows the end of the run before it, whatever that was.
     fn does(&mut self, action: Action) {
-        self.intend(&plan(action), &moment(0));
+        if let Action::Start(launch) | Action::Resume(launch) = &action {
+            for (_, agent) in self.agents.clone().iter().filter(|(_, agent)| agent.role == launch.role) {
+                agent.run.iter().for_each(|run| self.end_run(run, &moment(0)));
+            }
+        }
+        assert_eq!(self.intend(&plan(action), &moment(0)), []);
     }
 
     /// What became of an action that was intended before.
@@ -355,10 +361,12 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         ..registry.a().clone()
     };
     let before = registry.a().clone();
-    registry.apply(
-        &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
-        &moment(10),
-    );
+    registry
+        .apply(
+            &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
+            &moment(10),
+        )
+        .unwrap();
     let expected = ItemRecord {
         state: ItemStanding::Waiting,
         attempts: 0,
@@ -517,31 +525,39 @@ fn the_number_of_a_run_that_was_fenced_is_used() {
     assert_eq!(registry.counters.fences, 1);
 }
 
+// covers: P20b P05
 #[test]
-fn a_resume_that_could_not_be_started_is_charged_alone_and_a_start_fails_its_dispatch() {
-    for (session, neighbour_goes_on) in [(Some("s-1"), true), (None, false)] {
+fn run_that_could_not_be_started_charges_nothing() {
+    for (class, session) in [
+        (Class::Infra, Some("s-1")),
+        (Class::Infra, None),
+        (Class::Machine, Some("s-1")),
+        (Class::Machine, None),
+    ] {
         let mut registry = Registry::started();
         registry.does(adopt("a-impl.1"));
         let mut other = launch("a-rev.1", 1, "text 1");
         other.session = session.map(Into::into);
         let action = if session.is_some() { Action::Resume(other) } else { Action::Start(other) };
         registry.does(action.clone());
-        let error = "no such program".to_owned();
-        registry.notes(action, Happened::NotStarted { class: Class::Launch, error });
-        assert_eq!(registry.a().attempts, 1);
-        assert_eq!(registry.a().due_at, Some(moment(300).at), "the wait after a first failure");
-        assert_eq!(registry.agent("a-impl").run.is_some(), neighbour_goes_on);
-        assert_eq!(registry.handoffs.contains_key(&run("a-impl.1")), !neighbour_goes_on);
+        registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
+        assert_eq!((registry.a().attempts, registry.a().due_at), (0, None));
+        assert_eq!(registry.a().infra_row, u32::from(class == Class::Infra), "{class:?}");
+        assert_eq!(registry.cool_offs.contains_key(MACHINE), class == Class::Machine);
+        assert!(registry.agent("a-impl").run.is_some() && registry.handoffs.is_empty());
     }
 }
 
+// covers: P05
 #[test]
-fn the_wait_after_a_start_that_failed_grows_with_what_failed_before() {
+fn machine_fault_of_one_tick_is_one_failure_and_its_wait_grows() {
     let mut registry = Registry::started();
-    registry.a().attempts = 2;
-    let failed = Happened::NotStarted { class: Class::Launch, error: "no such program".to_owned() };
-    registry.notes(Action::Start(launch("a-impl.1", 1, "text 1")), failed);
-    assert_eq!(registry.a().due_at, Some(moment(4 * 300).at));
+    for (tick, wait) in [(0, 60), (100, 120), (300, 240), (10_000, 480)] {
+        for _ in 0..3 {
+            registry.cool_machine("no process", &moment(tick));
+        }
+        assert_eq!(registry.cool_offs[MACHINE].until, Some(moment(tick + wait).at));
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -638,4 +654,38 @@ fn a_count_of_0_that_earlier_versions_do_not_know_is_not_written() {
     registry.a().continued = 2;
     assert!(text(&registry).contains(r#""continued":2"#));
     assert_eq!(serde_json::from_str::<Registry>(&text(&registry)).unwrap(), registry);
+}
+
+// Origin: an audit - every later tick resumed under a new name, and overwrote the record of the living run.
+// covers: P01
+#[test]
+fn start_never_overwrites_a_run_that_may_live() {
+    let mut registry = Registry::started();
+    let before = registry.clone();
+    let mut doubled = launch("a-coder.1", 1, "text 1");
+    doubled.role.clone_from(&registry.agent("a-impl").role);
+    for (other, words) in [(launch("a-impl.2", 2, "text 1"), "a-impl.1"), (doubled, "a-impl.1")] {
+        let refused = registry.intend(&plan(Action::Start(other)), &moment(1));
+        assert!(refused.len() == 1 && refused[0].1.contains(words), "{refused:?}");
+        assert_eq!(registry, before);
+    }
+}
+
+// covers: P01
+#[test]
+fn refused_step_takes_its_group_from_the_plan() {
+    let decision =
+        |action, group| Step::Decide(Decision { action, item: Some(id("A")), because: String::new(), group });
+    let start = |text| Action::Start(launch(text, 1, "text 1"));
+    let steps = vec![
+        decision(start("a-impl.1"), 1),
+        decision(Action::Unpause, 1),
+        decision(Action::Unpause, 2),
+        Step::Refresh(Refresh::Forgiven),
+    ];
+    let mut plan = Plan { steps, ..Plan::default() };
+    plan.withdraw(vec![(0, "it lives".to_owned())]);
+    assert_eq!(plan.steps.len(), 2);
+    assert!(matches!(&plan.steps[0], Step::Decide(decision) if decision.group == 2));
+    assert_eq!(plan.errors, ["it lives"]);
 }

@@ -208,24 +208,33 @@ fn a_session_that_is_gone_is_resumed_once_and_the_next_attempt_is_fresh() {
 // ---------------------------------------------------------------------------------------------
 // Starts that fail
 
-// Origin: relay#1428 - "spawned" was reported for a program that was not there.
-// covers: X01 F14 S37
+// Origin: relay#1428 - "spawned" was reported for a program that was not there. And an audit - each item was charged for it.
+// covers: X01 F14 S37 P20b
 #[test]
-fn a_program_that_is_not_there_is_a_failed_launch_and_no_start() {
+fn missing_program_cools_its_role_off_until_it_is_there() {
     let mut factory = Factory::new();
-    factory.role("impl", &["no-such-agent", "--fast"], "");
+    factory.role("impl", &["./lab/agent", "--fast"], "");
     factory.item("AR-1");
-    let report = factory.tick().expect(3).json();
-    let outcome = &report["outcomes"][0];
-    assert_eq!((&outcome["ok"], &outcome["class"]), (&json!(false), &json!("launch")), "{report}");
-    let error = outcome["error"].as_str().unwrap();
-    assert!(error.contains("\"no-such-agent\" is not in PATH"), "{error}");
-    assert!(factory.processes().is_empty());
-    assert_eq!(factory.agent("ar-1-impl")["run"], Value::Null);
-    assert_eq!(factory.recorded("AR-1")["attempts"], 1);
+    let report = factory.tick().expect(4);
+    assert_eq!(
+        (report.decided(), report.held()),
+        (vec!["cool_off -".to_owned()], vec!["cooling_off dir:AR-1".to_owned()])
+    );
+    let words = report.json()["decisions"][0]["because"].as_str().unwrap().to_owned();
+    assert!(
+        words.contains("role \"impl\" cannot start: ") && words.contains("is not an executable file"),
+        "{words}"
+    );
     assert_eq!(factory.registry()["counters"]["dispatched"], 0);
-    // Charged and set back: the next tick leaves it alone, and nothing is wrong any more.
-    assert_eq!(factory.tick().expect(0).held(), ["backoff dir:AR-1"]);
+    // Told once, and it lasts.
+    let again = factory.tick().expect(3);
+    assert_eq!((again.decided(), again.held()), (vec![], vec!["cooling_off dir:AR-1".to_owned()]));
+    put(&factory.lab("draft"), "#!/bin/sh\nexit 0\n");
+    install(&factory.lab("draft"), &factory.lab("agent"));
+    let started = factory.tick().expect(0).decided();
+    assert_eq!(started[..2], ["cool_off -", "start ar-1-impl.1"]);
+    factory.wait_swept("ar-1-impl.1");
+    factory.tick_until("it is done", |_| factory.recorded("AR-1")["state"] == "done");
 }
 
 // covers: X03 F14

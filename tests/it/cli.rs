@@ -198,7 +198,7 @@ fn code_73_is_a_state_directory_that_is_not_safe() {
 #[test]
 fn code_74_is_a_state_that_could_not_be_written_and_no_effect_follows() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     factory.tick().expect(3);
     factory.wait_for("the first role's agent runs", || factory.starts().len() == 1);
@@ -315,7 +315,7 @@ fn codes_130_and_143_are_ticks_that_were_told_to_end_and_left_a_whole_state() {
         [(Signal::SIGINT, 130, 1), (Signal::SIGTERM, 143, 1), (Signal::SIGTERM, 143, 3)]
     {
         let mut factory = Factory::with_agent(&[NOTE_START, STUBBORN].concat());
-        factory.role("missing", &["no-such-agent"], "");
+        factory.refuse_started_notes();
         factory.set("fleet", "grace", "\"3s\"");
         factory.item("AR-1");
         factory.tick().expect(3);
@@ -361,7 +361,7 @@ fn a_ticks_json_has_every_documented_key() {
     const TICK: &str = "schema dry_run status exit_code serial started_at duration_ms counts decisions held outcomes \
                         reaped survivors skipped counters errors";
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     let started = factory.tick().expect(3).json();
     factory.wait_for("its agent runs", || factory.starts().len() == 1);
@@ -381,7 +381,7 @@ fn a_ticks_json_has_every_documented_key() {
         }
     }
     assert_eq!((&started["status"], &started["exit_code"]), (&json!("partial"), &json!(3)));
-    assert_eq!(started["counts"]["start"], 2);
+    assert_eq!(started["counts"]["start"], 1);
     assert_eq!(reaped["held"][0]["code"], "handoff_pending");
     assert_eq!(dry["dry_run"], true);
     assert_keys(&reaped["reaped"][0], "run pid signals");
@@ -513,7 +513,7 @@ fn a_dry_run_and_status_change_no_byte_and_signal_nobody() {
     assert_only_looks(&factory, "AR-1");
     factory.tick().expect(0);
     assert_only_looks(&factory, "AR-1");
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-2");
     factory.tick().expect(3);
     factory.wait_for("its agent runs", || factory.starts().len() == 2);
@@ -690,12 +690,12 @@ fn what_cannot_be_remembered_is_told_each_time_and_changes_no_verdict() {
 #[test]
 fn iterations_go_on_as_long_as_something_is_decided() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     // Started and handed off; ended; released; then nothing: the backoff has an hour to go.
     let ran = factory.run(&["--format", "json", "--iterations", "5"]).expect(3);
     let decided = ran.decided();
-    assert_eq!(decided[..2], ["start ar-1-impl.1", "start ar-1-missing.1"]);
+    assert_eq!(decided[..2], ["start ar-1-impl.1", "writeback dir:AR-1"]);
     assert_eq!(factory.registry()["handoffs"], json!({}), "{decided:?}");
     factory.wait_all_gone();
     let beat: Value =

@@ -286,7 +286,7 @@ fn a_tick_that_died_is_told_once_and_nothing_else_is_wrong() {
     let mut factory = Factory::with_agent(
         &[NOTE_START, "trap 'echo term >> $LAB/term' TERM; while :; do sleep 0.05; done"].concat(),
     );
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     factory.tick().expect(3);
     factory.wait_for("its agent runs", || factory.starts().len() == 1);

@@ -31,11 +31,11 @@ fn bystander(marker: &str) -> Running {
 
 // Origin: dot-agent-deck#600 - role 2 could not start, role 1 was orphaned; and pear#248, pear#264 - a dispatch
 // failed after a spawn, the agent lived on, and the next retry started a second one.
-// covers: D40 X01 X02 X04 I14 F13 F27 F31
+// covers: D40 X02 X04 I14 F13 F27 F31
 #[test]
-fn a_role_that_cannot_start_hands_the_others_off_and_they_are_ended_to_zero() {
+fn a_dispatch_that_fails_hands_its_runs_off_and_they_are_ended_to_zero() {
     let mut factory = Factory::with_agent(&[NOTE_START, TREE].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     let mut codes = Vec::new();
     let mut tick = || {
@@ -46,7 +46,7 @@ fn a_role_that_cannot_start_hands_the_others_off_and_they_are_ended_to_zero() {
     tick();
     assert_eq!(handoffs(&factory), ["ar-1-impl.1"], "in the commit of the tick that failed");
     let handoff = factory.registry()["handoffs"]["ar-1-impl.1"].clone();
-    assert!(handoff["why"].as_str().unwrap().contains("no-such-agent"), "{handoff}");
+    assert!(handoff["why"].as_str().unwrap().contains(".factory"), "{handoff}");
     let child = children(&factory, 1)[0];
     assert_eq!(factory.processes().len(), 3, "launcher, agent, child");
 
@@ -80,7 +80,7 @@ fn a_role_that_cannot_start_hands_the_others_off_and_they_are_ended_to_zero() {
 fn protected_processes_and_strangers_live_while_everything_else_of_the_run_is_ended() {
     let broker = r#"setsid sh -c 'echo $$ > "$LAB/broker.pid"; exec sleep 600' & "#;
     let mut factory = Factory::with_agent(&[NOTE_START, broker, TREE].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.tick().expect(0);
     let marker = format!("{}/ar-1-impl.1", factory.lineage());
     let protected = bystander(&marker);

@@ -152,7 +152,7 @@ fn a_role_whose_hook_is_not_there_is_not_started() {
     let mut factory = Factory::with_agent(NOTE_START);
     factory.set("hooks", "after_run", "[\"./save.sh\"]");
     factory.item("AR-1");
-    let told = factory.tick().expect(3).stdout;
+    let told = factory.tick().expect(4).stdout;
     assert!(
         told.contains("its after_run hook: ") && told.contains("save.sh is not an executable file"),
         "{told}"

@@ -96,7 +96,7 @@ fn whoever_has_the_pid_of_a_heartbeat_by_now_lives_on() {
 #[test]
 fn a_tick_that_hangs_ends_and_leaves_a_whole_state_even_where_the_configuration_is_broken() {
     let mut factory = Factory::with_agent(&[NOTE_START, STUBBORN].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.set("fleet", "grace", "\"5s\"");
     factory.item("AR-1");
     factory.tick().expect(3);

@@ -24,6 +24,7 @@ mod hooks;
 mod hostile;
 mod init;
 mod kill_tick;
+mod machine_faults;
 mod model;
 mod night;
 mod orders;

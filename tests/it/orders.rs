@@ -221,7 +221,7 @@ fn a_pause_ends_by_itself() {
 #[test]
 fn a_hand_off_that_cannot_be_ended_is_given_up_by_name_and_by_a_person_alone() {
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     factory.tick().expect(3);
     factory.wait_for("its agent runs", || factory.starts().len() == 1);

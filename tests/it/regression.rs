@@ -184,7 +184,7 @@ fn a_launcher_killed_while_it_sweeps_has_its_receipt_read_and_its_sweep_finished
 #[test]
 fn a_hand_off_that_somebody_else_has_ended_is_cleared_without_a_failure() {
     let mut factory = worker();
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     factory.tick().expect(3);
     factory.wait_for("its agent runs", || factory.starts().len() == 1);
@@ -204,7 +204,7 @@ fn a_hand_off_that_somebody_else_has_ended_is_cleared_without_a_failure() {
 #[test]
 fn a_hand_off_that_is_alive_is_ended_by_its_own_launcher_and_not_by_the_tick_that_recorded_it() {
     let mut factory = worker();
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     factory.tick().expect(3);
     factory.wait_for("its agent runs", || factory.starts().len() == 1);

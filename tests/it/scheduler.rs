@@ -95,7 +95,7 @@ fn what_ends_frees_its_slot_for_the_same_tick() {
 #[test]
 fn every_decision_and_what_became_of_it_is_a_line_in_the_log() {
     let mut factory = Factory::with_agent(&[NOTE_START, "exec sleep 600"].concat());
-    factory.role("missing", &["no-such-agent"], "");
+    factory.refuse_started_notes();
     factory.item("AR-1");
     let report = factory.tick().expect(3).json();
     let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
@@ -110,10 +110,11 @@ fn every_decision_and_what_became_of_it_is_a_line_in_the_log() {
         };
         assert_eq!(lines.iter().filter(is_told).count(), 1, "{decision}\n{events}");
     }
-    let failed = lines.iter().find(|line| line["event"] == "start_outcome").expect("the start that failed");
-    assert_eq!((&failed["run"], &failed["ok"]), (&json!("ar-1-missing.1"), &json!(false)));
-    assert_eq!((&failed["key"], &failed["agent"]), (&json!("AR-1"), &json!("ar-1-missing")));
-    assert!(failed["error"].as_str().unwrap().contains("no-such-agent"), "{failed}");
+    let failed =
+        lines.iter().find(|line| line["event"] == "writeback_outcome").expect("the note that failed");
+    assert_eq!((&failed["item"], &failed["ok"]), (&json!("dir:AR-1"), &json!(false)));
+    assert_eq!((&failed["key"], &failed["run"]), (&json!("AR-1"), &json!(null)));
+    assert!(failed["error"].as_str().unwrap().contains(".factory"), "{failed}");
 }
 
 /// The lines of the log, each as `<event> <key> <agent> <session>`.

@@ -138,6 +138,7 @@ impl Still {
             fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
             disk_free_bytes: None,
             missing_env: Default::default(),
+            missing_programs: Default::default(),
             credentials: Default::default(),
             env_error: None,
             lineage: "screens".to_owned(),

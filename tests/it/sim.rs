@@ -163,6 +163,7 @@ struct Simulation {
     /// How likely people are to do something, several times between two ticks.
     busy_percent: u64,
     missing_env: BTreeMap<String, Vec<String>>,
+    missing_programs: BTreeMap<String, String>,
     disk_free_bytes: Option<u64>,
 }
 
@@ -184,6 +185,7 @@ impl Simulation {
             tally: Tally::default(),
             busy_percent,
             missing_env: BTreeMap::new(),
+            missing_programs: BTreeMap::new(),
             disk_free_bytes: None,
         }
     }
@@ -275,9 +277,28 @@ impl Simulation {
                 self.config.roles[0].resume.clear();
             }
         }
+        if world.strike(Fault::SuffixRenamed) {
+            let roles = self.full.roles.len();
+            let (one, other) = (self.dice.index(roles), self.dice.index(roles));
+            let suffix = self.full.roles[one].suffix.clone();
+            let swapped = std::mem::replace(&mut self.full.roles[other].suffix, suffix);
+            self.full.roles[one].suffix =
+                if one == other { format!("x{}", self.tally.ticks) } else { swapped };
+            for role in &mut self.config.roles {
+                if let Some(now) = self.full.roles.iter().find(|full| full.name == role.name) {
+                    role.suffix.clone_from(&now.suffix);
+                }
+            }
+        }
         self.missing_env.clear();
         if world.strike(Fault::NoVariable) {
             self.missing_env.insert(self.config.roles[0].name.clone(), vec!["TOKEN".to_owned()]);
+        }
+        self.missing_programs.clear();
+        if world.strike(Fault::ProgramMissing) {
+            let role = self.dice.index(self.config.roles.len());
+            let name = self.config.roles[role].name.clone();
+            self.missing_programs.insert(name, "agent is not in PATH".to_owned());
         }
         self.disk_free_bytes = world.strike(Fault::DiskLow).then_some(1);
     }
@@ -370,6 +391,7 @@ impl Simulation {
             now: now.clone(),
             until: far_away(),
             missing_env: self.missing_env.clone(),
+            missing_programs: self.missing_programs.clone(),
             credentials: credentials.clone(),
             lineage: "simulated",
             env_error: None,
@@ -413,6 +435,7 @@ impl Simulation {
             lives: &lives,
             receipts: &receipts,
             credentials: &credentials,
+            missing_programs: &self.missing_programs,
             plan: &plan,
             intended: &intended,
             after: &world.disk.standing,
@@ -480,6 +503,7 @@ impl Simulation {
         // Or each day would end the same way; and nobody has so many of them.
         self.config.budget.starts_per_day = 0;
         self.missing_env.clear();
+        self.missing_programs.clear();
         self.disk_free_bytes = None;
         let pause = self.config.attempts.backoff_max + Duration::from_secs(600);
         let most = self.longest_way_to_rest();

@@ -86,6 +86,13 @@ impl Factory {
         self.write_config();
     }
 
+    /// From now on a dispatch fails after its starts: the note of it is required and can't be written.
+    pub(crate) fn refuse_started_notes(&mut self) {
+        let _ = fs::remove_dir_all(self.issues().join(".factory"));
+        put(&self.issues().join(".factory"), "A file stands where the notes belong.\n");
+        self.set("writeback", "started", "\"required\"");
+    }
+
     /// A variable of the program's own environment.
     pub(crate) fn var(&mut self, name: &str, value: &str) {
         self.vars.insert(name.to_owned(), value.to_owned());

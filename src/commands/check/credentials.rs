@@ -4,14 +4,14 @@
 use std::ffi::OsStr;
 
 use super::permissions::{home_of, preset_of};
-use super::{Finding, Subject, roles};
+use super::{Finding, Subject};
 use crate::config::Role;
 use crate::exit::ExitStatus;
 use crate::harness::Preset;
 
 pub(super) fn credentials(subject: &Subject<'_>) -> Vec<Finding> {
     let of = |role: &Role| {
-        let preset = roles::commands(role).iter().find_map(|argv| preset_of(role, argv))?;
+        let preset = role.commands().iter().find_map(|argv| preset_of(role, argv))?;
         Some(look(subject, role, preset))
     };
     subject.config.roles.iter().filter_map(of).collect()

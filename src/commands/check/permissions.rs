@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Subject, programs, roles};
+use super::{Finding, Subject, programs};
 use crate::config::Role;
 use crate::exit::ExitStatus;
 use crate::fleet::env::Vars;
@@ -15,7 +15,8 @@ const SETTINGS_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) fn permissions(subject: &Subject<'_>) -> Vec<Finding> {
     let look = |role: &Role| {
-        let mut findings: Vec<_> = roles::commands(role)
+        let mut findings: Vec<_> = role
+            .commands()
             .iter()
             .filter_map(|argv| Some(judge(subject, role, preset_of(role, argv)?, &argv[1..])))
             .collect();

@@ -12,14 +12,6 @@ use crate::fleet::{env, local};
 use crate::model::{ItemId, ItemState, WorkItem};
 use crate::prompt::{self, PromptVars};
 
-/// Programs and arguments of a role, for a fresh start and for a resume.
-pub(super) fn commands(role: &Role) -> Vec<Vec<String>> {
-    match role.preset() {
-        Some(preset) => vec![preset.start_argv("", &role.args), preset.resume_argv("", &role.args)],
-        None => [&role.command, &role.resume].into_iter().filter(|argv| !argv.is_empty()).cloned().collect(),
-    }
-}
-
 /// What is run beside the agents of every role, by name: without one of these no role starts anything.
 fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {
     let hooks = &config.hooks;
@@ -40,7 +32,7 @@ fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {
 /// Every command line, whose it is, and a role whose PATH finds its program.
 fn all_commands<'a>(config: &'a Config) -> Vec<(&'a str, &'a Role, Vec<String>)> {
     let of_role =
-        |role: &'a Role| commands(role).into_iter().map(move |argv| (role.name.as_str(), role, argv));
+        |role: &'a Role| role.commands().into_iter().map(move |argv| (role.name.as_str(), role, argv));
     let of_roles = config.roles.iter().flat_map(of_role);
     // All roles have the same PATH.
     let beside = config.roles.first().into_iter().flat_map(|role| {

@@ -99,7 +99,7 @@ fn a_pause_that_ends_by_itself_is_no_word_of_a_person() {
 #[test]
 fn what_is_nobodys_fault_does_not_count_and_0_is_off() {
     let mut factory = nearly("");
-    let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false });
+    let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
     end_all(&mut factory, &[("c-impl.1", refused)]);
     assert_eq!(factory.registry.failing.as_ref().map(|failing| failing.failures), Some(2));
     factory.config.attempts.breaker = 0;
@@ -170,7 +170,10 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
     let untried = Outcome { step, happened: crate::model::Happened::NotTried("the tick's deadline") };
     factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
     assert_eq!(factory.registry.today(factory.now.at).starts, 1);
-    factory.see("b-impl.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    factory.see(
+        "b-impl.1",
+        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+    );
     factory.tick();
     assert_eq!(factory.registry.today(factory.now.at).starts, 3);
 }

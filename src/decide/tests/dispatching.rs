@@ -205,7 +205,7 @@ fn an_edit_that_cannot_be_rendered_is_a_new_life_once() {
 #[test]
 fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
-    let refused = Refusal { because: "no lock".into(), duplicate: false };
+    let refused = Refusal { because: "no lock".into(), duplicate: false, machine: false };
     factory.see("a-rev.1", Sighting::Refused(refused));
     factory.config.roles[1].prompt = "{{ nonsense }}".into();
     let plan = factory.tick_told();
@@ -355,7 +355,10 @@ fn nothing_follows_of_a_dispatch_that_fails_in_the_same_plan() {
     factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
     factory.config.roles[1].prompt = "{{ nonsense }}".into();
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
-    factory.see("a-rev.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    factory.see(
+        "a-rev.1",
+        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+    );
     assert_eq!(
         told(&factory.tick_told()),
         ["adopt a-impl.1", "fail a-impl.1 agent", "fail a-rev.1 infra", "fail A launch", "stop a-third.1"]

@@ -336,7 +336,10 @@ fn an_item_that_is_parked_and_edited_is_new_only_when_nothing_of_the_old_text_ru
 fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
     factory.edit("A", |item| item.body = "more".into());
-    factory.see("a-rev.1", Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false }));
+    factory.see(
+        "a-rev.1",
+        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+    );
     assert_eq!(told(&factory.tick_told()), ["fail a-rev.1 infra", "start a-rev.2"]);
     // Taken back: one of them has seen it all the same.
     factory.edit("A", |item| item.body = String::new());

@@ -68,7 +68,7 @@ fn a_forgotten_run_without_a_spec_that_lives_holds_its_item_until_it_has_ended()
         let mut factory = Factory::new(&["A", "A-B"]);
         if is_named {
             let seen = factory.registry.seen_as(&item("A"));
-            factory.registry.apply(&crate::model::Step::Refresh(seen), &factory.now.clone());
+            factory.registry.apply(&crate::model::Step::Refresh(seen), &factory.now.clone()).unwrap();
         }
         factory.strays = vec![Stray { run: "a-impl.1".parse().unwrap(), spec: None }];
         factory.see("a-impl.1", alive());

@@ -2,6 +2,7 @@
 
 mod brakes;
 mod corners;
+mod crews;
 mod dispatching;
 mod done;
 mod edges;
@@ -12,6 +13,7 @@ mod names;
 mod ordered;
 mod providers;
 mod reconciling;
+mod renamed;
 mod replaced;
 mod words;
 
@@ -44,6 +46,7 @@ struct Factory {
     unlooked: BTreeMap<AgentName, usize>,
     names_held: BTreeMap<AgentName, String>,
     missing_env: BTreeMap<String, Vec<String>>,
+    missing_programs: BTreeMap<String, String>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
     now: Moment,
@@ -96,6 +99,7 @@ impl Factory {
             unlooked: BTreeMap::new(),
             names_held: BTreeMap::new(),
             missing_env: BTreeMap::new(),
+            missing_programs: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
             now: moment(0),
@@ -122,6 +126,7 @@ impl Factory {
             },
             disk_free_bytes: Some(1 << 40),
             missing_env: self.missing_env.clone(),
+            missing_programs: self.missing_programs.clone(),
             credentials: self.credentials.clone(),
             lineage: "lineage".to_owned(),
             env_error: self.env_error.clone(),

@@ -9,7 +9,7 @@ impl Factory {
     fn order(&mut self, action: Action) {
         let decision =
             Decision { action, item: Some(id("A")), because: "a person said so".to_owned(), group: 0 };
-        self.registry.apply(&Step::Decide(decision), &self.now);
+        self.registry.apply(&Step::Decide(decision), &self.now).unwrap();
     }
 
     /// As the command does: every session that can go on does.

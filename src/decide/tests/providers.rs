@@ -534,7 +534,7 @@ fn whether_a_run_began_after_a_wait_is_told_by_the_clock_of_their_boot() {
     let agent = factory.registry.agents.values_mut().next().unwrap();
     let mut began = |begun: Option<Moment>, wait: Option<Moment>| {
         agent.since = begun;
-        crate::decide::cool_offs::began_after(agent, &cool_off(wait), &at(1000, "boot-2"))
+        cool_off(wait).precedes(agent.since.as_ref(), &at(1000, "boot-2"))
     };
     let wait = || Some(at(100, "boot-1"));
     assert_eq!([99, 100, 101].map(|seconds| began(Some(at(seconds, "boot-1")), wait())), [false, true, true]);

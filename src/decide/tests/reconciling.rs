@@ -76,7 +76,8 @@ fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate()
     let mut factory = Factory::crew("", &["A"]);
     factory.tick_told();
     factory.see("a-impl.1", alive());
-    let refusal = Refusal { because: "another launcher of a-rev is alive".into(), duplicate: true };
+    let refusal =
+        Refusal { because: "another launcher of a-rev is alive".into(), duplicate: true, machine: false };
     factory.see("a-rev.1", Sighting::Refused(refusal));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "fail a-rev.1 infra", "start a-rev.2"]);
     assert_eq!(factory.registry.counters.dispatch_duplicate_suppressed, 1);

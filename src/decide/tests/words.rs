@@ -146,7 +146,7 @@ fn a_parked_item_of_which_something_runs_is_in_flight_all_the_same() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let action = Action::Park { item: id("A"), class: None, by_person: true };
     let decision = Decision { action, item: Some(id("A")), because: "stop it".to_owned(), group: 0 };
-    factory.registry.apply(&Step::Decide(decision), &factory.now);
+    factory.registry.apply(&Step::Decide(decision), &factory.now).unwrap();
     assert_eq!(rule(&factory, HeldCode::Parked), (true, "stop it".to_owned()));
     assert_eq!(rule(&factory, HeldCode::AlreadyActive), (true, "a-impl.1 in flight".to_owned()));
 }
@@ -215,7 +215,7 @@ fn while_a_session_goes_on_nothing_else_of_its_item_is_next() {
         .steps
         .iter()
         .take_while(|step| !matches!(step, Step::Decide(Decision { action: Action::Resume(_), .. })));
-    ends.for_each(|step| factory.registry.apply(step, &factory.now));
+    ends.for_each(|step| factory.registry.apply(step, &factory.now).unwrap());
     let session = Some("s-1".to_owned());
     assert_eq!(next(&factory, "A"), [("a-impl.2".to_owned(), 2, session)]);
     factory.config.roles[0].resume = Vec::new();

@@ -22,6 +22,7 @@ use crate::fleet::Fleet;
 use crate::fleet::env::Vars;
 use crate::fleet::feed;
 use crate::fleet::local::LocalFleet;
+use crate::fleet::machine;
 use crate::fleet::rundir::RunDir;
 use crate::fleet::terminal::Terminal;
 use crate::harness;
@@ -195,7 +196,7 @@ impl BrokerFleet {
         let means = self.local.means(launch)?;
         let not_started =
             |class, error: String| Happened::NotStarted { class, error: format!("{}: {error}", launch.run) };
-        let infra = |error: anyhow::Error| not_started(Class::Infra, format!("{error:#}"));
+        let infra = |error: anyhow::Error| not_started(machine::class_of_start(&error), format!("{error:#}"));
         let met =
             self.meet(Instant::now() + MEET_PATIENCE).map_err(|error| not_started(Class::Infra, error))?;
         let terminal =

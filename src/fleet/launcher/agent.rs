@@ -15,10 +15,11 @@ use crate::fleet::child::{self, Pipe};
 use crate::fleet::exec::ExecError;
 use crate::fleet::hooks::HookLog;
 use crate::fleet::logs::BoundedLog;
+use crate::fleet::machine;
 use crate::fleet::rundir::{PROMPT, RunDir, SAID};
 use crate::fleet::said::Listener;
 use crate::fleet::terminal::Relay;
-use crate::model::{ExitReason, Moment};
+use crate::model::Moment;
 
 /// An agent that runs.
 pub(super) struct Agent {
@@ -44,14 +45,17 @@ struct Stream {
 impl Launcher {
     /// Everything that can fail comes before the agent is started: after that it has to be looked after.
     pub(super) fn start(&self, hooks_log: &mut HookLog) -> Result<Agent, NeverRan> {
-        let infra = |error: String| NeverRan { reason: ExitReason::Infra, error };
+        let infra = |error: io::Error, what: String| {
+            let error = anyhow::Error::new(error).context(what);
+            NeverRan { reason: machine::reason_of(&error), error: format!("{error:#}") }
+        };
         let log = |name: &str| {
             BoundedLog::create(self.run_dir.file(name), self.spec.log_bytes_max)
-                .map_err(|error| infra(format!("cannot create {name}: {error}")))
+                .map_err(|error| infra(error, format!("cannot create {name}")))
         };
         let (stdout_log, stderr_log) = (log("stdout.log")?, log("stderr.log")?);
         let (relay, screen) =
-            self.relay().map_err(|error| infra(format!("cannot make its terminal: {error}")))?;
+            self.relay().map_err(|error| infra(error, "cannot make its terminal".to_owned()))?;
         let workspace = self.prepare(hooks_log)?;
         let begun = if self.spec.hooks.is_none() { self.claimed_at } else { Instant::now() };
         let mut child = self.spawn(&workspace, relay.as_ref())?;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{Launcher, NeverRan};
 use crate::fleet::child;
-use crate::fleet::exec;
 use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
+use crate::fleet::machine;
 use crate::fleet::made::Made;
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
@@ -94,10 +94,11 @@ impl Launcher {
                 Err(NeverRan { reason: ExitReason::Hook, error: format!("the {name} hook failed: {why}") })
             }
             HookEnd::CalledOff => Err(stopped(&format!("during the {name} hook"))),
-            HookEnd::NotStarted(error) => Err(NeverRan {
-                reason: ExitReason::Infra,
-                error: format!("the {name} hook: cannot start a process: {error}"),
-            }),
+            HookEnd::NotStarted(error) => {
+                let text = format!("the {name} hook: cannot start a process: {error}");
+                let error = anyhow::Error::new(error).context(text);
+                Err(NeverRan { reason: machine::reason_of(&error), error: error.to_string() })
+            }
         }
     }
 
@@ -155,9 +156,10 @@ impl Launcher {
 
 /// What the machine was short of is nothing that the workspace can be charged with.
 fn why_unusable(error: &anyhow::Error) -> ExitReason {
-    let of_system = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let is_machines_fault = of_system.filter_map(std::io::Error::raw_os_error).any(exec::is_machines_fault);
-    if is_machines_fault { ExitReason::Infra } else { ExitReason::Launch }
+    match machine::reason_of(error) {
+        ExitReason::Machine => ExitReason::Machine,
+        _ => ExitReason::Launch,
+    }
 }
 
 pub(super) fn stopped(when: &str) -> NeverRan {
@@ -181,10 +183,12 @@ mod tests {
             let error = std::io::Error::from_raw_os_error(errno.raw_os_error());
             why_unusable(&Err::<(), _>(error).context("what was done").unwrap_err())
         };
-        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::AGAIN] {
-            assert_eq!(reason(errno), ExitReason::Infra, "{errno}");
+        for errno in
+            [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::IO, Errno::AGAIN, Errno::ROFS, Errno::NOSPC]
+        {
+            assert_eq!(reason(errno), ExitReason::Machine, "{errno}");
         }
-        for errno in [Errno::ACCESS, Errno::NOTDIR, Errno::ROFS, Errno::NOSPC] {
+        for errno in [Errno::ACCESS, Errno::NOTDIR] {
             assert_eq!(reason(errno), ExitReason::Launch, "{errno}");
         }
         assert_eq!(why_unusable(&anyhow::anyhow!("it is not a directory")), ExitReason::Launch);

@@ -46,7 +46,8 @@ impl LocalFleet {
             let done = hooks::resolve("[done] command", &self.done, Some(&run), &workspace, &vars)?;
             Ok((program, hooks, done))
         });
-        let (program, hooks, done) = found.map_err(|error| cannot(Class::Launch, error))?;
+        // It was there when the tick looked: the next tick finds it missing, and its role cools off.
+        let (program, hooks, done) = found.map_err(|error| cannot(Class::Infra, error))?;
         Ok(Means { program, hooks, done, vars })
     }
 

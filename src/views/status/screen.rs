@@ -210,9 +210,9 @@ fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
 fn cooling(scope: &str, cool_off: &CoolOff, now: Timestamp) -> String {
     let CoolOff { because, since, until, .. } = cool_off;
     let who = match scope.split_once(':') {
-        Some(("role" | "login", role)) => format!("role {role}"),
+        Some(("role" | "login" | "program", role)) => format!("role {role}"),
         Some(("harness", harness)) => format!("harness {harness}"),
-        _ => scope.to_owned(),
+        _ => format!("the {scope}"),
     };
     if cool_off.holds(now) {
         format!("{who} starts nothing {}: {because}", lasting(*since, *until, now))
@@ -360,6 +360,8 @@ mod tests {
         let since = "for 1 min, since 1970-01-01 00:00:40Z";
         assert_eq!(told("role:impl", None), format!("role impl starts nothing {since}: no room"));
         assert_eq!(told("login:impl", None), told("role:impl", None));
+        assert_eq!(told("program:impl", None), told("role:impl", None));
+        assert_eq!(told("machine", None), format!("the machine starts nothing {since}: no room"));
         assert_eq!(
             told("harness:claude", Some(220)),
             format!("harness claude starts nothing {since}, until 1970-01-01 00:03:40Z (in 2 min): no room")

@@ -166,6 +166,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         fleet: Observed::Known(FleetView { runs, strays, ..FleetView::default() }),
         disk_free_bytes: Some(1 << 40),
         missing_env: BTreeMap::new(),
+        missing_programs: Default::default(),
         credentials: BTreeMap::new(),
         lineage: "lineage".to_owned(),
         env_error: None,

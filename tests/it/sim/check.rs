@@ -2,6 +2,7 @@
 //!
 //! Each is judged against what really lives and happened, never against what the registry believes.
 
+mod machine;
 mod providers;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,11 @@ use factory_tick::tick::Ticked;
 
 use super::world::World;
 
+use machine::{
+    crew_starts_together, machine_fault_is_tried_with_one_item, machine_fault_parks_nothing,
+    machine_fault_starts_nothing_before_its_wait, missing_program_starts_nothing,
+    run_that_never_ran_starts_with_its_crew,
+};
 use providers::{
     a_denied_role_waits, a_wait_ends_when_it_is_answered, a_wait_is_waited_for, one_outage_counts_once,
     one_run_tries_first, waits_grow, what_a_program_says_is_understood, what_is_told_is_spent,
@@ -57,6 +63,8 @@ pub(super) struct Scene<'a> {
     pub(super) receipts: &'a BTreeSet<RunId>,
     /// What it was told of credentials, by role.
     pub(super) credentials: &'a BTreeMap<String, String>,
+    /// What it was told of programs, by role.
+    pub(super) missing_programs: &'a BTreeMap<String, String>,
     /// What it decided.
     pub(super) plan: &'a Plan,
     /// `before` with the plan applied.
@@ -104,6 +112,7 @@ macro_rules! rules {
 
 rules! {
     one_live_run_per_agent,
+    one_live_run_per_role,
     a_run_starts_once,
     nothing_is_forgotten,
     limits_hold,
@@ -149,6 +158,12 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    machine_fault_starts_nothing_before_its_wait,
+    machine_fault_is_tried_with_one_item,
+    machine_fault_parks_nothing,
+    missing_program_starts_nothing,
+    crew_starts_together,
+    run_that_never_ran_starts_with_its_crew,
 }
 
 /// The first rule that the tick broke.
@@ -214,6 +229,22 @@ fn one_live_run_per_agent(scene: &Scene<'_>) -> Result<(), String> {
     for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
         if let Some(other) = alive.insert(&run.agent, run) {
             return Err(format!("{other} and {run} are alive"));
+        }
+    }
+    Ok(())
+}
+
+/// Nor do two runs of one role at one item, whatever their agents are called: while the registry was never lost.
+fn one_live_run_per_role(scene: &Scene<'_>) -> Result<(), String> {
+    let machine = &scene.world.machine;
+    if scene.world.disk.losses > 0 {
+        return Ok(());
+    }
+    let mut alive = BTreeMap::new();
+    for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
+        let Some(spec) = &machine.runs[run].spec else { continue };
+        if let Some(other) = alive.insert((&spec.item, &spec.role), run) {
+            return Err(format!("{other} and {run} are alive, both {:?} of {}", spec.role, spec.item));
         }
     }
     Ok(())

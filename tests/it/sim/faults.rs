@@ -85,10 +85,14 @@ faults! {
     ReapOnly 10,
     /// A variable that a role names is not set.
     NoVariable 10,
+    /// The program of a role is found missing before anything starts.
+    ProgramMissing 10,
     /// The disk is nearly full.
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
     Reconfigured 8,
+    /// The suffix of a role is renamed, or two roles swap theirs.
+    SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
 }

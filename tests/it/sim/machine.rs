@@ -91,7 +91,7 @@ pub(super) struct Run {
     /// When its launcher took the claim: it remembers that, whatever becomes of the file.
     claimed: Option<Moment>,
     /// Its claim was taken away: a resume that it was may be made once more.
-    resume_untold: bool,
+    pub(super) claim_removed: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -116,7 +116,7 @@ impl Run {
             changed_ms: 0,
             tough_until: 0,
             claimed: None,
-            resume_untold: false,
+            claim_removed: false,
             deadline_ms: None,
             stall_ms: None,
             exit: None,
@@ -322,6 +322,7 @@ impl Machine {
                 85..=89 => End::Park,
                 90..=93 => End::NeverRan(ExitReason::Launch),
                 94..=95 => End::NeverRan(ExitReason::Hook),
+                96..=97 => End::NeverRan(ExitReason::Machine),
                 _ => End::NeverRan(ExitReason::Infra),
             },
         };
@@ -521,7 +522,7 @@ impl Machine {
         }
         one.claim = None;
         // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
-        one.resume_untold = true;
+        one.claim_removed = true;
         let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| one.begun > 0);
         if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
             *times -= 1;
@@ -643,6 +644,7 @@ impl Machine {
             one.claim.get_or_insert(Claim::Refused(Refusal {
                 because: "another launcher is alive".to_owned(),
                 duplicate: true,
+                machine: false,
             }));
             return self.forget_if_dead(run);
         }
@@ -664,7 +666,7 @@ impl Machine {
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += u32::from(!one.resume_untold);
+            *self.resumed.entry(session.clone()).or_default() += u32::from(!one.claim_removed);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -701,8 +703,7 @@ impl Machine {
                 code,
                 signal,
                 reason,
-                error: matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra)
-                    .then(|| "it never ran".to_owned()),
+                error: never_ran(reason).then(|| "it never ran".to_owned()),
                 started: now.clone(),
                 ended: now.clone(),
                 cpu_ms: 0,
@@ -830,4 +831,8 @@ fn survivors(run: &Run) -> Vec<Survivor> {
             because: "operation not permitted".to_owned(),
         })
         .collect()
+}
+
+fn never_ran(reason: ExitReason) -> bool {
+    matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine)
 }

@@ -187,9 +187,10 @@ impl World {
         self.look_at_session(launch);
         if self.strike(Fault::NoProgram) {
             let error = "the program is missing".to_owned();
-            return Happened::NotStarted { class: Class::Launch, error };
+            return Happened::NotStarted { class: Class::Infra, error };
         }
-        let refused = |error: &str| Happened::NotStarted { class: Class::Infra, error: error.to_owned() };
+        let class = if self.dice.percent(70) { Class::Machine } else { Class::Infra };
+        let refused = |error: &str| Happened::NotStarted { class, error: error.to_owned() };
         if !self.step() {
             return Happened::Tried;
         }

@@ -85,12 +85,12 @@ pub(super) const SCENES: &[Scene] = &[
         open: |factory| has_item(factory, "done", 1),
         ..PLAIN
     },
-    // The other role can't start, so what runs is handed off.
+    // Its required note can't be written, so what runs is handed off.
     Scene {
         name: "handoff",
         configure: |factory| {
             factory.role("impl", &["sh", "-c", &[NOTE, "exec sleep 600"].concat()], "");
-            factory.role("rev", &["no-such-agent"], "");
+            factory.refuse_started_notes();
             factory.item("AR-1");
         },
         prepare: |factory| {

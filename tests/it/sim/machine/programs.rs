@@ -73,7 +73,7 @@ impl Ending {
             (ExitReason::Deadline | ExitReason::Stalled, Words::Reconnecting) => failed(Class::Unreachable),
             (ExitReason::Deadline, _) => failed(Class::Deadline),
             (ExitReason::Stalled, _) => failed(Class::Stalled),
-            (ExitReason::Launch | ExitReason::Hook | ExitReason::Infra, _) => None,
+            (ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine, _) => None,
             (ExitReason::Exited, _) if self.parked => failed(Class::NeedsInput),
             (ExitReason::Exited, words) => match words {
                 Words::Done => Some(None),
