@@ -22,10 +22,10 @@ use crate::model::{
 };
 use crate::names;
 
-pub use brakes::{Failing, MACHINE, Today};
+pub use brakes::{Failing, MACHINE, Refusals, Today};
 pub use records::{
-    AgentRecord, AgentStanding, CoolOff, Counters, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named,
-    Names, ParkedBy, Paused, Told,
+    AgentRecord, AgentStanding, CoolOff, Counters, DayStarts, EndedWell, Handoff, ItemRecord, ItemStanding,
+    Last, Named, Names, ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost
@@ -48,6 +48,9 @@ pub struct Registry {
     pub counters: Counters,
     /// What starts nothing for now, by `role:<name>`.
     pub cool_offs: BTreeMap<String, CoolOff>,
+    /// By role: refusals of its credentials in a row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refusals: BTreeMap<String, Refusals>,
     /// What a person paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,

@@ -214,16 +214,12 @@ impl TickReport {
     fn add_outcome(&mut self, plan: &Plan, outcome: &Outcome) {
         let Some(decision) = decision_of(plan, outcome) else { return };
         let run = decision.action.run();
-        let (ok, class, error) = match &outcome.happened {
-            Happened::Tried
-            | Happened::FenceWon
-            | Happened::FenceLost
-            | Happened::FencedLate
-            | Happened::Told => (true, None, None),
-            Happened::Reaped(reaped) => (reaped.survivors.is_empty(), None, None),
-            Happened::NotStarted { class, error } => (false, Some(*class), Some(error.clone())),
-            Happened::NotTried(why) => (false, None, Some(format!("not tried: {why}"))),
-            Happened::Failed(error) => (false, None, Some(error.clone())),
+        let ok = outcome.happened.is_as_meant();
+        let (class, error) = match &outcome.happened {
+            Happened::NotStarted { class, error } => (Some(*class), Some(error.clone())),
+            Happened::NotTried(why) => (None, Some(format!("not tried: {why}"))),
+            Happened::Failed(error) => (None, Some(error.clone())),
+            _ => (None, None),
         };
         if let (Happened::Reaped(reaped), Some(run)) = (&outcome.happened, run) {
             self.add_reaped(run, reaped);
@@ -381,16 +377,7 @@ fn is_quiet(code: HeldCode) -> bool {
 fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     let mut status = ExitStatus::Ok;
     for outcome in &ticked.outcomes {
-        let failed = match &outcome.happened {
-            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => true,
-            Happened::Reaped(reaped) => !reaped.survivors.is_empty(),
-            Happened::Tried
-            | Happened::FenceWon
-            | Happened::FenceLost
-            | Happened::FencedLate
-            | Happened::Told => false,
-        };
-        if failed {
+        if !outcome.happened.is_as_meant() {
             status = status.worse(ExitStatus::Partial);
         }
     }
@@ -431,7 +418,7 @@ fn needs_person(before: &Registry, after: &Registry) -> bool {
     let is_parked = |registry: &Registry, id: &ItemId| {
         let record = registry.items.get(id);
         record.is_some_and(|record| {
-            record.state == ItemStanding::Parked && record.parked_by == Some(ParkedBy::Rule)
+            record.state == ItemStanding::Parked && record.parked_by != Some(ParkedBy::Person)
         })
     };
     let newly_parked = after.items.keys().any(|id| is_parked(after, id) && !is_parked(before, id));

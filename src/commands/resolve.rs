@@ -87,7 +87,7 @@ mod tests {
                 boot_id: String::new(),
                 slept_ms: 0,
             };
-            registry.apply(&crate::model::Step::Refresh(seen), &now);
+            registry.apply(&crate::model::Step::Refresh(seen), &now).unwrap();
         }
         registry
     }

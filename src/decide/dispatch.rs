@@ -194,6 +194,7 @@ fn refuse_overwriting(draft: &mut Draft, item: &ItemId, launch: &Launch) -> Resu
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
 fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
+    items::park_returned(draft, item);
     let record = draft.registry.items.get(&item.id);
     let asked = Asked { draft, slots, item, record, wanted: Wanted::Dispatch };
     let passed = gates::pass(&asked);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::slots::Slots;
 use super::{Draft, cool_offs, items, strays};
 use crate::config::Role;
-use crate::model::{AgentName, GateVerdict, HeldCode, ItemState, Next, Refresh, WorkItem};
+use crate::model::{AgentName, GateVerdict, HeldCode, ItemId, ItemState, Next, Refresh, WorkItem};
 use crate::registry::{ItemRecord, ItemStanding};
 
 /// Why an item waits.
@@ -277,9 +277,20 @@ fn failures_in_a_row(asked: &Asked) -> String {
 }
 
 fn budget(asked: &Asked) -> Option<Wait> {
+    if let Some(used) = item_starts_used_up(asked.draft, &asked.item.id, asked.roles().len() as u32) {
+        return Some(Wait(used, None));
+    }
     let today = asked.draft.registry.today(asked.draft.now.at);
     let because = today.exhausted(&asked.draft.config.budget, asked.roles().len() as u32)?;
     Some(Wait(because, Some(today.ends())))
+}
+
+/// Whether so many starts more are beyond those of the item on one day.
+pub(super) fn item_starts_used_up(draft: &Draft, item: &ItemId, wanted: u32) -> Option<String> {
+    let max = draft.config.budget.item_starts_per_day;
+    let used = draft.registry.item_starts(item, draft.now.at);
+    (max > 0 && used.saturating_add(wanted) > max)
+        .then(|| format!("{used} of {max} starts of the item used today ([budget] item_starts_per_day)"))
 }
 
 fn spent(asked: &Asked) -> String {

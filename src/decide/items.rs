@@ -1,7 +1,7 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
 use super::runs::stop;
-use super::{Draft, done};
+use super::{Draft, done, gates};
 use crate::model::{Action, Class, ItemId, ItemState, Refresh, WorkItem};
 use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
 
@@ -59,6 +59,8 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
             (class, format!("{row} failures in a row that were not the agent's; the last: {words}"))
         } else if let Some(because) = too_expensive(draft, id) {
             (Some(Class::NeedsInput), because)
+        } else if let Some(because) = starts_used_up(draft, id) {
+            (Some(Class::Budget), because)
         } else {
             return;
         };
@@ -67,7 +69,7 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
         }
         let park = Action::Park { item: id.clone(), class, by_person: false };
         draft.decide(Some(id), because, park);
-    } else if !parked || draft.registry.items[id].parked_by != Some(ParkedBy::Rule) {
+    } else if !parked || draft.registry.items[id].parked_by == Some(ParkedBy::Person) {
         return;
     }
     stop_all(draft, id, "its item was parked");
@@ -79,6 +81,33 @@ fn too_expensive(draft: &Draft, id: &ItemId) -> Option<String> {
     let cost = |agent: &AgentRecord| agent.run_usd.filter(|usd| max > 0.0 && *usd > max);
     let (name, usd) = draft.registry.agents_of(id).find_map(|(name, agent)| Some((name, cost(agent)?)))?;
     Some(format!("the last run of {name} cost {usd:.2} USD, more than [budget] usd_per_run, {max:.2}"))
+}
+
+/// Parks an item that was forgotten, is back, and used up its starts of the day.
+pub(super) fn park_returned(draft: &mut Draft, item: &WorkItem) {
+    if draft.registry.items.contains_key(&item.id) {
+        return;
+    }
+    let Some(because) = starts_used_up(draft, &item.id) else { return };
+    let seen = draft.registry.seen_as(item);
+    draft.refresh(seen);
+    let park = Action::Park { item: item.id.clone(), class: Some(Class::Budget), by_person: false };
+    draft.decide(Some(&item.id), because, park);
+}
+
+/// An item that would be started more often than it may on one day, whatever became of its runs. A run in flight ends
+/// first; the gate keeps the others of its crew from starting.
+fn starts_used_up(draft: &Draft, id: &ItemId) -> Option<String> {
+    let item = draft.seen.get(id).copied().filter(|item| eligible(draft, item))?;
+    if draft.registry.in_flight(id) {
+        return None;
+    }
+    let follow_ups = draft.registry.agents_of(id).filter(|(_, agent)| agent.next.is_some()).count();
+    let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(draft, item).len() };
+    let used = gates::item_starts_used_up(draft, id, wanted as u32)?;
+    let last = draft.registry.items.get(id).and_then(|record| record.last.as_ref());
+    let last = last.map_or_else(String::new, |last| format!("; the last failure: {}", last.because));
+    Some(format!("{used}, and only a person gives it more{last}"))
 }
 
 /// Whether something still runs for an item that was edited since: the edit counts when that ends, and

@@ -239,7 +239,8 @@ fn judge(
             let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);
             fail(draft, agent, run, class, &because, &left, next, Some(due), false);
         }
-        Class::NeedsInput | Class::NoEffect => {
+        // No end of a run says that its item's starts are used up.
+        Class::NeedsInput | Class::NoEffect | Class::Budget => {
             fail(draft, agent, run, class, &because, &left, None, None, false);
             let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
             draft.decide(Some(&agent.item), because, park);

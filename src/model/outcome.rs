@@ -32,6 +32,21 @@ pub enum Happened {
     Failed(String),
 }
 
+impl Happened {
+    /// Whether nothing of it has to be tried again.
+    pub fn is_as_meant(&self) -> bool {
+        match self {
+            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => false,
+            Happened::Reaped(reaped) => reaped.survivors.is_empty(),
+            Happened::Tried
+            | Happened::FenceWon
+            | Happened::FenceLost
+            | Happened::FencedLate
+            | Happened::Told => true,
+        }
+    }
+}
+
 /// What a reap did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {

@@ -43,11 +43,13 @@ pub enum Class {
     Infra,
     /// The machine is short of something, or refuses writes: nothing can be started on it for now.
     Machine,
+    /// The item used up its starts of the day, whatever became of them.
+    Budget,
 }
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 17] = [
+    pub const ALL: [Class; 18] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -65,6 +67,7 @@ impl Class {
         Class::Killed,
         Class::Infra,
         Class::Machine,
+        Class::Budget,
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
@@ -87,7 +90,8 @@ impl Class {
             | Class::NoEffect
             | Class::Killed
             | Class::Infra
-            | Class::Machine => false,
+            | Class::Machine
+            | Class::Budget => false,
         }
     }
 
@@ -127,6 +131,7 @@ impl Class {
             Class::Killed => "killed",
             Class::Infra => "infra",
             Class::Machine => "machine",
+            Class::Budget => "budget",
         }
     }
 }

@@ -31,6 +31,7 @@ impl Registry {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
             Action::Done { run: Some(run), item, left } => {
+                self.count_answer(run, None, now);
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
@@ -52,7 +53,10 @@ impl Registry {
             Action::Fail { item, run, class, left, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
                 match run {
-                    Some(run) => self.fail_run(run, *class, left, next.clone(), now),
+                    Some(run) => {
+                        self.count_answer(run, Some(*class), now);
+                        self.fail_run(run, *class, left, next.clone(), now);
+                    }
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
@@ -102,7 +106,12 @@ impl Registry {
     pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
         match refresh {
             Refresh::Seen { item, key, origin, slug, workspace } => {
-                let named = Named { slug: slug.clone(), workspace: workspace.clone(), finished_at: None };
+                let named = Named {
+                    slug: slug.clone(),
+                    workspace: workspace.clone(),
+                    starts: None,
+                    finished_at: None,
+                };
                 let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
                 let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
                 record.key = key.clone();
@@ -217,6 +226,17 @@ impl Registry {
         self.spend(run, left.usage.usd(), left.usage.tokens, now);
     }
 
+    /// What the end of a run says of the credentials of its role. No start of the item is counted that the machine kept from
+    /// becoming an agent.
+    fn count_answer(&mut self, run: &RunId, class: Option<Class>, now: &Moment) {
+        let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
+        let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
+        self.count_refusal(&role, begun.as_ref(), class, now);
+        if class == Some(Class::Machine) {
+            self.names.give_start_back(&item);
+        }
+    }
+
     /// Between runs nothing of a run is left in the agent but its number and its session.
     pub(super) fn end_run(&mut self, run: &RunId, now: &Moment) {
         let Some(agent) = self.current(run) else { return };
@@ -304,12 +324,17 @@ impl Registry {
         let Some(record) = self.items.get_mut(item) else { return };
         // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
         // is must be remembered, or the work is done again.
-        let settled = record.parked_by == Some(ParkedBy::Person) || record.state == ItemStanding::Done;
+        let settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget))
+            || record.state == ItemStanding::Done;
         if settled && !by_person {
             return;
         }
         record.state = ItemStanding::Parked;
-        record.parked_by = Some(if by_person { ParkedBy::Person } else { ParkedBy::Rule });
+        record.parked_by = Some(match class {
+            _ if by_person => ParkedBy::Person,
+            Some(Class::Budget) => ParkedBy::Budget,
+            _ => ParkedBy::Rule,
+        });
         record.due_at = None;
         record.tell_tries = 0;
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
@@ -322,6 +347,7 @@ impl Registry {
         let Some(record) = self.items.get_mut(item) else { return };
         // Somebody has looked.
         self.failing = None;
+        self.names.forget_starts(item);
         let again = record.state == ItemStanding::Done;
         // Whoever has nothing to go on with is settled as waiting.
         record.state = ItemStanding::Active;

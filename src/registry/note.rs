@@ -64,7 +64,7 @@ impl Registry {
                 && let Action::Start(launch) | Action::Resume(launch) = &decision.action
             {
                 self.withdraw(&launch.run, now);
-                self.give_start_back();
+                self.give_start_back(&launch.item);
             }
         }
     }

@@ -398,7 +398,9 @@ fn a_budget_of_0_is_none() {
     registry.spend(&run("a-impl.1"), Some(1e9), None, &moment(0));
     let today = registry.today(moment(0).at);
     let exhausted = |starts_per_day, usd_per_day| {
-        today.exhausted(&Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 }, 1).is_some()
+        today
+            .exhausted(&Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 }, 1)
+            .is_some()
     };
     assert!(!exhausted(0, 0.0));
     assert!(exhausted(1, 0.0));

@@ -357,7 +357,7 @@ mod tests {
                 workspace: String::new(),
             };
             let now = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
-            registry.apply(&crate::model::Step::Refresh(seen), &now);
+            registry.apply(&crate::model::Step::Refresh(seen), &now).unwrap();
             argument(&registry, &id, &registry.items[&id])
         };
         assert_eq!(told("dir:1", "AR-1"), "AR-1");

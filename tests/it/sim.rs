@@ -252,7 +252,14 @@ impl Simulation {
             }
             let now_ms = world.machine.clock_ms;
             world.machine.providers.live(now_ms);
+            if world.strike(Fault::CredentialsRefreshed) {
+                world.machine.providers.refresh_refused();
+            }
             for run in world.machine.busy.clone() {
+                let item = world.machine.runs[&run].spec.as_ref().map(|spec| spec.item.clone());
+                if let Some(item) = item.filter(|_| world.strike(Fault::AgentEditsItem)) {
+                    world.tracker.edit_body(&item, &mut world.dice);
+                }
                 if world.strike(Fault::LauncherKilled) {
                     world.machine.kill_launcher(&run);
                 } else if world.strike(Fault::SomebodyStops) {

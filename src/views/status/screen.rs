@@ -374,7 +374,7 @@ mod tests {
     fn a_day_tells_what_is_left_of_it() {
         let spent = |starts, usd, starts_per_day, usd_per_day| {
             let day = "2026-11-20".parse().unwrap();
-            let budget = Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 };
+            let budget = Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 };
             spent_today(&budget, &Today { day, starts, usd, tokens: None, taken_back_from: None })
         };
         assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");

@@ -10,7 +10,7 @@ use std::fmt;
 
 use factory_tick::config::{Config, Done, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
@@ -24,7 +24,8 @@ use machine::{
 };
 use providers::{
     a_denied_role_waits, a_wait_ends_when_it_is_answered, a_wait_is_waited_for, one_outage_counts_once,
-    one_run_tries_first, waits_grow, what_a_program_says_is_understood, what_is_told_is_spent,
+    one_run_tries_first, refusals_slow_down, waits_grow, what_a_program_says_is_understood,
+    what_is_told_is_spent,
 };
 
 /// A rule that was broken, and how.
@@ -123,6 +124,8 @@ rules! {
     a_taken_name_is_left_alone,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
+    item_has_so_many_starts_a_day,
+    item_without_starts_waits_for_a_person,
     what_ended_well_goes_on_so_often,
     done_is_what_was_asked_for,
     the_living_get_no_verdict,
@@ -158,6 +161,7 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    refusals_slow_down,
     machine_fault_starts_nothing_before_its_wait,
     machine_fault_is_tried_with_one_item,
     machine_fault_parks_nothing,
@@ -393,6 +397,39 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
 }
 
+/// The same for each item, whatever became of its runs.
+fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
+    let max = scene.config.budget.item_starts_per_day;
+    let items: BTreeSet<_> = scene.starts().map(|(item, _)| item).collect();
+    items.into_iter().try_for_each(|item| {
+        let day = scene.intended.today.as_ref().map(|today| today.day);
+        let recorded = |registry: &Registry| {
+            let starts = registry.names.items.get(item).and_then(|named| named.starts);
+            starts.filter(|one| Some(one.day) >= day).map_or(0, |one| one.starts)
+        };
+        let used = recorded(scene.before) + scene.starts().filter(|(of, _)| *of == item).count() as u32;
+        // What the machine kept from becoming an agent in this very plan was given back.
+        let given_back = scene
+            .actions()
+            .filter(|one| matches!(one, Action::Fail { item: of, class: Class::Machine, .. } if of == item));
+        let given_back = given_back.count() as u32;
+        ensure(max == 0 || used - given_back.min(used) <= max, || {
+            format!("{used} starts of {item} on one day, at most {max} may be")
+        })?;
+        let now = recorded(scene.intended);
+        ensure(now + given_back >= used, || format!("{used} starts of {item}, and {now} are on record"))
+    })
+}
+
+/// An edit brings nothing back that was started too often: an agent may edit its own item.
+fn item_without_starts_waits_for_a_person(scene: &Scene<'_>) -> Result<(), String> {
+    let parked = scene.before.items.iter().filter(|(_, item)| item.parked_by == Some(ParkedBy::Budget));
+    parked.into_iter().try_for_each(|(id, _)| {
+        let started = scene.starts().find(|(item, _)| *item == id);
+        ensure(started.is_none(), || format!("{id} used up its starts, and {started:?} is started"))
+    })
+}
+
 /// An item whose agents end well and that is never done does not go on for ever.
 fn what_ended_well_goes_on_so_often(scene: &Scene<'_>) -> Result<(), String> {
     let max = scene.config.attempts.max;
@@ -574,7 +611,7 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 /// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
-        let by_person = before.parked_by == Some(ParkedBy::Person);
+        let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
         let out = before.state == ItemStanding::Done || before.state == ItemStanding::Parked;
         if !out || (scene.changed(id) && !by_person) {
             continue;

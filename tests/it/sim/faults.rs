@@ -71,6 +71,10 @@ faults! {
     ClaimRemoved 8,
     /// Somebody edits, closes, deletes, restores or spoils an item.
     Edit 20,
+    /// An agent edits the item that it works on.
+    AgentEditsItem 20,
+    /// Credentials that are refused are refreshed while agents run, and refused again.
+    CredentialsRefreshed 20,
     /// A person stops an item.
     PersonStops 4,
     /// A person parks an item.

@@ -93,6 +93,14 @@ impl Tracker {
         hash(item);
     }
 
+    /// An agent describes its own item anew.
+    pub(super) fn edit_body(&mut self, id: &ItemId, dice: &mut Dice) {
+        if let Some(tracked) = self.items.get_mut(id) {
+            tracked.item.body = format!("body {}", dice.throw());
+            hash(&mut tracked.item);
+        }
+    }
+
     /// Ordinary work: somebody describes an item anew, closes what is done, or files one again.
     pub(super) fn work_goes_on(&mut self, dice: &mut Dice) {
         let nth = dice.index(self.items.len());
