@@ -265,7 +265,7 @@ pub struct DrainArgs {
 /// What to clean up after.
 #[derive(Clone, Debug, Args)]
 pub struct ReapArgs {
-    /// Give up a run that must end and of which processes can't be ended, naming them; reap nothing
+    /// Give up a run that must end and of which processes can't be ended, naming them, or that can't be told; reap nothing
     #[arg(long, value_name = "RUN")]
     pub forget: Option<String>,
 }

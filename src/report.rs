@@ -216,12 +216,12 @@ impl TickReport {
     fn add_outcome(&mut self, plan: &Plan, outcome: &Outcome) {
         let Some(decision) = decision_of(plan, outcome) else { return };
         let run = decision.action.run();
-        let (ok, class, error) = match &outcome.happened {
-            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => (true, None, None),
-            Happened::Reaped(reaped) => (reaped.survivors.is_empty(), None, None),
-            Happened::NotStarted { class, error } => (false, Some(*class), Some(error.clone())),
-            Happened::NotTried(why) => (false, None, Some(format!("not tried: {why}"))),
-            Happened::Failed(error) => (false, None, Some(error.clone())),
+        let ok = outcome.happened.is_as_meant();
+        let (class, error) = match &outcome.happened {
+            Happened::NotStarted { class, error } => (Some(*class), Some(error.clone())),
+            Happened::NotTried(why) => (None, Some(format!("not tried: {why}"))),
+            Happened::Failed(error) => (None, Some(error.clone())),
+            _ => (None, None),
         };
         if let (Happened::Reaped(reaped), Some(run)) = (&outcome.happened, run) {
             self.add_reaped(run, reaped);
@@ -379,12 +379,7 @@ fn is_quiet(code: HeldCode) -> bool {
 fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     let mut status = ExitStatus::Ok;
     for outcome in &ticked.outcomes {
-        let failed = match &outcome.happened {
-            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => true,
-            Happened::Reaped(reaped) => !reaped.survivors.is_empty(),
-            Happened::Tried | Happened::FenceWon | Happened::FenceLost | Happened::Told => false,
-        };
-        if failed {
+        if !outcome.happened.is_as_meant() {
             status = status.worse(ExitStatus::Partial);
         }
     }
@@ -421,6 +416,7 @@ pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &Moment) -> Option<Val
         Happened::Tried | Happened::Told => return None,
         Happened::FenceWon => json!({"ok": true, "fence": "won"}),
         Happened::FenceLost => json!({"ok": true, "fence": "lost"}),
+        Happened::FencedLate => json!({"ok": true, "fence": "late"}),
         Happened::NotStarted { class, error } => json!({"ok": false, "class": class, "error": error}),
         Happened::NotTried(why) => json!({"ok": false, "error": format!("not tried: {why}")}),
         Happened::Failed(error) => json!({"ok": false, "error": error}),

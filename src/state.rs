@@ -377,14 +377,14 @@ impl Store for State {
     }
 
     fn log_plan(&mut self, plan: &Plan, now: &Moment) {
-        let about = About { before: &self.registry, plan };
+        let about = About::new(&self.registry, plan);
         let event = |step| Some(about.add_to(step_event(step, now)?, step));
         let lines: Vec<_> = plan.steps.iter().filter_map(event).collect();
         log_lines(&self.dir, &lines, self.events_bytes_max);
     }
 
     fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
-        let about = About { before: &self.registry, plan };
+        let about = About::new(&self.registry, plan);
         let event = |outcome: &Outcome| {
             let step = plan.steps.get(outcome.step)?;
             Some(about.add_to(report::outcome_event(plan, outcome, now)?, step))

@@ -187,8 +187,25 @@ fn perform(
         }
         outcomes.push(Outcome { step, happened });
     }
+    look_for_fenced(plan, fleet, &mut outcomes);
     outcomes.extend(end_all(&reaps, fleet, until, stop));
     outcomes
+}
+
+/// One look for all fences: after them none of these runs starts anything any more.
+fn look_for_fenced(plan: &Plan, fleet: &dyn Fleet, outcomes: &mut [Outcome]) {
+    let run = |outcome: &Outcome| decision_of(plan, outcome).and_then(|decision| decision.action.run());
+    let is_won = |outcome: &Outcome| outcome.happened == Happened::FenceWon;
+    let runs: Vec<_> = outcomes.iter().filter(|outcome| is_won(outcome)).filter_map(run).collect();
+    if runs.is_empty() {
+        return;
+    }
+    let won = outcomes.iter_mut().filter(|outcome| is_won(outcome));
+    for (outcome, lives) in won.zip(fleet.look_for(&runs)) {
+        if lives {
+            outcome.happened = Happened::FencedLate;
+        }
+    }
 }
 
 fn end_all(

@@ -1,11 +1,14 @@
 //! `factory-tick reap`: cleans up after dead launchers and failed starts, and nothing else.
 
-use super::order::{self, Judged, Order};
+use std::time::Instant;
+
+use super::order::{self, Order};
 use super::{Context, Shutdown, tick};
 use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Decision, Plan, Step};
+use crate::fleet::Fleet;
+use crate::model::{Action, Decision, Observed, Plan, Quarry, RunId, Sighting, Step};
 use crate::registry::{Registry, name_survivors};
 use crate::report::TickReport;
 use crate::state::State;
@@ -18,8 +21,7 @@ const REQUEST: Request =
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
-        let judged = |_: &Registry| Ok(Judged::Nothing);
-        return order::give_without_room(context, "reap", judged, |_, registry| give_up(run, registry));
+        return forget(context, run);
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
@@ -31,8 +33,40 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
     Ok(order.end())
 }
 
-/// A person's way out of a hand-off that never ends.
-fn give_up(wanted: &str, registry: &Registry) -> Result<Plan, Failure> {
+/// A person's way out of a hand-off that never ends. `give_up` needs the run as it is seen now.
+fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
+    if context.options.dry_run {
+        return context.preview(|registry, lineage, _| {
+            let unknown = |run: &RunId| why_unknown(context, lineage, registry, run);
+            Ok((give_up(wanted, registry, unknown)?, ExitStatus::Ok))
+        });
+    }
+    let mut order = Order::begin_without_room(context, "reap")?;
+    let (registry, lineage) = (&order.state.registry, &order.state.lineage);
+    let plan = give_up(wanted, registry, |run| why_unknown(context, lineage, registry, run))?;
+    order.write_down(&plan)?;
+    Ok(order.end())
+}
+
+/// Why nobody can tell whether a handed-off run lives; `None` where it can be told.
+fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunId) -> Option<String> {
+    let process = registry.handoffs.get(run)?.process.clone();
+    let quarry = [Quarry { run: run.clone(), process, name_taken: false }];
+    let until = Instant::now() + context.config.tick.deadline;
+    match context.fleet(lineage).observe(&quarry, &registry.names.last_n, until) {
+        Observed::Unknown(why) => Some(why),
+        Observed::Known(view) => match view.runs.get(run)? {
+            Sighting::Unknown(why) => Some(why.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn give_up(
+    wanted: &str,
+    registry: &Registry,
+    why_unknown: impl Fn(&RunId) -> Option<String>,
+) -> Result<Plan, Failure> {
     let refuse = |why: String| Err(Failure::new(ExitStatus::Refused, why));
     let handoff = registry.handoffs.iter().find(|(run, _)| run.to_string() == wanted);
     let Some((run, handoff)) = handoff else {
@@ -41,12 +75,14 @@ fn give_up(wanted: &str, registry: &Registry) -> Result<Plan, Failure> {
             if runs.is_empty() { "none is".to_owned() } else { format!("only {} is", runs.join(", ")) };
         return refuse(format!("{wanted} is no run that must end; {which}"));
     };
-    if handoff.survivors.is_empty() && !handoff.name_taken {
+    let unknown = why_unknown(run);
+    if handoff.survivors.is_empty() && !handoff.name_taken && unknown.is_none() {
         return refuse(format!("nothing says yet that {run} can't be ended; `factory-tick reap` tries to"));
     }
-    let because = match handoff.survivors.as_slice() {
-        [] => "a person gave it up; its name may be somebody else's still".to_owned(),
-        survivors => format!("a person gave it up; these live on: {}", name_survivors(survivors)),
+    let because = match (handoff.survivors.as_slice(), unknown) {
+        ([], Some(why)) => format!("a person gave it up; nobody can tell whether it lives: {why}"),
+        ([], None) => "a person gave it up; its name may be somebody else's still".to_owned(),
+        (survivors, _) => format!("a person gave it up; these live on: {}", name_survivors(survivors)),
     };
     let action = Action::GiveUp { run: run.clone() };
     let decision = Decision { action, item: handoff.item.clone(), because, group: 0 };

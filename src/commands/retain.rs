@@ -61,6 +61,10 @@ struct Look<'a> {
 impl Look<'_> {
     /// Whether everything that may go is on its way, and the first thing that could not be moved.
     fn move_runs(&self, stop: &dyn Fn() -> bool) -> anyhow::Result<(bool, Option<anyhow::Error>)> {
+        // Before a listing that may be long.
+        if Instant::now() >= self.until {
+            return Ok((false, None));
+        }
         let (traces, trash) = (self.fleet.traces()?, self.state.dir.trash());
         let (mut moved, mut error) = (0, None);
         for removal in self.removals(&traces) {

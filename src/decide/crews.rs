@@ -15,6 +15,8 @@ pub(super) struct NeverRan {
     duplicate: bool,
     /// Whether its agent may have begun.
     began: bool,
+    /// Whether processes of it may live where they can't be seen: it is handed off.
+    unseen: bool,
     /// The resume that follows where it had begun, if its session can go on.
     resume: Option<Next>,
 }
@@ -22,7 +24,8 @@ pub(super) struct NeverRan {
 impl NeverRan {
     /// A launcher claimed it and could not start its agent.
     pub(super) fn claimed(run: &RunId, class: Class, because: String, left: Left) -> NeverRan {
-        NeverRan { run: run.clone(), class, because, left, duplicate: false, began: false, resume: None }
+        let run = run.clone();
+        NeverRan { run, class, because, left, duplicate: false, began: false, unseen: false, resume: None }
     }
 
     pub(super) fn fenced(run: &RunId) -> NeverRan {
@@ -39,6 +42,11 @@ impl NeverRan {
     pub(super) fn rebooted(run: &RunId, left: Left, resume: Option<Next>) -> NeverRan {
         let because = "the machine was restarted".to_owned();
         NeverRan { began: true, resume, ..NeverRan::claimed(run, Class::Infra, because, left) }
+    }
+
+    pub(super) fn replaced(run: &RunId, left: Left, resume: Option<Next>) -> NeverRan {
+        let because = "its container was replaced".to_owned();
+        NeverRan { because, unseen: true, ..NeverRan::rebooted(run, left, resume) }
     }
 }
 
@@ -62,11 +70,15 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
         never_ran.into_iter().partition(|one| resumes(draft, one).is_some());
     for one in first.into_iter().chain(then) {
         let next = resumes(draft, &one);
-        let NeverRan { run, class, because, left, duplicate, .. } = one;
+        let NeverRan { run, class, because, left, duplicate, unseen, .. } = one;
         let Some(agent) = draft.registry.agents.get(&run.agent).cloned() else { continue };
         // Another verdict has handed it off meanwhile.
         if agent.run.as_ref() != Some(&run) {
             continue;
+        }
+        if unseen {
+            // First, while the record still tells the launcher.
+            runs::stop(draft, &agent, &run, runs::REPLACED, false);
         }
         let alone = || has_crew(draft, &agent.item, &gone);
         let next = next.or_else(|| alone().then(|| Next::again(agent.follows.as_ref(), false, draft.now.at)));

@@ -183,6 +183,9 @@ fn fleet_unknown(asked: &Asked) -> Option<Wait> {
 
 /// A number is given out only where every directory of its agent can be told.
 fn number_untold(draft: &Draft, slug: &str) -> Option<Wait> {
+    if let Some(agent) = strays::unlooked(draft, slug) {
+        return Some(Wait(format!("the directories of {agent} were not all looked at yet"), None));
+    }
     let run = strays::untold(draft, slug)?;
     Some(Wait(format!("what {run} is can't be told"), None))
 }

@@ -28,16 +28,13 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
     };
     match &sighting {
         // Something of it was seen to live: no missing file proves that it does not any more.
-        Sighting::Unclaimed if !handoff.survivors.is_empty() => {
+        Sighting::Unclaimed | Sighting::Fenced if !handoff.survivors.is_empty() => {
             draft.decide(item, handoff.why.clone(), reap(None));
         }
-        // It can't start any more. But its claim could have been taken away, by whoever cleaned up: one look at
-        // what carries its marker is cheap, and leaves the receipt that it is released on.
-        Sighting::Fenced => draft.decide(item, handoff.why.clone(), reap(None)),
         Sighting::Unclaimed => {
             draft.decide(item, "it must never start", Action::Fence { run: run.clone() });
         }
-        Sighting::Refused(_) => release(draft, run, handoff, "it never started"),
+        Sighting::Fenced | Sighting::Refused(_) => release(draft, run, handoff, "it never started"),
         Sighting::Rebooted(_) => release(draft, run, handoff, "the machine was restarted"),
         Sighting::Ended(ended) if ended.survivors.is_empty() => {
             release(draft, run, handoff, "all its processes were seen to be gone");
@@ -48,7 +45,7 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
         Sighting::Alive { claim, .. } | Sighting::Sweeping { claim, .. } | Sighting::Orphaned { claim } => {
             draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));
         }
-        Sighting::Ended(ended) => {
+        Sighting::Ended(ended) | Sighting::Replaced(ended) => {
             draft.decide(item, handoff.why.clone(), reap(ended.claim.as_ref()));
         }
         Sighting::Unknown(why) => draft.unsure(item, format!("{run}: {why}")),

@@ -18,6 +18,10 @@ use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 /// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
 pub(super) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 
+/// Why a run is handed off whose launcher ran in a pid namespace that is gone.
+pub(super) const REPLACED: &str = "its launcher let go of its lock in another pid namespace: its container was replaced, and processes \
+     that it left there can't be seen from here";
+
 /// A launcher that has claimed its run and lives for so long has started its agent, or runs a hook: the machine starts
 /// processes. A launcher that can't start one ends within milliseconds.
 const STARTED_AFTER: Duration = Duration::from_secs(30);
@@ -81,6 +85,7 @@ fn look(
         Sighting::Alive { said, .. } => alive(draft, name, run, said),
         Sighting::Ended(ended) => never_ran.extend(over(draft, name, run, ended)),
         Sighting::Rebooted(ended) if ended.exit.is_some() => never_ran.extend(over(draft, name, run, ended)),
+        Sighting::Replaced(ended) => never_ran.extend(replaced(draft, name, run, ended)),
         Sighting::Rebooted(ended) => {
             let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
             let left = heard(&ended.said);
@@ -93,6 +98,23 @@ fn look(
 /// Whether the run goes on: then a judgement has nothing to say of it.
 fn is_in_flight(sighting: &Sighting) -> bool {
     matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
+}
+
+/// Its launcher is dead, and what it left can't be seen from here: the run is handed off until this namespace shows
+/// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
+fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
+    let agent = draft.registry.agents.get(name).cloned()?;
+    let (Some(_), Some(role)) = (&ended.exit, draft.role(&agent.role)) else {
+        let left = heard(&ended.said);
+        let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
+        return Some(NeverRan::replaced(run, left, next));
+    };
+    if !awaits_note(draft, &agent) {
+        // First handed off, while the record still tells the launcher; then judged.
+        stop(draft, &agent, run, REPLACED, false);
+        judge(draft, &agent, role, run, ended);
+    }
+    None
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.
@@ -161,10 +183,13 @@ fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
 fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
     let agent = draft.registry.agents.get(name).cloned()?;
     let claimed = agent.state == AgentStanding::Running;
-    if claimed && awaits_note(draft, &agent) {
+    let is_untold = awaits_note(draft, &agent);
+    if claimed && is_untold {
         return None;
     }
-    if !claimed && ended.survivors.is_empty() {
+    // A fenced run with a receipt did run. Its claim was taken away, so that nobody tells a required note of it any more.
+    let ran = claimed || ended.exit.is_some() && !is_untold;
+    if !ran && ended.survivors.is_empty() {
         // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
         return Some(NeverRan::fenced(run));
     }

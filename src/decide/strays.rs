@@ -19,6 +19,10 @@ pub(super) fn adopt(draft: &mut Draft) {
             None => fence_unspecified(draft, run),
         }
     }
+    for (agent, count) in &fleet.unlooked {
+        let what = format!("{count} directories of {agent} that are not on record were not looked at yet");
+        draft.plan.errors.push(what);
+    }
     for mut runs in with_spec.into_values() {
         runs.sort_by_key(|(run, _)| run.n);
         let Some((highest, spec)) = runs.pop() else { continue };
@@ -34,6 +38,11 @@ pub(super) fn adopt(draft: &mut Draft) {
         let action = Action::AdoptStray { run: highest.clone(), spec: Box::new(spec.clone()) };
         draft.decide(Some(&spec.item), because, action);
     }
+}
+
+/// An agent with this slug of which not every directory was looked at: the number of its next run may be taken.
+pub(super) fn unlooked<'a>(draft: &Draft<'a>, slug: &str) -> Option<&'a AgentName> {
+    draft.fleet()?.unlooked.keys().find(|agent| agent.slug() == slug)
 }
 
 /// Without a spec no launcher can have started it; the fence makes sure that none will.

@@ -72,9 +72,21 @@ pub(super) struct Status {
     pub(super) signal: Option<i32>,
 }
 
+/// Reads the signals, then takes every child that has ended: what `read_signals` returns, and the end of `main`.
+pub(super) fn look<T>(read_signals: impl FnOnce() -> T, main: Pid) -> (T, Option<Status>) {
+    in_order(read_signals, || reap(main))
+}
+
+/// A child that ends between the two steps is reaped by the second one. The other order would discard its SIGCHLD unseen,
+/// and the launcher would sleep until its next deadline, which is the whole grace after a TERM.
+fn in_order<T, S>(read_signals: impl FnOnce() -> T, reap: impl FnOnce() -> S) -> (T, S) {
+    let said = read_signals();
+    (said, reap())
+}
+
 /// Takes every child that has ended; the main one's status, if it is among them. Orphans of the agent end
 /// as children of the launcher and would otherwise stay as zombies for as long as it runs.
-pub(super) fn reap(main: Pid) -> Option<Status> {
+fn reap(main: Pid) -> Option<Status> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, code)) if pid == main => {
@@ -144,5 +156,33 @@ impl Pipe {
                 Err(_) => self.0 = None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+    use super::*;
+
+    // Origin: measured - an agent that ended at its TERM was noticed 10 s later, when its grace was over: `stop --all` of
+    // 1,000 agents took 10.8 s instead of 1.3 s.
+    // covers: P13
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the test starts a child")]
+    fn child_ending_after_the_signals_were_read_is_reaped() {
+        let child = Command::new("sh").args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+        let child = RefCell::new(child);
+        let end = || {
+            drop(child.borrow_mut().stdin.take());
+            let pid = rustix::process::Pid::from_raw(child.borrow().id() as i32).unwrap();
+            // It has ended and is not reaped: its SIGCHLD is as old as this look.
+            waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+        };
+        let ((), status) = in_order(end, || child.borrow_mut().try_wait().unwrap());
+        assert_eq!(status.and_then(|status| status.code()), Some(1));
     }
 }

@@ -14,12 +14,13 @@ use jiff::Timestamp;
 
 use super::env::{self, Vars};
 use super::local::LocalFleet;
+use super::local::fences::{self, Fenced};
 use super::ownership::Marks;
 use super::rundir::{RunDir, RunFiles};
 use super::tmp;
 use crate::config::EnvConfig;
 use crate::model::{Claim, RunId, RunTrace};
-use crate::process::identity::{self, Host, Life};
+use crate::process::identity::{self, Life};
 use crate::store::Trash;
 
 /// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
@@ -83,7 +84,7 @@ impl LocalFleet {
     pub fn discard(&self, run: &RunId, trash: &Trash) -> Result<Discarded> {
         let dir = RunDir::new(self.runs.join(run.to_string()));
         let Some(files) = dir.open()? else { return Ok(Discarded::Gone) };
-        if let Some(why) = why_not_over(&dir, &files, &self.host)? {
+        if let Some(why) = self.why_not_over(run, &dir, &files)? {
             return Ok(Discarded::Kept(why));
         }
         // One that can't be removed keeps nothing: no later try would fare better.
@@ -147,26 +148,31 @@ pub fn sets_of_remover(vars: &Vars) -> Vec<String> {
     text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
-/// Why a run may still be alive, or may still start. One that nobody has claimed is fenced.
-fn why_not_over(dir: &RunDir, files: &RunFiles, host: &Host) -> Result<Option<String>> {
-    let claim = files.claim()?;
-    if let Some(Claim::Launcher(claimed)) = &claim
-        && identity::life(&claimed.process, host) == Life::OtherBoot
-    {
-        return Ok(None);
-    }
-    let swept = files.swept()?;
-    if let Some(survivor) = swept.iter().flat_map(|swept| &swept.survivors).next() {
-        return Ok(Some(format!("its process {} could not be ended", survivor.pid)));
-    }
-    Ok(match claim {
-        None if dir.link_claim(&Claim::FencedBy("retention".to_owned()))? => None,
-        None => Some("it was claimed just now".to_owned()),
-        Some(Claim::Launcher(_)) if swept.is_none() => {
-            Some("nobody has written down that nothing of it is left".to_owned())
+impl LocalFleet {
+    /// Why a run may still be alive, or may still start. One that nobody has claimed is fenced.
+    fn why_not_over(&self, run: &RunId, dir: &RunDir, files: &RunFiles) -> Result<Option<String>> {
+        let claim = files.claim()?;
+        if let Some(Claim::Launcher(claimed)) = &claim
+            && identity::life(&claimed.process, &self.host) == Life::OtherBoot
+        {
+            return Ok(None);
         }
-        Some(Claim::Launcher(_) | Claim::FencedBy(_) | Claim::Refused(_)) => None,
-    })
+        let swept = files.swept()?;
+        if let Some(survivor) = swept.iter().flat_map(|swept| &swept.survivors).next() {
+            return Ok(Some(format!("its process {} could not be ended", survivor.pid)));
+        }
+        Ok(match claim {
+            None => match fences::fence(dir, &self.live, run, &identity::own(&self.host)?, "retention")? {
+                Fenced::Won => None,
+                Fenced::Lost => Some("it was claimed just now".to_owned()),
+                Fenced::Locked(holder) => Some(fences::locked(holder.as_ref())),
+            },
+            Some(Claim::Launcher(_)) if swept.is_none() => {
+                Some("nobody has written down that nothing of it is left".to_owned())
+            }
+            Some(Claim::Launcher(_) | Claim::FencedBy(_) | Claim::Refused(_)) => None,
+        })
+    }
 }
 
 /// What is in a folder; nothing where there is none.

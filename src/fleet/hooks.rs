@@ -153,7 +153,8 @@ impl fmt::Display for HookEnd {
     }
 }
 
-/// Runs a hook. Its output goes to `log`; `called_off` is asked now and then, and with each of `signals`.
+/// Runs a hook. Its output goes to `log`; `called_off` is asked now and then, and with each of `signals`. It may say yes in
+/// the moment in which the hook ends by itself: then the hook's own end is returned.
 pub(super) fn run(
     hook: &Hook<'_>,
     this_program: &Path,
@@ -203,8 +204,7 @@ fn watch(
     let until = Instant::now().checked_add(hook.timeout);
     loop {
         // Asked first: what it printed until it ended is read after that.
-        let ended = child::reap(pid);
-        let off = ended.is_none() && called_off();
+        let (off, ended) = child::look(&mut *called_off, pid);
         stdout.drain(|bytes| log.append(bytes));
         stderr.drain(|bytes| {
             log.append(bytes);

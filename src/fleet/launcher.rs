@@ -9,7 +9,9 @@ mod agent;
 mod around;
 mod done;
 mod given;
+mod stop_file;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -22,6 +24,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::Serialize;
 
 use self::agent::Agent;
+pub(super) use self::stop_file::STOP_FILE_CHECK;
+use self::stop_file::StopFile;
 use super::child::{self, Status};
 use super::env::Vars;
 use super::exec::{self, EXEC_FAILED, ExecError};
@@ -85,7 +89,22 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let traces = traces::lay(&run_dir, &spec.marker());
     let claimed_at = Instant::now();
     let vars = Vars::new();
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, tmp: None }.run()
+    let (unheeded, stop_file) = (Cell::new(false), StopFile::new());
+    Launcher {
+        run_dir,
+        spec,
+        host,
+        claimed,
+        signals,
+        claimed_at,
+        traces,
+        relay,
+        vars,
+        tmp: None,
+        unheeded,
+        stop_file,
+    }
+    .run()
 }
 
 /// What this run was asked to be.
@@ -168,6 +187,9 @@ struct Launcher {
     vars: Vars,
     /// The temporary directory of the run.
     tmp: Option<PathBuf>,
+    /// A stop that came in the moment in which a hook or the agent ended: the next step obeys it.
+    unheeded: Cell<bool>,
+    stop_file: StopFile,
 }
 
 /// Why there was no agent at all.
@@ -265,7 +287,7 @@ impl Launcher {
         let patience = Instant::now() + PATIENCE;
         loop {
             let Err(error) = self.run_dir.put(name, receipt) else { return Ok(()) };
-            let ends = child::told_to_stop(&self.signals) || patience <= Instant::now();
+            let ends = self.told_to_stop() || patience <= Instant::now();
             if ends || !is_for_want_of_room(&error) || !self.run_dir.is_still_there() {
                 return Err(error);
             }
@@ -314,12 +336,13 @@ impl Launcher {
         let mut ending: Option<Ending> = None;
         let mut next_check = Instant::now() + DIRECTORY_CHECK;
         loop {
-            if let Some(status) = child::reap(agent.pid) {
+            // Read on every turn, or what nobody reads keeps the wait below from waiting.
+            let (told_to_stop, status) = child::look(|| self.told_to_stop(), agent.pid);
+            if let Some(status) = status {
+                self.unheeded.set(told_to_stop && ending.is_none());
                 return (status, ending);
             }
             let now = Instant::now();
-            // Read on every turn, or what nobody reads keeps the wait below from waiting.
-            let told_to_stop = self.told_to_stop();
             match &ending {
                 None => {
                     let reason = if told_to_stop {
@@ -346,7 +369,8 @@ impl Launcher {
 
     /// Whether somebody has said so since the last look.
     fn told_to_stop(&self) -> bool {
-        let told = child::told_to_stop(&self.signals);
+        let by_signal = child::told_to_stop(&self.signals);
+        let told = by_signal | self.unheeded.take() | self.stop_file.asks(&self.run_dir, by_signal);
         if told && self.relay.is_some() {
             // Its relay dies of the same, only later: that is not to end the hook after the agent.
             let _ = set_parent_process_death_signal(None);

@@ -1,13 +1,15 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 mod ends;
+pub(super) mod fences;
+mod lives;
 mod starts;
+mod strays;
 mod unrecorded;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,19 +17,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
+use self::lives::LauncherLife;
 use super::Fleet;
 use super::env::Vars;
+use super::launcher::STOP_FILE_CHECK;
 use super::machine;
 use super::ownership::Marks;
 use super::protected;
-use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
+use super::rundir::{RunDir, RunFiles, SWEPT, marker};
 use super::tmp;
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::model::{
     AgentName, Claim, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process, Quarry,
-    Reap, Reaped, RunId, Said, Sighting, Signalled, Stray, Survivor, Swept,
+    Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::scan::{self, Entry, RunMarker};
@@ -40,6 +44,10 @@ const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many receipts of a sweep are written also after the tick's deadline, about a second's work: where ending processes
+/// takes all the time of each tick, the others' hand-offs would never be cleared.
+const RECEIPTS_SURE: usize = 50;
 
 /// Agents of one state directory.
 pub struct LocalFleet {
@@ -142,7 +150,7 @@ impl LocalFleet {
             },
         };
         // Life first, receipts second: a launcher that dies in between has written them by then.
-        let life = identity::life(&launcher, &self.host);
+        let life = self.life(&quarry.run, &launcher);
         let files = files.as_ref();
         let exit = files.map_or(Ok(None), RunFiles::exit)?;
         let said = || files.map_or_else(|| Ok(Said::default()), RunFiles::said);
@@ -155,18 +163,20 @@ impl LocalFleet {
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
-            files.filter(|_| life == Life::Dead).map_or(Ok(None), RunFiles::swept)
+            let is_dead = matches!(life, LauncherLife::Dead | LauncherLife::DeadElsewhere);
+            files.filter(|_| is_dead).map_or(Ok(None), RunFiles::swept)
         };
         Ok(match &life {
-            Life::Unknown(why) => Sighting::Unknown(why.clone()),
-            Life::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
-            Life::Alive | Life::Dead => match (swept()?, exit) {
-                (Some(swept), exit) => Sighting::Ended(ended(claim, exit, Some(swept))?),
-                (None, Some(exit)) if life == Life::Alive => {
-                    Sighting::Sweeping { claim, exit: Box::new(exit) }
-                }
-                (None, None) if life == Life::Alive => Sighting::Alive { claim, said: said()? },
-                (None, _) => Sighting::Orphaned { claim },
+            LauncherLife::Unknown(why) => Sighting::Unknown(why.clone()),
+            LauncherLife::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
+            LauncherLife::Alive => match exit {
+                Some(exit) => Sighting::Sweeping { claim, exit: Box::new(exit) },
+                None => Sighting::Alive { claim, said: said()? },
+            },
+            LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
+                Some(swept) => Sighting::Ended(ended(claim, exit, Some(swept))?),
+                None if life == LauncherLife::DeadElsewhere => Sighting::Replaced(ended(claim, exit, None)?),
+                None => Sighting::Orphaned { claim },
             },
         })
     }
@@ -183,37 +193,6 @@ impl LocalFleet {
         })
     }
 
-    /// Directories in `runs/` with a number above what is known of their agent.
-    fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Result<Vec<Stray>> {
-        let entries = match fs::read_dir(&self.runs) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", self.runs.display())),
-        };
-        let mut strays = Vec::new();
-        for entry in entries {
-            let entry = entry.with_context(|| format!("cannot list {}", self.runs.display()))?;
-            // What is no directory was never a run, whoever put it there.
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
-                continue;
-            };
-            let is_known = known.get(&run.agent).is_some_and(|last| run.n <= *last);
-            if is_known || !run.may_be_found() || asked.iter().any(|quarry| quarry.run == run) {
-                continue;
-            }
-            let files = self.run_dir(&run).open()?;
-            let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
-            let is_ours = |spec: &Spec| spec.run == run && spec.lineage == self.lineage;
-            let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
-            strays.push(Stray { run, spec: ours.map(Into::into) });
-        }
-        strays.sort_by(|a, b| a.run.cmp(&b.run));
-        Ok(strays)
-    }
-
     /// TERM to launchers that live; then everybody has the same time to end.
     fn stop_launchers(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Option<Signalled>> {
         let sent: Vec<_> = reaps.iter().map(|reap| self.stop_launcher(reap, guard)).collect();
@@ -221,20 +200,32 @@ impl LocalFleet {
             reaps.iter().zip(&sent).filter(|(_, sent)| sent.is_some()).map(|(reap, _)| *reap).collect();
         let patience = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
         ends::wait(&stopping, patience.min(until), &self.host);
+        self.wait_elsewhere(reaps, (patience + STOP_FILE_CHECK).min(until));
         sent
     }
 
     fn stop_launcher(&self, reap: &Reap, guard: &Guard) -> Option<Signalled> {
         let launcher = reap.launcher.as_ref()?;
+        if self.lives_elsewhere(reap) {
+            // A launcher that can't be asked ends at its deadline; the next tick asks again.
+            let asked = self.run_dir(&reap.run).ask_to_stop();
+            asked.inspect_err(|error| log::warn!("{}: {error:#}", reap.run)).ok()?;
+            return Some(Signalled { pid: launcher.pid, signals: vec!["stop file"] });
+        }
         let sent = signal::send(launcher, &self.host, guard, Signal::TERM);
         // One that was stopped must be able to run.
         signal::send(launcher, &self.host, guard, Signal::CONT);
+        if let Sent::Refused(_) = &sent
+            && let Err(error) = self.run_dir(&reap.run).ask_to_stop()
+        {
+            log::warn!("{}: {error:#}", reap.run);
+        }
         matches!(sent, Sent::Yes).then(|| Signalled { pid: launcher.pid, signals: vec!["TERM"] })
     }
 
     /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
     fn runs_hook(&self, reap: &Reap) -> bool {
-        let alive = |process: &Process| identity::life(process, &self.host) == Life::Alive;
+        let alive = |process: &Process| self.life(&reap.run, process) == LauncherLife::Alive;
         let exit =
             self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
         let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
@@ -249,8 +240,8 @@ impl LocalFleet {
 
     /// What a launcher that has ended by now wrote of its own sweep.
     fn swept_by_launcher(&self, reap: &Reap) -> bool {
-        let dead =
-            reap.launcher.as_ref().is_none_or(|launcher| identity::life(launcher, &self.host) != Life::Alive);
+        let is_alive = |launcher| self.life(&reap.run, launcher) == LauncherLife::Alive;
+        let dead = !reap.launcher.as_ref().is_some_and(is_alive);
         let files = self.run_dir(&reap.run).open().ok().flatten();
         let swept = files.and_then(|files| files.swept().ok().flatten());
         dead && swept.is_some_and(|swept| swept.survivors.is_empty())
@@ -276,22 +267,31 @@ impl LocalFleet {
             .map(|reap| {
                 let marker = marker(&self.lineage, &reap.run);
                 let cgroup = traces::group(&self.run_dir(&reap.run), &marker);
-                Target { marker, launcher: reap.launcher.clone(), cgroup }
+                // Of a pid namespace that is gone only tags could be seen: a pid of it is another process here.
+                let is_gone =
+                    |launcher: &&Process| self.life(&reap.run, launcher) == LauncherLife::DeadElsewhere;
+                let launcher = reap.launcher.as_ref().filter(|launcher| !is_gone(launcher)).cloned();
+                Target { marker, launcher, cgroup }
             })
             .collect();
-        let (grace, tick_ends) = (self.settings.grace, until);
+        let (grace, deadline) = (self.settings.grace, until);
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);
         let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
             .iter()
             .zip(reaped)
-            .map(|(reap, mut reaped)| {
+            .enumerate()
+            .map(|(nth, (reap, mut reaped))| {
+                // Each receipt takes two syncs. Without it the next tick looks again.
+                if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
+                    return Happened::NotTried("the tick's deadline came before it could be noted");
+                }
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
                 traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
                 if reaped.survivors.is_empty() {
                     // What is left of it goes with the run's own directory.
-                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(tick_ends));
+                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(deadline));
                 }
                 match self.leave_swept(reap, &reaped) {
                     Ok(()) => Happened::Reaped(reaped),
@@ -317,12 +317,21 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
         .collect()
 }
 
-/// A run that can never start; over, once somebody has looked for what might carry its marker all the same.
+/// A run that can never start. Without the receipt of a look nobody knows whether it left processes: its claim may have been
+/// taken away before it was fenced. One that has a receipt of its end did run.
 fn fenced(files: &RunFiles) -> Result<Sighting> {
-    Ok(match files.swept()? {
-        Some(Swept { survivors, .. }) => Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() })),
-        None => Sighting::Fenced,
-    })
+    let Some(Swept { survivors, after_run, .. }) = files.swept()? else {
+        return Ok(Sighting::Orphaned { claim: None });
+    };
+    let ended = match files.exit()? {
+        None if survivors.is_empty() => return Ok(Sighting::Fenced),
+        None => Ended { survivors, ..Ended::default() },
+        Some(exit) => {
+            let said = exit.said.clone();
+            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()?, after_run }
+        }
+    };
+    Ok(Sighting::Ended(Box::new(ended)))
 }
 
 /// The folder of workspaces.
@@ -337,23 +346,24 @@ impl Fleet for LocalFleet {
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
-        let strays = match self.strays(quarry, known) {
-            Ok(strays) => strays,
+        let found = match self.unrecorded(quarry, known, until) {
+            Ok(found) => found,
             Err(error) => return Observed::Unknown(format!("{error:#}")),
         };
-        let stray_quarry =
-            strays.iter().map(|stray| Quarry { run: stray.run.clone(), process: None, name_taken: false });
         let mut runs = BTreeMap::new();
-        for quarry in quarry.iter().cloned().chain(stray_quarry) {
-            if Instant::now() >= until {
-                return Observed::Unknown(
-                    "the tick's deadline came before every run was looked at".to_owned(),
-                );
-            }
-            let sighting = self.sight(&quarry);
-            runs.insert(quarry.run, sighting);
+        for quarry in quarry {
+            let sighting = match Instant::now() < until {
+                true => self.sight(quarry),
+                false => Sighting::Unknown("the tick's deadline came before it was looked at".to_owned()),
+            };
+            runs.insert(quarry.run.clone(), sighting);
         }
-        Observed::Known(FleetView { runs, strays, names_held: BTreeMap::new() })
+        match self.look_at_unrecorded(found, &mut runs, until) {
+            Ok((strays, unlooked)) => {
+                Observed::Known(FleetView { runs, strays, unlooked, names_held: BTreeMap::new() })
+            }
+            Err(error) => Observed::Unknown(format!("{error:#}")),
+        }
     }
 
     fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
@@ -382,16 +392,11 @@ impl Fleet for LocalFleet {
     }
 
     fn fence(&self, run: &RunId) -> Happened {
-        let fence = || -> Result<bool> {
-            let dir = self.run_dir(run);
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
-            dir.link_claim(&Claim::FencedBy(format!("a tick, {}", self.now.at)))
-        };
-        match fence() {
-            Ok(true) => Happened::FenceWon,
-            Ok(false) => Happened::FenceLost,
-            Err(error) => Happened::Failed(format!("{error:#}")),
-        }
+        self.fenced(run)
+    }
+
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        self.find_fenced(fenced)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
@@ -409,6 +414,10 @@ impl Fleet for LocalFleet {
                 Some(Happened::Reaped(reaped))
             } else if self.runs_hook(reap) {
                 Some(Happened::NotTried("its after_run hook has not ended yet"))
+            } else if self.lives_elsewhere(reap) {
+                let why =
+                    "its launcher lives in another pid namespace, and has not ended at its stop file yet";
+                Some(Happened::Failed(format!("{}: {why}", reap.run)))
             } else {
                 left.push(*reap);
                 None

@@ -49,7 +49,8 @@ pub trait Fleet {
     /// Starts one run: `Tried`, or `NotStarted` where that is certain.
     fn start(&self, launch: &Launch) -> Happened;
 
-    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`.
+    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`. It fails while a process
+    /// holds the lock of the run's agent.
     fn fence(&self, run: &RunId) -> Happened;
 
     /// Of these workspaces those that another factory has, each with the reason for people. `wanted` may stay unasked.
@@ -57,6 +58,9 @@ pub trait Fleet {
         let _ = wanted;
         BTreeMap::new()
     }
+
+    /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
 
     /// Whether the last look failed because our credentials were refused.
     fn is_denied(&self) -> bool {

@@ -49,8 +49,11 @@ pub fn relay(run_dir: &Path, inherited: &Vars) -> Result<()> {
     let process = identity::identify(launcher.id(), &host)?;
     let tell = |signal| process.as_ref().map(|process| signal::send(process, &host, &guard, signal));
     let mut is_told = false;
-    while child::reap(child::pid(&launcher)).is_none() {
-        let news = child::news(&signals);
+    loop {
+        let (news, ended) = child::look(|| child::news(&signals), child::pid(&launcher));
+        if ended.is_some() {
+            return Ok(());
+        }
         // Once: a hang-up is told by more than one signal, and another one would end the hook after the agent.
         if news.stop && !is_told {
             is_told = true;
@@ -61,7 +64,6 @@ pub fn relay(run_dir: &Path, inherited: &Vars) -> Result<()> {
         }
         child::wait(&signals, &[], Instant::now() + LONG);
     }
-    Ok(())
 }
 
 fn start(run_dir: &Path, spec: &Spec, inherited: &Vars) -> Result<Child> {

@@ -285,6 +285,12 @@ impl RunDir {
         ask().with_context(|| format!("cannot write {}", self.file(STOP).display()))
     }
 
+    /// Whether the launcher was asked to stop without a signal.
+    pub(super) fn is_asked_to_stop(&self) -> bool {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        self.dir().is_ok_and(|dir| rustix::fs::statat(dir, STOP, flags).is_ok())
+    }
+
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.
     pub fn link_claim(&self, claim: &Claim) -> Result<bool> {
         let link = || atomic::link_new(self.dir()?, CLAIM, &sealed(claim)?);

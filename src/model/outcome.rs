@@ -22,12 +22,29 @@ pub enum Happened {
     FenceWon,
     /// A launcher had been faster: the run exists.
     FenceLost,
+    /// The run can never start now, and processes of it live or could not be looked for: it ran.
+    FencedLate,
     /// What was left of a run was ended, or not.
     Reaped(Reaped),
     /// The tracker knows.
     Told,
     /// It failed; a later tick tries again where that makes sense.
     Failed(String),
+}
+
+impl Happened {
+    /// Whether nothing of it has to be tried again.
+    pub fn is_as_meant(&self) -> bool {
+        match self {
+            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => false,
+            Happened::Reaped(reaped) => reaped.survivors.is_empty(),
+            Happened::Tried
+            | Happened::FenceWon
+            | Happened::FenceLost
+            | Happened::FencedLate
+            | Happened::Told => true,
+        }
+    }
 }
 
 /// What a reap did.

@@ -17,7 +17,7 @@ use super::{
 pub enum Sighting {
     /// Nobody has claimed it.
     Unclaimed,
-    /// A tick fenced it: it can never start.
+    /// A tick fenced it, looked for its processes and found none: it can never start.
     Fenced,
     /// Its launcher declined to start it.
     Refused(Refusal),
@@ -44,6 +44,9 @@ pub enum Sighting {
         /// The launcher, and since when.
         claim: Option<Claimed>,
     },
+    /// Its launcher ran in another pid namespace of this boot, let go of its lock and left no receipt of a sweep: its
+    /// container was replaced. The processes of that namespace can't be seen from here.
+    Replaced(Box<Ended>),
     /// It can't be told.
     Unknown(String),
 }
@@ -72,7 +75,9 @@ impl Sighting {
             Sighting::Alive { claim, .. }
             | Sighting::Sweeping { claim, .. }
             | Sighting::Orphaned { claim } => claim.as_ref(),
-            Sighting::Ended(ended) | Sighting::Rebooted(ended) => ended.claim.as_ref(),
+            Sighting::Ended(ended) | Sighting::Rebooted(ended) | Sighting::Replaced(ended) => {
+                ended.claim.as_ref()
+            }
             Sighting::Unclaimed | Sighting::Fenced | Sighting::Refused(_) | Sighting::Unknown(_) => None,
         }
     }
@@ -131,6 +136,9 @@ pub struct FleetView {
     pub runs: BTreeMap<RunId, Sighting>,
     /// Runs that nobody asked for, numbered above what the registry knows.
     pub strays: Vec<Stray>,
+    /// Agents that have more such runs than one look takes, and how many were not looked at. Those that were have the lowest
+    /// numbers.
+    pub unlooked: BTreeMap<AgentName, usize>,
     /// Names that something else than a run of this factory has in the fleet, and what that is.
     pub names_held: BTreeMap<AgentName, String>,
 }

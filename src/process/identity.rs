@@ -14,6 +14,9 @@ use super::scan::{self, Entry};
 use crate::fingerprint;
 use crate::model::Process;
 
+/// Where the mark of shifted clocks begins in `pid_ns`: above the 32 bits of an inode.
+const MARK_SHIFT: u32 = 32;
+
 /// What every process on this machine has in common. Read once per program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -67,7 +70,7 @@ fn mark_of_clocks(offsets: &str) -> u64 {
     }
     // Inodes of namespaces have 32 bits, and a number in JSON keeps 53.
     let digest = fingerprint::sha256_hex(&[offsets.as_bytes()]);
-    u64::from_str_radix(&digest[..5], 16).map_or(1, |mark| mark | 1) << 32
+    u64::from_str_radix(&digest[..5], 16).map_or(1, |mark| mark | 1) << MARK_SHIFT
 }
 
 /// Whether this is what the kernel calls a boot: a UUID.
@@ -149,6 +152,16 @@ pub fn life(process: &Process, host: &Host) -> Life {
         Ok(None) => Life::Dead,
         Err(error) => Life::Unknown(format!("cannot read /proc/{}/stat: {error}", process.pid)),
     }
+}
+
+/// Whether `process` belongs to this boot and to another pid or time namespace, so that no pid tells whether it lives.
+pub fn is_elsewhere(process: &Process, host: &Host) -> bool {
+    process.boot_id == host.boot_id && process.pid_ns != host.pid_ns
+}
+
+/// Whether the monotonic clock of `process` is not this program's, so that no age of it can be told.
+pub fn has_other_clocks(process: &Process, host: &Host) -> bool {
+    process.pid_ns >> MARK_SHIFT != host.pid_ns >> MARK_SHIFT
 }
 
 /// Whether the kernel knows a live process that `/proc` doesn't show: absent is not unknown.

@@ -76,6 +76,19 @@ pub fn end_trees(
     hunt.report(outcome)
 }
 
+/// Which of the targets have live processes, by one look at all processes. Signals none of them.
+///
+/// # Errors
+///
+/// That `/proc` can't be searched.
+pub fn find(targets: &[Target], host: &Host, guard: &Guard) -> io::Result<Vec<bool>> {
+    let mut hunt = Hunt::new(targets, host, guard);
+    hunt.look(AtSight::Note)?;
+    let mut found: BTreeSet<usize> = hunt.alive.iter().map(|key| hunt.members[key].target).collect();
+    found.extend(&hunt.glimpsed);
+    Ok((0..targets.len()).map(|target| found.contains(&target)).collect())
+}
+
 /// A process, as one and the same in every look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {

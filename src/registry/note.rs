@@ -25,8 +25,17 @@ impl Registry {
                     self.counters.fences += 1;
                     self.names.raise(run);
                 }
-                // A run that nobody knew and that does live: from now on it is known, as one to end.
-                (Action::Fence { run }, Happened::FenceLost) if !self.knows(run) => {
+                (Action::Fence { run }, Happened::FencedLate) => {
+                    self.counters.fences += 1;
+                    let why = "it was fenced, and processes of it lived: its claim had been taken away";
+                    self.hand_off(run, decision.item.as_ref(), why, now, &[], false);
+                }
+                // A run that nobody knew and that does live, or may: from now on it is known, as one to end. Its number counts
+                // as used, so that no later tick would find it.
+                (
+                    Action::Fence { run },
+                    Happened::FenceLost | Happened::Failed(_) | Happened::NotTried(_),
+                ) if !self.knows(run) => {
                     self.hand_off(run, decision.item.as_ref(), &decision.because, now, &[], false);
                 }
                 (Action::Reap(reap), Happened::Reaped(reaped)) => self.note_reaped(&reap.run, reaped, now),

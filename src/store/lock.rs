@@ -68,6 +68,15 @@ impl fmt::Display for LockError {
 
 impl std::error::Error for LockError {}
 
+/// The state of a lock that somebody else may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// No process holds it.
+    Free,
+    /// A process holds it: the one that the file names, as far as that can be read.
+    Held(Option<Process>),
+}
+
 /// What the holder writes into its lock.
 #[derive(Serialize, Deserialize)]
 struct Holder {
@@ -182,6 +191,22 @@ impl Lock {
             Ok(()) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
             Err(error) => Err(named(error)),
+        }
+    }
+
+    /// Whether a process holds the lock file `name` in `dir`. Writes nothing, and locks it shared for an instant.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. A file that is missing is one: its holder may live on without it.
+    pub fn probe(dir: impl AsFd, name: &str) -> io::Result<Probe> {
+        let dir = dir.as_fd();
+        let file = open(dir, name, OFlags::RDONLY)?;
+        match fs2::FileExt::try_lock_shared(&file) {
+            Ok(()) if still_named(&file, dir, name)? => Ok(Probe::Free),
+            Ok(()) => Err(io::Error::other("the lock file was replaced")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Probe::Held(read_holder(&file))),
+            Err(error) => Err(error),
         }
     }
 
@@ -339,6 +364,28 @@ mod tests {
         for error in [Lock::is_held(&dir).unwrap_err(), Lock::last_holder(&dir).unwrap_err()] {
             assert!(error.to_string().contains("/state/lock: "), "{error}");
         }
+    }
+
+    // covers: P02
+    #[test]
+    fn probe_names_the_holder_and_leaves_the_file_alone() {
+        let (_holder, dir) = state();
+        assert!(Lock::probe(dir.as_fd(), LOCK).is_err(), "a missing file proves nothing");
+        let lock = take(&dir, 4711, Duration::ZERO).unwrap();
+        assert_eq!(Lock::probe(dir.as_fd(), LOCK).unwrap(), Probe::Held(Some(process(4711))));
+        let path = dir.path().join(LOCK);
+        let written = std::fs::read(&path).unwrap();
+        put(&path, b"{");
+        assert_eq!(Lock::probe(dir.as_fd(), LOCK).unwrap(), Probe::Held(None));
+        put(&path, &written);
+        drop(lock);
+        // A neighbouring test may have forked while the lock was held: its child lets go at its exec.
+        let begun = clock::monotonic();
+        while Lock::probe(dir.as_fd(), LOCK).unwrap() != Probe::Free {
+            assert!(clock::monotonic() - begun < PATIENT);
+            pause(POLL);
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), written);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod trash;
 
 pub use binding::{Binding, Directory, Repository};
 pub use dir::StateDir;
-pub use lock::{Lock, LockError};
+pub use lock::{Lock, LockError, Probe};
 pub use registry_file::{Bound, Committed, Loaded, Origin, RegistryFile};
 pub use trash::Trash;
 

@@ -245,6 +245,11 @@ impl Simulation {
             if world.strike(Fault::Reboot) {
                 world.machine.reboot();
             }
+            if world.strike(Fault::ContainerReplaced) {
+                world.machine.replace_container();
+            } else if world.strike(Fault::ContainerBeside) {
+                world.machine.enter_container();
+            }
             let now_ms = world.machine.clock_ms;
             world.machine.providers.live(now_ms);
             if world.strike(Fault::CredentialsRefreshed) {
@@ -259,6 +264,8 @@ impl Simulation {
                     world.machine.kill_launcher(&run);
                 } else if world.strike(Fault::SomebodyStops) {
                     world.machine.stop_launcher(&run);
+                } else if world.strike(Fault::ClaimRemoved) {
+                    world.machine.remove_claim(&run);
                 }
             }
         }
@@ -460,7 +467,7 @@ impl Simulation {
             ticked,
             history: &self.history,
             one_item: request.item.is_some(),
-            reap_only: request.reap_only,
+            reap_only: request.reap_only || request.judge_only,
         };
         if self.aloud || self.story.is_some() {
             let line = tell(self.tally.ticks, &request, &scene);

@@ -622,7 +622,7 @@ pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn pid_of(pid: u32) -> Pid {
+pub(crate) fn pid_of(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap())
 }
 

@@ -253,7 +253,7 @@ fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-rev.1 infra", "fail A launch", "stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 1);
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its claim could have been taken away");
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1"]);

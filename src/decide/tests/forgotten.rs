@@ -128,6 +128,55 @@ fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
     assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
 }
 
+// Origin: attacked - 100,000 unrecorded directories of one agent: a tick took minutes, its deadline was 50 s.
+// covers: P25
+#[test]
+fn agent_with_directories_left_to_look_at_waits() {
+    let mut factory = Factory::new(&["A", "B"]);
+    let spec = StraySpec {
+        item: id("A"),
+        key: "A".into(),
+        slug: "a".into(),
+        workspace: "A".into(),
+        role: "implementer".into(),
+        harness: "command".into(),
+        session: None,
+        chosen_session: None,
+        dispatch: 1,
+        since: moment(0),
+        deadline_ms: None,
+        resumes: None,
+        hash: None,
+        content_hash: None,
+        done: None,
+        next: None,
+    };
+    let found = |factory: &mut Factory, n: u64, sighting: Sighting| {
+        let run: RunId = format!("a-impl.{n}").parse().unwrap();
+        factory.see(&run.to_string(), sighting);
+        factory.strays = vec![Stray { run, spec: Some(spec.clone()) }];
+    };
+    found(&mut factory, 1, succeeded());
+    factory.unlooked.insert(AgentName("a-impl".into()), 7);
+    let plan = factory.tick_told();
+    // It is judged, and its number is used.
+    let begun = ["adopt a-impl.1", "adopt a-impl.1", "done a-impl.1", "done A"];
+    assert_eq!(
+        told(&plan),
+        [&begun[..], &["start b-impl.1", "writeback B started", "writeback A done"]].concat()
+    );
+    assert_eq!(plan.errors, ["7 directories of a-impl that are not on record were not looked at yet"]);
+
+    found(&mut factory, 2, failed());
+    assert_eq!(told(&factory.tick_told())[..3], ["adopt a-impl.2", "adopt a-impl.2", "fail a-impl.2 agent"]);
+    factory.strays.clear();
+    factory.later(1_000_000);
+    factory.see("b-impl.1", succeeded());
+    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::FleetUnknown), ("B", HeldCode::Done)]);
+    factory.unlooked.clear();
+    assert!(told(&factory.tick_told()).contains(&"start a-impl.3".to_owned()));
+}
+
 // Origin: the simulator - the registry was read from its backup after a tick had fenced a run and
 // swept for it: its required note was waited for for ever.
 #[test]

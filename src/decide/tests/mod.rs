@@ -16,6 +16,7 @@ mod ordered;
 mod providers;
 mod reconciling;
 mod renamed;
+mod replaced;
 mod room;
 mod stopped;
 mod vanished;
@@ -47,6 +48,7 @@ struct Factory {
     unclear: Vec<crate::model::Unclear>,
     runs: Observed<BTreeMap<RunId, Sighting>>,
     strays: Vec<crate::model::Stray>,
+    unlooked: BTreeMap<AgentName, usize>,
     names_held: BTreeMap<AgentName, String>,
     missing_env: BTreeMap<String, Vec<String>>,
     missing_programs: BTreeMap<String, String>,
@@ -107,6 +109,7 @@ impl Factory {
             unclear: Vec::new(),
             runs: Observed::Known(BTreeMap::new()),
             strays: Vec::new(),
+            unlooked: BTreeMap::new(),
             names_held: BTreeMap::new(),
             missing_env: BTreeMap::new(),
             missing_programs: BTreeMap::new(),
@@ -131,6 +134,7 @@ impl Factory {
                 Observed::Known(runs) => Observed::Known(FleetView {
                     runs: runs.clone(),
                     strays: self.strays.clone(),
+                    unlooked: self.unlooked.clone(),
                     names_held: self.names_held.clone(),
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),

@@ -401,7 +401,7 @@ fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were
     assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1", "stop a-rev.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1", "fence a-rev.1"]);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
-    factory.see("a-rev.1", Sighting::Fenced);
+    factory.see("a-rev.1", Sighting::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
     factory.see("a-rev.1", Sighting::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-rev.1", "forget A"]);

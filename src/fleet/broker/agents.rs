@@ -383,6 +383,10 @@ impl Fleet for BrokerFleet {
         self.local.fence(run)
     }
 
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        self.local.look_for(fenced)
+    }
+
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
         let happened = self.local.reap(reaps, until);
         // One that never had a launcher never had its name either: whoever has it is somebody else.

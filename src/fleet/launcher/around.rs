@@ -136,7 +136,16 @@ impl Launcher {
         }
         let (run_dir, more_vars) = (Some(self.run_dir.path()), &self.vars);
         let hook = Hook { name, argv, workspace, timeout, run_dir, vars: None, more_vars };
-        hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut || self.called_off())
+        let mut off = false;
+        let mut called_off = || {
+            off |= self.called_off();
+            off
+        };
+        let end = hooks::run(&hook, Path::new(THIS_PROGRAM), &self.signals, log, &mut called_off);
+        if off && !matches!(end, HookEnd::CalledOff) {
+            self.unheeded.set(true);
+        }
+        end
     }
 
     /// The hook after an agent. The agent may have left anything in the place of its workspace.

@@ -168,6 +168,7 @@ rules! {
     a_refused_dispatch_keeps_nothing,
     unknown_is_not_empty,
     what_cannot_be_told_is_left_alone,
+    agents_that_were_not_looked_at_wait,
     a_start_gets_its_grace,
     a_group_stops_at_its_first_failure,
     gone_takes_two_reads_and_30_seconds,
@@ -384,6 +385,15 @@ fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
     ensure(starts <= max as usize, || format!("{starts} starts in one tick, at most {max} may be"))
 }
 
+/// The number of the next run of an agent is not known before all its directories were looked at.
+fn agents_that_were_not_looked_at_wait(scene: &Scene<'_>) -> Result<(), String> {
+    scene.starts().try_for_each(|(_, run)| {
+        ensure(!scene.world.unlooked.contains_key(&run.agent), || {
+            format!("{run} is started, and directories of its agent were not looked at")
+        })
+    })
+}
+
 /// While a person's pause lasts, nothing is started or resumed.
 fn a_pause_holds(scene: &Scene<'_>) -> Result<(), String> {
     let paused = scene.before.paused.as_ref().is_some_and(|paused| paused.holds(scene.now));
@@ -516,7 +526,9 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
         let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
             registry.agents_of(item).filter_map(|(name, agent)| {
                 let run = RunId { agent: name.clone(), n: agent.n };
-                scene.world.machine.runs.get(&run)?.spec.as_ref()?.done
+                // A run that this very plan starts is of the item's next life.
+                let is_new = scene.starts().any(|(_, started)| *started == run);
+                scene.world.machine.runs.get(&run).filter(|_| !is_new)?.spec.as_ref()?.done
             })
         });
         let given: BTreeSet<DoneWhen> = given.collect();

@@ -37,6 +37,8 @@ faults! {
     SomebodyStops 8,
     /// The fleet can't be seen.
     FleetUnknown 25,
+    /// There is time to look at one unrecorded run only.
+    LookCut 30,
     /// One run of it can't be told.
     RunUnknown 20,
     /// The source can't be read.
@@ -61,6 +63,12 @@ faults! {
     ClockSet 5,
     /// The machine is restarted.
     Reboot 6,
+    /// The container is replaced: another pid namespace, and every process of the old one is gone.
+    ContainerReplaced 5,
+    /// Another container takes over while the old one still lives.
+    ContainerBeside 5,
+    /// Somebody removes the claim of a run.
+    ClaimRemoved 8,
     /// Somebody edits, closes, deletes, restores or spoils an item.
     Edit 20,
     /// An agent edits the item that it works on.

@@ -90,6 +90,10 @@ pub(super) struct Run {
     /// When something was last put into its directory.
     changed_ms: i64,
     tough_until: u64,
+    /// When its launcher took the claim: it remembers that, whatever becomes of the file.
+    claimed: Option<Moment>,
+    /// Its claim was taken away: a resume that it was may be made once more.
+    pub(super) claim_removed: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -113,6 +117,8 @@ impl Run {
             others: 0,
             changed_ms: 0,
             tough_until: 0,
+            claimed: None,
+            claim_removed: false,
             deadline_ms: None,
             stall_ms: None,
             exit: None,
@@ -160,6 +166,8 @@ pub(super) struct Machine {
     pub(super) wall_ms: i64,
     pub(super) mono_ms: u64,
     pub(super) boots: u32,
+    /// The pid namespace of the container in which ticks run.
+    pid_ns: u64,
     /// By a clock that nobody sets and that no restart ends.
     pub(super) clock_ms: u64,
     /// Where that stood at each boot, and the monotonic clock of the boot.
@@ -201,6 +209,7 @@ impl Machine {
             wall_ms: 1_790_000_000_000,
             mono_ms: 5_000,
             boots: 1,
+            pid_ns: 1,
             runs: BTreeMap::new(),
             busy: BTreeSet::new(),
             resumed: BTreeMap::new(),
@@ -355,7 +364,7 @@ impl Machine {
             pid: self.next_pid,
             start_ticks: self.mono_ms / 10,
             boot_id: self.boot_id(),
-            pid_ns: 1,
+            pid_ns: self.pid_ns,
             uid: 1000,
         }
     }
@@ -434,6 +443,9 @@ impl Machine {
             matches!(&one.claim, Some(Claim::Launcher(claimed)) if claimed.process.boot_id != boot_id);
         let survivors = one.swept.as_ref().is_some_and(|swept| !swept.survivors.is_empty());
         let claimed = matches!(one.claim, Some(Claim::Launcher(_)));
+        if one.claim.is_none() && self.is_locked(&run.agent) {
+            return false;
+        }
         if !rebooted && (survivors || claimed && one.swept.is_none()) {
             return false;
         }
@@ -458,9 +470,14 @@ impl Machine {
 
     /// `kill -9`: the agent's main process dies with its launcher, what it forked lives on.
     pub(super) fn kill_launcher(&mut self, run: &RunId) {
+        let process = self.runs.get(run).and_then(|one| one.process.clone());
+        let is_elsewhere = process.is_some_and(|process| self.is_elsewhere(&process));
         if let Some(one) = self.runs.get_mut(run) {
             one.launcher = Launcher::Gone;
             one.main_alive = false;
+            if is_elsewhere {
+                one.others = 0;
+            }
         }
         self.forget_if_dead(run);
     }
@@ -475,8 +492,55 @@ impl Machine {
         self.booted.push((self.clock_ms, self.mono_ms));
     }
 
-    /// Nothing resists any more, and no launcher is stuck or late.
+    /// Another container: every process of the old one is gone.
+    pub(super) fn replace_container(&mut self) {
+        for run in std::mem::take(&mut self.busy) {
+            let Some(run) = self.runs.get_mut(&run) else { continue };
+            (run.launcher, run.main_alive, run.others, run.tough_until) = (Launcher::Gone, false, 0, 0);
+        }
+        self.pid_ns += 1;
+    }
+
+    /// Another container, beside which the old one lives on. Nothing of it resists its own launcher: what that leaves can't
+    /// be seen from here, which is the gap that an event names.
+    pub(super) fn enter_container(&mut self) {
+        for run in &self.busy {
+            let Some(run) = self.runs.get_mut(run) else { continue };
+            run.tough_until = 0;
+            if let Some(script) = &mut run.script {
+                script.tough = 0;
+            }
+        }
+        self.pid_ns += 1;
+    }
+
+    pub(super) fn is_elsewhere(&self, process: &Process) -> bool {
+        process.boot_id == self.boot_id() && process.pid_ns != self.pid_ns
+    }
+
+    /// A person takes the claim of a run away, which a launcher or a fence has linked.
+    pub(super) fn remove_claim(&mut self, run: &RunId) {
+        let Some(one) = self.runs.get_mut(run) else { return };
+        // One that only refuses or fences may be followed by no launcher: that is not what is removed by mistake.
+        if !matches!(one.claim, Some(Claim::Launcher(_))) {
+            return;
+        }
+        one.claim = None;
+        // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
+        one.claim_removed = true;
+        let counted = one.begun > 0 && counts_as_resume(one);
+        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| counted);
+        if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
+            *times -= 1;
+        }
+    }
+
+    /// Nothing resists any more, no launcher is stuck or late, and containers that were left behind end.
     pub(super) fn calm_down(&mut self) {
+        let gone = |run: &&RunId| self.runs[*run].process.as_ref().is_some_and(|one| self.is_elsewhere(one));
+        for run in self.busy.iter().filter(gone).cloned().collect::<Vec<_>>() {
+            self.kill_launcher(&run);
+        }
         for run in self.runs.values_mut() {
             run.tough_until = 0;
         }
@@ -525,13 +589,10 @@ impl Machine {
     }
 
     fn deadline_at(&self, run: &Run) -> Option<u64> {
-        match (&run.claim, run.launcher) {
+        match (run.claimed.as_ref()?.mono_ms, run.launcher) {
             // Where there are hooks, it counts from the agent's own beginning.
-            (Some(_), Launcher::Watching(began)) if self.after_run_ms.is_some() => {
-                Some(began + run.deadline_ms?)
-            }
-            (Some(Claim::Launcher(claimed)), _) => Some(claimed.since.mono_ms + run.deadline_ms?),
-            _ => None,
+            (_, Launcher::Watching(began)) if self.after_run_ms.is_some() => Some(began + run.deadline_ms?),
+            (claimed_ms, _) => Some(claimed_ms + run.deadline_ms?),
         }
     }
 
@@ -595,6 +656,7 @@ impl Machine {
         }
         one.changed_ms = since.at.as_millisecond();
         one.launcher = Launcher::Preparing(since.mono_ms + script.begin_after);
+        one.claimed = Some(since.clone());
         one.claim = Some(Claim::Launcher(Box::new(Claimed { process, since })));
     }
 
@@ -609,10 +671,9 @@ impl Machine {
         one.others = script.forks;
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
-        let follows = one.spec.as_ref().and_then(|spec| spec.next.as_ref());
-        let counts = follows.is_none_or(|next| next.reason.is_failure());
+        let counts = counts_as_resume(one);
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += u32::from(counts);
+            *self.resumed.entry(session.clone()).or_default() += u32::from(counts && !one.claim_removed);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -705,12 +766,7 @@ impl Machine {
             (Some(process), _) => (None, process.clone()),
             (None, None | Some(None)) => return Sighting::Unclaimed,
             (None, Some(Some(Claim::FencedBy(_)))) => {
-                return match run.and_then(|run| run.swept.as_ref()) {
-                    Some(Swept { survivors, .. }) => {
-                        Sighting::Ended(Box::new(Ended { survivors: survivors.clone(), ..Ended::default() }))
-                    }
-                    None => Sighting::Fenced,
-                };
+                return self.sight_fenced(run);
             }
             (None, Some(Some(Claim::Refused(refusal)))) => return Sighting::Refused(refusal.clone()),
             (None, Some(Some(Claim::Launcher(claimed)))) => {
@@ -720,22 +776,7 @@ impl Machine {
         let alive = run.is_some_and(|run| run.launcher_lives() && run.process.as_ref() == Some(&process));
         let exit = run.and_then(|run| run.exit.clone());
         let said = run.map(|run| run.said.clone()).unwrap_or_default();
-        let ended = |claim, swept: Option<&Swept>| {
-            let stderr_tail = run.map(|run| run.stderr.clone()).unwrap_or_default();
-            let script = run.and_then(|run| run.script.as_ref());
-            let stdout_tail = match script {
-                Some(Script { program: None, prints, .. }) => (*prints).to_owned(),
-                _ => run.map(|run| run.stdout.clone()).unwrap_or_default(),
-            };
-            Box::new(Ended {
-                claim,
-                exit: exit.clone(),
-                survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
-                said: exit.as_ref().map_or_else(|| said.clone(), |exit| exit.said.clone()),
-                output: Output { stdout_tail, stderr_tail },
-                after_run: swept.and_then(|swept| swept.after_run.clone()),
-            })
-        };
+        let ended = |claim, swept: Option<&Swept>| Box::new(ended(run, claim, swept));
         if process.boot_id != self.boot_id() {
             return Sighting::Rebooted(ended(claim, None));
         }
@@ -744,7 +785,23 @@ impl Machine {
             (Some(swept), _) => Sighting::Ended(ended(claim, Some(swept))),
             (None, Some(exit)) if alive => Sighting::Sweeping { claim, exit: Box::new(exit.clone()) },
             (None, None) if alive => Sighting::Alive { claim, said },
+            (None, _) if self.is_elsewhere(&process) => Sighting::Replaced(ended(claim, None)),
             (None, _) => Sighting::Orphaned { claim },
+        }
+    }
+
+    /// A fence stands in the place of the claim. A run that has receipts began before its claim was taken away.
+    fn sight_fenced(&self, run: Option<&Run>) -> Sighting {
+        let Some(swept) = run.and_then(|run| run.swept.as_ref()) else {
+            return Sighting::Orphaned { claim: None };
+        };
+        match run.is_some_and(|run| run.exit.is_some()) {
+            true => Sighting::Ended(Box::new(ended(run, None, Some(swept)))),
+            false if swept.survivors.is_empty() => Sighting::Fenced,
+            false => {
+                let survivors = swept.survivors.clone();
+                Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() }))
+            }
         }
     }
 
@@ -755,6 +812,24 @@ impl Machine {
             .filter(|(run, _)| asked.iter().all(|quarry| quarry.run != **run))
             .map(|(run, one)| Stray { run: run.clone(), spec: one.spec.clone() })
             .collect()
+    }
+}
+
+/// What is left of a run that is over.
+fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&Swept>) -> Ended {
+    let exit = run.and_then(|run| run.exit.clone());
+    let said = run.map(|run| run.said.clone()).unwrap_or_default();
+    let stdout_tail = match run.and_then(|run| run.script.as_ref()) {
+        Some(Script { program: None, prints, .. }) => (*prints).to_owned(),
+        _ => run.map(|run| run.stdout.clone()).unwrap_or_default(),
+    };
+    Ended {
+        claim,
+        survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
+        said: exit.as_ref().map_or(said, |exit| exit.said.clone()),
+        exit,
+        output: Output { stdout_tail, stderr_tail: run.map(|run| run.stderr.clone()).unwrap_or_default() },
+        after_run: swept.and_then(|swept| swept.after_run.clone()),
     }
 }
 
@@ -778,4 +853,10 @@ fn survivors(run: &Run) -> Vec<Survivor> {
 
 fn never_ran(reason: ExitReason) -> bool {
     matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine)
+}
+
+/// Whether `resumes_max` bounds the resume that a run is: a person's answer is none after a failure.
+fn counts_as_resume(run: &Run) -> bool {
+    let follows = run.spec.as_ref().and_then(|spec| spec.next.as_ref());
+    follows.is_none_or(|next| next.reason.is_failure())
 }

@@ -29,6 +29,8 @@ use super::tracker::Tracker;
 pub(super) struct Today {
     pub(super) fleet_unknown: bool,
     pub(super) source_unknown: bool,
+    /// One unrecorded run is looked at, and no more.
+    pub(super) look_cut: bool,
     /// Picks one run that can't be told.
     pub(super) unknown_run: Option<u64>,
     /// Another factory has the workspace of an item: which one is told by this.
@@ -54,6 +56,8 @@ pub(super) struct World {
     pub(super) started: BTreeSet<RunId>,
     /// The run that could not be told at the last look.
     pub(super) untold: Option<RunId>,
+    /// Agents of which the last look left unrecorded runs.
+    pub(super) unlooked: BTreeMap<AgentName, usize>,
     /// Required `started` notes of this tick that failed.
     pub(super) refused_notes: Vec<(ItemId, u64)>,
     /// A rule that was broken in the middle of an effect.
@@ -85,6 +89,7 @@ impl World {
             effects: 0,
             started: BTreeSet::new(),
             untold: None,
+            unlooked: BTreeMap::new(),
             refused_notes: Vec::new(),
             broken: None,
             strangers: BTreeMap::new(),
@@ -117,6 +122,7 @@ impl World {
         self.today = Today {
             fleet_unknown: self.strike(Fault::FleetUnknown),
             source_unknown: self.strike(Fault::SourceUnknown),
+            look_cut: self.strike(Fault::LookCut),
             unknown_run: self.strike(Fault::RunUnknown).then(|| self.dice.throw()),
             taken_workspace: self.strike(Fault::WorkspaceTaken).then(|| self.dice.throw()),
             killed_after: self.strike(Fault::TickKilled).then(|| {
@@ -270,6 +276,9 @@ impl World {
         if !self.step() {
             return failed();
         }
+        if self.machine.is_locked(&run.agent) {
+            return Happened::Failed("its agent's lock is held".to_owned());
+        }
         let won = self.machine.fence(run);
         match won {
             _ if fails => failed(),
@@ -289,6 +298,7 @@ impl World {
             let run = self.machine.runs.get(&reap.run);
             run.is_some_and(|run| run.process.as_ref() == Some(launcher) && run.is_live())
         });
+        let is_elsewhere = reap.launcher.as_ref().is_some_and(|launcher| self.machine.is_elsewhere(launcher));
         if let Some(launcher) = told {
             reaped.signalled.push(Signalled { pid: launcher.pid, signals: vec!["TERM"] });
             self.machine.stop_launcher(&reap.run);
@@ -301,6 +311,8 @@ impl World {
                 Sighting::Sweeping { .. } if self.is_in_hook(&reap.run) => {
                     return Happened::NotTried("its after_run hook has not ended yet");
                 }
+                // No signal reaches it.
+                Sighting::Alive { .. } | Sighting::Sweeping { .. } if is_elsewhere => return failed(),
                 _ => {}
             }
         }
@@ -377,10 +389,17 @@ impl Fleet for Hands<'_> {
     ) -> Observed<FleetView> {
         let mut world = self.0.borrow_mut();
         world.untold = None;
+        world.unlooked.clear();
         if world.today.fleet_unknown {
             return Observed::Unknown("it can't be seen".to_owned());
         }
-        let strays = world.machine.strays(quarry, known);
+        let mut strays = world.machine.strays(quarry, known);
+        if world.today.look_cut && strays.len() > 1 {
+            for stray in strays.drain(1..) {
+                *world.unlooked.entry(stray.run.agent).or_default() += 1;
+            }
+        }
+        let unlooked = world.unlooked.clone();
         let mut runs: BTreeMap<_, _> =
             quarry.iter().map(|quarry| (quarry.run.clone(), world.machine.sight(quarry))).collect();
         for stray in &strays {
@@ -400,7 +419,7 @@ impl Fleet for Hands<'_> {
         let names_held: BTreeMap<_, _> =
             names.filter_map(|name| Some((name.clone(), world.holder_of(name)?))).collect();
         world.names_shown = names_held.keys().cloned().collect();
-        Observed::Known(FleetView { runs, strays, names_held })
+        Observed::Known(FleetView { runs, strays, unlooked, names_held })
     }
 
     fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
@@ -418,6 +437,18 @@ impl Fleet for Hands<'_> {
 
     fn fence(&self, run: &RunId) -> Happened {
         self.0.borrow_mut().fence(run)
+    }
+
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        let mut world = self.0.borrow_mut();
+        let mut look = |run: &RunId| {
+            let lives = world.machine.runs.get(run).is_some_and(|run| run.is_live());
+            if !lives && world.step() {
+                world.machine.leave_swept(run, &[]);
+            }
+            lives
+        };
+        fenced.iter().map(|run| look(run)).collect()
     }
 
     fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<Happened> {

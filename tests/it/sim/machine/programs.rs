@@ -301,14 +301,14 @@ impl Machine {
         }
         (one.stdout, one.stderr) = (stdout, stderr);
         *self.printed.entry((program.harness.clone(), program.words)).or_default() += 1;
-        let Some(factory_tick::model::Claim::Launcher(claimed)) = &one.claim else { return };
+        let Some(claimed) = one.claimed.clone() else { return };
         if !script.exit_lost {
             let ending = Ending {
                 harness: program.harness,
                 words: program.words,
                 reason,
                 parked: one.said.park.is_some(),
-                claimed: claimed.since.clone(),
+                claimed,
                 ended: now.clone(),
                 credentials: program.credentials,
                 reset,

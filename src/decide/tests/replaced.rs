@@ -1,0 +1,101 @@
+//! Runs whose container was replaced, and fenced runs that had begun.
+
+use super::*;
+use crate::model::{Decision, Reap};
+
+fn replaced(exit: Option<Exit>, session: Option<&str>) -> Sighting {
+    let said = Said { session: session.map(Into::into), ..Said::default() };
+    Sighting::Replaced(Box::new(Ended { exit, said, ..Ended::default() }))
+}
+
+// covers: P02
+#[test]
+fn replaced_run_is_infra_and_handed_off() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", replaced(None, Some("s-1")));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["stop a-impl.1", "fail a-impl.1 infra"]);
+    let because = |(_, decision): (usize, &Decision)| decision.because.clone();
+    assert!(plan.decisions().map(because).next().unwrap().contains("can't be seen from here"));
+    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+    assert_eq!(factory.record("A").attempts, 0);
+
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["reap a-impl.1"]);
+    let reap = plan.decisions().find_map(|(_, decision)| match &decision.action {
+        Action::Reap(Reap { launcher, .. }) => launcher.clone(),
+        _ => None,
+    });
+    assert_eq!(reap, Some(launcher().process));
+
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
+}
+
+// covers: P02
+#[test]
+fn replaced_run_with_a_receipt_is_judged_by_it() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", replaced(Some(exit(0, ExitReason::Exited, Said::default())), None));
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan)[..2], ["stop a-impl.1", "done a-impl.1"]);
+    assert!(factory.registry.handoffs.len() == 1 && factory.agent("a-impl").ok);
+}
+
+// covers: P02
+#[test]
+fn replaced_run_that_no_tick_saw_is_adopted_first() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    let claimed = Ended { claim: Some(launcher()), ..Ended::default() };
+    factory.see("a-impl.1", Sighting::Replaced(Box::new(claimed)));
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "stop a-impl.1", "fail a-impl.1 infra"]);
+    let handoff = factory.registry.handoffs.values().next().unwrap();
+    assert_eq!(handoff.process, Some(launcher().process));
+}
+
+// covers: P07b
+#[test]
+fn fenced_run_with_a_receipt_is_judged_by_it() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    let done = Ended { exit: Some(exit(0, ExitReason::Exited, Said::default())), ..Ended::default() };
+    factory.see("a-impl.1", Sighting::Ended(Box::new(done)));
+    assert_eq!(told(&factory.tick_told())[0], "done a-impl.1");
+}
+
+// covers: P07b
+#[test]
+fn fenced_run_with_processes_becomes_a_hand_off() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    factory.later(100);
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["fence a-impl.1"]);
+    let outcomes = [Outcome { step: 0, happened: crate::model::Happened::FencedLate }];
+    factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
+    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+    assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
+    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(
+        told(&factory.tick_told()),
+        ["forget a-impl.1", "start a-impl.2", "writeback A started"],
+        "its attempt is not charged"
+    );
+}
+
+// covers: P07
+#[test]
+fn failed_fence_keeps_an_unrecorded_run_on_record() {
+    use crate::model::{Happened, Stray};
+    for happened in [Happened::Failed("its lock is held".into()), Happened::NotTried("the tick's deadline")] {
+        let mut factory = Factory::new(&[]);
+        factory.strays = vec![Stray { run: "a-impl.7".parse().unwrap(), spec: None }];
+        factory.see("a-impl.7", Sighting::Unclaimed);
+        let plan = factory.tick();
+        let outcomes = [Outcome { step: 0, happened }];
+        factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
+        let handoffs: Vec<_> = factory.registry.handoffs.keys().map(ToString::to_string).collect();
+        assert_eq!(handoffs, ["a-impl.7"], "its number counts as used: no later tick would find it");
+    }
+}

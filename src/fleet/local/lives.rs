@@ -1,0 +1,80 @@
+//! Whether a launcher lives, also one in another pid namespace: by the lock of its agent, which every namespace sees.
+
+use std::time::{Duration, Instant};
+
+use super::LocalFleet;
+use crate::model::{Process, Reap, RunId};
+use crate::process::identity::{self, Life};
+use crate::process::signal;
+use crate::store::{Lock, Probe, atomic};
+
+/// How often a tick looks whether a launcher that no pidfd can be had of has let go of its lock.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is known of a launcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LauncherLife {
+    Alive,
+    Dead,
+    /// Dead, and it ran in another pid namespace: what it left behind can't be seen from here.
+    DeadElsewhere,
+    OtherBoot,
+    Unknown(String),
+}
+
+impl LocalFleet {
+    /// Whether the launcher of a run lives.
+    pub(super) fn life(&self, run: &RunId, launcher: &Process) -> LauncherLife {
+        if identity::is_elsewhere(launcher, &self.host) {
+            return self.life_elsewhere(run, launcher);
+        }
+        match identity::life(launcher, &self.host) {
+            Life::Alive => LauncherLife::Alive,
+            Life::Dead => LauncherLife::Dead,
+            Life::OtherBoot => LauncherLife::OtherBoot,
+            Life::Unknown(why) => LauncherLife::Unknown(why),
+        }
+    }
+
+    /// A launcher holds the lock of its agent while it lives, and its identity stands in the lock before its claim does.
+    fn life_elsewhere(&self, run: &RunId, launcher: &Process) -> LauncherLife {
+        let unknown = |why: &dyn std::fmt::Display| {
+            let pid = launcher.pid;
+            LauncherLife::Unknown(format!(
+                "process {pid} belongs to another pid or time namespace, and {why}"
+            ))
+        };
+        let probe = atomic::open_dir(&self.live).and_then(|live| Lock::probe(live, &run.agent.0));
+        match probe {
+            Ok(Probe::Held(Some(holder))) if holder == *launcher => {
+                // By its age it could be taken for late, and its item be charged.
+                match identity::has_other_clocks(launcher, &self.host) {
+                    true => unknown(&"its clock is not the one of this namespace"),
+                    false => LauncherLife::Alive,
+                }
+            }
+            Ok(Probe::Held(None)) => unknown(&"the lock of its agent does not say which process holds it"),
+            Ok(Probe::Held(Some(_)) | Probe::Free) => LauncherLife::DeadElsewhere,
+            Err(error) => unknown(&format_args!("the lock of its agent can't be looked at: {error}")),
+        }
+    }
+
+    /// Whether a launcher lives where no signal of this namespace reaches it.
+    pub(super) fn lives_elsewhere(&self, reap: &Reap) -> bool {
+        reap.launcher.as_ref().is_some_and(|launcher| {
+            identity::is_elsewhere(launcher, &self.host)
+                && self.life(&reap.run, launcher) == LauncherLife::Alive
+        })
+    }
+
+    /// Waits until all these launchers of other namespaces have let go of their locks, or that instant.
+    pub(super) fn wait_elsewhere(&self, reaps: &[&Reap], until: Instant) {
+        while reaps.iter().any(|reap| self.lives_elsewhere(reap)) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            signal::pause(LOOK_EVERY.min(left));
+        }
+    }
+}
