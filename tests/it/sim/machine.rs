@@ -93,7 +93,7 @@ pub(super) struct Run {
     /// When its launcher took the claim: it remembers that, whatever becomes of the file.
     claimed: Option<Moment>,
     /// Its claim was taken away: a resume that it was may be made once more.
-    pub(super) claim_removed: bool,
+    claim_removed: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -185,6 +185,8 @@ pub(super) struct Machine {
     pub(super) providers: Providers,
     /// The ends of runs of known programs, those that were removed since among them.
     pub(super) ends: BTreeMap<RunId, Ending>,
+    /// Runs whose claims were taken away, those that were removed since among them.
+    pub(super) unclaimed: BTreeSet<RunId>,
     /// How often each known program printed what.
     pub(super) printed: BTreeMap<(String, Words), u64>,
     /// Sessions that are there, and the tokens that each has read and written.
@@ -205,6 +207,7 @@ impl Machine {
             booted: vec![(0, 5_000)],
             ends: BTreeMap::new(),
             printed: BTreeMap::new(),
+            unclaimed: BTreeSet::new(),
             conversations: BTreeMap::new(),
             wall_ms: 1_790_000_000_000,
             mono_ms: 5_000,
@@ -530,6 +533,7 @@ impl Machine {
         one.claim_removed = true;
         let counted = one.begun > 0 && counts_as_resume(one);
         let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| counted);
+        self.unclaimed.insert(run.clone());
         if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
             *times -= 1;
         }
@@ -543,6 +547,10 @@ impl Machine {
         }
         for run in self.runs.values_mut() {
             run.tough_until = 0;
+            // One whose claim was taken away is held and named until a person lets it go on.
+            if let Some(script) = run.script.as_mut().filter(|_| run.claim_removed) {
+                script.stuck = false;
+            }
         }
     }
 

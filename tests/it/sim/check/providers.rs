@@ -88,8 +88,7 @@ impl<'a> Scene<'a> {
             };
             let record = before.agents.get(&run.agent).filter(|agent| agent.run.as_ref() == Some(run));
             // A run whose claim was taken away counts as one that never ran where its required note was never told.
-            let is_unclaimed = world.machine.runs.get(run).is_some_and(|run| run.claim_removed);
-            let is_untold = is_unclaimed && class == Some(Class::Infra);
+            let is_untold = world.machine.unclaimed.contains(run) && class == Some(Class::Infra);
             let ending = world.machine.ends.get(run).filter(|_| receipts.contains(run) && !is_untold);
             Some(Judged { run, class, left, record, ending })
         })
