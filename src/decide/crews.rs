@@ -79,7 +79,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
 /// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
 pub(super) fn regroup(draft: &mut Draft) {
     for id in draft.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.next.as_ref().is_some_and(|next| !next.resume);
+        let starts_alone = |agent: &AgentRecord| agent.next.is_some() && !resumes(draft, agent);
         let any = draft.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
         if any && !has_crew(draft, &id, &[]) {
             draft.refresh(Refresh::Regroup { item: id });
@@ -92,6 +92,12 @@ fn has_crew(draft: &Draft, item: &ItemId, without: &[RunId]) -> bool {
     draft.registry.agents_of(item).any(|(_, agent)| {
         let in_flight =
             agent.state != AgentStanding::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
-        in_flight || agent.ok || agent.next.as_ref().is_some_and(|next| next.resume)
+        in_flight || agent.ok || resumes(draft, agent)
     })
+}
+
+/// Whether a session of this agent is about to go on. The configuration may have made a start of it meanwhile.
+fn resumes(draft: &Draft, agent: &AgentRecord) -> bool {
+    let due = agent.next.as_ref().is_some_and(|next| next.resume);
+    due && agent.session.is_some() && runs::goes_on(draft.config, agent)
 }
