@@ -144,10 +144,13 @@ pub struct Options {
     /// Ticks in a row, as long as each of them decides something
     #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), env = "FACTORY_TICK_ITERATIONS")]
     pub iterations: u8,
+    /// A tick that takes every remembered item which is absent from the source for gone at once: it is meant to be
+    #[arg(long, global = true)]
+    pub accept_missing: bool,
     /// How long to wait for another tick to end, such as 30s [default: 0 for a tick, 60s for other commands]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, env = "FACTORY_TICK_WAIT_LOCK")]
     pub wait_lock: Option<Duration>,
-    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked items
+    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked or stuck items
     #[arg(long, global = true, env = "FACTORY_TICK_DETAILED_EXITCODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub detailed_exitcode: bool,
     /// How the result is printed

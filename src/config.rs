@@ -275,6 +275,8 @@ pub struct Attempts {
 pub struct Budget {
     /// Starts and resumes per day.
     pub starts_per_day: u32,
+    /// Agents started or resumed for one item per day; 0: any number. Then it is parked until a person retries it.
+    pub item_starts_per_day: u32,
     /// US dollars per day.
     pub usd_per_day: f64,
     /// US dollars per run.

@@ -76,14 +76,14 @@ pub fn runs(
     removals
 }
 
-/// The workspaces that may go, of those that are there and that this factory made.
+/// The workspaces that may go, of those that belong to this factory.
 pub fn workspaces(
     registry: &Registry,
-    made: &BTreeSet<String>,
+    owned: &BTreeSet<String>,
     rules: &Retention,
     clock: &Steady,
 ) -> Vec<Removal<String>> {
-    let ours = registry.names.items.iter().filter(|(_, named)| made.contains(&named.workspace));
+    let ours = registry.names.items.iter().filter(|(_, named)| owned.contains(&named.workspace));
     ours.filter_map(|(id, _)| workspace(registry, id, rules, clock)).collect()
 }
 

@@ -16,8 +16,10 @@ use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Steady, Step
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::report::{self, TickReport};
-use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Retained, Status};
-use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
+use crate::store::heartbeat::{self, GroupsLook, Heartbeat, Leg, Pulse, Retained, Status};
+use crate::store::{
+    Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events, reserve,
+};
 use crate::tick::{Store, Ticked};
 
 /// The state of one factory, held by one command.
@@ -161,6 +163,21 @@ impl State {
         }
     }
 
+    /// From now on a commit that finds no room spends the reserve.
+    pub fn may_spend_reserve(&mut self) {
+        self.file.may_spend_reserve();
+    }
+
+    /// Makes the reserve where it is not whole and there is room for it.
+    pub fn keep_reserve(&self, free_min: u64) {
+        if self.dir.free().is_some_and(|free| free.bytes < free_min) {
+            return;
+        }
+        if let Err(error) = reserve::keep(&self.dir) {
+            log::info!("there is no reserve for a full disk: {error}");
+        }
+    }
+
     /// Appends one event of the tick itself.
     pub fn log_event(&self, event: &impl Serialize) {
         log_lines(&self.dir, &[event], self.events_bytes_max);
@@ -271,6 +288,7 @@ impl Beats {
             reason: before.and_then(|beat| beat.reason.clone()),
             reported_at: before.and_then(|beat| beat.reported_at),
             retained: before.and_then(|beat| beat.retained.clone()),
+            groups: before.and_then(|beat| beat.groups.clone()),
             steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
         };
         state.beat(&beat);
@@ -280,6 +298,11 @@ impl Beats {
     /// What became of a look at what may be removed.
     pub fn retained(&mut self, retained: Retained) {
         self.beat.retained = Some(retained);
+    }
+
+    /// What became of a look for left-over control groups.
+    pub fn groups(&mut self, groups: GroupsLook) {
+        self.beat.groups = Some(groups);
     }
 
     /// The last: how it ended.

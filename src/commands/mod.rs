@@ -4,6 +4,7 @@
 mod check;
 mod drain;
 mod explain;
+mod groups;
 mod init;
 mod kill_tick;
 mod logs;
@@ -44,7 +45,7 @@ use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
 use crate::fleet::program;
-use crate::model::{Moment, Observed, Plan, Process, WorkItem};
+use crate::model::{Moment, Observed, Plan, Process, Room, WorkItem};
 use crate::page::Page;
 use crate::paint::{Paint, Tone};
 use crate::process::identity::{self, Host};
@@ -53,7 +54,7 @@ use crate::report::TickReport;
 use crate::source::Source;
 use crate::source::dir::DirSource;
 use crate::state::{self, State};
-use crate::store::StateDir;
+use crate::store::{StateDir, disk};
 use crate::tick::Tick;
 use crate::{clock, text};
 
@@ -252,6 +253,7 @@ impl Context {
 
     /// What a tick works with, for a plan or for the whole of it.
     fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
+        let workspaces = local::workspaces(&self.config, &self.state_path);
         let file = env::of_file(&self.config.env);
         let (file, env_error) =
             file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
@@ -271,8 +273,11 @@ impl Context {
             env_error,
             credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
             lineage: outside.lineage,
-            disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
-            workspaces: local::workspaces(&self.config, &self.state_path),
+            room: Room {
+                state: outside.dir.and_then(StateDir::free),
+                workspaces: disk::free_at(&workspaces),
+            },
+            workspaces,
             stop: outside.stop,
             clock: outside.clock,
         }

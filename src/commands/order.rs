@@ -24,6 +24,16 @@ impl<'a> Order<'a> {
         Ok(Order { context, state, shutdown, report: TickReport::new(title, &context.now, false) })
     }
 
+    /// Waits for the lock, for an order that must be obeyed on a full disk too: it may spend the reserve.
+    pub(super) fn begin_without_room(
+        context: &'a Context,
+        title: &'static str,
+    ) -> Result<Order<'a>, Failure> {
+        let mut order = Order::begin(context, title)?;
+        order.state.may_spend_reserve();
+        Ok(order)
+    }
+
     /// Makes a plan durable. It has no effects of its own: what must end is ended from the hand-offs.
     pub(super) fn write_down(&mut self, plan: &Plan) -> Result<(), Failure> {
         let now = &self.context.now;
@@ -78,10 +88,27 @@ pub(super) fn give(
     title: &'static str,
     plan: impl FnOnce(&Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
+    give_to(context, || Order::begin(context, title), plan)
+}
+
+/// The same on a full disk too: it may spend the reserve.
+pub(super) fn give_without_room(
+    context: &Context,
+    title: &'static str,
+    plan: impl FnOnce(&Registry) -> Result<Plan, Failure>,
+) -> Result<ExitStatus, Failure> {
+    give_to(context, || Order::begin_without_room(context, title), plan)
+}
+
+fn give_to<'a>(
+    context: &Context,
+    begin: impl FnOnce() -> Result<Order<'a>, Failure>,
+    plan: impl FnOnce(&Registry) -> Result<Plan, Failure>,
+) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
         return context.preview(|registry, _, _| Ok((plan(registry)?, ExitStatus::Ok)));
     }
-    let mut order = Order::begin(context, title)?;
+    let mut order = begin()?;
     let plan = plan(&order.state.registry)?;
     order.write_down(&plan)?;
     Ok(order.end())

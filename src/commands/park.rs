@@ -10,7 +10,7 @@ use crate::model::Action;
 const BECAUSE: &str = "a person parked it";
 
 pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Failure> {
-    order::give(context, "park", |registry| {
+    order::give_without_room(context, "park", |registry| {
         let items = context.items();
         let id = resolve::item(&args.target, registry, &items)?;
         let mut plan = plan_of(registry, &items, &id);

@@ -13,11 +13,11 @@ use crate::state::State;
 /// Ending takes one round, seeing that it ended another, and a lost fence one more.
 const ROUNDS_MAX: u32 = 3;
 
-const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None };
+const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None, accept_missing: false };
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
-        return order::give(context, "reap", |registry| give_up(run, registry));
+        return order::give_without_room(context, "reap", |registry| give_up(run, registry));
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
@@ -29,7 +29,7 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
             Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin(context, "reap")?;
+    let mut order = Order::begin_without_room(context, "reap")?;
     order.reap()?;
     Ok(order.end())
 }

@@ -21,11 +21,51 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
             Ok((plan(registry, &items, wanted(registry, &items)?.as_ref()), ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin(context, "stop")?;
+    let mut order = Order::begin_without_room(context, "stop")?;
     let items = items();
     let id = wanted(&order.state.registry, &items)?;
-    carry_out(&mut order, |registry| plan(registry, &items, id.as_ref()))?;
-    Ok(order.end())
+    let before = order.state.registry.clone();
+    match carry_out(&mut order, |registry| plan(registry, &items, id.as_ref())) {
+        Err(failure) if failure.no_room => {
+            Err(end_without_room(context, &order, &before, &plan(&before, &items, id.as_ref()), failure))
+        }
+        carried_out => carried_out.map(|()| order.end()),
+    }
+}
+
+/// The last resort: the agents end, and nothing is written down. `before`: the registry that the plan was made of.
+fn end_without_room(
+    context: &Context,
+    order: &Order<'_>,
+    before: &Registry,
+    plan: &Plan,
+    failure: Failure,
+) -> Failure {
+    let stopped = plan.decisions().filter_map(|(_, decision)| match &decision.action {
+        Action::Stop { run, .. } => Some(run.clone()),
+        _ => None,
+    });
+    let runs = stopped.map(|run| {
+        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.process.clone());
+        (run, launcher)
+    });
+    let runs: Vec<_> = runs.collect();
+    let ended = context.fleet(&order.state.lineage).end_unrecorded(runs.iter().cloned());
+    // Where the first commit found room and a later one did not, the items are parked.
+    let parked = if order.state.registry == *before { ", not parked" } else { "" };
+    let words = |what: &str, runs: Vec<String>| match runs.as_slice() {
+        [] => String::new(),
+        runs => format!("; {what}{parked}: {}", runs.join(", ")),
+    };
+    let told = match ended {
+        Err(error) => format!("; nothing was ended: {error:#}"),
+        Ok(ended) => {
+            let left = runs.iter().filter(|(run, _)| !ended.contains(run)).map(|(run, _)| run.to_string());
+            let left = words("told to end", left.collect());
+            words("ended", ended.iter().map(ToString::to_string).collect()) + &left
+        }
+    };
+    Failure { text: format!("{}{told}", failure.text), ..failure }
 }
 
 /// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::mail::{self, Mailbox, Verdict};
-use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, retain, tell_failure};
+use super::{
+    BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, groups, resolve, retain, tell_failure,
+};
 use crate::cli::Format;
 use crate::config::Problems;
 use crate::decide::Request;
@@ -32,7 +34,7 @@ fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, F
         let item = wanted_item(context, registry)?;
         let (source, stop, clock) = (context.source(), || false, || context.now.clone());
         let since = context.began;
-        let request = Request { item, ..context.request() };
+        let request = request(context, item);
         let fleet = context.agents(lineage, &request);
         let outside =
             Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
@@ -56,6 +58,8 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
     last_good::keep(&state.dir, &context.original);
     let mut beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
+    // Before anything starts: the first agent of a new factory may be the one that fills the disk.
+    state.keep_reserve(context.config.limits.disk_free_min_bytes);
     let mut report = TickReport::new("tick", &context.now, false);
     let last = iterate(context, &mut state, &shutdown, &mut report, item.as_ref());
     match &last {
@@ -64,6 +68,9 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
         Ok(Some(ticked)) if item.is_none() && ticked.fleet.is_ok() => {
             if let Some(retained) = retain::retain(context, &state, &shutdown) {
                 beats.retained(retained);
+            }
+            if let Some(groups) = groups::look(context, &state, &shutdown) {
+                beats.groups(groups);
             }
         }
         Ok(_) => {}
@@ -143,7 +150,12 @@ fn with(context: &Context, problems: &Problems, other: &Failure) -> Failure {
         other.text.lines().for_each(|line| page.paragraph(0, &[Span::words(line)]));
         page
     });
-    Failure { status: failure.status.worse(other.status), text: format!("{}\n{other}", failure.text), page }
+    Failure {
+        status: failure.status.worse(other.status),
+        text: format!("{}\n{other}", failure.text),
+        page,
+        no_room: false,
+    }
 }
 
 /// Ticks in a row, as long as each decides something. The last one's answers are for the heartbeat.
@@ -156,7 +168,7 @@ fn iterate(
 ) -> Result<Option<Ticked>, Failure> {
     let mut last = None;
     for _ in 0..context.options.iterations {
-        let request = Request { item: item.cloned(), ..context.request() };
+        let request = request(context, item.cloned());
         let ticked = once(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);
@@ -194,6 +206,10 @@ pub(super) fn once(
     report.add(&ticked, &context.config, &before, &registry);
     state.registry = registry;
     Ok(ticked)
+}
+
+fn request(context: &Context, item: Option<ItemId>) -> Request {
+    Request { item, accept_missing: context.options.accept_missing, ..context.request() }
 }
 
 fn wanted_item(context: &Context, registry: &Registry) -> Result<Option<ItemId>, Failure> {

@@ -64,6 +64,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let limits_of_crew = [
         ("[tick] starts_max", tick.as_ref().map_or(0, |tick| tick.starts_max)),
         ("[budget] starts_per_day", budget.map_or(0, |budget| budget.starts_per_day)),
+        ("[budget] item_starts_per_day", budget.map_or(0, |budget| budget.item_starts_per_day)),
     ];
     let roles = roles(&document, place, &limits_of_crew);
     document.close();
@@ -164,10 +165,16 @@ fn attempts(section: Section<'_, '_>) -> Option<Attempts> {
 fn budget(section: Section<'_, '_>) -> Option<Budget> {
     const USD_MAX: f64 = 1_000_000.0;
     let starts_per_day = section.or("starts_per_day", 200, |value| value.integer(0..=1_000_000));
+    let item_starts_per_day = section.or("item_starts_per_day", 20, |value| value.integer(0..=1_000_000));
     let usd_per_day = section.or("usd_per_day", 0.0, |value| value.number(0.0..=USD_MAX));
     let usd_per_run = section.or("usd_per_run", 0.0, |value| value.number(0.0..=USD_MAX));
     section.close();
-    Some(Budget { starts_per_day: starts_per_day?, usd_per_day: usd_per_day?, usd_per_run: usd_per_run? })
+    Some(Budget {
+        starts_per_day: starts_per_day?,
+        item_starts_per_day: item_starts_per_day?,
+        usd_per_day: usd_per_day?,
+        usd_per_run: usd_per_run?,
+    })
 }
 
 fn source(section: Section<'_, '_>, place: &Place<'_>) -> Option<(PathBuf, Scope)> {

@@ -95,7 +95,12 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 resumes_max: 1,
                 breaker: 5,
             },
-            budget: Budget { starts_per_day: 200, usd_per_day: 0.0, usd_per_run: 0.0 },
+            budget: Budget {
+                starts_per_day: 200,
+                item_starts_per_day: 20,
+                usd_per_day: 0.0,
+                usd_per_run: 0.0
+            },
             source_path: "/etc/factory/issues".into(),
             scope: Scope::default(),
             writeback: WritebackModes {
@@ -390,6 +395,7 @@ fn limits_are_inclusive() {
         ("[attempts]", "jitter", "0.0", "0.3"),
         ("[attempts]", "breaker", "0", "1000"),
         ("[budget]", "starts_per_day", "0", "1000000"),
+        ("[budget]", "item_starts_per_day", "0", "1000000"),
         ("[budget]", "usd_per_day", "0.0", "1000000.0"),
         ("[budget]", "usd_per_run", "0.0", "1000000.0"),
     ] {
@@ -415,6 +421,7 @@ fn a_crew_as_large_as_a_tick_is_fine() {
     let told = told(&format!("[budget]\nstarts_per_day = 1\n{MINIMAL}{second}"));
     assert!(told.contains("2 roles, but `[budget] starts_per_day` is 1: no item could ever start"), "{told}");
     assert!(told.contains("raise `starts_per_day`"), "{told}");
+    assert!(parsed(&format!("[budget]\nitem_starts_per_day = 1\n{MINIMAL}{second}")).is_err());
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn why_over(draft: &Draft, scope: &str, cool_off: &CoolOff) -> Option<&'static s
             return None;
         }
         let now = draft.world.credentials.get(name);
-        return (now != cool_off.credentials.as_ref()).then_some("its credentials have changed");
+        let waits = cool_off.until.is_some_and(|until| until > draft.now.at);
+        return (!waits && now != cool_off.credentials.as_ref()).then_some("its credentials have changed");
     }
     let known = roles.any(|role| of_variables(role) == scope || of_program(role) == scope);
     (!known).then_some("its role is no longer configured")
@@ -168,16 +169,22 @@ pub(super) fn begin(
     }
 }
 
+/// From the second refusal in a row, other credentials count only after the growing wait. An agent that refreshes its
+/// credentials while it runs was once started 74 times in 25 ticks, refused each time.
 fn refuse_login(draft: &mut Draft, agent: &AgentRecord, because: &str) {
     let scope = of_login(&agent.role);
     let now = draft.world.credentials.get(&agent.role);
-    // They were changed while it ran: what was refused is not what the next run gets.
     let is_old = agent.credentials.as_ref() != now;
-    if is_old || draft.registry.cool_offs.contains_key(&scope) {
+    let streak = draft.registry.refusals.get(&agent.role).map_or(1, |refusals| refusals.streak);
+    let before = draft.registry.cool_offs.get(&scope);
+    // They were changed while the run went on: the next run gets others, and gets them at once for the first time.
+    if streak < 2 && is_old || before.is_some_and(|before| before.row >= streak) {
         return;
     }
+    let refused = if is_old { agent.credentials.clone() } else { now.cloned() };
+    let until = (streak >= 2).then(|| draft.now.after(growing(streak - 1)));
     let because = format!("role {:?} was denied by its provider: {because}", agent.role);
-    let cooling = Cooling { because: because.clone(), until: None, row: 0, credentials: now.cloned() };
+    let cooling = Cooling { because: because.clone(), until, row: streak, credentials: refused };
     draft.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
 }
 
@@ -186,11 +193,10 @@ fn wait(draft: &mut Draft, agent: &AgentRecord, scope: &str, because: &str, rese
     // Runs that were under way when it began fail with it; they are no further failure, but may tell a later reset.
     let tried = before.is_none_or(|before| before.precedes(agent.since.as_ref(), draft.now));
     let row = before.map_or(0, |before| before.row).saturating_add(u32::from(tried));
-    let own = match reset {
-        Some(reset) => reset.clamp(draft.now.after(GROWING_FIRST), draft.now.after(TOLD_MAX)),
-        None if tried => draft.now.after(growing(row)),
-        None => return,
-    };
+    let told = reset.map(|reset| reset.clamp(draft.now.after(GROWING_FIRST), draft.now.after(TOLD_MAX)));
+    // A provider that always says "in 1.2 s" is asked more and more seldom, too.
+    let grown = tried.then(|| draft.now.after(growing(row)));
+    let Some(own) = told.max(grown) else { return };
     // One that had begun before may be heard late, and know less.
     let told = before.and_then(|before| before.until);
     let until = told.map_or(own, |until| own.max(until));

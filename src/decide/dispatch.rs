@@ -21,6 +21,7 @@ pub(super) fn dispatch(draft: &mut Draft) {
     let Some(view) = draft.source() else { return hold_unread(draft) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
     queue.sort_by_cached_key(|item| rank(item));
+    note_taken(draft, &queue);
     let mut slots = Slots::count(draft);
     // First what is under way: a session that waits for its turn holds work that is half done.
     let mut settled = BTreeSet::new();
@@ -36,6 +37,27 @@ pub(super) fn dispatch(draft: &mut Draft) {
         if let Err(Hold { code, because, until }) = begin(draft, &mut slots, item) {
             draft.hold(&item.id, code, because, until);
         }
+    }
+}
+
+/// Remembers which items wait because another factory has their workspace: `status` tells of them without a look outside.
+fn note_taken(draft: &mut Draft, queue: &[&WorkItem]) {
+    for item in queue {
+        let record = draft.registry.items.get(&item.id);
+        let before = record.and_then(|record| record.taken.clone());
+        let waits = || {
+            let is_done = record.is_some_and(|record| record.state == ItemStanding::Done);
+            items::eligible(draft, item) && !is_done && !draft.registry.running(&item.id)
+        };
+        let because = gates::taken(draft, item).filter(|_| waits()).map(str::to_owned);
+        if before == because {
+            continue;
+        }
+        if record.is_none() {
+            let seen = draft.registry.seen_as(item);
+            draft.refresh(seen);
+        }
+        draft.refresh(Refresh::Taken { item: item.id.clone(), because });
     }
 }
 
@@ -195,6 +217,7 @@ fn refuse_overwriting(draft: &mut Draft, item: &ItemId, launch: &Launch) -> Resu
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
 fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
+    items::park_returned(draft, item);
     let record = draft.registry.items.get(&item.id);
     let asked = Asked { draft, slots, item, record, wanted: Wanted::Dispatch };
     let passed = gates::pass(&asked);

@@ -1,19 +1,16 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
 use super::runs::stop;
-use super::{Draft, done};
-use crate::model::{Action, Class, ItemId, ItemState, Refresh, WorkItem};
+use super::{Draft, absence, done, gates};
+use crate::model::{Action, Class, Gone, ItemId, ItemState, Refresh, SourceView, WorkItem};
 use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
 
 /// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
 const UNCHARGED_ROW_MAX: u32 = 5;
 
-/// A record is given up only after it was missing from this many complete reads in a row: a checkout may
-/// be under way in the folder of items.
-const MISSING_READS_MAX: u32 = 2;
-
 pub(super) fn follow(draft: &mut Draft) {
     drop_removed_roles(draft);
+    absence::look(draft);
     for id in draft.item_ids() {
         done::finish(draft, &id);
         // Before parking: an edit is a new life, and nobody need be alarmed about the old one.
@@ -24,6 +21,7 @@ pub(super) fn follow(draft: &mut Draft) {
         park_when_spent(draft, &id);
         clamp_due_time(draft, &id);
     }
+    absence::tell(draft);
 }
 
 /// An agent whose role is no longer configured: ended where it runs, else forgotten.
@@ -59,6 +57,8 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
             (class, format!("{row} failures in a row that were not the agent's; the last: {words}"))
         } else if let Some(because) = too_expensive(draft, id) {
             (Some(Class::NeedsInput), because)
+        } else if let Some(because) = starts_used_up(draft, id) {
+            (Some(Class::Budget), because)
         } else {
             return;
         };
@@ -67,7 +67,7 @@ fn park_when_spent(draft: &mut Draft, id: &ItemId) {
         }
         let park = Action::Park { item: id.clone(), class, by_person: false };
         draft.decide(Some(id), because, park);
-    } else if !parked || draft.registry.items[id].parked_by != Some(ParkedBy::Rule) {
+    } else if !parked || draft.registry.items[id].parked_by == Some(ParkedBy::Person) {
         return;
     }
     stop_all(draft, id, "its item was parked");
@@ -81,6 +81,33 @@ fn too_expensive(draft: &Draft, id: &ItemId) -> Option<String> {
     Some(format!("the last run of {name} cost {usd:.2} USD, more than [budget] usd_per_run, {max:.2}"))
 }
 
+/// Parks an item that was forgotten, is back, and used up its starts of the day.
+pub(super) fn park_returned(draft: &mut Draft, item: &WorkItem) {
+    if draft.registry.items.contains_key(&item.id) {
+        return;
+    }
+    let Some(because) = starts_used_up(draft, &item.id) else { return };
+    let seen = draft.registry.seen_as(item);
+    draft.refresh(seen);
+    let park = Action::Park { item: item.id.clone(), class: Some(Class::Budget), by_person: false };
+    draft.decide(Some(&item.id), because, park);
+}
+
+/// An item that would be started more often than it may on one day, whatever became of its runs. A run in flight ends
+/// first; the gate keeps the others of its crew from starting.
+fn starts_used_up(draft: &Draft, id: &ItemId) -> Option<String> {
+    let item = draft.seen.get(id).copied().filter(|item| eligible(draft, item))?;
+    if draft.registry.in_flight(id) {
+        return None;
+    }
+    let follow_ups = draft.registry.agents_of(id).filter(|(_, agent)| agent.next.is_some()).count();
+    let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(draft, item).len() };
+    let used = gates::item_starts_used_up(draft, id, wanted as u32)?;
+    let last = draft.registry.items.get(id).and_then(|record| record.last.as_ref());
+    let last = last.map_or_else(String::new, |last| format!("; the last failure: {}", last.because));
+    Some(format!("{used}, and only a person gives it more{last}"))
+}
+
 /// Whether something still runs for an item that was edited since: the edit counts when that ends, and
 /// parking would end it for nothing.
 fn edited_meanwhile(draft: &Draft, id: &ItemId) -> bool {
@@ -89,7 +116,7 @@ fn edited_meanwhile(draft: &Draft, id: &ItemId) -> bool {
     draft.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
 }
 
-fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
+pub(super) fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
     let running: Vec<_> = draft
         .registry
         .agents_of(id)
@@ -107,14 +134,18 @@ fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
 fn follow_source(draft: &mut Draft, id: &ItemId) {
     let Some(record) = draft.registry.items.get(id).cloned() else { return };
     let Some(view) = draft.source() else { return };
-    // A malformed file is neither present nor gone.
-    if view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin) {
+    if is_unclear(view, id, &record) {
         return;
     }
     match draft.seen.get(id).copied() {
         Some(item) if eligible(draft, item) => present(draft, &record, item),
-        other => missing(draft, id, &record, other),
+        other => absence::missing(draft, id, &record, other),
     }
+}
+
+/// A malformed file is neither present nor gone.
+pub(super) fn is_unclear(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
+    view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
 }
 
 /// Open, and inside the scope that the configuration names.
@@ -123,7 +154,7 @@ pub(super) fn eligible(draft: &Draft, item: &WorkItem) -> bool {
 }
 
 fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
-    let returned = record.missing_reads >= MISSING_READS_MAX;
+    let returned = record.gone.is_some();
     if record.missing_reads > 0 || record.key != item.key || record.origin != item.origin {
         let seen = draft.registry.seen_as(item);
         draft.refresh(seen);
@@ -139,39 +170,13 @@ fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
         }
         ItemStanding::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
         // Doing finished work again burns money: a new label or priority is no reason.
-        ItemStanding::Done => redone || returned,
+        // That its file was away for a while is none either.
+        ItemStanding::Done => redone || record.gone == Some(Gone::Left),
         ItemStanding::Active => changed || returned,
     };
     // While a run of the old text is under way, it must not count as one of the new.
     if renew && !draft.registry.running(&item.id) {
         draft.refresh(Refresh::Renew { item: item.id.clone(), because: because.to_owned() });
-    }
-}
-
-fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen: Option<&WorkItem>) {
-    let out_of_scope = seen.is_some_and(|item| item.state == ItemState::Open);
-    // A person's word holds even where the item is relabelled back and forth.
-    if out_of_scope && record.parked_by == Some(ParkedBy::Person) {
-        return;
-    }
-    let reads = (record.missing_reads + 1).min(MISSING_READS_MAX);
-    if reads != record.missing_reads {
-        draft.refresh(Refresh::Missing { item: id.clone(), reads });
-    }
-    if reads < MISSING_READS_MAX {
-        return;
-    }
-    let because = match seen {
-        Some(_) if out_of_scope => "its item left the scope",
-        Some(_) => "its item was closed",
-        None => "its item is gone",
-    };
-    if done::finish_gone(draft, id, because) {
-        return;
-    }
-    stop_all(draft, id, because);
-    if !draft.registry.in_flight(id) {
-        draft.decide(Some(id), because, Action::Forget { item: id.clone() });
     }
 }
 

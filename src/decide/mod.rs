@@ -6,6 +6,7 @@
 //! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`, past the `gates`), and
 //! what trackers have to be told (`notes`).
 
+mod absence;
 mod blockers;
 mod cool_offs;
 mod crews;
@@ -19,6 +20,7 @@ mod messages;
 mod notes;
 mod runs;
 mod slots;
+mod standstill;
 mod strays;
 mod verdict;
 
@@ -45,6 +47,8 @@ pub struct Request {
     pub reap_only: bool,
     /// Start and resume nothing: why. All else goes on.
     pub hold_starts: Option<String>,
+    /// Items that are absent are meant to be: a person says so.
+    pub accept_missing: bool,
 }
 
 /// The plan for one tick.
@@ -108,6 +112,8 @@ struct Draft<'a> {
     group: u32,
     /// Items with something that can't be told: nothing is decided about them.
     uncertain: BTreeSet<ItemId>,
+    /// Most remembered items are absent at once: that any of them is gone takes longer to tell.
+    mass_absence: bool,
     /// The items of the source, by id.
     seen: BTreeMap<&'a ItemId, &'a WorkItem>,
     /// The item of which every gate is asked.
@@ -127,6 +133,7 @@ impl<'a> Draft<'a> {
             plan: Plan::default(),
             group: 0,
             uncertain: BTreeSet::new(),
+            mass_absence: false,
             seen: seen.unwrap_or_default(),
             explained: None,
             gates: Gates::default(),
@@ -152,6 +159,7 @@ impl<'a> Draft<'a> {
         }
         items::follow(self);
         dispatch::dispatch(self);
+        standstill::note(self);
         notes::tell(self);
     }
 

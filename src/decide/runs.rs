@@ -226,7 +226,10 @@ fn judge(
             let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);
             fail(draft, agent, run, class, &because, &left, next, Some(due), false);
         }
-        Class::NeedsInput | Class::NoEffect => park(draft, agent, run, class, &because, &left),
+        // No end of a run says that its item's starts are used up.
+        Class::NeedsInput | Class::NoEffect | Class::Budget => {
+            park(draft, agent, run, class, &because, &left);
+        }
         Class::Unfinished => unfinished(draft, agent, run, &because, &left),
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
         Class::SessionGone => fail(draft, agent, run, class, &because, &left, None, None, false),

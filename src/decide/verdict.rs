@@ -47,6 +47,12 @@ pub(super) fn verdict(
         }
         _ => of_receipt(role, agent.resumed, exit, said, output),
     };
+    let (class, because) = match exit.and_then(full_disk) {
+        Some(full) if class.is_some_and(Class::charged) => {
+            (Some(Class::Machine), format!("{because}; no room was left for {full}"))
+        }
+        _ => (class, because),
+    };
     let never_began = exit.is_some_and(Exit::never_began);
     let ended = exit.is_some_and(|exit| exit.reason == ExitReason::Exited);
     let asked = said.park.clone().filter(|_| ended);
@@ -80,6 +86,11 @@ pub(super) fn verdict(
             },
         },
     }
+}
+
+/// What had no room when a run ended, by the measure of its launcher. An agent may talk of a full disk that is none.
+fn full_disk(exit: &Exit) -> Option<&'static str> {
+    exit.room?.disks().find_map(|(name, free)| free.is_full().then_some(name))
 }
 
 /// Whether the program's own account says more than the receipt: of its own end always, of one that its launcher

@@ -33,11 +33,11 @@ use super::rundir::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
 use super::tmp;
 use super::traces::{self, Traces};
 use crate::clock;
-use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Survivor, Swept};
+use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Room, Survivor, Swept};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::sweep;
-use crate::store::{Lock, LockError, atomic};
+use crate::store::{Lock, LockError, atomic, disk};
 
 /// How often a launcher looks whether its run directory is still there: `git clean -ffdx` in a checkout
 /// takes the state with it, and a run that nobody knows of any more must not go on.
@@ -273,6 +273,12 @@ impl Launcher {
         }
     }
 
+    /// What is free now where the state and the workspace lie.
+    fn room(&self) -> Room {
+        let workspace = self.spec.workspace_root.join(&self.spec.workspace);
+        Room { state: disk::free_at(self.run_dir.path()), workspaces: disk::free_at(&workspace) }
+    }
+
     fn receipt_of_nothing(&self, never_ran: NeverRan) -> Exit {
         Exit {
             code: None,
@@ -286,6 +292,7 @@ impl Launcher {
             said: Default::default(),
             after_run_ms: None,
             done: None,
+            room: Some(self.room()),
             limit_ms: None,
         }
     }
@@ -398,6 +405,7 @@ impl Launcher {
             said: agent.listener.said().clone(),
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
             done: None,
+            room: Some(self.room()),
             limit_ms: match ended_by_us {
                 Some(ExitReason::Deadline) => self.spec.deadline_ms,
                 Some(ExitReason::Stalled) => self.spec.stall_ms,

@@ -2,6 +2,7 @@
 
 mod ends;
 mod starts;
+mod unrecorded;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use rustix::process::Signal;
 use super::Fleet;
 use super::env::Vars;
 use super::machine;
+use super::ownership::Marks;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, Spec, marker};
 use super::tmp;
@@ -352,6 +354,14 @@ impl Fleet for LocalFleet {
             runs.insert(quarry.run, sighting);
         }
         Observed::Known(FleetView { runs, strays, names_held: BTreeMap::new() })
+    }
+
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        match self.workspaces.canonicalize() {
+            Ok(root) => Marks::of(&root, &self.lineage).taken(wanted),
+            // Nobody has made any. What else is wrong with the folder, a launcher tells.
+            Err(_) => BTreeMap::new(),
+        }
     }
 
     fn start(&self, launch: &Launch) -> Happened {

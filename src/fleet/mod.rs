@@ -16,6 +16,7 @@ pub mod log_reader;
 pub mod logs;
 mod machine;
 pub mod made;
+pub mod ownership;
 pub mod program;
 pub mod protected;
 pub mod relay;
@@ -26,7 +27,7 @@ mod tmp;
 pub mod traces;
 pub mod workspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
@@ -49,6 +50,12 @@ pub trait Fleet {
 
     /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`.
     fn fence(&self, run: &RunId) -> Happened;
+
+    /// Of these workspaces those that another factory has, each with the reason for people. `wanted` may stay unasked.
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        let _ = wanted;
+        BTreeMap::new()
+    }
 
     /// Whether the last look failed because our credentials were refused.
     fn is_denied(&self) -> bool {

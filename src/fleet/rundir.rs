@@ -39,6 +39,8 @@ pub const SAID: &str = "said";
 pub const HOOKS_LOG: &str = "hooks.log";
 /// The control group that its processes are in.
 pub const CGROUP: &str = "cgroup";
+/// That the run is to end: for a launcher that no signal reaches, in another pid namespace.
+pub const STOP: &str = "stop";
 /// Which temporary directory is its own.
 pub const TMP: &str = "tmp";
 /// Why the program could not be executed.
@@ -271,6 +273,16 @@ impl RunDir {
         // It was only for the open; what an agent finds on its stdin is an ordinary file.
         rustix::fs::fcntl_setfl(&file, rustix::fs::OFlags::empty())?;
         Ok(file)
+    }
+
+    /// Asks the launcher to stop without a signal. Not durable: whoever asks looks at what comes of it, and asks again.
+    ///
+    /// # Errors
+    ///
+    /// That the file can't be made.
+    pub fn ask_to_stop(&self) -> Result<()> {
+        let ask = || atomic::replace(self.dir()?, STOP, b"", false);
+        ask().with_context(|| format!("cannot write {}", self.file(STOP).display()))
     }
 
     /// Takes the claim; false where somebody was faster. Whole or absent at every instant, durable when true.

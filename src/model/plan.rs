@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, StraySpec, Survivor};
+use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, Standstill, StraySpec, Survivor};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -429,8 +429,24 @@ pub enum Refresh {
     Missing {
         /// Which item.
         item: ItemId,
-        /// How many times.
+        /// How many times; 1 begins the wait for it.
         reads: u32,
+        /// Why it is gone, where that was often and long enough.
+        gone: Option<Gone>,
+    },
+    /// An item is about to be forgotten; where its work was done, that is kept.
+    KeepDone {
+        /// Which item.
+        item: ItemId,
+    },
+    /// An absent item whose work was done came back with the same title and body.
+    StillDone {
+        /// Which item.
+        item: ItemId,
+        /// Its key.
+        key: String,
+        /// Where it was read.
+        origin: String,
     },
     /// The directory of a run that nobody remembers, and of which nothing can live: its number is taken.
     Used {
@@ -481,6 +497,13 @@ pub enum Refresh {
         /// What changed.
         because: String,
     },
+    /// Another factory has the item's workspace, or has no longer.
+    Taken {
+        /// Which item.
+        item: ItemId,
+        /// Why it waits, for people; `None`: it does not.
+        because: Option<String>,
+    },
     /// A due time lay further ahead than any backoff can: the clock was moved.
     Clamp {
         /// Which item.
@@ -492,6 +515,10 @@ pub enum Refresh {
     Forgiven,
     /// What was spent was recorded for a day that has not come: the clock was wrong. It counts for today.
     Today,
+    /// The budget of the day keeps an item from starting.
+    BudgetHolds,
+    /// What does not go on by itself is no longer what it was.
+    Standstill(Standstill),
     /// A running agent told its session.
     Session {
         /// Which run.

@@ -90,6 +90,48 @@ pub struct Said {
     pub unconnected: Vec<String>,
 }
 
+/// What is free on a file system for an ordinary user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Free {
+    /// In bytes.
+    pub bytes: u64,
+    /// Inodes; `None` where the file system makes them as they are needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+}
+
+impl Free {
+    /// Below this, in bytes, a disk is full: what an agent writes is larger.
+    const FULL_BYTES: u64 = 1 << 20;
+
+    /// Below this many inodes likewise.
+    const FULL_INODES: u64 = 16;
+
+    /// Whether nothing of any size can be written.
+    pub fn is_full(&self) -> bool {
+        self.bytes < Free::FULL_BYTES || self.inodes.is_some_and(|inodes| inodes < Free::FULL_INODES)
+    }
+}
+
+/// What is free where a factory writes; `None` where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// Where the state lies.
+    pub state: Option<Free>,
+    /// Where the workspaces lie.
+    pub workspaces: Option<Free>,
+}
+
+impl Room {
+    /// Both, each with its name.
+    pub fn disks(&self) -> impl Iterator<Item = (&'static str, Free)> {
+        let disks = [("the state", self.state), ("the workspaces", self.workspaces)];
+        disks.into_iter().filter_map(|(name, free)| Some((name, free?)))
+    }
+}
+
 /// `runs/<run>/exit`: how the main process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,6 +162,9 @@ pub struct Exit {
     /// What `[done] command` answered then; `None` where it was not asked, or did not answer in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<i32>,
+    /// What was free when it ended; `None`: an earlier version did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// The limit by which its launcher ended it, in milliseconds; `None`: no limit ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_ms: Option<u64>,

@@ -30,6 +30,16 @@ fn is_zero(ms: &u64) -> bool {
 }
 
 impl Moment {
+    /// Whether something that began at `later` began after this instant. Where the clocks can't tell, it did not.
+    pub fn precedes(&self, later: Option<&Moment>, now: &Moment) -> bool {
+        let Some(later) = later else { return false };
+        if self.boot_id == later.boot_id {
+            later.mono_ms >= self.mono_ms
+        } else {
+            later.boot_id == now.boot_id
+        }
+    }
+
     /// How long ago `earlier` was, or `None` when it belongs to another boot and cannot be told.
     pub fn since(&self, earlier: &Moment) -> Option<Duration> {
         (self.boot_id == earlier.boot_id)

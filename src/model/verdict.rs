@@ -45,11 +45,13 @@ pub enum Class {
     Infra,
     /// The machine is short of something, or refuses writes: nothing can be started on it for now.
     Machine,
+    /// The item used up its starts of the day, whatever became of them.
+    Budget,
 }
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -68,6 +70,7 @@ impl Class {
         Class::Killed,
         Class::Infra,
         Class::Machine,
+        Class::Budget,
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
@@ -91,7 +94,8 @@ impl Class {
             | Class::Unfinished
             | Class::Killed
             | Class::Infra
-            | Class::Machine => false,
+            | Class::Machine
+            | Class::Budget => false,
         }
     }
 
@@ -132,12 +136,13 @@ impl Class {
             Class::Killed => "killed",
             Class::Infra => "infra",
             Class::Machine => "machine",
+            Class::Budget => "budget",
         }
     }
 }
 
 /// Why an item is not started now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldCode {
     /// Closed, or outside the configured scope.
@@ -172,6 +177,8 @@ pub enum HeldCode {
     HandoffPending,
     /// Another item must be resolved first.
     Blocked,
+    /// Its workspace belongs to another factory.
+    WorkspaceTaken,
     /// Less than `disk_free_min` is free.
     DiskFloor,
     /// The tick's time was up.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, DoneWhen, Exit, ItemId, Moment, Next, Observed, Output, Process, Refusal, RunId,
-    Said, SourceView, Survivor,
+    AgentName, Claimed, DoneWhen, Exit, ItemId, Moment, Next, Observed, Output, Process, Refusal, Room,
+    RunId, Said, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -164,8 +164,8 @@ pub struct World {
     pub source: Observed<SourceView>,
     /// The runs.
     pub fleet: Observed<FleetView>,
-    /// Free bytes where the state lives; `None` where the system does not tell.
-    pub disk_free_bytes: Option<u64>,
+    /// What is free where the state and the workspaces lie.
+    pub room: Room,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
     /// By role: the program that it needs and that is not there, and where it was looked for.
@@ -178,4 +178,6 @@ pub struct World {
     pub env_error: Option<String>,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
+    /// Workspaces that another factory has, each with the reason for people.
+    pub workspaces_taken: BTreeMap<String, String>,
 }

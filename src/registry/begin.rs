@@ -10,7 +10,7 @@ const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
 impl Registry {
     pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
         self.names.raise(&launch.run);
-        self.count_start(now);
+        self.count_start(&launch.item, now);
         self.names.take_up(&launch.item);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
         record.state = ItemStanding::Active;
@@ -58,9 +58,15 @@ impl Registry {
 
     pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &StraySpec) {
         self.names.raise(run);
-        let named = Named { slug: spec.slug.clone(), workspace: spec.workspace.clone(), finished_at: None };
+        let named = Named {
+            slug: spec.slug.clone(),
+            workspace: spec.workspace.clone(),
+            starts: None,
+            finished_at: None,
+        };
         let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
         self.names.take_up(&spec.item);
+        self.done.remove(&spec.item);
         let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
         if record.key.is_empty() {
             record.key = spec.key.clone();

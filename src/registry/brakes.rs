@@ -9,7 +9,7 @@ use super::Registry;
 use super::records::CoolOff;
 use crate::backoff::growing;
 use crate::config::Budget;
-use crate::model::{ItemId, Moment, RunId};
+use crate::model::{Class, ItemId, Moment, RunId};
 
 /// The scope of the cool-off that a fault of the machine begins: it holds for every role.
 pub const MACHINE: &str = "machine";
@@ -31,6 +31,16 @@ pub struct Failing {
     pub because: String,
 }
 
+/// Refusals of a role's credentials in a row, since a run of it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    /// How many. Runs that were under way at the latest one are no further refusal.
+    pub streak: u32,
+    /// When the latest was seen.
+    pub at: Moment,
+}
+
 /// What was spent on one day, in UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,11 +59,14 @@ pub struct Today {
     /// The day that this was counted for before the clock was set back. It may be that one after all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back_from: Option<Date>,
+    /// Whether what is left of it was too little for an item that wanted to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl Today {
     fn begin(at: Timestamp) -> Today {
-        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None }
+        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None, held: false }
     }
 
     /// The same at a later time: a new day begins with nothing. One that is further ahead than a clock is set back in
@@ -77,6 +90,11 @@ impl Today {
     pub fn ends(&self) -> Timestamp {
         let end = self.day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
         end.map_or(Timestamp::MAX, |end| end.timestamp())
+    }
+
+    /// Whether it keeps anything from starting: an item that wanted to, or whatever will.
+    pub fn is_spent(&self, budget: &Budget) -> bool {
+        self.held || self.exhausted(budget, 1).is_some()
     }
 
     /// Why nothing more can be spent, if so many starts are wanted.
@@ -117,17 +135,45 @@ impl Registry {
         }
     }
 
-    pub(super) fn count_start(&mut self, now: &Moment) {
+    pub(super) fn count_start(&mut self, item: &ItemId, now: &Moment) {
         let mut today = self.today(now.at);
         today.starts = today.starts.saturating_add(1);
+        self.names.count_start(item, today.day);
         self.today = Some(today);
     }
 
     /// A start that was counted and is known not to have been tried.
-    pub(super) fn give_start_back(&mut self) {
+    pub(super) fn give_start_back(&mut self, item: &ItemId) {
         if let Some(today) = &mut self.today {
             today.starts = today.starts.saturating_sub(1);
         }
+        self.names.give_start_back(item);
+    }
+
+    /// How often agents of an item were started or resumed on the day of that instant.
+    pub fn item_starts(&self, item: &ItemId, at: Timestamp) -> u32 {
+        self.names.starts_on(item, self.today(at).day)
+    }
+
+    /// The provider refused the credentials of an agent that began at that instant, or answered it.
+    pub(super) fn count_refusal(
+        &mut self,
+        role: &str,
+        begun: Option<&Moment>,
+        class: Option<Class>,
+        now: &Moment,
+    ) {
+        if class.is_none_or(Class::is_of_agent) {
+            self.refusals.remove(role);
+        }
+        if class != Some(Class::Denied) {
+            return;
+        }
+        let streak = match self.refusals.get(role) {
+            Some(before) if !before.at.precedes(begun, now) => return,
+            before => before.map_or(0, |before| before.streak).saturating_add(1),
+        };
+        self.refusals.insert(role.to_owned(), Refusals { streak, at: now.clone() });
     }
 
     /// The machine could not start a run: nothing is started before the growing wait is over. All starts of one tick are

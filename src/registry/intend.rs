@@ -1,15 +1,19 @@
 //! The transitions of single steps: what a plan writes down before any of its effects.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Registry;
 use super::records::{
-    AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Message, Named,
-    ParkedBy, Paused,
+    AgentRecord, AgentStanding, CoolOff, Handoff, ItemStanding, Last, Message, ParkedBy, Paused,
 };
 use crate::model::{
-    Action, AgentName, Class, Cooling, FollowUpReason, ItemId, Left, Moment, Next, Refresh, RunId, Survivor,
+    Action, AgentName, Class, Cooling, FollowUpReason, ItemId, Left, Moment, Next, RunId, Survivor,
 };
+
+/// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
+const STREAK_STEP: Duration = Duration::from_secs(30);
 
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
@@ -33,6 +37,7 @@ impl Registry {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
             Action::Done { run: Some(run), item, left } => {
+                self.count_answer(run, None, now);
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
@@ -42,6 +47,7 @@ impl Registry {
                 self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
                     record.infra_row = 0;
+                    record.infra_at = None;
                 }
                 self.failing = None;
             }
@@ -57,7 +63,10 @@ impl Registry {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
                 let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
-                    Some(run) => self.fail_run(run, *class, left, next.clone(), now),
+                    Some(run) => {
+                        self.count_answer(run, Some(*class), now);
+                        self.fail_run(run, *class, left, next.clone(), now);
+                    }
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
@@ -104,86 +113,6 @@ impl Registry {
         }
     }
 
-    pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
-        match refresh {
-            Refresh::Seen { item, key, origin, slug, workspace } => {
-                let named = Named { slug: slug.clone(), workspace: workspace.clone(), finished_at: None };
-                let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
-                let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
-                record.key = key.clone();
-                record.origin = origin.clone();
-                record.missing_reads = 0;
-            }
-            Refresh::Missing { item, reads } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.missing_reads = *reads;
-                }
-            }
-            Refresh::Used { run } => self.names.raise(run),
-            Refresh::Given { item, hash, content_hash } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.hash = Some(hash.clone());
-                    record.content_hash = Some(content_hash.clone());
-                }
-            }
-            Refresh::Renew { item, .. } => {
-                let Some(record) = self.items.get_mut(item) else { return };
-                *record = ItemRecord {
-                    key: record.key.clone(),
-                    origin: record.origin.clone(),
-                    hash: record.hash.clone(),
-                    content_hash: record.content_hash.clone(),
-                    dispatch: record.dispatch,
-                    told: record.told.clone(),
-                    messages: record.messages.clone(),
-                    ..ItemRecord::new(record.slug.clone())
-                };
-                for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
-                    agent.ok = false;
-                    agent.next = None;
-                    agent.run_usd = None;
-                    agent.well = None;
-                    agent.unfinished = 0;
-                }
-            }
-            Refresh::AfterRun { run, why } => {
-                if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
-                    agent.after_run = Some(why.clone());
-                }
-            }
-            Refresh::EndedWell { run, printed, answer } => {
-                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
-                    return;
-                };
-                let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
-                agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
-            }
-            Refresh::Regroup { item } => {
-                self.forget_next(item);
-                self.settle(item);
-            }
-            Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
-            Refresh::Clamp { item, due_at } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.due_at = Some(*due_at);
-                }
-            }
-            Refresh::Today => self.today = Some(self.today(now.at)),
-            Refresh::Forgiven => self.failing = None,
-            Refresh::Session { run, session } => {
-                if let Some(agent) = self.current(run) {
-                    note_session(agent, Some(session));
-                }
-            }
-            Refresh::RoleGone { agent } => {
-                if let Some(gone) = self.agents.remove(agent) {
-                    // What it would have done next by itself may have been all that its item waited for.
-                    self.settle(&gone.item);
-                }
-            }
-        }
-    }
-
     /// Whether a class that is free once befell this agent before.
     fn repeats(&self, run: &RunId, class: Class) -> bool {
         class == Class::Unfinished && self.agents.get(&run.agent).is_some_and(|agent| agent.unfinished > 0)
@@ -203,10 +132,15 @@ impl Registry {
         if charged {
             record.attempts += 1;
             record.infra_row = 0;
+            record.infra_at = None;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
         } else if class.counts_in_streak() {
-            // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
-            record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
+            // One misfortune strikes a whole crew at once, or 5 ticks within 14 ms: it must not park the item.
+            let age = record.infra_at.as_ref().and_then(|at| now.since(at));
+            if age.is_none_or(|age| age >= STREAK_STEP) {
+                record.infra_row += 1;
+                record.infra_at = Some(now.clone());
+            }
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
@@ -236,6 +170,17 @@ impl Registry {
             agent.session_tokens = left.usage.session_tokens.or(agent.session_tokens);
         }
         self.spend(run, left.usage.usd(), left.usage.tokens, now);
+    }
+
+    /// What the end of a run says of the credentials of its role. No start of the item is counted that the machine kept from
+    /// becoming an agent.
+    fn count_answer(&mut self, run: &RunId, class: Option<Class>, now: &Moment) {
+        let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
+        let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
+        self.count_refusal(&role, begun.as_ref(), class, now);
+        if class == Some(Class::Machine) {
+            self.names.give_start_back(&item);
+        }
     }
 
     /// Between runs nothing of a run is left in the agent but its number and its session.
@@ -331,12 +276,17 @@ impl Registry {
         let Some(record) = self.items.get_mut(item) else { return };
         // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
         // is must be remembered, or the work is done again.
-        let settled = record.parked_by == Some(ParkedBy::Person) || record.state == ItemStanding::Done;
+        let settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget))
+            || record.state == ItemStanding::Done;
         if settled && !by_person {
             return;
         }
         record.state = ItemStanding::Parked;
-        record.parked_by = Some(if by_person { ParkedBy::Person } else { ParkedBy::Rule });
+        record.parked_by = Some(match class {
+            _ if by_person => ParkedBy::Person,
+            Some(Class::Budget) => ParkedBy::Budget,
+            _ => ParkedBy::Rule,
+        });
         record.due_at = None;
         record.tell_tries = 0;
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
@@ -349,11 +299,13 @@ impl Registry {
         let Some(record) = self.items.get_mut(item) else { return };
         // Somebody has looked.
         self.failing = None;
+        self.names.forget_starts(item);
         let again = record.state == ItemStanding::Done;
         // Whoever has nothing to go on with is settled as waiting.
         record.state = ItemStanding::Active;
         record.attempts = 0;
         record.infra_row = 0;
+        record.infra_at = None;
         record.continued = 0;
         record.due_at = None;
         record.tell_tries = 0;
@@ -381,7 +333,7 @@ impl Registry {
 
     /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
     /// none does, all of them start with the item's next dispatch.
-    fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
+    pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok = false;
             let resume = sessions.contains(name);
@@ -429,7 +381,7 @@ impl Registry {
 }
 
 /// Another session than before has not been resumed yet.
-fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
+pub(super) fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
     if let Some(session) = session.filter(|session| agent.session.as_deref() != Some(session)) {
         agent.session = Some(session.to_owned());
         agent.resumes = 0;

@@ -55,7 +55,7 @@ impl Registry {
                 && let Action::Start(launch) | Action::Resume(launch) = &decision.action
             {
                 self.withdraw(&launch.run, now);
-                self.give_start_back();
+                self.give_start_back(&launch.item);
             }
         }
     }
@@ -173,8 +173,12 @@ impl Registry {
             }
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             agent.next = None;
-            // What was never announced must not count as done.
-            agent.ok &= class != Class::Writeback;
+            // What was never announced must not count as done, nor go on after a person's retry.
+            if class == Class::Writeback {
+                agent.ok = false;
+                agent.session = None;
+                agent.resumes = 0;
+            }
         }
         self.charge(item, class, because, attempts, now);
     }

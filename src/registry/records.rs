@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentName, Class, DoneWhen, ItemId, Moment, Next, Process, RunId, Status, Survivor};
+use crate::model::{
+    AgentName, Class, DoneWhen, Gone, ItemId, Moment, Next, Process, RunId, Status, Survivor,
+};
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,8 @@ pub enum ParkedBy {
     Rule,
     /// A person: only a person brings it back.
     Person,
+    /// The item's starts of a day are used up: only a person brings it back.
+    Budget,
 }
 
 /// An item.
@@ -58,17 +63,29 @@ pub struct ItemRecord {
     pub told: Option<Told>,
     /// How often telling it the next thing has failed in a row.
     pub tell_tries: u32,
-    /// Uncharged failures in a row.
+    /// Uncharged failures in a row, of which those within 30 s of another count once.
     pub infra_row: u32,
+    /// When that streak grew last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infra_at: Option<Moment>,
     /// Who parked it.
     pub parked_by: Option<ParkedBy>,
     /// The last thing that went wrong or parked it.
     pub last: Option<Last>,
     /// Complete reads in a row that it was missing from.
     pub missing_reads: u32,
+    /// When the first of those reads was. Ages of another boot cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Moment>,
+    /// Why the item is gone, where those reads were enough for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
     /// How often its agents went on although they had ended well, since it last changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub continued: u32,
+    /// Why it waits where another factory has its workspace, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<String>,
     /// What a person had to say to its agents, oldest first, until the item is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
@@ -253,12 +270,52 @@ pub struct Named {
     pub slug: String,
     /// The directory name of its workspace.
     pub workspace: String,
+    /// How often its agents were started on the day of the latest start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts: Option<DayStarts>,
     /// Since when nobody needs that: the item was done, or forgotten before it was. Any start ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
 }
 
+/// Starts and resumes of one item on one day, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DayStarts {
+    /// Which day.
+    pub day: Date,
+    /// How many.
+    pub starts: u32,
+}
+
 impl Names {
+    /// Starts of an item on that day. A day ahead of it was recorded by a clock that was wrong: its starts count.
+    pub(super) fn starts_on(&self, item: &ItemId, day: Date) -> u32 {
+        let recorded = self.items.get(item).and_then(|named| named.starts);
+        recorded.filter(|recorded| recorded.day >= day).map_or(0, |recorded| recorded.starts)
+    }
+
+    pub(super) fn count_start(&mut self, item: &ItemId, day: Date) {
+        let starts = self.starts_on(item, day).saturating_add(1);
+        if let Some(named) = self.items.get_mut(item) {
+            named.starts = Some(DayStarts { day, starts });
+        }
+    }
+
+    /// A start that was counted and is known not to have been tried.
+    pub(super) fn give_start_back(&mut self, item: &ItemId) {
+        if let Some(starts) = self.items.get_mut(item).and_then(|named| named.starts.as_mut()) {
+            starts.starts = starts.starts.saturating_sub(1);
+        }
+    }
+
+    /// A person gives the item all starts of the day back.
+    pub(super) fn forget_starts(&mut self, item: &ItemId) {
+        if let Some(named) = self.items.get_mut(item) {
+            named.starts = None;
+        }
+    }
+
     pub(super) fn raise(&mut self, run: &RunId) {
         let last = self.last_n.entry(run.agent.clone()).or_default();
         *last = (*last).max(run.n);
@@ -354,11 +411,9 @@ impl CoolOff {
 
     /// Whether a run began after this cool-off did. Where the clocks can't tell, it did not.
     pub fn precedes(&self, run_since: Option<&Moment>, now: &Moment) -> bool {
-        let Some(since) = run_since else { return false };
         match &self.begun {
-            Some(begun) if begun.boot_id == since.boot_id => since.mono_ms >= begun.mono_ms,
-            Some(_) => since.boot_id == now.boot_id,
-            None => since.at >= self.since,
+            Some(begun) => begun.precedes(run_since, now),
+            None => run_since.is_some_and(|since| since.at >= self.since),
         }
     }
 }
@@ -433,9 +488,13 @@ impl ItemRecord {
             told: None,
             tell_tries: 0,
             infra_row: 0,
+            infra_at: None,
+            taken: None,
             parked_by: None,
             last: None,
             missing_reads: 0,
+            missing_since: None,
+            gone: None,
             continued: 0,
             messages: Vec::new(),
         }

@@ -377,6 +377,7 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         due_at: None,
         tell_tries: 0,
         infra_row: 0,
+        taken: None,
         parked_by: None,
         last: None,
         missing_reads: 0,
@@ -402,7 +403,9 @@ fn a_budget_of_0_is_none() {
     registry.spend(&run("a-impl.1"), Some(1e9), None, &moment(0));
     let today = registry.today(moment(0).at);
     let exhausted = |starts_per_day, usd_per_day| {
-        today.exhausted(&Budget { starts_per_day, usd_per_day, usd_per_run: 0.0 }, 1).is_some()
+        today
+            .exhausted(&Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 }, 1)
+            .is_some()
     };
     assert!(!exhausted(0, 0.0));
     assert!(exhausted(1, 0.0));

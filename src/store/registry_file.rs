@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::atomic::{self, ReadError};
 use super::generation::{self, Generation, OPENING_BYTES, SCHEMA, schema_of};
 use super::heartbeat::{self, Pulse};
-use super::{StateDir, StoreError};
+use super::{StateDir, StoreError, reserve};
 
 const REGISTRY: &str = "registry.json";
 const BACKUP: &str = "registry.json.bak";
@@ -96,6 +96,7 @@ pub struct RegistryFile {
     body: Option<String>,
     /// A commit failed: what is on disk is not known, and nothing more may be built on it.
     unknown: bool,
+    may_spend_reserve: bool,
     quarantined: Option<String>,
 }
 
@@ -154,6 +155,11 @@ impl RegistryFile {
         self.config = Some(recorded_path(config));
     }
 
+    /// From now on a commit that finds no room deletes the reserve, and is tried again.
+    pub fn may_spend_reserve(&mut self) {
+        self.may_spend_reserve = true;
+    }
+
     /// Whether the next commit will put a damaged `registry.json` into quarantine.
     pub fn would_quarantine(&self) -> bool {
         self.standing == Standing::Damaged
@@ -168,7 +174,7 @@ impl RegistryFile {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`]. Whether the new generation stands is then unknown: the caller performs
+    /// [`StoreError::Io`] and [`StoreError::NoRoom`]. Whether the new generation stands is then unknown: the caller performs
     /// nothing that depends on it, and every further commit of this process is refused.
     pub fn commit<T: Serialize>(&mut self, body: &T) -> Result<Committed, StoreError> {
         let path = self.dir.path().join(REGISTRY);
@@ -184,12 +190,23 @@ impl RegistryFile {
         let serial = self.serial.saturating_add(1);
         let next = Generation { lineage: self.lineage.clone(), serial, config: self.config.clone(), body };
         self.unknown = true;
-        self.write(serial, &next.to_bytes()).map_err(|error| {
-            StoreError::Io(format!(
+        let bytes = next.to_bytes();
+        let written = match self.write(serial, &bytes) {
+            // The same generation again: whether the first one stands does not matter.
+            Err(error)
+                if reserve::is_no_room(&error) && self.may_spend_reserve && reserve::spend(&self.dir) =>
+            {
+                self.write(serial, &bytes)
+            }
+            written => written,
+        };
+        written.map_err(|error| {
+            let text = format!(
                 "cannot save {}: {error}. Nothing was done after this; the next tick reads again what \
                  stands. If the disk is full, make room on it",
                 path.display()
-            ))
+            );
+            if reserve::is_no_room(&error) { StoreError::NoRoom(text) } else { StoreError::Io(text) }
         })?;
         self.unknown = false;
         self.serial = serial;
@@ -297,6 +314,7 @@ fn opened<T: DeserializeOwned>(
         // Loading from the backup is a change in itself: whatever is committed next is written.
         body: (origin == Origin::Registry).then_some(raw),
         unknown: false,
+        may_spend_reserve: false,
         quarantined: None,
     };
     Ok((Loaded { body, lineage, serial, config: config.map(PathBuf::from), origin }, file))
@@ -313,6 +331,7 @@ fn fresh<T: Default>(dir: &StateDir) -> Result<(Loaded<T>, RegistryFile), StoreE
         standing: Standing::Nothing,
         body: None,
         unknown: false,
+        may_spend_reserve: false,
         quarantined: None,
     };
     Ok((Loaded { body: T::default(), lineage, serial: 0, config: None, origin: Origin::Fresh }, file))

@@ -165,6 +165,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
         said: Said::default(),
         after_run_ms: None,
         done: None,
+        room: None,
         limit_ms: None,
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };

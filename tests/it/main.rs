@@ -1,5 +1,6 @@
 //! Tests of the whole program and of what it promises to the world outside.
 
+mod absence;
 mod agents;
 mod brakes;
 mod broker;
@@ -27,6 +28,7 @@ mod machine_faults;
 mod model;
 mod night;
 mod orders;
+mod ownership;
 mod power;
 mod presets;
 mod readme;
@@ -37,6 +39,7 @@ mod retention;
 mod scheduler;
 mod screens;
 mod sim;
+mod stopped;
 mod support;
 mod sweep;
 mod terminal;

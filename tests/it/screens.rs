@@ -136,13 +136,14 @@ impl Still {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unclear: Vec::new() }),
             fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
-            disk_free_bytes: None,
+            room: Default::default(),
             missing_env: Default::default(),
             missing_programs: Default::default(),
             credentials: Default::default(),
             env_error: None,
             lineage: "screens".to_owned(),
             workspaces: WORKSPACES.into(),
+            workspaces_taken: Default::default(),
         }
     }
 }

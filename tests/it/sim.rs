@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
-use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
+use factory_tick::model::{Action, Decision, Free, HeldCode, ItemId, Plan, Room, RunId, Step};
 use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
 
@@ -164,7 +164,7 @@ struct Simulation {
     busy_percent: u64,
     missing_env: BTreeMap<String, Vec<String>>,
     missing_programs: BTreeMap<String, String>,
-    disk_free_bytes: Option<u64>,
+    room: Room,
 }
 
 impl Simulation {
@@ -186,7 +186,7 @@ impl Simulation {
             busy_percent,
             missing_env: BTreeMap::new(),
             missing_programs: BTreeMap::new(),
-            disk_free_bytes: None,
+            room: Room::default(),
         }
     }
 
@@ -247,7 +247,14 @@ impl Simulation {
             }
             let now_ms = world.machine.clock_ms;
             world.machine.providers.live(now_ms);
+            if world.strike(Fault::CredentialsRefreshed) {
+                world.machine.providers.refresh_refused();
+            }
             for run in world.machine.busy.clone() {
+                let item = world.machine.runs[&run].spec.as_ref().map(|spec| spec.item.clone());
+                if let Some(item) = item.filter(|_| world.strike(Fault::AgentEditsItem)) {
+                    world.tracker.edit_body(&item, &mut world.dice);
+                }
                 if world.strike(Fault::LauncherKilled) {
                     world.machine.kill_launcher(&run);
                 } else if world.strike(Fault::SomebodyStops) {
@@ -302,7 +309,12 @@ impl Simulation {
             let name = self.config.roles[role].name.clone();
             self.missing_programs.insert(name, "agent is not in PATH".to_owned());
         }
-        self.disk_free_bytes = world.strike(Fault::DiskLow).then_some(1);
+        let low = world.strike(Fault::DiskLow).then_some(Free { bytes: 1, inodes: None });
+        // Either disk may be the one that is full.
+        self.room = match self.dice.percent(50) {
+            true => Room { state: low, workspaces: None },
+            false => Room { state: None, workspaces: low },
+        };
     }
 
     fn lose_a_generation(&mut self) {
@@ -399,7 +411,7 @@ impl Simulation {
             credentials: credentials.clone(),
             lineage: "simulated",
             env_error: None,
-            disk_free_bytes: self.disk_free_bytes,
+            room: self.room,
             workspaces: PathBuf::from("/simulated/workspaces"),
             stop: &stop,
             clock: &clock,
@@ -445,6 +457,8 @@ impl Simulation {
             after: &world.disk.standing,
             ticked,
             history: &self.history,
+            one_item: request.item.is_some(),
+            reap_only: request.reap_only,
         };
         if self.aloud || self.story.is_some() {
             let line = tell(self.tally.ticks, &request, &scene);
@@ -508,7 +522,7 @@ impl Simulation {
         self.config.budget.starts_per_day = 0;
         self.missing_env.clear();
         self.missing_programs.clear();
-        self.disk_free_bytes = None;
+        self.room = Room::default();
         let pause = self.config.attempts.backoff_max + Duration::from_secs(600);
         let most = self.longest_way_to_rest();
         let mut last = None;
@@ -686,11 +700,12 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
     for (id, tracked) in &world.tracker.items {
         let _ = writeln!(
             text,
-            "    ? {id} eligible {} present {} malformed {} missing {}",
+            "    ? {id} eligible {} present {} malformed {} missing {} folder away {}",
             world.tracker.is_eligible(id),
             tracked.present,
             tracked.malformed,
-            tracked.missing_reads
+            tracked.missing_reads,
+            world.tracker.is_away(),
         );
     }
     for (run, handoff) in &scene.after.handoffs {

@@ -248,3 +248,98 @@ fn an_item_whose_run_cost_too_much_waits_for_a_person() {
     let plan = end_all(&mut factory, &[("a-impl.2", succeeded())]);
     assert!(told(&plan).contains(&"done A".to_owned()), "what is done is done");
 }
+
+// Origin: an audit - an agent that edits its own item was started 30 times in 30 ticks, exit code 0 each.
+// covers: P06b
+#[test]
+fn self_editing_agent_is_parked_after_its_starts_of_a_day() {
+    let mut factory = Factory::new(&["A"]);
+    let mut starts = 0;
+    for n in 1..=30 {
+        let plan = factory.tick_told();
+        starts += told(&plan).iter().filter(|line| line.starts_with("start ")).count();
+        factory.edit("A", |item| item.body = format!("edited {n}"));
+        factory.later(60);
+        factory.see(&format!("a-impl.{n}"), succeeded());
+    }
+    assert_eq!(starts, 20);
+    let record = factory.record("A");
+    assert_eq!(
+        (record.state, record.parked_by),
+        (crate::registry::ItemStanding::Parked, Some(crate::registry::ParkedBy::Budget))
+    );
+    // Neither an edit nor another day brings it back; a person does, with all starts of a day.
+    factory.edit("A", |item| item.title = "another".into());
+    factory.later(DAY);
+    assert!(factory.tick_told().is_empty());
+    let retry = Action::Retry { item: id("A"), go_on: vec![], message: None };
+    let decision =
+        crate::model::Decision { action: retry, item: Some(id("A")), because: String::new(), group: 0 };
+    factory.registry.apply(&crate::model::Step::Decide(decision), &factory.now).unwrap();
+    assert!(told(&factory.tick_told()).contains(&"start a-impl.21".to_owned()));
+    assert_eq!(factory.registry.item_starts(&id("A"), factory.now.at), 1);
+}
+
+// covers: P06b
+#[test]
+fn crew_is_parked_where_its_starts_would_go_beyond_the_day() {
+    let mut factory = Factory::crew("[budget]\nitem_starts_per_day = 3", &["A"]);
+    factory.tick_told();
+    for run in ["a-impl.1", "a-rev.1"] {
+        factory.see(run, Sighting::Fenced);
+    }
+    let plan = factory.tick_told();
+    assert!(told(&plan).contains(&"park A budget".to_owned()), "{:?}", told(&plan));
+    assert!(
+        factory
+            .record("A")
+            .last
+            .as_ref()
+            .unwrap()
+            .because
+            .starts_with("2 of 3 starts of the item used today")
+    );
+}
+
+// A role that goes on is not ended because the other one used the starts up.
+// covers: P06b
+#[test]
+fn last_start_of_a_day_holds_while_its_crew_runs() {
+    let mut factory = Factory::crew("[budget]\nitem_starts_per_day = 2", &["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", alive());
+    factory.see("a-rev.1", Sighting::Fenced);
+    let plan = factory.tick_told();
+    assert_eq!(held(&plan), [("A", HeldCode::Budget)]);
+    assert!(factory.agent("a-impl").run.is_some());
+    factory.see("a-impl.1", succeeded());
+    assert!(told(&factory.tick_told()).contains(&"park A budget".to_owned()));
+}
+
+// What the machine kept from becoming an agent is no start of the item.
+// covers: P06b P05
+#[test]
+fn machine_fault_gives_the_start_of_the_item_back() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    let refusal = Refusal { because: "no space".into(), duplicate: false, machine: true };
+    factory.see("a-impl.1", Sighting::Refused(refusal));
+    factory.tick_told();
+    assert_eq!(factory.registry.item_starts(&id("A"), factory.now.at), 0);
+}
+
+// An item that is away for a while is forgotten, and its starts of the day are not.
+// covers: P06b
+#[test]
+fn returned_item_without_starts_is_parked() {
+    let mut factory = Factory::with("[budget]\nitem_starts_per_day = 1", &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    let item = factory.item("A").clone();
+    factory.registry.items.clear();
+    factory.registry.agents.clear();
+    if let Observed::Known(items) = &mut factory.items {
+        *items = vec![item];
+    }
+    assert!(told(&factory.tick_told()).contains(&"park A budget".to_owned()));
+}

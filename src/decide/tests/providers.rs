@@ -370,7 +370,7 @@ fn a_wait_that_nobody_asks_about_is_forgotten() {
     factory.runs("a-impl.1", 1, recorded!("codex-429"));
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     assert_eq!(factory.registry.cool_offs.len(), 1);
     factory.later(3660);
     assert_eq!(told(&factory.tick_told()), ["cool_off "]);
@@ -590,4 +590,63 @@ fn a_wait_that_has_just_begun_was_not_begun_by_a_wrong_clock() {
     assert!(factory.registry.cool_offs.contains_key("harness:claude"), "{:?}", factory.registry.cool_offs);
     let plan = factory.tick_told();
     assert!(plan.is_empty(), "{:?}", told(&plan));
+}
+
+// Origin: an audit - a login that is refreshed during each run was started 74 times in 25 ticks, refused each time.
+// covers: P06
+#[test]
+fn refreshed_credentials_count_after_a_growing_wait() {
+    let mut factory = with("[budget]\nitem_starts_per_day = 0", "claude", &["A"]);
+    factory.tick_told();
+    let (mut starts, mut n) = (1, 1);
+    for minute in 0..25 {
+        let run = format!("a-impl.{n}");
+        let is_started = factory.registry.agents.values().any(|agent| agent.run.is_some());
+        if is_started {
+            factory.claimed(&run);
+            factory.credentials.insert("implementer".into(), format!("refreshed {minute}"));
+            factory.printed(&run, 1, recorded!("claude-401"));
+        }
+        let plan = factory.tick_told();
+        let more = started(&plan);
+        (starts, n) = (starts + more, n + more as u64);
+        factory.later(59);
+    }
+    // At 0, 0, 1, 3, 7, 15 minutes: the waits are 1, 2, 4, 8 and 16 minutes.
+    assert!((5..=7).contains(&starts), "{starts}");
+    assert_eq!(factory.record("A").attempts, 0);
+}
+
+// The first refusal waits for nothing but other credentials, as ever, and an answer ends the row.
+// covers: P06
+#[test]
+fn first_refusal_lets_new_credentials_through_at_once() {
+    let mut factory = factory("claude", &["A"]);
+    for n in [1, 3, 5] {
+        factory.tick_told();
+        factory.runs(&format!("a-impl.{n}"), 1, recorded!("claude-401"));
+        assert_eq!(factory.registry.refusals["implementer"].streak, 1);
+        factory.credentials.insert("implementer".into(), format!("key of {n}"));
+        assert_eq!(started(&factory.tick_told()), 1, "{n}");
+        factory.runs(&format!("a-impl.{}", n + 1), 0, recorded!("claude-fresh"));
+        assert!(factory.registry.refusals.is_empty());
+        factory.edit("A", |item| item.body = format!("text {n}"));
+    }
+}
+
+// Origin: an audit - a limit that always said "in 1.2 s" was asked each minute.
+// covers: P06
+#[test]
+fn short_reset_is_not_believed_for_ever() {
+    let mut factory = factory("codex", &["A"]);
+    let mut output = recorded!("codex-429");
+    let words = "exceeded retry limit, last status: 429 Too Many Requests";
+    output.stdout_tail = output.stdout_tail.replace(words, "Rate limit reached. Please try again in 1.2s.");
+    let mut run = launched(&factory.tick_told()).run.to_string();
+    for wait in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+        factory.runs(&run, 1, output.clone());
+        assert_eq!(factory.cools_off_until("harness:codex"), Some(wait));
+        factory.later(wait);
+        run = launched(&factory.tick_told()).run.to_string();
+    }
 }

@@ -93,11 +93,11 @@ fn five_uncharged_failures_in_a_row_park() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     for n in 1..=4 {
-        factory.later(1);
+        factory.later(30);
         factory.see(&format!("a-impl.{n}"), Sighting::Fenced);
         assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.{n} infra"));
     }
-    factory.later(1);
+    factory.later(30);
     factory.see("a-impl.5", Sighting::Fenced);
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.5 infra", "park A infra", "writeback A parked"]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -395,10 +395,10 @@ fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
 // covers: D30 D32 D35 D42 I13
 #[test]
 fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were_seen() {
-    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    let mut factory = Factory::crew("[fleet]\nstart_grace = \"90s\"", &["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "stop a-rev.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1", "stop a-rev.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1", "fence a-rev.1"]);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     factory.see("a-rev.1", Sighting::Fenced);
@@ -416,7 +416,7 @@ fn no_age_clears_a_handoff_but_a_reboot_does() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     factory.see("a-impl.1", Sighting::Unknown("hidden".into()));
     factory.later(1_000_000);
     assert!(factory.tick_told().is_empty());
@@ -517,7 +517,7 @@ fn the_hook_of_a_run_that_must_end_has_its_time_too() {
     let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its agent is told to end");
     factory.see("a-impl.1", in_hook(&factory));
     factory.later(12 + 615);

@@ -8,6 +8,7 @@ use crate::fleet::child;
 use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
 use crate::fleet::machine;
 use crate::fleet::made::Made;
+use crate::fleet::ownership::Taken;
 use crate::fleet::tmp;
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
@@ -42,6 +43,9 @@ impl Launcher {
     fn workspace(&self, log: &mut HookLog) -> Result<PathBuf, NeverRan> {
         let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).map_err(unusable)?;
+        // Before anything is made or done in it: another factory may have claimed it since the tick looked.
+        let state = self.spec.live.parent().unwrap_or(&self.spec.live);
+        place.claim(&self.spec.lineage, state).map_err(unusable)?;
         if self.spec.hooks.after_create.is_empty() && !place.is_marked() {
             if place.make().map_err(unusable)? {
                 self.note_made(place.folder().map_err(unusable)?, log);
@@ -167,8 +171,12 @@ impl Launcher {
     }
 }
 
-/// What the machine was short of is nothing that the workspace can be charged with.
+/// What the machine was short of is nothing that the workspace can be charged with. Nor is that another factory was first:
+/// the next tick sees that, and holds the item.
 fn why_unusable(error: &anyhow::Error) -> ExitReason {
+    if error.is::<Taken>() {
+        return ExitReason::Infra;
+    }
     match machine::reason_of(error) {
         ExitReason::Machine => ExitReason::Machine,
         _ => ExitReason::Launch,

@@ -166,13 +166,14 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         now: Moment { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
         source: Observed::Known(SourceView { items, unclear: Vec::new() }),
         fleet: Observed::Known(FleetView { runs, strays, ..FleetView::default() }),
-        disk_free_bytes: Some(1 << 40),
+        room: Default::default(),
         missing_env: BTreeMap::new(),
         missing_programs: Default::default(),
         credentials: BTreeMap::new(),
         lineage: "lineage".to_owned(),
         env_error: None,
         workspaces: "/factory/workspaces".into(),
+        workspaces_taken: Default::default(),
     }
 }
 

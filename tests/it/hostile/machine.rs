@@ -198,7 +198,7 @@ fn a_disk_without_room_loses_and_doubles_nothing() {
 }
 
 /// Runs a script in a name space of its own, whose mounts go with its last process; says so where that is not allowed.
-fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
+pub(super) fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
     let mut unshare = vec!["unshare", "--mount", "--propagation", "private"];
     unshare.extend((!is_root()).then_some("--map-root-user"));
     let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::text::shell_word(script));

@@ -10,7 +10,8 @@ use std::fmt;
 
 use factory_tick::config::{Config, WritebackMode};
 use factory_tick::model::{
-    Action, AgentName, Class, DoneWhen, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step,
+    WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
@@ -24,7 +25,8 @@ use machine::{
 };
 use providers::{
     a_denied_role_waits, a_wait_ends_when_it_is_answered, a_wait_is_waited_for, one_outage_counts_once,
-    one_run_tries_first, waits_grow, what_a_program_says_is_understood, what_is_told_is_spent,
+    one_run_tries_first, refusals_slow_down, waits_grow, what_a_program_says_is_understood,
+    what_is_told_is_spent,
 };
 
 /// A rule that was broken, and how.
@@ -74,6 +76,8 @@ pub(super) struct Scene<'a> {
     /// How it ended, where it was neither killed nor failed.
     pub(super) ticked: Option<&'a Ticked>,
     pub(super) history: &'a History,
+    pub(super) one_item: bool,
+    pub(super) reap_only: bool,
 }
 
 /// What is remembered of earlier ticks.
@@ -83,6 +87,8 @@ pub(super) struct History {
     pub(super) unreconciled: bool,
     /// Runs that cost an attempt.
     charged: BTreeSet<RunId>,
+    /// By item: the text that its work was done of. Removed by whatever is a reason to do it again.
+    done_of: BTreeMap<ItemId, String>,
     pub(super) providers: providers::Memory,
 }
 
@@ -90,13 +96,27 @@ impl History {
     /// Takes in what a tick made durable.
     pub(super) fn learn(&mut self, scene: &Scene<'_>, one_item: bool) {
         self.charged.extend(newly_charged(scene).cloned());
+        self.learn_done(scene);
         self.providers.learn(scene);
         if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
             self.unreconciled = false;
         }
     }
 
+    fn learn_done(&mut self, scene: &Scene<'_>) {
+        for (id, record) in &scene.after.items {
+            match &record.content_hash {
+                Some(hash) if record.state == ItemStanding::Done => {
+                    self.done_of.insert(id.clone(), hash.clone());
+                }
+                _ => drop(self.done_of.remove(id)),
+            }
+        }
+        self.done_of.retain(|id, hash| !scene.world.tracker.shows_change(id, hash));
+    }
+
     pub(super) fn lose(&mut self) {
+        self.done_of.clear();
         self.unreconciled = true;
         // What it was charged for may have been lost with it.
         self.charged.clear();
@@ -121,8 +141,11 @@ rules! {
     a_pause_holds,
     an_open_breaker_holds,
     a_taken_name_is_left_alone,
+    taken_workspace_starts_nothing,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
+    item_has_so_many_starts_a_day,
+    item_without_starts_waits_for_a_person,
     what_ended_well_goes_on_so_often,
     done_is_what_was_asked_for,
     the_living_get_no_verdict,
@@ -132,6 +155,7 @@ rules! {
     an_item_with_a_hand_off_waits,
     attempts_only_grow,
     a_run_is_charged_once,
+    failure_on_a_full_disk_charges_nothing,
     parked_and_done_stay_so,
     backoff_is_waited_for,
     sessions_are_resumed_so_often,
@@ -143,7 +167,11 @@ rules! {
     what_cannot_be_told_is_left_alone,
     a_start_gets_its_grace,
     a_group_stops_at_its_first_failure,
-    gone_takes_two_reads,
+    gone_takes_two_reads_and_30_seconds,
+    an_empty_folder_is_not_believed_at_once,
+    done_survives_absence,
+    what_stands_still_is_on_record,
+    an_uncharged_streak_takes_time,
     done_work_is_of_this_text,
     names_are_never_shared,
     numbers_only_grow,
@@ -159,6 +187,7 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    refusals_slow_down,
     machine_fault_starts_nothing_before_its_wait,
     machine_fault_is_tried_with_one_item,
     machine_fault_parks_nothing,
@@ -210,8 +239,8 @@ impl<'a> Scene<'a> {
         self.world.tracker.items.get(id).map(|tracked| &tracked.item)
     }
 
-    fn missing_reads(&self, id: &ItemId) -> u32 {
-        self.world.tracker.items.get(id).map_or(u32::MAX, |tracked| tracked.missing_reads)
+    fn is_gone(&self, id: &ItemId) -> bool {
+        self.world.tracker.is_gone(id)
     }
 
     /// Whether the item itself gave a reason for a new life: it was edited since it was given to a run, or it
@@ -222,7 +251,7 @@ impl<'a> Scene<'a> {
             ItemStanding::Done => record.content_hash.as_ref() != Some(&item.content_hash),
             _ => record.hash.as_ref() != Some(&item.hash),
         };
-        edited || record.missing_reads >= 2
+        edited || record.gone.is_some()
     }
 
     fn life(&self, run: &RunId) -> Life {
@@ -349,6 +378,21 @@ fn a_taken_name_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     }
 }
 
+/// No run is started in a workspace that another factory is known to have.
+fn taken_workspace_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let shown = scene.world.workspaces_shown.borrow();
+    let mut launches = scene.actions().filter_map(|action| match action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch),
+        _ => None,
+    });
+    match launches.find(|launch| shown.contains(&launch.workspace)) {
+        Some(launch) => {
+            Err(format!("{} starts in {}, which another factory has", launch.run, launch.workspace))
+        }
+        None => Ok(()),
+    }
+}
+
 fn a_run_ended_well(scene: &Scene<'_>) -> bool {
     scene.actions().any(|action| matches!(action, Action::Done { run: Some(_), .. }))
 }
@@ -389,6 +433,39 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
 }
 
+/// The same for each item, whatever became of its runs.
+fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
+    let max = scene.config.budget.item_starts_per_day;
+    let items: BTreeSet<_> = scene.starts().map(|(item, _)| item).collect();
+    items.into_iter().try_for_each(|item| {
+        let day = scene.intended.today.as_ref().map(|today| today.day);
+        let recorded = |registry: &Registry| {
+            let starts = registry.names.items.get(item).and_then(|named| named.starts);
+            starts.filter(|one| Some(one.day) >= day).map_or(0, |one| one.starts)
+        };
+        let used = recorded(scene.before) + scene.starts().filter(|(of, _)| *of == item).count() as u32;
+        // What the machine kept from becoming an agent in this very plan was given back.
+        let given_back = scene
+            .actions()
+            .filter(|one| matches!(one, Action::Fail { item: of, class: Class::Machine, .. } if of == item));
+        let given_back = given_back.count() as u32;
+        ensure(max == 0 || used - given_back.min(used) <= max, || {
+            format!("{used} starts of {item} on one day, at most {max} may be")
+        })?;
+        let now = recorded(scene.intended);
+        ensure(now + given_back >= used, || format!("{used} starts of {item}, and {now} are on record"))
+    })
+}
+
+/// An edit brings nothing back that was started too often: an agent may edit its own item.
+fn item_without_starts_waits_for_a_person(scene: &Scene<'_>) -> Result<(), String> {
+    let parked = scene.before.items.iter().filter(|(_, item)| item.parked_by == Some(ParkedBy::Budget));
+    parked.into_iter().try_for_each(|(id, _)| {
+        let started = scene.starts().find(|(item, _)| *item == id);
+        ensure(started.is_none(), || format!("{id} used up its starts, and {started:?} is started"))
+    })
+}
+
 /// An item whose agents end well and that is never done does not go on for ever.
 fn what_ended_well_goes_on_so_often(scene: &Scene<'_>) -> Result<(), String> {
     let max = scene.config.attempts.max;
@@ -426,7 +503,7 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
         let right = given.iter().any(|rule| match rule {
             // A run whose directory was removed says nothing any more.
             None | Some(DoneWhen::Exit) => true,
-            Some(DoneWhen::Source) => scene.missing_reads(item) >= 2,
+            Some(DoneWhen::Source) => scene.is_gone(item),
             Some(DoneWhen::Command) => said_so(),
         });
         ensure(right, || format!("{item} counts as done, and its runs were given {given:?}"))?;
@@ -480,7 +557,7 @@ fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
         };
         let parked =
             scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemStanding::Parked);
-        let gone = scene.missing_reads(&spec.item) >= 2;
+        let gone = scene.is_gone(&spec.item);
         let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
         let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
         let timed_out = scene.actions().any(|action| {
@@ -550,6 +627,19 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
     })
 }
 
+/// No attempt is charged for an agent that failed while its disk was full.
+fn failure_on_a_full_disk_charges_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let mut charged = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), class: Class::Agent, .. } => Some(run),
+        _ => None,
+    });
+    let is_full = |run: &&RunId| scene.world.machine.room_of(run).is_some_and(|free| free.is_full());
+    match charged.find(is_full) {
+        Some(run) => Err(format!("{run} is charged, and its disk was full")),
+        None => Ok(()),
+    }
+}
+
 /// A run costs at most one attempt, and an item no more than its failures.
 fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
     newly_charged(scene).try_for_each(|run| {
@@ -581,7 +671,7 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 /// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
-        let by_person = before.parked_by == Some(ParkedBy::Person);
+        let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
         let out = before.state == ItemStanding::Done || before.state == ItemStanding::Parked;
         if !out || (scene.changed(id) && !by_person) {
             continue;
@@ -732,13 +822,88 @@ fn unknown_is_not_empty(scene: &Scene<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// An item is given up only when two complete reads in a row did not have it.
-fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
+/// An item is given up only when two complete reads in a row did not have it, and 30 s have passed since the first.
+fn gone_takes_two_reads_and_30_seconds(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| match action {
-        Action::Forget { item } => ensure(scene.missing_reads(item) >= 2, || {
-            format!("{item} is forgotten after {} reads without it", scene.missing_reads(item))
-        }),
+        Action::Forget { item } => {
+            ensure(scene.is_gone(item), || format!("{item} is forgotten, and it was not missed for long"))
+        }
         _ => Ok(()),
+    })
+}
+
+/// An empty folder is no reason to end or forget anything before it was empty for 10 minutes. What was gone before it
+/// was emptied stays gone.
+fn an_empty_folder_is_not_believed_at_once(scene: &Scene<'_>) -> Result<(), String> {
+    scene.plan.decisions().try_for_each(|(_, decision)| {
+        let absent = matches!(decision.action, Action::Forget { .. } | Action::Stop { .. })
+            && decision.because == "its item is gone"
+            && decision.item.as_ref().is_some_and(|id| scene.world.tracker.is_away_for_a_while(id));
+        let known = decision.item.as_ref().and_then(|id| scene.before.items.get(id));
+        ensure(!absent || known.is_some_and(|record| record.gone.is_some()), || {
+            format!("{} of {:?} for an empty folder", decision.action.name(), decision.item)
+        })
+    })
+}
+
+/// Work that was done is not done again as long as its item was never seen closed, out of scope or with another text.
+fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Start(launch) => {
+            let done_of = scene.history.done_of.get(&launch.item);
+            // A person may have brought it back since.
+            let record = scene.before.items.get(&launch.item);
+            let is_done = record.is_none_or(|record| record.state == ItemStanding::Done);
+            let again = done_of.filter(|_| is_done).is_some_and(|done_of| {
+                *done_of == launch.content_hash && !scene.world.tracker.shows_change(&launch.item, done_of)
+            });
+            ensure(!again, || format!("{} does again what was done", launch.run))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// What a person alone can release, a disk that is too full and a budget that is too small are on record: a report tells
+/// them once, and `status` as long as they last.
+fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
+    let held = &scene.plan.held;
+    let one = |code: HeldCode| held.iter().find(move |held| held.code == code);
+    let today = scene.intended.today.as_ref();
+    ensure(one(HeldCode::Budget).is_none() || today.is_some_and(|today| today.held), || {
+        format!("the budget holds an item, and the day has {today:?}")
+    })?;
+    if scene.one_item || scene.reap_only || scene.world.today.source_unknown {
+        return Ok(());
+    }
+    let standstill = &scene.intended.standstill;
+    ensure(one(HeldCode::DiskFloor).is_some() == standstill.stopped.is_some(), || {
+        format!("the disk is too full for something, or for nothing: {:?}", standstill.stopped)
+    })?;
+    let is_mass = scene.plan.errors.iter().any(|error| error.contains("--accept-missing"));
+    let blocked = held.iter().filter(|held| held.code == HeldCode::Blocked);
+    for id in blocked.map(|held| &held.item) {
+        let stuck = standstill.stuck.contains_key(id);
+        match scene.world.tracker.is_blocked_for_ever(id, |id| scene.intended.items.contains_key(id)) {
+            Some(true) => ensure(stuck || is_mass, || format!("{id} waits for ever, and nobody is told"))?,
+            Some(false) => ensure(!stuck, || format!("{id} waits for an open item, and is stuck"))?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The streak of uncharged failures grows at most once in 30 s of one boot.
+fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
+    scene.before.items.iter().try_for_each(|(id, before)| {
+        let Some(after) = scene.after.items.get(id) else { return Ok(()) };
+        let grows = before.infra_row > 0 && after.infra_row > before.infra_row;
+        let age = after.infra_at.as_ref().zip(before.infra_at.as_ref()).and_then(|(at, last)| at.since(last));
+        ensure(!grows || age.is_none_or(|age| age.as_secs() >= 30), || {
+            format!(
+                "{id} had {} uncharged failures in a row and {age:?} later {}",
+                before.infra_row, after.infra_row
+            )
+        })
     })
 }
 

@@ -63,6 +63,10 @@ faults! {
     Reboot 6,
     /// Somebody edits, closes, deletes, restores or spoils an item.
     Edit 20,
+    /// An agent edits the item that it works on.
+    AgentEditsItem 20,
+    /// Credentials that are refused are refreshed while agents run, and refused again.
+    CredentialsRefreshed 20,
     /// A person stops an item.
     PersonStops 4,
     /// A person parks an item.
@@ -89,7 +93,18 @@ faults! {
     SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
+    /// The file of an item is away for less than 30 s.
+    Blink 30,
+    /// The folder of items is empty for a while.
+    FolderAway 10,
+    /// The disk of the workspaces is full when an agent ends.
+    DiskFull 8,
+    /// Another factory has the workspace of an item.
+    WorkspaceTaken 15,
 }
+
+/// Faults that are drawn from dice of their own, so that seeds without them live as they did before.
+const DRAWN_ASIDE: [Fault; 2] = [Fault::Blink, Fault::FolderAway];
 
 /// How likely each mishap is in this seed, in millionths.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +123,9 @@ impl Faults {
             return faults;
         }
         let share = dice.range(10, 80);
+        let mut aside = dice.aside();
         for (fault, often) in ALL {
+            let dice = if DRAWN_ASIDE.contains(fault) { &mut aside } else { &mut *dice };
             if dice.percent(share) {
                 faults.chances.insert(*fault, dice.range(0, often * 10_000));
             }

@@ -6,8 +6,8 @@ mod programs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
-    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry,
-    Refusal, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
+    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Free, Launch, Moment, Output, Process,
+    Quarry, Refusal, Room, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -54,6 +54,8 @@ struct Script {
     tough: u64,
     stuck: bool,
     exit_lost: bool,
+    /// The disk is full when the agent ends.
+    disk_full: bool,
     /// What it prints at last.
     prints: &'static str,
     /// What the done command answers then.
@@ -340,6 +342,7 @@ impl Machine {
             tough: if faults.strike(Fault::Unkillable, dice) { dice.range(0, 1_200_000) } else { 0 },
             stuck,
             exit_lost: faults.strike(Fault::ExitLost, dice),
+            disk_full: faults.strike(Fault::DiskFull, dice),
             prints: dice.pick(&["", "a word", "another word"]),
             answer: dice.pick(&[Some(0), Some(0), Some(1), Some(1), Some(1), Some(2), None]),
             program: None,
@@ -616,6 +619,11 @@ impl Machine {
         self.begin_program(run);
     }
 
+    /// What was free where a run worked when it ended, by its receipt.
+    pub(super) fn room_of(&self, run: &RunId) -> Option<Free> {
+        self.runs.get(run)?.exit.as_ref()?.room?.workspaces
+    }
+
     fn end_main(
         &mut self,
         run: &RunId,
@@ -628,6 +636,7 @@ impl Machine {
         let Some(script) = &one.script else { return };
         let exit_lost = script.exit_lost;
         let answer = script.answer;
+        let full = script.disk_full.then_some(Free { bytes: 0, inodes: None });
         let after_run_ms = self.after_run_ms.filter(|_| one.main_alive && !script.exit_lost);
         let hook = after_run_ms.map_or(0, |_| script.hook);
         one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep + hook);
@@ -655,6 +664,7 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
+                room: Some(Room { state: None, workspaces: full }),
                 done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
                 limit_ms: None,
             });

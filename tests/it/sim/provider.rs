@@ -82,6 +82,14 @@ impl Providers {
         }
     }
 
+    /// Other credentials, which are refused as well.
+    pub(super) fn refresh_refused(&mut self) {
+        for provider in self.by_harness.values_mut().filter(|one| one.key < one.good_from) {
+            provider.key += 1;
+            provider.good_from = provider.key + 1;
+        }
+    }
+
     /// From now on they answer everybody, and everybody has logged in.
     pub(super) fn end(&mut self) {
         self.troubled_percent = 0;

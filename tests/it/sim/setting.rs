@@ -73,6 +73,11 @@ pub(super) fn draw(dice: &mut Dice) -> Config {
         aside.pick(&[0, 60, 600, 3600]),
     )
     .unwrap();
+    text = text.replacen(
+        "[budget]\n",
+        &format!("[budget]\nitem_starts_per_day = {}\n", aside.pick(&[0, 0, 3, 5, 20])),
+        1,
+    );
     let of_presets = aside.percent(40);
     for (role, (deadline_s, resumes)) in limits.into_iter().enumerate() {
         let suffix = ["impl", "review", "1"][role];

@@ -204,6 +204,10 @@ pub(super) fn what_a_program_says_is_understood(scene: &Scene<'_>) -> Result<(),
     scene.judged().try_for_each(|judged| {
         let Some(ending) = judged.ending else { return Ok(()) };
         let Some(class) = ending.means() else { return Ok(()) };
+        let is_full = scene.world.machine.room_of(judged.run).is_some_and(|free| free.is_full());
+        if is_full && judged.class == Some(Class::Machine) {
+            return Ok(());
+        }
         ensure(judged.class == class, || {
             format!("{} is {:?}: {ending:?} means {class:?}", judged.run, judged.class)
         })
@@ -314,7 +318,7 @@ pub(super) fn waits_grow(scene: &Scene<'_>) -> Result<(), String> {
         let doublings = after.row.saturating_sub(1).min(16);
         let grown = scene.now.after((MINUTE * (1 << doublings)).min(HOUR));
         let anew = before.is_none_or(|(before, _)| after.row > before.row);
-        let least = told.map(|told| told.max(scene.now.after(MINUTE))).or(anew.then_some(grown));
+        let least = told.map(|told| told.max(scene.now.after(MINUTE))).max(anew.then_some(grown));
         let least = least.max(before.map(|(_, until)| until));
         let most = least.max(anew.then_some(grown));
         ensure(Some(until) >= least && Some(until) <= most, || {
@@ -397,9 +401,25 @@ pub(super) fn a_denied_role_waits(scene: &Scene<'_>) -> Result<(), String> {
     // A tick that starts anything has looked at the credentials.
     let refusal = |role: &String| scene.intended.cool_offs.get(&format!("login:{role}"));
     let stale = scene.credentials.iter().find(|(role, given)| {
-        refusal(role).is_some_and(|cool_off| cool_off.credentials.as_ref() != Some(*given))
+        refusal(role).is_some_and(|cool_off| {
+            let waits = cool_off.until.is_some_and(|until| until > scene.now.at);
+            !waits && cool_off.credentials.as_ref() != Some(*given)
+        })
     });
     ensure(stale.is_none() || scene.launches().next().is_none(), || {
         format!("{stale:?} waits, and its credentials have changed")
+    })
+}
+
+/// From the second refusal in a row, other credentials are tried only after a wait that grows.
+pub(super) fn refusals_slow_down(scene: &Scene<'_>) -> Result<(), String> {
+    scene.intended.refusals.iter().try_for_each(|(role, refusals)| {
+        let anew = refusals.streak >= 2 && refusals.at == *scene.now;
+        let waits = scene.intended.cool_offs.get(&format!("login:{role}")).and_then(|one| one.until);
+        let doublings = (refusals.streak.max(2) - 2).min(16);
+        let least = scene.now.after((MINUTE * (1 << doublings)).min(HOUR));
+        ensure(!anew || waits >= Some(least), || {
+            format!("{role} was refused {} times in a row and waits until {waits:?}", refusals.streak)
+        })
     })
 }
