@@ -269,3 +269,22 @@ fn item_is_judged_by_the_strictest_rule_that_its_runs_were_given() {
     assert!(told(&factory.tick_told())[0].starts_with("start"), "its agents go on, by the rule of today");
     assert_eq!(factory.agent("a-impl").done, Some(DoneWhen::Exit));
 }
+
+// Found by the simulator: an answer was due, the role lost its resume command, and its agent started without its crew.
+// covers: P04 P17
+#[test]
+fn session_that_can_not_be_resumed_any_more_starts_with_its_crew() {
+    let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
+    factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
+    factory.see("a-rev.1", failed());
+    let said = Said { session: Some("s-1".into()), park: Some("which?".into()), ..Said::default() };
+    let exit = Some(exit(0, ExitReason::Exited, said.clone()));
+    factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit, said, ..Ended::default() })));
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    retry(&mut factory, "the first one");
+    factory.config.roles[0].resume.clear();
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan)[..2], ["start a-impl.2", "start a-rev.2"]);
+    assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
+}

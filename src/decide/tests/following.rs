@@ -169,7 +169,8 @@ fn another_harness_makes_a_due_resume_a_fresh_start() {
     factory.tick_told();
     factory.config.roles[0].harness = "other".into();
     factory.later(300);
-    assert_eq!(told(&factory.tick_told()), ["start a-impl.2"]);
+    // With its whole crew, in a dispatch of its own.
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
     assert_eq!(factory.agent("a-impl").session, None);
 }
 

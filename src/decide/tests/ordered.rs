@@ -231,7 +231,8 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
     let ended = Ended {
         claim: Some(launcher()),
-        exit: Some(exit(0, ExitReason::Exited, said)),
+        exit: Some(exit(0, ExitReason::Exited, said.clone())),
+        said,
         ..Default::default()
     };
     factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
@@ -240,6 +241,22 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     assert_eq!(factory.agent("a-impl").resumes, 1);
     factory.retry(false, None);
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.3");
+}
+
+// covers: P17
+#[test]
+fn answer_resumes_a_session_that_failures_have_used_up() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent", "resume a-impl.2"]);
+    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
+    let exit = Some(exit(0, ExitReason::Exited, said.clone()));
+    let ended = Ended { claim: Some(launcher()), exit, said, ..Ended::default() };
+    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.tick_told();
+    assert_eq!(factory.agent("a-impl").resumes, factory.config.attempts.resumes_max);
+    factory.retry(false, Some("the id"));
+    assert_eq!(told(&factory.tick_told())[0], "resume a-impl.3");
 }
 
 // covers: V03

@@ -523,22 +523,21 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             answers.any(|(run, done)| of_item(&run.agent) && run.n >= n(&run.agent) && *done == 0)
         };
         // By the rules that the runs were given: what is configured since holds for later ones.
-        let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
-            registry.agents_of(item).filter_map(|(name, agent)| {
-                let run = RunId { agent: name.clone(), n: agent.n };
-                // A run that this very plan starts is of the item's next life.
-                let is_new = scene.starts().any(|(_, started)| *started == run);
-                scene.world.machine.runs.get(&run).filter(|_| !is_new)?.spec.as_ref()?.done
-            })
+        let judged = scene.actions().filter_map(|action| match action {
+            Action::Done { item: of, run, .. } if of == item => run.clone(),
+            _ => None,
         });
-        let given: BTreeSet<DoneWhen> = given.collect();
-        // A run whose directory was removed says nothing any more.
-        let right = given.is_empty()
-            || given.iter().any(|rule| match rule {
-                DoneWhen::Exit => true,
-                DoneWhen::Source => scene.is_gone(item),
-                DoneWhen::Command => said_so(),
-            });
+        let recorded = scene.before.agents_of(item).filter(|(_, agent)| agent.ok);
+        let recorded = recorded.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n });
+        let runs: BTreeSet<RunId> = judged.chain(recorded).collect();
+        let spec = |run: &RunId| scene.world.machine.runs.get(run)?.spec.as_ref()?.done;
+        let given: Vec<_> = runs.iter().map(spec).collect();
+        let right = given.iter().any(|rule| match rule {
+            // A run whose directory was removed says nothing any more.
+            None | Some(DoneWhen::Exit) => true,
+            Some(DoneWhen::Source) => scene.is_gone(item),
+            Some(DoneWhen::Command) => said_so(),
+        });
         ensure(right, || format!("{item} counts as done, and its runs were given {given:?}"))?;
     }
     Ok(())
