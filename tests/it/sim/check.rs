@@ -791,7 +791,9 @@ fn what_a_person_says_is_heard(scene: &Scene<'_>) -> Result<(), String> {
             format!("{id}: {:?} became {:?}", texts(before), texts(after))
         })?;
         let still_unheard = |at: usize| after.messages.get(at).is_some_and(|message| !message.heard);
-        for launch in scene.launches().filter(|launch| launch.item == *id && !is_done) {
+        // What starts after the item was done in this plan is of its next life, also where no commit kept that.
+        let is_over = is_done || done_in(scene, id);
+        for launch in scene.launches().filter(|launch| launch.item == *id && !is_over) {
             let mut messages = before.messages.iter().enumerate();
             let untold = messages.find(|(at, message)| {
                 (launch.session.is_none() || still_unheard(*at)) && !launch.prompt.contains(&message.text)
