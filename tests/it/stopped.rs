@@ -28,7 +28,10 @@ fn disk_below_its_minimum_is_told_once_and_always_shown() {
     let stopped = &status(&factory)["stopped"];
     assert_eq!(stopped["code"], "disk_floor");
     let words = stopped["because"].as_str().unwrap();
-    assert!(words.ends_with(" MiB free, less than disk_free_min"), "{words}");
+    assert!(
+        words.contains(" MiB free for the state") && words.ends_with("less than disk_free_min"),
+        "{words}"
+    );
     let text = screen(&factory);
     assert!(text.contains("  stopped  nothing starts for "), "{text}");
     assert!(!text.contains("Nothing is parked"), "{text}");

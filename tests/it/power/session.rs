@@ -69,22 +69,55 @@ pub(super) fn record(plan: Plan) -> (Factory, Recording) {
     let factory = factory();
     let base = new_file_system(&factory.path("new-disk"));
     let disk = Disk::mount(&factory.lab("marks"), base.clone()).expect("the recorder can be mounted");
-    mount(&disk.file(), &factory.path("disk"), plan.options);
+    let mounted = FileSystem::mount(&disk.file(), &factory, plan.options);
     let session = Session { factory: &factory, disk: &disk, flushes_lost: plan.flushes_lost };
     session.play();
     let (records, runs) = (disk.records(), session.runs());
     factory.pids().into_iter().for_each(kill_9_if_alive);
     factory.wait_all_gone();
-    let unmounted = system("umount").arg(factory.path("disk")).status().unwrap();
-    assert!(unmounted.success());
+    drop(mounted);
     drop(disk);
     (factory, Recording { base, records, runs })
 }
 
-fn mount(file: &Path, on: &Path, options: &str) {
-    let options = format!("loop,{options}");
-    let mounted = system("mount").args(["-t", "ext4", "-o", &options]).args([file, on]).output().unwrap();
-    assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+/// The file system on the recorded disk.
+///
+/// It is unmounted before its disk is dropped, also where a test fails: else the disk's server waits for ever, and the loop
+/// device of a killed test keeps every later `mount -o loop` of the machine waiting.
+struct FileSystem<'a> {
+    factory: &'a Factory,
+    device: String,
+}
+
+impl FileSystem<'_> {
+    fn mount<'a>(file: &Path, factory: &'a Factory, options: &str) -> FileSystem<'a> {
+        // Not `mount -o loop`: that asks every loop device of the machine for its file, and waits for one that is stuck.
+        let device = said(system("losetup").args(["--find", "--show"]).arg(file));
+        let file_system = FileSystem { factory, device };
+        said(
+            system("mount")
+                .args(["-t", "ext4", "-o", options, &file_system.device])
+                .arg(factory.path("disk")),
+        );
+        file_system
+    }
+}
+
+impl Drop for FileSystem<'_> {
+    fn drop(&mut self) {
+        self.factory.pids().into_iter().for_each(kill_9_if_alive);
+        self.factory.wait_all_gone();
+        let unmounted = system("umount").arg(self.factory.path("disk")).status().unwrap();
+        let detached = system("losetup").args(["--detach", &self.device]).status().unwrap();
+        assert!(unmounted.success() && detached.success() || std::thread::panicking());
+    }
+}
+
+/// What a command that must succeed prints.
+fn said(command: &mut std::process::Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 struct Session<'a> {
@@ -99,7 +132,7 @@ impl Session<'_> {
         (1..=5).for_each(|n| factory.item(&format!("AR-{n}")));
         self.tick();
         self.tick_until(|| self.is("AR-1", "done") && self.is("AR-2", "done") && self.is("AR-4", "parked"));
-        self.run(&["park", "AR-1", "--reason", "for later"]);
+        self.run(&["park", "AR-4", "--reason", "for later"]);
         self.run(&["retry", "AR-4", "--message", "this one"]);
         self.tick_until(|| self.is("AR-4", "parked"));
         for n in 1..=3 {
