@@ -15,7 +15,9 @@ const TICKS_MAX: usize = 12;
 /// What happens in that machine. Its own processes are the only ones in `/proc`, so it is known when they are quiet; no
 /// control groups, for their names would be those of the machine beside it.
 const SCRIPT: &str = r#"
-mount -t ext4 -o loop "$JOB/disk" "$DISK" || exit 90
+device=$(losetup --find --show "$JOB/disk") || exit 90
+trap 'umount "$DISK"; losetup --detach "$device"' EXIT
+mount -t ext4 "$device" "$DISK" || exit 90
 mount --bind "$JOB/marks" "$MARKS" || exit 91
 mount --bind "$JOB/boot_id" /proc/sys/kernel/random/boot_id || exit 92
 mount -t tmpfs none /sys/fs/cgroup || exit 93
@@ -31,7 +33,6 @@ while [ "$n" -lt "$TICKS_MAX" ]; do
   ! grep -q '"decisions":\[\]' "$JOB/$n.json" || break
 done
 cp -a "$DISK/state" "$JOB/end" || exit 95
-umount "$DISK"
 "#;
 
 /// What was found on a disk, and what became of it.
