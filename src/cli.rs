@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::fleet::discard;
@@ -114,6 +116,9 @@ pub struct Cli {
     /// What is common to all
     #[command(flatten)]
     pub options: Options,
+    /// Options of a tick, where no command is named
+    #[command(flatten)]
+    pub tick: TickArgs,
 }
 
 /// Options of every command; each is also read from `FACTORY_TICK_<NAME>`.
@@ -138,16 +143,10 @@ pub struct Options {
     /// Decide and print; change, signal and send nothing
     #[arg(short = 'n', long, global = true, env = "FACTORY_TICK_DRY_RUN", value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
-    /// A tick that looks at this item alone: its id, key, agent, run, or a unique prefix of one
-    #[arg(long, global = true, value_name = "ITEM", env = "FACTORY_TICK_ITEM")]
-    pub item: Option<String>,
-    /// Ticks in a row, as long as each of them decides something
-    #[arg(long, global = true, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), env = "FACTORY_TICK_ITERATIONS")]
-    pub iterations: u8,
     /// How long to wait for another tick to end, such as 30s [default: 0 for a tick, 60s for other commands]
     #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration, env = "FACTORY_TICK_WAIT_LOCK")]
     pub wait_lock: Option<Duration>,
-    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked items
+    /// Exit with 10 when a dry run would act, and with 4 when `status` shows parked or stuck items
     #[arg(long, global = true, env = "FACTORY_TICK_DETAILED_EXITCODE", value_parser = clap::builder::FalseyValueParser::new())]
     pub detailed_exitcode: bool,
     /// How the result is printed
@@ -164,6 +163,20 @@ pub struct Options {
     pub verbose: u8,
 }
 
+/// Options of a tick alone.
+#[derive(Clone, Debug, Args)]
+pub struct TickArgs {
+    /// A tick that looks at this item alone: its id, key, agent, run, or a unique prefix of one
+    #[arg(long, value_name = "ITEM", env = "FACTORY_TICK_ITEM")]
+    pub item: Option<String>,
+    /// Ticks in a row, as long as each of them decides something
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), env = "FACTORY_TICK_ITERATIONS")]
+    pub iterations: u8,
+    /// A tick that takes every remembered item which is absent from the source for gone at once: it is meant to be
+    #[arg(long)]
+    pub accept_missing: bool,
+}
+
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -177,7 +190,7 @@ pub enum Format {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// One bounded iteration (the default)
-    Tick,
+    Tick(TickArgs),
     /// What is in flight, what waits, what is parked, and whether ticks come. Exits with 3 when they don't
     Status,
     /// What the next tick makes of an item and why, and what its next run is given
@@ -200,6 +213,9 @@ pub enum Command {
     Drain(DrainArgs),
     /// End what is left of dead launchers, failed starts and hand-offs, and nothing else
     Reap(ReapArgs),
+    /// Give a copied state a lineage of its own, so that it is one factory and the original another. Refused while an
+    /// agent of it may run
+    Relocate,
     /// Tell a tick that hangs to end, if it really is one: it holds the lock, and the heartbeat names it
     #[command(visible_alias = "kill")]
     KillTick,
@@ -366,7 +382,7 @@ pub fn read() -> Result<Start, clap::Error> {
         return Ok(Start::Remover { config, state, sets, vars });
     }
     paint::choose(color(&args, &vars));
-    let mut cli = Cli::try_parse_from(&args).map_err(|error| harmless(error, &args))?;
+    let mut cli = parse(&args, &vars).map_err(|error| harmless(error, &args, &vars))?;
     // Of those before and behind the command's name the parser keeps only the latter.
     let sets = typed(&args, "--set");
     if !sets.is_empty() {
@@ -375,16 +391,51 @@ pub fn read() -> Result<Start, clap::Error> {
     Ok(Start::Command(Box::new(Invocation { cli, vars })))
 }
 
+/// Reads a command line. Its tick has the options that were typed before or behind the command's name.
+fn parse(args: &[OsString], vars: &Vars) -> Result<Cli, clap::Error> {
+    let matches = parser(vars).try_get_matches_from(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let is_typed =
+        |matches: &ArgMatches, id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (&mut cli.command, matches.subcommand()) {
+        (Some(Command::Tick(tick)), Some((_, behind))) => {
+            if !is_typed(behind, "item") {
+                tick.item = cli.tick.item.clone();
+            }
+            if !is_typed(behind, "iterations") {
+                tick.iterations = cli.tick.iterations;
+            }
+        }
+        (_, Some((name, _))) => {
+            if let Some(id) = ["item", "iterations"].into_iter().find(|id| is_typed(&matches, id)) {
+                let why = format!("--{id} is an option of a tick, and not of {name}");
+                return Err(parser(vars).error(ErrorKind::ArgumentConflict, why));
+            }
+        }
+        (_, None) => {}
+    }
+    Ok(cli)
+}
+
+/// The parser. A variable that is empty counts as unset: a CI runner sets an empty one for an input that is left out.
+fn parser(vars: &Vars) -> clap::Command {
+    let without_empty = |arg: clap::Arg| match arg.get_env() {
+        Some(name) if vars.get(name).is_some_and(|value| value.is_empty()) => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    Cli::command().mut_args(without_empty).mut_subcommands(|command| command.mut_args(without_empty))
+}
+
 /// What is wrong with a command line, with nothing in it that steers a terminal or a CI runner: a script may have passed
 /// the title of an item on, and what is wrong is quoted.
-fn harmless(error: clap::Error, args: &[OsString]) -> clap::Error {
+fn harmless(error: clap::Error, args: &[OsString], vars: &Vars) -> clap::Error {
     let is_harmless = |error: &clap::Error| error.to_string().lines().all(|line| text::plain(line) == line);
     if is_harmless(&error) {
         return error;
     }
     // The same mistake, made with the same words spelled out.
-    let plain = args.iter().map(|arg| text::plain(&arg.to_string_lossy()));
-    match Cli::try_parse_from(plain) {
+    let plain: Vec<_> = args.iter().map(|arg| text::plain(&arg.to_string_lossy()).into()).collect();
+    match parse(&plain, vars) {
         Err(same) if is_harmless(&same) => same,
         // It is the environment that says so.
         _ => Cli::command().error(error.kind(), text::plain(error.to_string().trim_end())),

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
 use crate::harness::{self, Preset};
-use crate::model::WorkItem;
+use crate::model::{DoneWhen, WorkItem};
 
 pub use hooks::Hooks;
 pub use problems::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
@@ -384,6 +384,17 @@ pub enum Done {
     Source,
     /// This command says so: 0 done, 1 not yet. Program and arguments; a program with a `/` is absolute.
     Command(Vec<String>),
+}
+
+impl Done {
+    /// Which rule it is.
+    pub fn when(&self) -> DoneWhen {
+        match self {
+            Done::Exit => DoneWhen::Exit,
+            Done::Source => DoneWhen::Source,
+            Done::Command(_) => DoneWhen::Command,
+        }
+    }
 }
 
 /// `[[role]]`

@@ -125,12 +125,14 @@ pub struct Failure {
     pub text: String,
     /// The same for a terminal, where there is more to show than words.
     pub page: Option<Page>,
+    /// Whether the state could not be saved for want of room.
+    pub no_room: bool,
 }
 
 impl Failure {
     /// A failure of a kind.
     pub fn new(status: ExitStatus, text: impl Into<String>) -> Failure {
-        Failure { status, text: text.into(), page: None }
+        Failure { status, text: text.into(), page: None, no_room: false }
     }
 }
 
@@ -151,12 +153,13 @@ impl From<anyhow::Error> for Failure {
 impl From<crate::store::StoreError> for Failure {
     fn from(error: crate::store::StoreError) -> Failure {
         use crate::store::StoreError;
+        let no_room = matches!(error, StoreError::NoRoom(_));
         let status = match error {
             StoreError::BadState(_) => ExitStatus::BadState,
             StoreError::CannotCreate(_) => ExitStatus::CannotCreate,
-            StoreError::Io(_) => ExitStatus::IoError,
+            StoreError::Io(_) | StoreError::NoRoom(_) => ExitStatus::IoError,
         };
-        Failure::new(status, error.to_string())
+        Failure { no_room, ..Failure::new(status, error.to_string()) }
     }
 }
 

@@ -47,9 +47,14 @@ fn write(dir: &StateDir, original: &Original) -> Result<(), String> {
 /// What was kept of the configuration at this path. One that is damaged, of another version or of another file is
 /// none.
 pub fn find(dir: &StateDir, path: &Path) -> Option<Original> {
+    find_any(dir).filter(|original| original.path == path)
+}
+
+/// What was kept of any configuration.
+pub fn find_any(dir: &StateDir) -> Option<Original> {
     let bytes = atomic::read_bounded(dir, FILE, BYTES_MAX).ok()??;
     let kept: Kept = serde_json::from_slice(&unseal(bytes.trim_ascii_end()).ok()?).ok()?;
-    Some(kept.configuration).filter(|original| kept.schema == SCHEMA && original.path == path)
+    Some(kept.configuration).filter(|_| kept.schema == SCHEMA)
 }
 
 #[cfg(test)]

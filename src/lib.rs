@@ -41,7 +41,7 @@
 //! 5. Every process that was started is on record, in `agents` or `handoffs`, until zero survivors were seen.
 //! 6. Protected processes are never signalled: 0, 1, the program, its ancestors, the configured.
 //! 7. Attempts only grow until success, a person's retry or the item's own change; what is parked stays parked.
-//! 8. A session is resumed at most `resumes_max` times.
+//! 8. A session is resumed after failures at most `resumes_max` times.
 //! 9. Once faults stop, a bounded number of ticks reaches a state in which a further one decides nothing.
 //! 10. Reading commands change no byte.
 //! 11. No signal without the whole marker of the run, its limit, its control group or recorded descent.

@@ -7,18 +7,23 @@ mod names;
 mod outcome;
 mod plan;
 mod receipt;
+mod standstill;
 mod steady;
 mod time;
 mod verdict;
 mod world;
 
-pub use item::{ItemState, Observed, SourceView, Unclear, WorkItem};
+pub use item::{Gone, ItemState, Observed, SourceView, Unclear, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
-    Action, Cooling, Decision, Launch, Left, Next, Plan, Reap, Refresh, Status, Step, Usage, Writeback,
+    Action, Cooling, Decision, DoneWhen, FollowUpReason, Launch, Left, Next, Plan, Reap, Refresh, Status,
+    Step, Usage, Writeback,
 };
-pub use receipt::{Claim, Claimed, Exit, ExitReason, Output, Process, Refusal, Said, Survivor, Swept};
+pub use receipt::{
+    Claim, Claimed, Exit, ExitReason, Free, Output, Process, Refusal, Room, Said, Survivor, Swept,
+};
+pub use standstill::{Standstill, Stopped, Stuck};
 pub use steady::Steady;
 pub use time::Moment;
 pub use verdict::{Class, GateVerdict, Gates, Held, HeldCode};

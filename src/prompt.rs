@@ -73,6 +73,13 @@ pub const BUILT_IN_RESUME: &str = "You were interrupted before the work was fini
 pub const BUILT_IN_CONTINUE: &str = "The work is not done yet: the item still counts as open. Look at what your task \
                                      asks for and at what is there, do what is missing, and check it yourself.";
 
+/// What a session is told after a person's answer, by a role that says nothing else.
+pub const BUILT_IN_ANSWERED: &str = "Go on with the task you were given and finish it.";
+
+/// What a session is told after the reason why it is not finished, by a role that says nothing else.
+pub const BUILT_IN_UNFINISHED: &str = "Nothing that you start outlives the end of your session: wait for it, or stop \
+                                       it yourself. Look at what is done, finish your task, and then end.";
+
 /// Steps of the template engine per render. The built-in template takes about 30.
 const FUEL: u64 = 200_000;
 

@@ -4,28 +4,31 @@
 //! of them. `decide` folds its own steps through [`Registry::apply`] while it plans, so the plan that is
 //! committed and the plan that was reasoned about cannot differ.
 
+mod absent;
 mod begin;
 mod brakes;
 mod intend;
 mod limits;
 mod note;
 mod records;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, AgentName, ItemId, Launch, Moment, Plan, Refresh, RunId, Step, Survivor, WorkItem,
+    Action, AgentName, ItemId, Launch, Moment, Plan, Refresh, RunId, Standstill, Step, Survivor, WorkItem,
 };
 use crate::names;
 
+pub use absent::DoneWork;
 pub use brakes::{Failing, MACHINE, Refusals, Today};
 pub use records::{
     AgentRecord, AgentStanding, CoolOff, Counters, DayStarts, EndedWell, Handoff, ItemRecord, ItemStanding,
-    Last, Named, Names, ParkedBy, Paused, Told,
+    Last, Message, Named, Names, ParkedBy, Paused, Told,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost
@@ -57,6 +60,12 @@ pub struct Registry {
     /// What has failed since anything ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
+    /// What was done of items that are no longer remembered.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub done: BTreeMap<ItemId, DoneWork>,
+    /// What does not go on by itself.
+    #[serde(default, skip_serializing_if = "Standstill::is_none")]
+    pub standstill: Standstill,
     /// What was spent on the day of the last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub today: Option<Today>,
@@ -128,6 +137,29 @@ impl Registry {
         };
         let (key, origin) = (item.key.clone(), item.origin.clone());
         Refresh::Seen { item: item.id.clone(), key, origin, slug, workspace }
+    }
+
+    /// The workspaces that items may be started in, as far as they have names. An item that has no name yet gets one that
+    /// its key tells, or that and a hash of its id.
+    pub fn workspaces_wanted(&self, items: &[WorkItem]) -> BTreeSet<String> {
+        // An item that was edited since it was done starts again in this tick. So does one whose run has just ended.
+        let is_done = |item: &WorkItem, record: &ItemRecord| {
+            record.state == ItemStanding::Done && record.hash.as_ref() == Some(&item.hash)
+        };
+        let is_settled =
+            |item: &WorkItem| self.items.get(&item.id).is_some_and(|record| is_done(item, record));
+        let mut wanted = BTreeSet::new();
+        for item in items.iter().filter(|item| !is_settled(item)) {
+            match self.names.items.get(&item.id) {
+                Some(named) => drop(wanted.insert(named.workspace.clone())),
+                None => {
+                    let named = names::workspace(&item.key, &item.id, |_| false);
+                    wanted.insert(names::workspace(&item.key, &item.id, |name| name == named));
+                    wanted.insert(named);
+                }
+            }
+        }
+        wanted
     }
 
     /// Whether the records fit together. What does not was written by nobody that this program knows, and a live

@@ -1,5 +1,7 @@
 //! What a tick tells: to a person as text, to a script as JSON, and to its caller as an exit status.
 
+mod news;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::model::{
 };
 use crate::page::{Page, Row, Span};
 use crate::paint::Tone;
-use crate::registry::{Counters, ItemStanding, MACHINE, ParkedBy, Registry};
+use crate::registry::{Counters, Registry};
 use crate::text;
 use crate::tick::{Ticked, decision_of};
 
@@ -181,9 +183,9 @@ impl TickReport {
         }
         self.counters = after.counters.clone();
         self.worsen(judge(ticked, after));
-        if needs_person(before, after)
-            || is_stopped_anew(config, before, after)
-            || is_kept_anew(before, after)
+        if news::needs_person(before, after)
+            || news::is_stopped_anew(config, before, after)
+            || news::is_kept_anew(before, after)
         {
             self.is_alarming = true;
             self.worsen(ExitStatus::Attention);
@@ -405,38 +407,6 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
 /// Whether a role lacks variables or credentials, which another exit status tells.
 fn is_of_credentials(scope: &str) -> bool {
     scope.starts_with("role:") || scope.starts_with("login:")
-}
-
-/// Whether the machine, or the lack of a program, begins to keep agents from starting. A person can help.
-fn is_kept_anew(before: &Registry, after: &Registry) -> bool {
-    let needs_person = |scope: &String| scope == MACHINE || scope.starts_with("program:");
-    after.cool_offs.keys().any(|scope| needs_person(scope) && !before.cool_offs.contains_key(scope))
-}
-
-/// Whether an item was parked by a rule, or processes were found that can't be ended, for the first time.
-fn needs_person(before: &Registry, after: &Registry) -> bool {
-    let is_parked = |registry: &Registry, id: &ItemId| {
-        let record = registry.items.get(id);
-        record.is_some_and(|record| {
-            record.state == ItemStanding::Parked && record.parked_by != Some(ParkedBy::Person)
-        })
-    };
-    let newly_parked = after.items.keys().any(|id| is_parked(after, id) && !is_parked(before, id));
-    let first_survivors = after.handoffs.iter().any(|(run, handoff)| {
-        !handoff.survivors.is_empty()
-            && before.handoffs.get(run).is_none_or(|before| before.survivors.is_empty())
-    });
-    newly_parked || first_survivors
-}
-
-/// Whether everything that is still to start has to wait from now on.
-fn is_stopped_anew(config: &Config, before: &Registry, after: &Registry) -> bool {
-    let is_open = |registry: &Registry| registry.open_breaker(config.attempts.breaker).is_some();
-    let day = |registry: &Registry| registry.today.as_ref().map(|today| today.day);
-    let is_spent = |registry: &Registry| {
-        registry.today.as_ref().is_some_and(|today| today.exhausted(&config.budget, 1).is_some())
-    };
-    is_open(after) && !is_open(before) || is_spent(after) && !(is_spent(before) && day(before) == day(after))
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.

@@ -76,14 +76,14 @@ pub fn runs(
     removals
 }
 
-/// The workspaces that may go, of those that are there and that this factory made.
+/// The workspaces that may go, of those that belong to this factory.
 pub fn workspaces(
     registry: &Registry,
-    made: &BTreeSet<String>,
+    owned: &BTreeSet<String>,
     rules: &Retention,
     clock: &Steady,
 ) -> Vec<Removal<String>> {
-    let ours = registry.names.items.iter().filter(|(_, named)| made.contains(&named.workspace));
+    let ours = registry.names.items.iter().filter(|(_, named)| owned.contains(&named.workspace));
     ours.filter_map(|(id, _)| workspace(registry, id, rules, clock)).collect()
 }
 
@@ -262,6 +262,8 @@ mod tests {
             workspace: key.to_owned(),
             hash: String::new(),
             content_hash: String::new(),
+            next: None,
+            done: crate::model::DoneWhen::Exit,
             session_pattern: None,
             prelude: Default::default(),
             deadline: None,
@@ -377,6 +379,8 @@ mod tests {
             resumes: None,
             hash: None,
             content_hash: None,
+            next: None,
+            done: None,
             dispatch: 2,
             since: Moment { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },
             deadline_ms: None,

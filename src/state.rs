@@ -1,7 +1,11 @@
 //! The state as a command holds it: locked, loaded, its heartbeat beating.
 
 mod about;
+mod beats;
+mod binding;
+mod repository;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,16 +13,23 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::about::About;
+pub use self::beats::Beats;
+pub use self::binding::{Access, Standing};
 use crate::clock;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, Steady, Step};
+use crate::fleet::env::Vars;
+use crate::fleet::lives;
+use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, RunId, Steady, Step};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
-use crate::report::{self, TickReport};
-use crate::store::heartbeat::{self, Heartbeat, Leg, Pulse, Retained, Status};
-use crate::store::{Committed, Loaded, Lock, LockError, Origin, RegistryFile, StateDir, StoreError, events};
-use crate::tick::{Store, Ticked};
+use crate::report;
+use crate::store::heartbeat::{self, Heartbeat, Pulse, Status};
+use crate::store::{
+    Binding, Bound, Committed, Directory, Loaded, Lock, LockError, Origin, RegistryFile, StateDir,
+    StoreError, events, registry_file, reserve,
+};
+use crate::tick::Store;
 
 /// The state of one factory, held by one command.
 pub struct State {
@@ -34,6 +45,8 @@ pub struct State {
     pub held_since: Instant,
     /// What is wrong with the registry's latest generation, where its backup was read.
     pub damage: Option<String>,
+    /// What it is to the configuration.
+    pub standing: Standing,
     file: RegistryFile,
     events_bytes_max: u64,
     _lock: Option<Lock>,
@@ -50,6 +63,7 @@ impl State {
         config: &Config,
         path: &Path,
         host: &Host,
+        access: Access,
         wait: Duration,
         called_off: &dyn Fn() -> bool,
         waiting: impl FnMut(Option<&Process>, Duration),
@@ -73,32 +87,33 @@ impl State {
                 return Err(Failure::new(ExitStatus::IoError, error.to_string()));
             }
         };
-        State::load(config, dir, Some(lock))
+        State::load(config, dir, Some(lock), host, access)
     }
 
     /// Loads without the lock, for reading: changes nothing, creates nothing. `None`: there is no state yet.
-    pub fn peek(config: &Config, path: &Path) -> Result<Option<State>, Failure> {
+    pub fn peek(config: &Config, path: &Path, host: &Host, access: Access) -> Result<Option<State>, Failure> {
         match StateDir::open_existing(path, config.allow_network_fs)? {
-            Some(dir) => State::load(config, dir, None).map(Some),
+            Some(dir) => State::load(config, dir, None, host, access).map(Some),
             None => Ok(None),
         }
     }
 
-    fn load(config: &Config, dir: StateDir, lock: Option<Lock>) -> Result<State, Failure> {
+    fn load(
+        config: &Config,
+        dir: StateDir,
+        lock: Option<Lock>,
+        host: &Host,
+        access: Access,
+    ) -> Result<State, Failure> {
         // Before it is overwritten: it tells whether the last tick died, and how far the serials had come.
         let pulse = heartbeat::read(&dir);
         let serial = match &pulse {
             Pulse::Beat(beat) => Some(beat.serial),
             Pulse::Absent | Pulse::Unreadable(_) => None,
         };
-        let (loaded, mut file): (Loaded<Registry>, _) = crate::store::registry_file::load(&dir, serial)?;
-        if !loaded.belongs_to(&config.path) {
-            let owner = loaded.config.as_deref().unwrap_or(Path::new("?")).display();
-            let text = format!(
-                "the state in {} belongs to {owner}; pass --state-dir to give {} a state of its own",
-                dir.path().display(),
-                config.path.display()
-            );
+        let (loaded, mut file): (Loaded<Registry>, _) = registry_file::load(&dir, serial)?;
+        let (standing, binding) = standing(&config.path, &dir, &loaded, &pulse, host)?;
+        if let Some(text) = binding::refusal(&standing, access, &loaded.bound, dir.path(), &config.path) {
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
         if let Err(why) = loaded.body.check() {
@@ -109,8 +124,9 @@ impl State {
             );
             return Err(Failure::new(ExitStatus::BadState, text));
         }
-        if loaded.config.is_none() {
-            file.set_config(&config.path);
+        if standing == Standing::Moved && lock.is_some() {
+            log_move(&dir, &loaded.bound, &binding, config, host);
+            file.bind(&config.path, binding);
         }
         let damage = match loaded.origin {
             Origin::Backup { why } => Some(why),
@@ -123,6 +139,7 @@ impl State {
             pulse,
             held_since: Instant::now(),
             damage,
+            standing,
             file,
             events_bytes_max: config.events_bytes_max,
             _lock: lock,
@@ -132,6 +149,48 @@ impl State {
     /// The generation that stands.
     pub fn serial(&self) -> u64 {
         self.file.serial()
+    }
+
+    /// Binds the state to this configuration. A copy begins a lineage of its own and lets go of every run: the original
+    /// ends those.
+    ///
+    /// `own` is called with a new lineage before that is committed: what it did is done again where the command is killed.
+    pub fn relocate(
+        &mut self,
+        config: &Config,
+        own: impl FnOnce(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let binding = found_binding(&config.path, &self.dir)?;
+        let mut registry = self.registry.clone();
+        if self.standing == Standing::Copy {
+            self.lineage = self.file.begin_lineage()?;
+            own(&self.lineage)?;
+            registry.let_go_of_runs(&lives::runs(&self.dir.runs()));
+        }
+        self.file.bind(&config.path, binding);
+        self.file.commit(&registry)?;
+        self.registry = registry;
+        Ok(())
+    }
+
+    /// The launchers of this state that live, for people.
+    pub fn living(&self, host: &Host) -> Vec<String> {
+        lives::launchers(&self.dir, &launchers(&self.registry), host).alive
+    }
+
+    /// Refuses a command that would change the state from inside one of its own runs: an agent could give itself
+    /// attempts back, and a launcher that it starts would be ended with it.
+    pub fn refuse_inside(&self, host: &Host) -> Result<(), Failure> {
+        let registry = &self.registry;
+        let current =
+            registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone())));
+        let handed_off =
+            registry.handoffs.iter().map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+        let runs: BTreeMap<_, _> = handed_off.chain(current).collect();
+        match lives::inner_run(&self.dir, &self.lineage, &runs, &registry.names.last_n, host) {
+            Some(run) => Err(inside(&run.to_string())),
+            None => Ok(()),
+        }
     }
 
     /// That the registry was damaged, and what became of it; `None` where it was not.
@@ -161,10 +220,129 @@ impl State {
         }
     }
 
+    /// From now on a commit that finds no room spends the reserve.
+    pub fn may_spend_reserve(&mut self) {
+        self.file.may_spend_reserve();
+    }
+
+    /// Makes the reserve where it is not whole and there is room for it.
+    pub fn keep_reserve(&self, free_min: u64) {
+        if self.dir.free().is_some_and(|free| free.bytes < free_min) {
+            return;
+        }
+        if let Err(error) = reserve::keep(&self.dir) {
+            log::info!("there is no reserve for a full disk: {error}");
+        }
+    }
+
     /// Appends one event of the tick itself.
     pub fn log_event(&self, event: &impl Serialize) {
         log_lines(&self.dir, &[event], self.events_bytes_max);
     }
+}
+
+/// The same by the environment alone, without a look at the records: before anything is waited for.
+pub fn refuse_told_inside(dir: &StateDir, vars: &Vars) -> Result<(), Failure> {
+    // Whether the registry is whole is for whoever loads it.
+    let Ok(Some((_, lineage))) = registry_file::bound(dir) else { return Ok(()) };
+    match lives::told_run(&lineage, vars) {
+        Some(run) => Err(inside(&run)),
+        None => Ok(()),
+    }
+}
+
+fn inside(run: &str) -> Failure {
+    let text = format!(
+        "this is inside {run}, a run of this factory; a command that changes the factory's state is for a person or \
+         for cron. `status`, `explain`, `logs` and --dry-run work here"
+    );
+    Failure::new(ExitStatus::Refused, text)
+}
+
+/// What a state is to a configuration, and what it would be bound to.
+pub fn standing(
+    config: &Path,
+    dir: &StateDir,
+    loaded: &Loaded<Registry>,
+    pulse: &Pulse,
+    host: &Host,
+) -> Result<(Standing, Binding), Failure> {
+    let binding = found_binding(config, dir)?;
+    let bound = &loaded.bound;
+    let recorded = bound.binding.as_ref().map(|binding| Path::new(&binding.directory.path));
+    let directory = recorded.map_or(binding::There::Same, |path| {
+        binding::there(path, (binding.directory.device, binding.directory.inode))
+    });
+    let may_live = || {
+        let living = lives::launchers(dir, &launchers(&loaded.body), host);
+        !living.alive.is_empty() || living.is_unclear || lives::is_any_process_of(&loaded.lineage)
+    };
+    let found = binding::Found {
+        binding: &binding,
+        config: there_of_config(bound, config),
+        directory,
+        is_this_boot: match pulse {
+            Pulse::Beat(beat) => beat.boot_id == host.boot_id,
+            // A tick of this boot may have been killed before its heartbeat.
+            Pulse::Absent | Pulse::Unreadable(_) => true,
+        },
+        may_live: &may_live,
+    };
+    Ok((binding::standing(bound, &found), binding))
+}
+
+/// Whether a state belongs to another configuration than this one, without its records; `None` where nobody can tell.
+pub fn belongs_elsewhere(config: &Path, dir: &StateDir) -> Option<bool> {
+    let (bound, _) = registry_file::bound(dir).ok()??;
+    let ours = repository::of(config);
+    let recorded = bound.binding.as_ref().and_then(|binding| binding.repository.as_ref());
+    let is_same_repository = recorded.is_some() && recorded == ours.as_ref();
+    Some(!is_same_repository && there_of_config(&bound, config) == binding::There::Other)
+}
+
+fn there_of_config(bound: &Bound, config: &Path) -> binding::There {
+    match &bound.config {
+        Some(recorded) if bound.is_config(config) || recorded == config => binding::There::Same,
+        Some(recorded) => match rustix::fs::stat(config) {
+            Ok(stat) => binding::there(recorded, (stat.st_dev, stat.st_ino)),
+            Err(_) => binding::There::Other,
+        },
+        None => binding::There::Gone,
+    }
+}
+
+fn found_binding(config: &Path, dir: &StateDir) -> Result<Binding, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(ExitStatus::IoError, format!("{}: {error}", dir.path().display()))
+    };
+    let (device, inode) = dir.identity().map_err(failed)?;
+    let path = std::fs::canonicalize(dir.path()).map_err(failed)?.to_string_lossy().into_owned();
+    Ok(Binding { repository: repository::of(config), directory: Directory { path, device, inode } })
+}
+
+/// The launchers on record.
+fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
+    let current =
+        registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone()?)));
+    let handed_off =
+        registry.handoffs.iter().filter_map(|(run, one)| Some((run.clone(), one.process.clone()?)));
+    current.chain(handed_off).collect()
+}
+
+/// Tells that a state goes on in another place, or with another configuration. Two clones that take turns are no news.
+fn log_move(dir: &StateDir, before: &Bound, now: &Binding, config: &Config, host: &Host) {
+    let (Some(was), Some(binding)) = (&before.config, &before.binding) else { return };
+    if binding == now && now.repository.is_some() {
+        return;
+    }
+    let event = json!({
+        "at": clock::moment(&host.boot_id).at,
+        "event": "moved",
+        "config": config.path.to_string_lossy(),
+        "directory": dir.path().to_string_lossy(),
+        "was": {"config": was.to_string_lossy(), "directory": binding.directory.path},
+    });
+    log_lines(dir, &[event], config.events_bytes_max);
 }
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
@@ -235,94 +413,4 @@ fn step_event(step: &Step, now: &Moment) -> Option<Value> {
         }
         Step::Refresh(_) => None,
     }
-}
-
-/// The heartbeats of one tick.
-pub struct Beats {
-    beat: Heartbeat,
-}
-
-impl Beats {
-    /// The first: the tick runs.
-    pub fn begin(state: &State, config: &Config, me: &Process, now: &Moment) -> Beats {
-        let before = match &state.pulse {
-            Pulse::Beat(beat) => Some(beat.as_ref()),
-            Pulse::Absent | Pulse::Unreadable(_) => None,
-        };
-        let unseen = Leg { ok: true, since: None, error: None };
-        let beat = Heartbeat {
-            schema: heartbeat::SCHEMA,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            config: config.path.to_string_lossy().into_owned(),
-            pid: me.pid,
-            start_ticks: me.start_ticks,
-            boot_id: me.boot_id.clone(),
-            host: hostname(),
-            status: Status::Running,
-            serial: state.serial(),
-            ticks: before.map_or(0, |beat| beat.ticks).saturating_add(1),
-            started_at: now.at,
-            updated_at: now.at,
-            updated_at_ms: now.at.as_millisecond(),
-            exit_code: before.and_then(|beat| beat.exit_code),
-            paused: state.registry.paused.is_some(),
-            source: before.map_or_else(|| unseen.clone(), |beat| beat.source.clone()),
-            fleet: before.map_or(unseen, |beat| beat.fleet.clone()),
-            reason: before.and_then(|beat| beat.reason.clone()),
-            reported_at: before.and_then(|beat| beat.reported_at),
-            retained: before.and_then(|beat| beat.retained.clone()),
-            steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
-        };
-        state.beat(&beat);
-        Beats { beat }
-    }
-
-    /// What became of a look at what may be removed.
-    pub fn retained(&mut self, retained: Retained) {
-        self.beat.retained = Some(retained);
-    }
-
-    /// The last: how it ended.
-    pub fn end(
-        mut self,
-        state: &State,
-        report: &TickReport,
-        ticked: Option<&Ticked>,
-        told: bool,
-        now: &Moment,
-    ) {
-        let beat = &mut self.beat;
-        beat.status = match report.exit() {
-            ExitStatus::Interrupted | ExitStatus::Terminated => Status::Stopping,
-            ExitStatus::Failed | ExitStatus::IoError => Status::Failed,
-            _ => Status::Idle,
-        };
-        beat.serial = state.serial();
-        beat.paused = state.registry.paused.is_some();
-        beat.exit_code = Some(report.exit().code());
-        beat.reason = Some(report.reason());
-        if told {
-            beat.reported_at = Some(now.at);
-        }
-        if let Some(ticked) = ticked {
-            if let Some(answer) = &ticked.source {
-                beat.source = leg(&beat.source, answer, now);
-            }
-            beat.fleet = leg(&beat.fleet, &ticked.fleet, now);
-        }
-        beat.updated_at = now.at;
-        beat.updated_at_ms = now.at.as_millisecond();
-        state.beat(beat);
-    }
-}
-
-/// `since` moves only when the answer does.
-fn leg(before: &Leg, answer: &Result<(), String>, now: &Moment) -> Leg {
-    let ok = answer.is_ok();
-    let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
-    Leg { ok, since: Some(since), error: answer.as_ref().err().cloned() }
-}
-
-fn hostname() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

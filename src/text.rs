@@ -71,6 +71,15 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
+/// The same for a limit, which may be shorter than a second: `500 ms`.
+pub fn milliseconds(ms: u64) -> String {
+    match i64::try_from(ms / 1000) {
+        Ok(seconds) if ms.is_multiple_of(1000) => duration(seconds),
+        Ok(seconds) if seconds >= 60 => duration(seconds),
+        _ => format!("{ms} ms"),
+    }
+}
+
 /// `0.42 USD, 48123 tokens`; `None` where neither is known.
 pub fn used(usd: Option<f64>, tokens: Option<u64>) -> Option<String> {
     let tokens = tokens.map(|count| format!("{count} token{}", if count == 1 { "" } else { "s" }));

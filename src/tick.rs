@@ -3,14 +3,16 @@
 //! The only orchestration in the program. Recovery is no separate code: an intent that was never performed
 //! is an ordinary observation of the next tick.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
-use crate::model::{Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Step, World};
+use crate::model::{
+    Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Room, Step, World,
+};
 use crate::registry::Registry;
 use crate::source::Source;
 use crate::store::{Committed, StoreError};
@@ -52,8 +54,8 @@ pub struct Tick<'a> {
     pub lineage: &'a str,
     /// Why the file of variables for every agent can't be used.
     pub env_error: Option<String>,
-    /// Free bytes where the state lives.
-    pub disk_free_bytes: Option<u64>,
+    /// What is free where the state and the workspaces lie.
+    pub room: Room,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
     /// Whether somebody asked the program to end.
@@ -99,7 +101,7 @@ pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> R
     registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
     store.commit(registry)?;
     store.log_outcomes(&plan, &outcomes, &seen_at);
-    let read = !tick.request.reap_only;
+    let read = tick.request.needs_source();
     let is_denied = tick.fleet.is_denied();
     Ok(Ticked {
         is_denied,
@@ -125,16 +127,21 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         name_taken: handoff.name_taken,
     });
     let quarry: Vec<_> = current.chain(handed_off).collect();
-    let source = if tick.request.reap_only {
-        Observed::Unknown("not asked".to_owned())
-    } else {
+    let source = if tick.request.needs_source() {
         tick.source.read(tick.until)
+    } else {
+        Observed::Unknown("not asked".to_owned())
+    };
+    let wanted = || match source.known() {
+        Some(view) => registry.workspaces_wanted(&view.items),
+        None => BTreeSet::new(),
     };
     World {
+        workspaces_taken: tick.fleet.workspaces_taken(&wanted),
         fleet: tick.fleet.observe(&quarry, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),
-        disk_free_bytes: tick.disk_free_bytes,
+        room: tick.room,
         missing_env: tick.missing_env.clone(),
         missing_programs: tick.missing_programs.clone(),
         credentials: tick.credentials.clone(),

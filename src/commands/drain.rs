@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::order::{Order, decided};
+use super::order::{self, Judged, Order, decided};
 use super::{Context, Shutdown, pause, tell};
 use crate::cli::DrainArgs;
 use crate::exit::{ExitStatus, Failure};
@@ -22,10 +22,11 @@ const BECAUSE: &str = "a person drains it";
 
 pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
-        return context.preview(|registry, _, _| Ok((plan(registry, args.stop), ExitStatus::Ok)));
+        return order::preview(context, |_| Ok(judged(args)), |_, registry| Ok(plan(registry, args.stop)));
     }
     let until = Instant::now() + args.wait;
     let mut order = Order::begin(context, "drain")?;
+    order.judge(&judged(args))?;
     let plan = plan(&order.state.registry, args.stop);
     order.write_down(&plan)?;
     let mut told = Vec::new();
@@ -48,6 +49,11 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
         }
         order = order.let_go(|shutdown| wait(shutdown, until))?;
     }
+}
+
+/// Only a drain that ends runs could throw one away that has ended well.
+fn judged(args: &DrainArgs) -> Judged {
+    if args.stop { Judged::All } else { Judged::Nothing }
 }
 
 /// No starts from now on; with `stop` every run is to end. Its item is not parked: after `unpause` it goes on.

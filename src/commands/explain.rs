@@ -8,13 +8,12 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::{env, local, workspace};
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::prompt;
-use crate::state::State;
 use crate::store::events;
 use crate::tick;
 use crate::views::explain::{ExplainView, NextHook, NextRun};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
-    let state = State::peek(&context.config, &context.state_path)?;
+    let state = context.peek()?;
     let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
     let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
     let fleet = context.agents(lineage, &context.request());
@@ -67,7 +66,8 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
     let prompt_file = prompt_file.to_string_lossy();
     // Where it can't be read, nothing starts, and that is among the reasons.
     let file = env::of_file(&context.config.env).unwrap_or_default();
-    let vars = env::of_role(&context.vars, &context.config.env, &file, &launch.env);
+    let mut vars = env::of_role(&context.vars, &context.config.env, &file, &launch.env);
+    env::of_preset(&mut vars, &launch.harness);
     let mut env: Vec<_> = vars.keys().map(|name| name.to_string_lossy().into_owned()).collect();
     env.extend(config::OWN_VARIABLES.map(str::to_owned));
     env.sort();

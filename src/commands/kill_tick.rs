@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{located, say};
 use crate::cli::{Format, Options};
 use crate::exit::{ExitStatus, Failure};
+use crate::fleet::env::Vars;
 use crate::model::Process;
 use crate::process::identity::Host;
 use crate::process::signal::{self, Guard, Sent, Signal};
@@ -17,12 +18,13 @@ use crate::store::heartbeat::{self, Alive, Heartbeat, Pulse};
 use crate::store::{Lock, StateDir};
 use crate::{clock, state, text};
 
-pub(super) fn run(options: &Options) -> Result<ExitStatus, Failure> {
+pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure> {
     let host = Host::read()?;
     let (_, path) = located(options)?;
     // Whether its file system is one that the configuration allows is for ticks to say.
     let dir = StateDir::open_existing(&path, true)?
         .ok_or_else(|| refused(&format!("there is no state in {}", path.display())))?;
+    state::refuse_told_inside(&dir, vars)?;
     let holder = holder(&dir)?;
     let beat = beat_of(&dir, &holder, &host)?;
     let guard = Guard::new([]).map_err(|error| Failure::new(ExitStatus::Failed, error.to_string()))?;

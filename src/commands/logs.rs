@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Failure> {
     let refuse = |why: String| Failure::new(ExitStatus::Refused, why);
-    let state = State::peek(&context.config, &context.state_path)?;
+    let state = context.peek()?;
     let state = state.ok_or_else(|| refuse("nothing has run here yet".to_owned()))?;
     let fleet = context.fleet(&state.lineage);
     let run = which(context, args, &state.registry, &fleet)?;

@@ -226,6 +226,7 @@ mod tests {
             reason: Some(reason.to_owned()),
             reported_at: told,
             retained: None,
+            groups: None,
             steady: None,
         }
     }

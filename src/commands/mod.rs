@@ -4,6 +4,7 @@
 mod check;
 mod drain;
 mod explain;
+mod groups;
 mod init;
 mod kill_tick;
 mod logs;
@@ -13,6 +14,7 @@ mod order;
 mod park;
 mod pause;
 mod reap;
+mod relocate;
 mod remove;
 mod resolve;
 mod restart;
@@ -44,7 +46,7 @@ use crate::fleet::credentials;
 use crate::fleet::env::{self, Vars};
 use crate::fleet::local::{self, LocalFleet};
 use crate::fleet::program;
-use crate::model::{Moment, Observed, Plan, Process, WorkItem};
+use crate::model::{Moment, Observed, Plan, Process, Room, WorkItem};
 use crate::page::Page;
 use crate::paint::{Paint, Tone};
 use crate::process::identity::{self, Host};
@@ -52,8 +54,8 @@ use crate::registry::Registry;
 use crate::report::TickReport;
 use crate::source::Source;
 use crate::source::dir::DirSource;
-use crate::state::{self, State};
-use crate::store::StateDir;
+use crate::state::{self, Access, State};
+use crate::store::{StateDir, disk};
 use crate::tick::Tick;
 use crate::{clock, text};
 
@@ -91,8 +93,8 @@ fn allow_the_owner() {
 fn dispatch(invocation: Invocation) -> ExitStatus {
     let Invocation { cli, vars } = invocation;
     let options = cli.options;
-    let command = cli.command.unwrap_or(Command::Tick);
-    let is_mailed = matches!(command, Command::Tick) && options.quiet && !options.dry_run;
+    let command = cli.command.unwrap_or(Command::Tick(cli.tick));
+    let is_mailed = matches!(command, Command::Tick(_)) && options.quiet && !options.dry_run;
     carry_out(command, &options, vars).unwrap_or_else(|failure| {
         // Under cron another tick is the most ordinary thing.
         let is_busy = failure.status == ExitStatus::Busy;
@@ -106,9 +108,9 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
 
 fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStatus, Failure> {
     // Only asked for where the configuration is needed: some commands work without any.
-    let is_tick = matches!(command, Command::Tick);
-    let context = || {
-        let context = Context::new(options.clone(), vars.clone())?;
+    let is_tick = matches!(command, Command::Tick(_));
+    let context = |access: Access| {
+        let context = Context::new(options.clone(), vars.clone(), access)?;
         // A tick tells it as its result.
         if let Some(problems) = context.broken.as_ref().filter(|_| !is_tick) {
             log::warn!("{}; {BY_THE_LAST_GOOD}, and `factory-tick -n` tells what is wrong", problems.brief());
@@ -118,21 +120,22 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
     match command {
         Command::Check(args) => check::run(options, &vars, &args),
         Command::Init => init::run(options, &vars),
-        Command::Tick => tick::run(&context()?),
-        Command::Status => status::run(&context()?),
-        Command::Explain(args) => explain::run(&context()?, &args),
-        Command::Logs(args) => logs::run(&context()?, &args),
-        Command::Retry(args) => retry::run(&context()?, &args),
-        Command::Park(args) => park::run(&context()?, &args),
-        Command::Stop(args) => stop::run(&context()?, &args),
-        Command::Restart(args) => restart::run(&context()?, &args),
-        Command::Pause(args) => pause::run(&context()?, &args),
-        Command::Unpause => pause::end(&context()?),
-        Command::Drain(args) => drain::run(&context()?, &args),
-        Command::Reap(args) => reap::run(&context()?, &args),
+        Command::Tick(args) => tick::run(&context(Access::Act)?, &args),
+        Command::Status => status::run(&context(Access::Read)?),
+        Command::Explain(args) => explain::run(&context(Access::Read)?, &args),
+        Command::Logs(args) => logs::run(&context(Access::Read)?, &args),
+        Command::Retry(args) => retry::run(&context(Access::Act)?, &args),
+        Command::Park(args) => park::run(&context(Access::End)?, &args),
+        Command::Stop(args) => stop::run(&context(Access::End)?, &args),
+        Command::Restart(args) => restart::run(&context(Access::Act)?, &args),
+        Command::Pause(args) => pause::run(&context(Access::End)?, &args),
+        Command::Unpause => pause::end(&context(Access::Act)?),
+        Command::Drain(args) => drain::run(&context(Access::Act)?, &args),
+        Command::Reap(args) => reap::run(&context(Access::End)?, &args),
+        Command::Relocate => relocate::run(&context(Access::Relocate)?),
         Command::Completions { shell } => Ok(manual::completions(shell)),
         Command::Man => manual::man(),
-        Command::KillTick => kill_tick::run(options),
+        Command::KillTick => kill_tick::run(options, &vars),
     }
 }
 
@@ -168,6 +171,8 @@ struct Context {
     broken: Option<Problems>,
     vars: Vars,
     host: Host,
+    /// What the command does to the state.
+    access: Access,
     state_path: PathBuf,
     began: Instant,
     now: Moment,
@@ -176,12 +181,12 @@ struct Context {
 }
 
 impl Context {
-    fn new(options: Options, vars: Vars) -> Result<Context, Failure> {
+    fn new(options: Options, vars: Vars, access: Access) -> Result<Context, Failure> {
         let began = Instant::now();
         let width = terminal::width(&vars);
         let (Loaded { config, original }, broken) = match config::load(&options.config, &options.set) {
-            Ok(loaded) => (loaded, None),
-            Err(problems) => match last_good(&options) {
+            Ok(loaded) => (of_state(&options, access).unwrap_or(loaded), None),
+            Err(problems) => match last_good(&options, access) {
                 Some(loaded) => (loaded, Some(problems)),
                 None => return Err(bad_config(&problems, width)),
             },
@@ -192,9 +197,9 @@ impl Context {
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
         let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
-        let state_path = absolute(&state::directory(&config.dir, options.state_dir.as_deref()))?;
+        let (_, state_path) = located(&options)?;
         let now = clock::moment(&host.boot_id);
-        Ok(Context { options, config, original, broken, vars, host, state_path, began, now, width })
+        Ok(Context { options, config, original, broken, vars, host, access, state_path, began, now, width })
     }
 
     /// What any tick is asked: while the configuration is broken, to start nothing.
@@ -207,12 +212,17 @@ impl Context {
     fn lock(&self, default_wait: Duration, shutdown: &Shutdown) -> Result<State, Failure> {
         let wait = self.options.wait_lock.unwrap_or(default_wait);
         let called_off = || shutdown.asked();
-        let locked =
-            State::lock(&self.config, &self.state_path, &self.host, wait, &called_off, |holder, waited| {
-                let holder =
-                    holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
-                tell(Tone::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
-            });
+        if let Some(dir) = StateDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
+            state::refuse_told_inside(&dir, &self.vars)?;
+        }
+        let waiting = |holder: Option<&Process>, waited: Duration| {
+            let holder =
+                holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
+            tell(Tone::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
+        };
+        let (config, path) = (&self.config, &self.state_path);
+        let locked = State::lock(config, path, &self.host, self.access, wait, &called_off, waiting)
+            .and_then(|state| state.refuse_inside(&self.host).map(|()| state));
         locked.map_err(|failure| match failure.status {
             // Which signal it was, the lock does not know.
             ExitStatus::Interrupted => Failure { status: shutdown.status(), ..failure },
@@ -232,7 +242,7 @@ impl Context {
             FleetKind::Local => Box::new(local),
             FleetKind::Broker(broker) => {
                 let fleet = BrokerFleet::new(local, &self.config, broker);
-                Box::new(if request.reap_only { fleet.unasked() } else { fleet })
+                Box::new(if request.needs_source() { fleet } else { fleet.unasked() })
             }
         }
     }
@@ -252,6 +262,7 @@ impl Context {
 
     /// What a tick works with, for a plan or for the whole of it.
     fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
+        let workspaces = local::workspaces(&self.config, &self.state_path);
         let file = env::of_file(&self.config.env);
         let (file, env_error) =
             file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
@@ -271,8 +282,11 @@ impl Context {
             env_error,
             credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
             lineage: outside.lineage,
-            disk_free_bytes: outside.dir.and_then(StateDir::free_bytes),
-            workspaces: local::workspaces(&self.config, &self.state_path),
+            room: Room {
+                state: outside.dir.and_then(StateDir::free),
+                workspaces: disk::free_at(&workspaces),
+            },
+            workspaces,
             stop: outside.stop,
             clock: outside.clock,
         }
@@ -286,12 +300,17 @@ impl Context {
         }
     }
 
+    /// Loads the state without its lock, for reading.
+    fn peek(&self) -> Result<Option<State>, Failure> {
+        State::peek(&self.config, &self.state_path, &self.host, self.access)
+    }
+
     /// Prints what a command would do, decided on the state as it is, and changes nothing.
     fn preview(
         &self,
         plan: impl FnOnce(&Registry, &str, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
     ) -> Result<ExitStatus, Failure> {
-        let state = State::peek(&self.config, &self.state_path)?;
+        let state = self.peek()?;
         if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
             log::warn!("{why}; its backup was read, and a tick would quarantine it");
         }
@@ -330,12 +349,37 @@ fn is_github_job(vars: &Vars) -> bool {
     vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS"))
 }
 
+/// The configuration that the state goes by, where that is another one than is named. A command that only reads or ends
+/// work goes by it, so that a configuration which was moved locks nobody out.
+fn of_state(options: &Options, access: Access) -> Option<Loaded> {
+    let (config, state) = located(options).ok()?;
+    if !matches!(access, Access::Read | Access::End) {
+        return None;
+    }
+    let dir = StateDir::open_existing(&state, true).ok()??;
+    if !state::belongs_elsewhere(&config, &dir)? {
+        return None;
+    }
+    let original = crate::last_good::find_any(&dir)?;
+    let owner = original.path.display();
+    log::warn!(
+        "the state in {} belongs to {owner}: this goes by the copy of that configuration",
+        state.display()
+    );
+    let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
+    Some(Loaded { config, original })
+}
+
 /// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
-fn last_good(options: &Options) -> Option<Loaded> {
+fn last_good(options: &Options, access: Access) -> Option<Loaded> {
     let (config, state) = located(options).ok()?;
     // Whether its file system is one to trust is for whoever takes the lock.
     let dir = StateDir::open_existing(&state, true).ok()??;
-    let original = crate::last_good::find(&dir, &config)?;
+    let original = match access {
+        // To read or to end work, whatever it was called.
+        Access::Read | Access::End => crate::last_good::find_any(&dir)?,
+        Access::Act | Access::Relocate => crate::last_good::find(&dir, &config)?,
+    };
     let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
     Some(Loaded { config, original })
 }

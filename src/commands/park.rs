@@ -1,22 +1,29 @@
 //! `factory-tick park`: a person takes an item out of the rotation. What runs of it goes on, and is judged when it
 //! ends; nothing follows.
 
-use super::order::{self, decided, plan_of};
+use super::order::{self, Judged, decided, plan_of};
 use super::{Context, resolve};
 use crate::cli::ParkArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Action;
+use crate::registry::Registry;
 
 const BECAUSE: &str = "a person parked it";
 
 pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Failure> {
-    order::give(context, "park", |registry| {
-        let items = context.items();
-        let id = resolve::item(&args.target, registry, &items)?;
+    let items = context.items();
+    let id = |registry: &Registry| resolve::item(&args.target, registry, &items);
+    let plan = |before: &Registry, registry: &Registry| {
+        // As it was found at first: a judged run may be known by no name any more.
+        let id = id(before)?;
+        if order::is_done(registry, &id) {
+            return Err(order::refuse_done(&id, "there is nothing to park"));
+        }
         let mut plan = plan_of(registry, &items, &id);
         let because = args.reason.as_deref().unwrap_or(BECAUSE);
         let park = Action::Park { item: id.clone(), class: None, by_person: true };
         plan.steps.push(decided(&id, because, park));
         Ok(plan)
-    })
+    };
+    order::give_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)
 }

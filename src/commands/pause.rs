@@ -1,7 +1,7 @@
 //! `factory-tick pause` and `unpause`: whether anything is started or resumed. All else goes on.
 
 use super::Context;
-use super::order;
+use super::order::{self, Judged};
 use crate::cli::PauseArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, Plan, Refresh, Step};
@@ -11,19 +11,25 @@ const BECAUSE: &str = "a person paused it";
 pub(super) fn run(context: &Context, args: &PauseArgs) -> Result<ExitStatus, Failure> {
     let because = args.reason.as_deref().unwrap_or(BECAUSE);
     let until = args.duration.map(|duration| context.now.after(duration));
-    order::give(context, "pause", |_| Ok(plan(because, Action::Pause { until })))
+    let plan = plan(because, Action::Pause { until });
+    order::give(context, "pause", |_| Ok(Judged::Nothing), |_, _| Ok(plan))
 }
 
 pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
-    order::give(context, "unpause", |registry| {
-        let is_open = registry.open_breaker(context.config.attempts.breaker).is_some();
-        if registry.paused.is_none() && !is_open {
-            return Ok(Plan::default());
-        }
-        let mut plan = plan("a person said so", Action::Unpause);
-        plan.steps.push(Step::Refresh(Refresh::Forgiven));
-        Ok(plan)
-    })
+    order::give(
+        context,
+        "unpause",
+        |_| Ok(Judged::Nothing),
+        |_, registry| {
+            let is_open = registry.open_breaker(context.config.attempts.breaker).is_some();
+            if registry.paused.is_none() && !is_open {
+                return Ok(Plan::default());
+            }
+            let mut plan = plan("a person said so", Action::Unpause);
+            plan.steps.push(Step::Refresh(Refresh::Forgiven));
+            Ok(plan)
+        },
+    )
 }
 
 /// A plan about the whole factory.

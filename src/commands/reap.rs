@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::order::Order;
-use super::{Context, Outside, Shutdown, tick};
+use super::order::{self, Order};
+use super::{Context, Shutdown, tick};
 use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
@@ -16,7 +16,8 @@ use crate::state::State;
 /// Ending takes one round, seeing that it ended another, and a lost fence one more.
 const ROUNDS_MAX: u32 = 3;
 
-const REQUEST: Request = Request { item: None, reap_only: true, hold_starts: None };
+const REQUEST: Request =
+    Request { item: None, reap_only: true, hold_starts: None, judge_only: false, accept_missing: false };
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
@@ -24,15 +25,10 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
-            let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-            let since = context.began;
-            let fleet = context.agents(lineage, &REQUEST);
-            let outside =
-                Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
-            Ok((crate::tick::plan(&context.tick(&outside, REQUEST), registry).0, ExitStatus::Ok))
+            Ok((order::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin(context, "reap")?;
+    let mut order = Order::begin_without_room(context, "reap")?;
     order.reap()?;
     Ok(order.end())
 }
@@ -45,7 +41,7 @@ fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
             Ok((give_up(wanted, registry, unknown)?, ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin(context, "reap")?;
+    let mut order = Order::begin_without_room(context, "reap")?;
     let (registry, lineage) = (&order.state.registry, &order.state.lineage);
     let plan = give_up(wanted, registry, |run| why_unknown(context, lineage, registry, run))?;
     order.write_down(&plan)?;

@@ -18,11 +18,12 @@ use crate::fleet::env::Vars;
 use crate::fleet::launcher;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::made::Made;
+use crate::fleet::ownership::Marks;
 use crate::model::{AgentName, ItemId, Process, Steady};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::retention::{self, Removal};
-use crate::state;
+use crate::state::{self, Standing};
 use crate::store::heartbeat;
 use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, events, registry_file};
 
@@ -45,14 +46,15 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let me = identity::own(&host)?;
     let Some(dir) = StateDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
     let now = clock::moment(&host.boot_id);
-    let fleet = LocalFleet::new(&config, state, "", host, now, vars);
-    let remover = Remover { config, dir, me };
+    let fleet = LocalFleet::new(&config, state, "", host.clone(), now, vars);
+    let remover = Remover { config, dir, host, me };
     remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(&json!({}), error))
 }
 
 struct Remover {
     config: Config,
     dir: StateDir,
+    host: Host,
     me: Process,
 }
 
@@ -67,15 +69,15 @@ impl Remover {
         let unreadable = || format!("the folder of workspaces {} can't be read", fleet.workspaces.display());
         let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
         let root = fleet.workspaces.canonicalize().with_context(unreadable)?;
-        let made = fleet.workspaces_made().with_context(unreadable)?;
+        let (registry, lineage) = self.registry()?;
+        let marks = Marks::of(&root, &lineage);
+        let owned = fleet.workspaces_owned(&lineage).with_context(unreadable)?;
         let rules = &self.config.retention;
         let mut hook = BeforeRemove::new(fleet, state.join(HOOK_LOG));
-        for Removal { what, item, .. } in
-            retention::workspaces(&self.registry()?, &made, rules, &self.clock())
-        {
+        for Removal { what, item, .. } in retention::workspaces(&registry, &owned, rules, &self.clock()) {
             let Some(id) = item else { continue };
             let about = json!({"item": id, "workspace": what});
-            match self.clear(&id, &root, &trash, &mut hook) {
+            match self.clear(&id, &root, &trash, &marks, &mut hook) {
                 Ok(ControlFlow::Continue(())) => {}
                 // What is left is for a later one.
                 Ok(ControlFlow::Break(())) => {
@@ -91,13 +93,16 @@ impl Remover {
     }
 
     /// The registry as it stands. Nothing is removed on the word of an earlier one.
-    fn registry(&self) -> Result<Registry> {
+    fn registry(&self) -> Result<(Registry, String)> {
         let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
-        if loaded.origin != Origin::Registry || !loaded.belongs_to(&self.config.path) {
+        let pulse = heartbeat::read(&self.dir);
+        let (standing, _) = state::standing(&self.config.path, &self.dir, &loaded, &pulse, &self.host)
+            .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        if loaded.origin != Origin::Registry || standing != Standing::Ours {
             bail!("there is no whole registry of {} to go by", self.config.path.display());
         }
         loaded.body.check().map_err(anyhow::Error::msg)?;
-        Ok(loaded.body)
+        Ok((loaded.body, loaded.lineage))
     }
 
     /// How old something is. Asked anew each time: the clock may leap while a hook runs.
@@ -107,19 +112,21 @@ impl Remover {
 
     /// The workspace of an item, if it may go as things stand, and whom to keep away from it.
     fn ask(&self, id: &ItemId) -> Result<Option<(Removal<String>, BTreeSet<AgentName>)>> {
-        let registry = self.registry()?;
+        let (registry, _) = self.registry()?;
         let suffixes: Vec<_> = self.config.roles.iter().map(|role| role.suffix.as_str()).collect();
         let removal = retention::workspace(&registry, id, &self.config.retention, &self.clock());
         Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &suffixes))))
     }
 
-    /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now. `Break`: this process was
-    /// told to end.
+    /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now, and then gives it up: any
+    /// factory may have it. One that no launcher of this factory made is only given up. `Break`: this process was told to
+    /// end.
     fn clear(
         &self,
         id: &ItemId,
         root: &Path,
         trash: &Trash,
+        marks: &Marks,
         hook: &mut BeforeRemove<'_>,
     ) -> Result<ControlFlow<()>> {
         const NEXT: Result<ControlFlow<()>> = Ok(ControlFlow::Continue(()));
@@ -128,7 +135,15 @@ impl Remover {
         // Once more: a start is on record before its launcher asks for its lock, so either it is seen now, or that
         // launcher is refused.
         let Some((Removal { what, because, .. }, _)) = self.ask(id)? else { return NEXT };
-        let folder = root.join(&what);
+        let (folder, made) = (root.join(&what), Made::at(self.dir.made()));
+        // No other factory claims it before it is given up.
+        if !marks.is_ours(&what) {
+            return NEXT;
+        }
+        if !made.is_noted(&folder) {
+            marks.release(&what)?;
+            return NEXT;
+        }
         // A hook may take long, and each tick that starts the item meanwhile is refused: so it does not go on then.
         let then = hook.run(id, &folder, &mut || !matches!(self.ask(id), Ok(Some(_))))?;
         let ended = match &then {
@@ -143,11 +158,14 @@ impl Remover {
                 return NEXT;
             }
         }
-        match Made::at(self.dir.made()).take(&folder, || trash.take(&folder)) {
+        let was_there = match made.take(&folder, || trash.take(&folder)) {
             // One that is gone was gone before, or its hook has removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && ended.is_none() => return NEXT,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            taken => taken?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ended.is_some(),
+            taken => taken.map(|()| true)?,
+        };
+        marks.release(&what)?;
+        if !was_there {
+            return NEXT;
         }
         self.tell(&json!({"event": "remove", "item": id, "workspace": what, "because": because}));
         NEXT

@@ -2,26 +2,32 @@
 //!
 //! Nothing is waited for in between: as long as a run of the item is to end, nothing of it starts.
 
-use super::order::Order;
+use super::order::{self, Judged, Order};
 use super::stop::{carry_out, stopping};
 use super::{Context, resolve, retry};
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::Plan;
+use crate::model::{ItemId, Plan};
+use crate::registry::Registry;
 
 pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
-        return context.preview(|registry, _, _| {
-            let items = context.items();
-            let id = resolve::item(&args.target, registry, &items)?;
+        let items = context.items();
+        let id = |registry: &Registry| resolve::item(&args.target, registry, &items);
+        let plan = |before: &Registry, registry: &Registry| {
+            let id = id(before)?;
+            refuse_done(args, registry, &id)?;
             let mut plan = stopping(registry, &items, &id);
             plan.steps.push(retry::retry(&context.config, registry, &id, false, None));
-            Ok((plan, ExitStatus::Ok))
-        });
+            Ok(plan)
+        };
+        return order::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
     }
     let mut order = Order::begin(context, "restart")?;
     let items = context.items();
     let id = resolve::item(&args.target, &order.state.registry, &items)?;
+    order.judge(&Judged::Item(id.clone()))?;
+    refuse_done(args, &order.state.registry, &id)?;
     carry_out(&mut order, |registry| stopping(registry, &items, &id))?;
     let registry = &order.state.registry;
     if registry.handoffs_of(&id).any(|(_, handoff)| !handoff.survivors.is_empty()) {
@@ -32,4 +38,12 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
     let again = retry::retry(&context.config, registry, &id, false, None);
     order.write_down(&Plan { steps: vec![again], ..Plan::default() })?;
     Ok(order.end())
+}
+
+/// Done work is done again by a person's `retry` alone: the run may have ended well a moment ago.
+fn refuse_done(args: &RestartArgs, registry: &Registry, id: &ItemId) -> Result<(), Failure> {
+    match order::is_done(registry, id) {
+        true => Err(retry::refuse_done(&args.target, id)),
+        false => Ok(()),
+    }
 }

@@ -104,9 +104,9 @@ impl Look<'_> {
     /// Starts the process that does the rest, where there is any.
     fn start_remover(&self) -> anyhow::Result<()> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
-        let made = self.fleet.workspaces_made()?;
+        let owned = self.fleet.workspaces_owned(&self.state.lineage)?;
         let of_workspaces = self.fleet.trash_of_workspaces()?;
-        if !retention::workspaces(registry, &made, rules, &self.clock).is_empty()
+        if !retention::workspaces(registry, &owned, rules, &self.clock).is_empty()
             || self.state.dir.trash().is_there()?
             || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
         {

@@ -1,17 +1,26 @@
 //! `factory-tick retry`: an item gets all its attempts back and is due now, whoever had parked it.
 
-use super::order::{self, decided, plan_of};
+use super::order::{self, Judged, decided, plan_of};
 use super::{Context, resolve};
 use crate::cli::RetryArgs;
 use crate::config::Config;
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Class, Decision, Held, HeldCode, ItemId, Plan, Step};
+use crate::model::{Action, Class, Decision, Held, HeldCode, ItemId, Plan, Step, WorkItem};
 use crate::registry::{ItemRecord, ItemStanding, Registry};
 
 pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
-    order::give(context, "retry", |registry| {
-        let mut plan = plan(context, args, registry)?;
+    // Read for a name alone.
+    let items = args.target.as_ref().map_or_else(Vec::new, |_| context.items());
+    let judged = |registry: &Registry| match &args.target {
+        Some(wanted) => Ok(Judged::Item(resolve::item(wanted, registry, &items)?)),
+        None => Ok(Judged::All),
+    };
+    order::give(context, "retry", judged, |before, registry| {
+        let mut plan = match &args.target {
+            Some(wanted) => plan_of_one(context, args, wanted, &items, before, registry)?,
+            None => plan_of_all(registry, args.class, |id| step(context, args, registry, id)),
+        };
         if !plan.is_empty() {
             plan.steps.extend(ask_providers_again(registry));
         }
@@ -32,18 +41,36 @@ fn ask_providers_again(registry: &Registry) -> impl Iterator<Item = Step> {
     })
 }
 
-fn plan(context: &Context, args: &RetryArgs, registry: &Registry) -> Result<Plan, Failure> {
-    let retry = |id: &ItemId| retry(&context.config, registry, id, args.fresh, args.message.clone());
-    let Some(wanted) = &args.target else { return Ok(plan_of_all(registry, args.class, retry)) };
-    let items = context.items();
-    let id = resolve::item(wanted, registry, &items)?;
+fn step(context: &Context, args: &RetryArgs, registry: &Registry, id: &ItemId) -> Step {
+    retry(&context.config, registry, id, args.fresh, args.message.clone())
+}
+
+fn plan_of_one(
+    context: &Context,
+    args: &RetryArgs,
+    wanted: &str,
+    items: &[WorkItem],
+    before: &Registry,
+    registry: &Registry,
+) -> Result<Plan, Failure> {
+    // As it was found at first: a judged run may be known by no name any more.
+    let id = resolve::item(wanted, before, items)?;
+    // The person did not know that its run had ended well.
+    if order::is_done(registry, &id) && !order::is_done(before, &id) {
+        return Err(refuse_done(wanted, &id));
+    }
     if let Some(run) = what_runs(registry, &id) {
         let text = format!("{run} is in flight; `factory-tick restart {wanted}` ends it and tries again");
         return Err(Failure::new(ExitStatus::Refused, text));
     }
-    let mut plan = plan_of(registry, &items, &id);
-    plan.steps.push(retry(&id));
+    let mut plan = plan_of(registry, items, &id);
+    plan.steps.push(step(context, args, registry, &id));
     Ok(plan)
+}
+
+/// Refuses to start a done item anew unasked, and names the command that does it.
+pub(super) fn refuse_done(wanted: &str, id: &ItemId) -> Failure {
+    order::refuse_done(id, &format!("`factory-tick retry {wanted}` does it again"))
 }
 
 /// Everything that is parked, or was for this reason. What still runs is left alone.
@@ -82,7 +109,8 @@ pub(super) fn retry(
 ) -> Step {
     // What is done is done again from the beginning.
     let done = registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done);
-    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent));
+    let answered = message.is_some() || registry.items.get(id).is_some_and(ItemRecord::is_answered);
+    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent, answered));
     let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();
     decided(id, "a person wants it tried again", Action::Retry { item: id.clone(), go_on, message })
 }

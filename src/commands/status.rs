@@ -5,12 +5,12 @@ use super::{Context, say, say_page, terminal};
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
-use crate::state::{self, State};
+use crate::state;
 use crate::store::heartbeat::{self, Alive, Pulse};
 use crate::views::status::{Looked, StatusView};
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
-    let state = State::peek(&context.config, &context.state_path)?;
+    let state = context.peek()?;
     let absent = Pulse::Absent;
     let pulse = state.as_ref().map_or(&absent, |state| &state.pulse);
     let same_process =

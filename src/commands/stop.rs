@@ -1,6 +1,6 @@
 //! `factory-tick stop`: ends an item's agents and parks it. Stopped stays stopped.
 
-use super::order::{Order, decided, plan_of};
+use super::order::{self, Judged, Order, decided, plan_of};
 use super::{Context, resolve};
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
@@ -16,16 +16,81 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
     // Read for a name alone.
     let items = || args.target.as_ref().map_or_else(Vec::new, |_| context.items());
     if context.options.dry_run {
-        return context.preview(|registry, _, _| {
-            let items = items();
-            Ok((plan(registry, &items, wanted(registry, &items)?.as_ref()), ExitStatus::Ok))
+        let items = items();
+        let judged = |registry: &Registry| Ok(judged(wanted(registry, &items)?));
+        return order::preview(context, judged, |before, registry| {
+            let id = wanted(before, &items)?;
+            refuse_done(registry, id.as_ref())?;
+            Ok(plan(registry, &items, id.as_ref()))
         });
     }
-    let mut order = Order::begin(context, "stop")?;
+    let mut order = Order::begin_without_room(context, "stop")?;
     let items = items();
     let id = wanted(&order.state.registry, &items)?;
-    carry_out(&mut order, |registry| plan(registry, &items, id.as_ref()))?;
-    Ok(order.end())
+    let before = order.state.registry.clone();
+    match judge_and_carry_out(&mut order, &items, id.as_ref()) {
+        Err(failure) if failure.no_room => {
+            Err(end_without_room(context, &order, &before, &plan(&before, &items, id.as_ref()), failure))
+        }
+        carried_out => carried_out.map(|()| order.end()),
+    }
+}
+
+fn judge_and_carry_out(
+    order: &mut Order<'_>,
+    items: &[WorkItem],
+    id: Option<&ItemId>,
+) -> Result<(), Failure> {
+    order.judge(&judged(id.cloned()))?;
+    refuse_done(&order.state.registry, id)?;
+    carry_out(order, |registry| plan(registry, items, id))
+}
+
+/// The last resort: the agents end, and nothing is written down. `before`: the registry that the plan was made of.
+fn end_without_room(
+    context: &Context,
+    order: &Order<'_>,
+    before: &Registry,
+    plan: &Plan,
+    failure: Failure,
+) -> Failure {
+    let stopped = plan.decisions().filter_map(|(_, decision)| match &decision.action {
+        Action::Stop { run, .. } => Some(run.clone()),
+        _ => None,
+    });
+    let runs = stopped.map(|run| {
+        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.process.clone());
+        (run, launcher)
+    });
+    let runs: Vec<_> = runs.collect();
+    let ended = context.fleet(&order.state.lineage).end_unrecorded(runs.iter().cloned());
+    // Where the first commit found room and a later one did not, the items are parked.
+    let parked = if order.state.registry == *before { ", not parked" } else { "" };
+    let words = |what: &str, runs: Vec<String>| match runs.as_slice() {
+        [] => String::new(),
+        runs => format!("; {what}{parked}: {}", runs.join(", ")),
+    };
+    let told = match ended {
+        Err(error) => format!("; nothing was ended: {error:#}"),
+        Ok(ended) => {
+            let left = runs.iter().filter(|(run, _)| !ended.contains(run)).map(|(run, _)| run.to_string());
+            let left = words("told to end", left.collect());
+            words("ended", ended.iter().map(ToString::to_string).collect()) + &left
+        }
+    };
+    Failure { text: format!("{}{told}", failure.text), ..failure }
+}
+
+fn judged(id: Option<ItemId>) -> Judged {
+    id.map_or(Judged::All, Judged::Item)
+}
+
+/// A done item of which nothing is in flight has nothing to stop, and it is not parked: `retry --all` would do it again.
+fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> {
+    match id.filter(|id| order::is_done(registry, id) && !registry.in_flight(id)) {
+        Some(id) => Err(order::refuse_done(id, "there is nothing to stop")),
+        None => Ok(()),
+    }
 }
 
 /// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
@@ -62,11 +127,14 @@ pub(super) fn stopping(registry: &Registry, items: &[WorkItem], id: &ItemId) -> 
     plan
 }
 
-/// Every run of the item is handed off, and a person holds the item.
+/// Every run of the item is handed off, and a person holds the item, unless it is done.
 fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
     let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
     let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
     plan.steps.extend(stops.map(|stop| decided(id, BECAUSE, stop)));
+    if order::is_done(registry, id) {
+        return;
+    }
     let park = Action::Park { item: id.clone(), class: None, by_person: true };
     plan.steps.push(decided(id, BECAUSE, park));
 }

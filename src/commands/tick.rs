@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::mail::{self, Mailbox, Verdict};
-use super::{BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, resolve, retain, tell_failure};
-use crate::cli::Format;
+use super::{
+    BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, groups, resolve, retain, tell_failure,
+};
+use crate::cli::{Format, TickArgs};
 use crate::config::Problems;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
@@ -19,20 +21,20 @@ use crate::state::{Beats, State};
 use crate::store::heartbeat::Pulse;
 use crate::tick::{self, Ticked};
 
-pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
+pub(super) fn run(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> {
     match (&context.broken, context.options.dry_run) {
-        (broken, true) => preview(context, broken.as_ref()),
-        (None, false) => iteration(context),
-        (Some(problems), false) => reconciliation(context, problems),
+        (broken, true) => preview(context, args, broken.as_ref()),
+        (None, false) => iteration(context, args),
+        (Some(problems), false) => reconciliation(context, args, problems),
     }
 }
 
-fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, Failure> {
+fn preview(context: &Context, args: &TickArgs, broken: Option<&Problems>) -> Result<ExitStatus, Failure> {
     context.preview(|registry, lineage, dir| {
-        let item = wanted_item(context, registry)?;
+        let item = wanted_item(context, args, registry)?;
         let (source, stop, clock) = (context.source(), || false, || context.now.clone());
         let since = context.began;
-        let request = Request { item, ..context.request() };
+        let request = request(context, args, item);
         let fleet = context.agents(lineage, &request);
         let outside =
             Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
@@ -48,22 +50,27 @@ fn preview(context: &Context, broken: Option<&Problems>) -> Result<ExitStatus, F
     })
 }
 
-fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
+fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> {
     let shutdown = Shutdown::listen()?;
     let mut state = context.lock(Duration::ZERO, &shutdown)?;
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
-    let item = wanted_item(context, &state.registry)?;
+    let item = wanted_item(context, args, &state.registry)?;
     last_good::keep(&state.dir, &context.original);
     let mut beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
+    // Before anything starts: the first agent of a new factory may be the one that fills the disk.
+    state.keep_reserve(context.config.limits.disk_free_min_bytes);
     let mut report = TickReport::new("tick", &context.now, false);
-    let last = iterate(context, &mut state, &shutdown, &mut report, item.as_ref());
+    let last = iterate(context, &mut state, &shutdown, &mut report, args, item.as_ref());
     match &last {
         Err(failure) => report.fail(failure),
         // What can't be told whether it lives is not removed; and one item alone is one item alone.
         Ok(Some(ticked)) if item.is_none() && ticked.fleet.is_ok() => {
             if let Some(retained) = retain::retain(context, &state, &shutdown) {
                 beats.retained(retained);
+            }
+            if let Some(groups) = groups::look(context, &state, &shutdown) {
+                beats.groups(groups);
             }
         }
         Ok(_) => {}
@@ -82,7 +89,7 @@ fn iteration(context: &Context) -> Result<ExitStatus, Failure> {
 
 /// The configuration is broken. What runs is watched, judged and cleaned up after by the last good one; nothing is
 /// started. There is no heartbeat: nobody is to think that all is well.
-fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, Failure> {
+fn reconciliation(context: &Context, args: &TickArgs, problems: &Problems) -> Result<ExitStatus, Failure> {
     let shutdown = Shutdown::listen()?;
     let mut state = match context.lock(Duration::ZERO, &shutdown) {
         Ok(state) => state,
@@ -92,11 +99,12 @@ fn reconciliation(context: &Context, problems: &Problems) -> Result<ExitStatus, 
         }
         Err(other) => return Err(with(context, problems, &other)),
     };
-    let item = wanted_item(context, &state.registry).map_err(|other| with(context, problems, &other))?;
+    let item =
+        wanted_item(context, args, &state.registry).map_err(|other| with(context, problems, &other))?;
     let mut report = TickReport::new("tick", &context.now, false);
     report.worsen(ExitStatus::BadConfig);
     notes(context, problems).into_iter().for_each(|text| report.note(text));
-    if let Err(failure) = iterate(context, &mut state, &shutdown, &mut report, item.as_ref()) {
+    if let Err(failure) = iterate(context, &mut state, &shutdown, &mut report, args, item.as_ref()) {
         report.fail(&failure);
     }
     finish(context, &state, &shutdown, &mut report);
@@ -143,7 +151,12 @@ fn with(context: &Context, problems: &Problems, other: &Failure) -> Failure {
         other.text.lines().for_each(|line| page.paragraph(0, &[Span::words(line)]));
         page
     });
-    Failure { status: failure.status.worse(other.status), text: format!("{}\n{other}", failure.text), page }
+    Failure {
+        status: failure.status.worse(other.status),
+        text: format!("{}\n{other}", failure.text),
+        page,
+        no_room: false,
+    }
 }
 
 /// Ticks in a row, as long as each decides something. The last one's answers are for the heartbeat.
@@ -152,11 +165,12 @@ fn iterate(
     state: &mut State,
     shutdown: &Shutdown,
     report: &mut TickReport,
+    args: &TickArgs,
     item: Option<&ItemId>,
 ) -> Result<Option<Ticked>, Failure> {
     let mut last = None;
-    for _ in 0..context.options.iterations {
-        let request = Request { item: item.cloned(), ..context.request() };
+    for _ in 0..args.iterations {
+        let request = request(context, args, item.cloned());
         let ticked = once(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);
@@ -196,8 +210,12 @@ pub(super) fn once(
     Ok(ticked)
 }
 
-fn wanted_item(context: &Context, registry: &Registry) -> Result<Option<ItemId>, Failure> {
-    let wanted = context.options.item.as_ref();
+fn request(context: &Context, args: &TickArgs, item: Option<ItemId>) -> Request {
+    Request { item, accept_missing: args.accept_missing, ..context.request() }
+}
+
+fn wanted_item(context: &Context, args: &TickArgs, registry: &Registry) -> Result<Option<ItemId>, Failure> {
+    let wanted = args.item.as_ref();
     wanted.map(|wanted| resolve::item(wanted, registry, &context.items())).transpose()
 }
 

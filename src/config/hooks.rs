@@ -22,6 +22,8 @@ pub struct Hooks {
     pub before_run: Vec<String>,
     /// After each run that had begun.
     pub after_run: Vec<String>,
+    /// Whether an item is parked when that hook fails after an agent that ended well.
+    pub after_run_required: bool,
     /// Before a workspace is removed.
     pub before_remove: Vec<String>,
     /// The longest that each of them may take.
@@ -49,6 +51,7 @@ pub(super) fn hooks(section: Section<'_, '_>, place: &Place<'_>) -> Option<Hooks
     let after_create = section.or("after_create", Vec::new(), |value| hook(value, place, IN_A_RUN));
     let before_run = section.or("before_run", Vec::new(), |value| hook(value, place, IN_A_RUN));
     let after_run = section.or("after_run", Vec::new(), |value| hook(value, place, IN_A_RUN));
+    let after_run_required = section.or("after_run_required", false, Value::boolean);
     let before_remove = section.or("before_remove", Vec::new(), |value| hook(value, place, WITHOUT_A_RUN));
     // One without an end would hold its item for ever, and nobody would be told.
     let timeout = section.or("timeout", TIMEOUT, Value::positive_duration);
@@ -57,6 +60,7 @@ pub(super) fn hooks(section: Section<'_, '_>, place: &Place<'_>) -> Option<Hooks
         after_create: after_create?,
         before_run: before_run?,
         after_run: after_run?,
+        after_run_required: after_run_required?,
         before_remove: before_remove?,
         timeout: timeout?,
     })
@@ -87,6 +91,7 @@ mod tests {
             after_create: Vec::new(),
             before_run: Vec::new(),
             after_run: some(),
+            after_run_required: false,
             before_remove: some(),
             timeout: Duration::from_secs(60),
         };

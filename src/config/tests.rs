@@ -120,6 +120,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 after_create: vec![],
                 before_run: vec![],
                 after_run: vec![],
+                after_run_required: false,
                 before_remove: vec![],
                 timeout: seconds(600),
             },

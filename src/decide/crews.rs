@@ -1,6 +1,7 @@
 //! Crews: roles of one item that start together, also where none of them ran.
 
 use super::{Draft, cool_offs, runs};
+use crate::config::Role;
 use crate::model::{Class, ItemId, Left, Next, Refresh, Refusal, RunId};
 use crate::registry::{AgentRecord, AgentStanding};
 
@@ -62,7 +63,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
         }
         let agent = draft.registry.agents.get(&one.run.agent)?;
         let again = agent.resumed && agent.session.is_some();
-        again.then_some(Next { resume: true, due_at: draft.now.at })
+        again.then(|| Next::again(agent.follows.as_ref(), true, draft.now.at))
     };
     // Sessions first: a session that goes on is the crew of the starts.
     let (first, then): (Vec<_>, Vec<_>) =
@@ -80,7 +81,7 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
             runs::stop(draft, &agent, &run, runs::REPLACED, false);
         }
         let alone = || has_crew(draft, &agent.item, &gone);
-        let next = next.or_else(|| alone().then_some(Next { resume: false, due_at: draft.now.at }));
+        let next = next.or_else(|| alone().then(|| Next::again(agent.follows.as_ref(), false, draft.now.at)));
         runs::fail(draft, &agent, &run, class, &because, &left, next, None, duplicate);
         if class == Class::Machine {
             cool_offs::begin(draft, &agent, class, &because, None);
@@ -88,15 +89,29 @@ pub(super) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
     }
 }
 
-/// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
+/// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left, and another role
+/// waits for that dispatch already.
 pub(super) fn regroup(draft: &mut Draft) {
     for id in draft.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.next.as_ref().is_some_and(|next| !next.resume);
-        let any = draft.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
-        if any && !has_crew(draft, &id, &[]) {
+        let agents: Vec<_> = draft.registry.agents_of(&id).map(|(_, agent)| agent).collect();
+        let starts_alone = |agent: &&AgentRecord| agent.next.is_some() && !resumes(draft, agent);
+        let is_busy = |role: &Role| {
+            let of_role = |agent: &&&AgentRecord| agent.role == role.name;
+            agents.iter().filter(of_role).any(|agent| agent.ok || agent.next.is_some())
+        };
+        let one_waits = draft.config.roles.iter().any(|role| !is_busy(role));
+        let alone = agents.iter().copied().any(|agent| starts_alone(&agent));
+        if alone && one_waits && !has_crew(draft, &id, &[]) {
             draft.refresh(Refresh::Regroup { item: id });
         }
     }
+}
+
+/// Whether an agent is about to go on with its session. A role that lost its resume command starts afresh.
+fn resumes(draft: &Draft, agent: &AgentRecord) -> bool {
+    let can =
+        || draft.role(&agent.role).is_some_and(|role| role.can_resume() && role.harness == agent.harness);
+    agent.next.as_ref().is_some_and(|next| next.resume) && can()
 }
 
 /// Whether anything of the item's dispatch is kept, or goes on: a run in flight but for these, or a session.
@@ -104,6 +119,6 @@ fn has_crew(draft: &Draft, item: &ItemId, without: &[RunId]) -> bool {
     draft.registry.agents_of(item).any(|(_, agent)| {
         let in_flight =
             agent.state != AgentStanding::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
-        in_flight || agent.ok || agent.next.as_ref().is_some_and(|next| next.resume)
+        in_flight || agent.ok || resumes(draft, agent)
     })
 }

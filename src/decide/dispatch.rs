@@ -21,6 +21,7 @@ pub(super) fn dispatch(draft: &mut Draft) {
     let Some(view) = draft.source() else { return hold_unread(draft) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
     queue.sort_by_cached_key(|item| rank(item));
+    note_taken(draft, &queue);
     let mut slots = Slots::count(draft);
     // First what is under way: a session that waits for its turn holds work that is half done.
     let mut settled = BTreeSet::new();
@@ -36,6 +37,27 @@ pub(super) fn dispatch(draft: &mut Draft) {
         if let Err(Hold { code, because, until }) = begin(draft, &mut slots, item) {
             draft.hold(&item.id, code, because, until);
         }
+    }
+}
+
+/// Remembers which items wait because another factory has their workspace: `status` tells of them without a look outside.
+fn note_taken(draft: &mut Draft, queue: &[&WorkItem]) {
+    for item in queue {
+        let record = draft.registry.items.get(&item.id);
+        let before = record.and_then(|record| record.taken.clone());
+        let waits = || {
+            let is_done = record.is_some_and(|record| record.state == ItemStanding::Done);
+            items::eligible(draft, item) && !is_done && !draft.registry.running(&item.id)
+        };
+        let because = gates::taken(draft, item).filter(|_| waits()).map(str::to_owned);
+        if before == because {
+            continue;
+        }
+        if record.is_none() {
+            let seen = draft.registry.seen_as(item);
+            draft.refresh(seen);
+        }
+        draft.refresh(Refresh::Taken { item: item.id.clone(), because });
     }
 }
 
@@ -154,7 +176,8 @@ fn follow_up<'a>(
     // Another harness, or one without a resume command by now, can't go on with this session.
     let goes_on = due.next.resume && due.role.harness == agent.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
-    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session) {
+    let next = Some(due.next.clone());
+    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session, next) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
@@ -235,7 +258,7 @@ fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&R
     let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(()) };
     let dispatch = record.dispatch + 1;
     let launches: Result<Vec<Launch>, String> =
-        roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None)).collect();
+        roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None, None)).collect();
     let launches = match launches {
         Ok(launches) => launches,
         Err(error) => {
@@ -283,10 +306,12 @@ pub(super) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result<Vec<Launch
         let session = agent.and_then(|agent| agent.session.clone());
         let is_due = if follows { next.is_some() } else { agent.is_none_or(|agent| !agent.ok) };
         let session = session.filter(|_| next.is_some_and(|next| next.resume) && role.can_resume());
-        is_due.then_some((role, session))
+        is_due.then_some((role, session, next.cloned()))
     });
     roles
-        .map(|(role, session)| launch::launch(draft, role, item, &record, record.dispatch + 1, session))
+        .map(|(role, session, next)| {
+            launch::launch(draft, role, item, &record, record.dispatch + 1, session, next)
+        })
         .collect()
 }
 

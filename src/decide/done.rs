@@ -4,27 +4,46 @@
 use std::time::Duration;
 
 use super::{Draft, items, runs};
-use crate::config::{Config, DONE_COMMAND_MAX, Done};
+use crate::config::{Config, DONE_COMMAND_MAX};
 use crate::fingerprint;
-use crate::model::{Action, Class, Exit, ExitReason, ItemId, Output, Refresh, RunId};
+use crate::model::{Action, Class, DoneWhen, Exit, ExitReason, ItemId, Output, Refresh, RunId};
 use crate::registry::{AgentRecord, ItemStanding};
 
-/// How long a launcher may take beyond its agent's end to ask.
-pub(super) fn asking(config: &Config) -> Duration {
-    match config.done {
-        Done::Command(_) => DONE_COMMAND_MAX,
-        Done::Exit | Done::Source => Duration::ZERO,
+/// The rule that the latest run of an agent was given. What is configured since holds for later runs: a launcher asks
+/// nothing that its spec does not hold.
+fn rule_of_run(config: &Config, agent: Option<&AgentRecord>) -> DoneWhen {
+    agent.and_then(|agent| agent.done).unwrap_or_else(|| config.done.when())
+}
+
+/// The rule for an item: the one of its agents that asks for most.
+pub(super) fn rule(draft: &Draft, id: &ItemId) -> DoneWhen {
+    let rules = draft.registry.agents_of(id).map(|(_, agent)| rule_of_run(draft.config, Some(agent)));
+    rules.max().unwrap_or_else(|| draft.config.done.when())
+}
+
+/// How long the launcher of this agent's run may take beyond its end to ask.
+pub(super) fn asking(config: &Config, agent: Option<&AgentRecord>) -> Duration {
+    match rule_of_run(config, agent) {
+        DoneWhen::Command => DONE_COMMAND_MAX,
+        DoneWhen::Exit | DoneWhen::Source => Duration::ZERO,
     }
 }
 
 /// How long a launcher may have taken between this end of its agent and the receipt of it.
-pub(super) fn asked(config: &Config, exit: &Exit) -> Duration {
-    if exit.reason == ExitReason::Exited && exit.code == Some(0) { asking(config) } else { Duration::ZERO }
+pub(super) fn asked(config: &Config, agent: Option<&AgentRecord>, exit: &Exit) -> Duration {
+    let ended_well = exit.reason == ExitReason::Exited && exit.code == Some(0);
+    if ended_well { asking(config, agent) } else { Duration::ZERO }
 }
 
 /// Keeps of a run that ended well what is asked about later.
-pub(super) fn note_end(draft: &mut Draft, run: &RunId, exit: Option<&Exit>, output: &Output) {
-    if draft.config.done != Done::Exit {
+pub(super) fn note_end(
+    draft: &mut Draft,
+    agent: &AgentRecord,
+    run: &RunId,
+    exit: Option<&Exit>,
+    output: &Output,
+) {
+    if rule_of_run(draft.config, Some(agent)) != DoneWhen::Exit {
         let printed = fingerprint::sha256_hex(&[output.stdout_tail.as_bytes()]);
         let answer = exit.and_then(|exit| exit.done);
         draft.refresh(Refresh::EndedWell { run: run.clone(), printed, answer });
@@ -46,17 +65,17 @@ pub(super) fn finish(draft: &mut Draft, id: &ItemId) {
     if !all_ended_well(draft, id) {
         return;
     }
-    let because = match draft.config.done {
-        Done::Exit => "every role ended well",
-        Done::Command(_) if answers(draft, id).contains(&Some(0)) => "the done command says so",
-        Done::Command(_) | Done::Source => return,
+    let because = match rule(draft, id) {
+        DoneWhen::Exit => "every role ended well",
+        DoneWhen::Command if answers(draft, id).contains(&Some(0)) => "the done command says so",
+        DoneWhen::Command | DoneWhen::Source => return,
     };
     decide_done(draft, id, because);
 }
 
 /// An item that left its source, with all that was to be done for it. False: that is not what makes it done.
 pub(super) fn finish_gone(draft: &mut Draft, id: &ItemId, because: &str) -> bool {
-    let is_done = draft.config.done == Done::Source && all_ended_well(draft, id);
+    let is_done = rule(draft, id) == DoneWhen::Source && all_ended_well(draft, id);
     if is_done {
         decide_done(draft, id, because);
     }
@@ -73,7 +92,7 @@ pub(super) fn go_on(draft: &mut Draft, id: &ItemId) {
     let is_open = draft.seen.get(id).is_some_and(|item| items::eligible(draft, item));
     // The source was read before they were seen to have ended: what they did last is seen by the next tick.
     let just_ended = |agent: &AgentRecord| agent.stopped_at == Some(draft.now.at);
-    if draft.config.done == Done::Exit
+    if rule(draft, id) == DoneWhen::Exit
         || !is_open
         || !all_ended_well(draft, id)
         || draft.registry.agents_of(id).any(|(_, agent)| just_ended(agent))
@@ -91,7 +110,7 @@ pub(super) fn go_on(draft: &mut Draft, id: &ItemId) {
 
 /// Why not, and what that means.
 fn may_go_on(draft: &Draft, id: &ItemId) -> Result<(), (Class, String)> {
-    if matches!(draft.config.done, Done::Command(_)) && !answers(draft, id).contains(&Some(1)) {
+    if rule(draft, id) == DoneWhen::Command && !answers(draft, id).contains(&Some(1)) {
         let codes: Vec<_> = answers(draft, id).into_iter().flatten().map(|code| code.to_string()).collect();
         let answer = if codes.is_empty() { "nothing".to_owned() } else { codes.join(", ") };
         let because =
@@ -111,9 +130,7 @@ fn may_go_on(draft: &Draft, id: &ItemId) -> Result<(), (Class, String)> {
 }
 
 fn sessions(draft: &Draft, id: &ItemId) -> Vec<crate::model::AgentName> {
-    let may = |agent: &AgentRecord| {
-        agent.session.as_ref().is_some_and(|session| runs::may_resume(draft.config, agent, session))
-    };
+    let may = |agent: &AgentRecord| agent.session.is_some() && runs::goes_on(draft.config, agent);
     let agents = draft.registry.agents_of(id).filter(|(_, agent)| may(agent));
     agents.map(|(name, _)| name.clone()).collect()
 }

@@ -58,6 +58,9 @@ struct Gate {
     passes: fn(&Asked) -> String,
 }
 
+/// Without so many free inodes nothing starts, unless `disk_free_min` is 0: a run takes about 12, its workspace more.
+const INODES_MIN: u64 = 100;
+
 /// For what, and until when if that is known.
 struct Wait(String, Option<Timestamp>);
 
@@ -71,7 +74,7 @@ const fn gate(
 }
 
 /// The rules, the first one first.
-const GATES: [Gate; 17] = [
+const GATES: [Gate; 18] = [
     gate(HeldCode::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
     gate(HeldCode::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
     gate(HeldCode::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
@@ -80,6 +83,9 @@ const GATES: [Gate; 17] = [
     gate(HeldCode::AlreadyActive, Of::Dispatch, already_active, |_| "nothing of it is in flight".to_owned()),
     gate(HeldCode::Backoff, Of::Start, backoff, attempts_failed),
     gate(HeldCode::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
+    gate(HeldCode::WorkspaceTaken, Of::Start, workspace_taken, |_| {
+        "no other factory has its workspace".to_owned()
+    }),
     gate(HeldCode::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
     gate(HeldCode::Breaker, Of::Start, breaker, failures_in_a_row),
     gate(HeldCode::Budget, Of::Start, budget, spent),
@@ -248,6 +254,23 @@ fn blocked(asked: &Asked) -> Option<Wait> {
     Some(Wait(asked.slots.blocker(asked.draft, asked.item)?, None))
 }
 
+/// Only a person can release it: the other factory may be at work in there.
+fn workspace_taken(asked: &Asked) -> Option<Wait> {
+    Some(Wait(taken(asked.draft, asked.item)?.to_owned(), None))
+}
+
+/// Why an item waits whose workspace another factory has.
+pub(super) fn taken<'a>(draft: &Draft<'a>, item: &WorkItem) -> Option<&'a str> {
+    let taken = &draft.world.workspaces_taken;
+    if taken.is_empty() {
+        return None;
+    }
+    match draft.registry.seen_as(item) {
+        Refresh::Seen { workspace, .. } => taken.get(&workspace).map(String::as_str),
+        _ => None,
+    }
+}
+
 fn paused(asked: &Asked) -> Option<Wait> {
     if let Some(why) = &asked.draft.request.hold_starts {
         return Some(Wait(why.clone(), None));
@@ -303,13 +326,21 @@ fn spent(asked: &Asked) -> String {
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {
     let floor = asked.draft.config.limits.disk_free_min_bytes;
-    let too_little = asked.draft.world.disk_free_bytes.is_some_and(|free| free < floor);
-    too_little.then(|| Wait(format!("{}, less than disk_free_min", disk_free(asked)), None))
+    asked.draft.world.room.disks().find_map(|(name, free)| {
+        if free.bytes < floor {
+            return Some(Wait(
+                format!("{} MiB free for {name}, less than disk_free_min", free.bytes >> 20),
+                None,
+            ));
+        }
+        let inodes = free.inodes.filter(|inodes| floor > 0 && *inodes < INODES_MIN)?;
+        Some(Wait(format!("{inodes} inodes free for {name}, less than {INODES_MIN}"), None))
+    })
 }
 
 fn disk_free(asked: &Asked) -> String {
-    let free = asked.draft.world.disk_free_bytes;
-    free.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
+    let least = asked.draft.world.room.disks().map(|(_, free)| free.bytes).min();
+    least.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
 }
 
 fn cooling_off(asked: &Asked) -> Option<Wait> {

@@ -40,7 +40,8 @@ fn end(draft: &mut Draft, run: &RunId, handoff: &Handoff) {
             release(draft, run, handoff, "all its processes were seen to be gone");
         }
         // All that was to end has ended, but for the hook that was promised its time.
-        Sighting::Sweeping { exit, .. } if exit.after_run_ms.is_some() && !runs::is_late(draft, exit) => {}
+        Sighting::Sweeping { exit, .. }
+            if exit.after_run_ms.is_some() && !runs::is_late(draft, run, exit) => {}
         Sighting::Alive { claim, .. } | Sighting::Sweeping { claim, .. } | Sighting::Orphaned { claim } => {
             draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));
         }

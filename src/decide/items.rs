@@ -1,19 +1,15 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
 use super::runs::stop;
-use super::{Draft, done, gates};
-use crate::model::{Action, Class, ItemId, ItemState, Refresh, WorkItem};
+use super::{Draft, absence, done, gates};
+use crate::model::{Action, Class, Gone, ItemId, ItemState, Refresh, SourceView, WorkItem};
 use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
 
 /// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
 const UNCHARGED_ROW_MAX: u32 = 5;
 
-/// A record is given up only after it was missing from this many complete reads in a row: a checkout may
-/// be under way in the folder of items.
-const MISSING_READS_MAX: u32 = 2;
-
 pub(super) fn follow(draft: &mut Draft) {
-    drop_removed_roles(draft);
+    absence::look(draft);
     for id in draft.item_ids() {
         done::finish(draft, &id);
         // Before parking: an edit is a new life, and nobody need be alarmed about the old one.
@@ -24,10 +20,16 @@ pub(super) fn follow(draft: &mut Draft) {
         park_when_spent(draft, &id);
         clamp_due_time(draft, &id);
     }
+    absence::tell(draft);
+}
+
+/// Every item that its roles' ends make done by themselves.
+pub(super) fn finish_all(draft: &mut Draft) {
+    draft.item_ids().iter().for_each(|id| done::finish(draft, id));
 }
 
 /// An agent whose role is no longer configured: ended where it runs, else forgotten.
-fn drop_removed_roles(draft: &mut Draft) {
+pub(super) fn drop_removed_roles(draft: &mut Draft) {
     let orphans: Vec<_> = draft
         .registry
         .agents
@@ -118,7 +120,7 @@ fn edited_meanwhile(draft: &Draft, id: &ItemId) -> bool {
     draft.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
 }
 
-fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
+pub(super) fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
     let running: Vec<_> = draft
         .registry
         .agents_of(id)
@@ -136,14 +138,18 @@ fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
 fn follow_source(draft: &mut Draft, id: &ItemId) {
     let Some(record) = draft.registry.items.get(id).cloned() else { return };
     let Some(view) = draft.source() else { return };
-    // A malformed file is neither present nor gone.
-    if view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin) {
+    if is_unclear(view, id, &record) {
         return;
     }
     match draft.seen.get(id).copied() {
         Some(item) if eligible(draft, item) => present(draft, &record, item),
-        other => missing(draft, id, &record, other),
+        other => absence::missing(draft, id, &record, other),
     }
+}
+
+/// A malformed file is neither present nor gone.
+pub(super) fn is_unclear(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
+    view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
 }
 
 /// Open, and inside the scope that the configuration names.
@@ -152,7 +158,7 @@ pub(super) fn eligible(draft: &Draft, item: &WorkItem) -> bool {
 }
 
 fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
-    let returned = record.missing_reads >= MISSING_READS_MAX;
+    let returned = record.gone.is_some();
     if record.missing_reads > 0 || record.key != item.key || record.origin != item.origin {
         let seen = draft.registry.seen_as(item);
         draft.refresh(seen);
@@ -168,39 +174,13 @@ fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
         }
         ItemStanding::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
         // Doing finished work again burns money: a new label or priority is no reason.
-        ItemStanding::Done => redone || returned,
+        // That its file was away for a while is none either.
+        ItemStanding::Done => redone || record.gone == Some(Gone::Left),
         ItemStanding::Active => changed || returned,
     };
     // While a run of the old text is under way, it must not count as one of the new.
     if renew && !draft.registry.running(&item.id) {
         draft.refresh(Refresh::Renew { item: item.id.clone(), because: because.to_owned() });
-    }
-}
-
-fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen: Option<&WorkItem>) {
-    let out_of_scope = seen.is_some_and(|item| item.state == ItemState::Open);
-    // A person's word holds even where the item is relabelled back and forth.
-    if out_of_scope && record.parked_by == Some(ParkedBy::Person) {
-        return;
-    }
-    let reads = (record.missing_reads + 1).min(MISSING_READS_MAX);
-    if reads != record.missing_reads {
-        draft.refresh(Refresh::Missing { item: id.clone(), reads });
-    }
-    if reads < MISSING_READS_MAX {
-        return;
-    }
-    let because = match seen {
-        Some(_) if out_of_scope => "its item left the scope",
-        Some(_) => "its item was closed",
-        None => "its item is gone",
-    };
-    if done::finish_gone(draft, id, because) {
-        return;
-    }
-    stop_all(draft, id, because);
-    if !draft.registry.in_flight(id) {
-        draft.decide(Some(id), because, Action::Forget { item: id.clone() });
     }
 }
 

@@ -1,9 +1,9 @@
 //! Everything that one start needs, worked out beforehand.
 
-use super::Draft;
+use super::{Draft, messages};
 use crate::config::Role;
 use crate::harness::{self, SessionFrom};
-use crate::model::{Launch, RunId, WorkItem};
+use crate::model::{Launch, Next, RunId, WorkItem};
 use crate::prompt::{self, PromptVars};
 use crate::registry::ItemRecord;
 
@@ -15,15 +15,13 @@ pub(super) fn launch(
     record: &ItemRecord,
     dispatch: u64,
     session: Option<String>,
+    next: Option<Next>,
 ) -> Result<Launch, String> {
     let agent = draft.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
     let run = draft.registry.names.next_run(&agent);
     let workspace = &draft.registry.names.items[&item.id].workspace;
     let prompt = match session {
-        Some(_) => match &record.message {
-            Some(message) => format!("{message}\n\n{}", go_on(role, record)),
-            None => go_on(role, record).to_owned(),
-        },
+        Some(_) => messages::of_session(role, record, &run.agent, next.as_ref()),
         None => render(draft, role, item, record, &run, workspace)?,
     };
     let preset = role.preset();
@@ -52,7 +50,9 @@ pub(super) fn launch(
         role: role.name.clone(),
         harness: role.harness.clone(),
         dispatch,
-        resumes: resumed.map_or(0, |agent| agent.resumes + 1),
+        resumes: resumed.map_or(0, |agent| {
+            agent.resumes + u32::from(next.as_ref().is_none_or(|next| next.reason.is_failure()))
+        }),
         hash,
         content_hash,
         session,
@@ -66,13 +66,9 @@ pub(super) fn launch(
         prelude: draft.config.hooks.before_agent(draft.config.fleet.grace),
         deadline: role.deadline,
         stall: role.stall,
+        next,
+        done: draft.config.done.when(),
     })
-}
-
-/// What a session is told that goes on, for whatever reason.
-fn go_on<'a>(role: &'a Role, record: &ItemRecord) -> &'a str {
-    let built_in = if record.continued > 0 { prompt::BUILT_IN_CONTINUE } else { prompt::BUILT_IN_RESUME };
-    role.resume_prompt.as_deref().unwrap_or(built_in)
 }
 
 fn render(
@@ -85,6 +81,7 @@ fn render(
 ) -> Result<String, String> {
     let workspace = draft.world.workspaces.join(workspace);
     let last_error = record.last.as_ref().filter(|last| last.class.is_some());
+    let message = messages::of_start(record, &run.agent);
     let vars = PromptVars {
         item,
         attempt: record.attempts + 1,
@@ -92,7 +89,7 @@ fn render(
         role: &role.name,
         workspace: &workspace.to_string_lossy(),
         last_error: last_error.map(|last| last.because.as_str()),
-        message: record.message.as_deref(),
+        message: message.as_deref(),
     };
     prompt::render(&role.prompt, &vars)
         .map_err(|error| format!("the prompt of role {:?} can't be rendered: {error}", role.name))

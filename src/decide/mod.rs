@@ -6,6 +6,7 @@
 //! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`, past the `gates`), and
 //! what trackers have to be told (`notes`).
 
+mod absence;
 mod blockers;
 mod cool_offs;
 mod crews;
@@ -15,9 +16,11 @@ mod gates;
 mod handoffs;
 mod items;
 mod launch;
+mod messages;
 mod notes;
 mod runs;
 mod slots;
+mod standstill;
 mod strays;
 mod verdict;
 
@@ -44,6 +47,18 @@ pub struct Request {
     pub reap_only: bool,
     /// Start and resume nothing: why. All else goes on.
     pub hold_starts: Option<String>,
+    /// Items that are absent are meant to be: a person says so.
+    pub accept_missing: bool,
+    /// Judge runs that have ended, and nothing else. A person's order does so first: else it throws away a run that
+    /// ended well since the last tick.
+    pub judge_only: bool,
+}
+
+impl Request {
+    /// Whether the decision needs the items of the source.
+    pub fn needs_source(&self) -> bool {
+        !self.reap_only && !self.judge_only
+    }
 }
 
 /// The plan for one tick.
@@ -63,10 +78,14 @@ pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId)
     (draft.plan, draft.gates)
 }
 
-/// Whether an agent of an item that a person wants tried again can go on with its session.
-pub fn can_go_on(config: &Config, agent: &AgentRecord) -> bool {
+/// Whether an agent of an item that a person wants tried again can go on with its session. `answered`: the person has
+/// something to say to it, so that no failure is behind it and `resumes_max` does not bound it.
+pub fn can_go_on(config: &Config, agent: &AgentRecord, answered: bool) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.ok);
-    session.is_some_and(|session| runs::may_resume(config, agent, session))
+    session.is_some_and(|session| match answered {
+        true => runs::goes_on(config, agent),
+        false => runs::may_resume(config, agent, session),
+    })
 }
 
 /// The cool-offs that a provider or the machine caused: a person may know better.
@@ -103,6 +122,8 @@ struct Draft<'a> {
     group: u32,
     /// Items with something that can't be told: nothing is decided about them.
     uncertain: BTreeSet<ItemId>,
+    /// Most remembered items are absent at once: that any of them is gone takes longer to tell.
+    mass_absence: bool,
     /// The items of the source, by id.
     seen: BTreeMap<&'a ItemId, &'a WorkItem>,
     /// The item of which every gate is asked.
@@ -122,6 +143,7 @@ impl<'a> Draft<'a> {
             plan: Plan::default(),
             group: 0,
             uncertain: BTreeSet::new(),
+            mass_absence: false,
             seen: seen.unwrap_or_default(),
             explained: None,
             gates: Gates::default(),
@@ -136,10 +158,14 @@ impl<'a> Draft<'a> {
         cool_offs::right_the_clock(self);
         strays::adopt(self);
         runs::reconcile(self);
+        if self.request.judge_only {
+            return items::finish_all(self);
+        }
         handoffs::reap(self, before);
         if self.request.reap_only {
             return;
         }
+        items::drop_removed_roles(self);
         crews::regroup(self);
         match &self.world.source {
             Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),
@@ -147,6 +173,7 @@ impl<'a> Draft<'a> {
         }
         items::follow(self);
         dispatch::dispatch(self);
+        standstill::note(self);
         notes::tell(self);
     }
 

@@ -1,8 +1,10 @@
 //! What trackers have to be told: what each item's state calls for against what was said last.
 
-use super::Draft;
-use crate::config::{Done, WritebackMode};
-use crate::model::{Action, ItemId, RunId, Status, Writeback};
+use jiff::Timestamp;
+
+use super::{Draft, done};
+use crate::config::WritebackMode;
+use crate::model::{Action, DoneWhen, ItemId, RunId, Status, Writeback};
 use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
 
 pub(super) fn tell(draft: &mut Draft) {
@@ -34,7 +36,16 @@ fn wanted(draft: &Draft, id: &ItemId, record: &ItemRecord) -> Option<Status> {
 }
 
 fn is_told(record: &ItemRecord, status: Status) -> bool {
-    record.told.as_ref().is_some_and(|told| told.status == status && told.dispatch == record.dispatch)
+    record.told.as_ref().is_some_and(|told| {
+        // A session that goes on can ask a second time within one dispatch.
+        let again = status == Status::Parked && told.at.is_some_and(|at| at != parked_at(record, at));
+        told.status == status && told.dispatch == record.dispatch && !again
+    })
+}
+
+/// When an item was parked, or `now` where that is not on record.
+fn parked_at(record: &ItemRecord, now: Timestamp) -> Timestamp {
+    record.last.as_ref().map_or(now, |last| last.at)
 }
 
 fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
@@ -45,11 +56,11 @@ fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
 }
 
 /// What made an item done.
-fn why_done(done: &Done) -> &'static str {
-    match done {
-        Done::Exit => "every role ended well",
-        Done::Command(_) => "every role ended well, and the done command says so",
-        Done::Source => "every role ended well, and it left its source",
+fn why_done(rule: DoneWhen) -> &'static str {
+    match rule {
+        DoneWhen::Exit => "every role ended well",
+        DoneWhen::Command => "every role ended well, and the done command says so",
+        DoneWhen::Source => "every role ended well, and it left its source",
     }
 }
 
@@ -67,7 +78,7 @@ pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeba
     }
     let because = match status {
         Status::Started => format!("dispatch {} was started", record.dispatch),
-        Status::Done => why_done(&draft.config.done).to_owned(),
+        Status::Done => why_done(done::rule(draft, id)).to_owned(),
         Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
     };
     let of_dispatch = draft.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
@@ -77,7 +88,10 @@ pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeba
         status,
         dispatch: record.dispatch,
         runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
-        at: draft.now.at,
+        at: match status {
+            Status::Parked => parked_at(record, draft.now.at),
+            Status::Started | Status::Done => draft.now.at,
+        },
         because,
         required: mode == WritebackMode::Required,
     })

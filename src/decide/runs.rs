@@ -10,8 +10,8 @@ use super::{Draft, cool_offs};
 use crate::backoff::backoff;
 use crate::config::{Config, Role, WritebackMode};
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, ItemId, Left, Next, Output, Reap, Refresh,
-    RunId, Said, Sighting, Status,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FollowUpReason, ItemId, Left, Next, Reap,
+    Refresh, RunId, Said, Sighting, Status,
 };
 use crate::registry::{AgentRecord, AgentStanding, name_survivors};
 
@@ -61,6 +61,7 @@ fn look(
     };
     if let Some(claim) = sighting.claim().filter(|_| agent.state == AgentStanding::Starting)
         && !draft.request.reap_only
+        && !(draft.request.judge_only && is_in_flight(&sighting))
     {
         let because = format!("its launcher was seen, pid {}", claim.process.pid);
         draft.decide(Some(item), because, Action::Adopt { run: run.clone(), launcher: claim.clone() });
@@ -72,7 +73,7 @@ fn look(
             reap(draft, agent, run, claim.as_ref(), because);
         }
         Sighting::Sweeping { claim, exit } => {
-            if is_late(draft, exit) {
+            if is_late(draft, run, exit) {
                 let because = "its launcher should have ended its processes long ago";
                 reap(draft, agent, run, claim.as_ref(), because);
             }
@@ -98,7 +99,7 @@ fn look(
 /// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
 fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
     let agent = draft.registry.agents.get(name).cloned()?;
-    let (Some(exit), Some(role)) = (&ended.exit, draft.role(&agent.role)) else {
+    let (Some(_), Some(role)) = (&ended.exit, draft.role(&agent.role)) else {
         let left = heard(&ended.said);
         let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
         return Some(NeverRan::replaced(run, left, next));
@@ -106,9 +107,15 @@ fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> 
     if !awaits_note(draft, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
         stop(draft, &agent, run, REPLACED, false);
-        judge(draft, &agent, role, run, Some(exit), &ended.said, &ended.output);
+        // Of a run without an agent nothing is left to judge: its item waits for the hand-off.
+        drop(judge(draft, &agent, role, run, ended));
     }
     None
+}
+
+/// Whether the run goes on: then a judgement has nothing to say of it.
+fn is_in_flight(sighting: &Sighting) -> bool {
+    matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.
@@ -120,9 +127,10 @@ fn reap(draft: &mut Draft, agent: &AgentRecord, run: &RunId, claim: Option<&Clai
 
 /// Whether a launcher whose agent has ended should be gone by now. Before it is, it may ask whether the item is done,
 /// and run a hook.
-pub(super) fn is_late(draft: &Draft, exit: &Exit) -> bool {
+pub(super) fn is_late(draft: &Draft, run: &RunId, exit: &Exit) -> bool {
+    let agent = draft.registry.agents.get(&run.agent).filter(|agent| agent.n == run.n);
     let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
-    let patience = super::done::asked(draft.config, exit) + patience(draft) + hook;
+    let patience = super::done::asked(draft.config, agent, exit) + patience(draft) + hook;
     draft.now.since(&exit.ended).is_none_or(|age| age > patience)
 }
 
@@ -152,7 +160,7 @@ fn unclaimed(draft: &mut Draft, agent: &AgentRecord, run: &RunId) {
 fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
     let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
-    let asking = super::done::asking(draft.config);
+    let asking = super::done::asking(draft.config, Some(&agent));
     let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(draft) + asking);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
@@ -191,16 +199,16 @@ fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Opti
         stop(draft, &agent, run, "its role is no longer configured", false);
         return None;
     };
-    let Ended { exit, survivors, said, output, .. } = ended;
+    let survivors = &ended.survivors;
     if survivors.is_empty() {
-        return judge(draft, &agent, role, run, exit.as_ref(), said, output);
+        return judge(draft, &agent, role, run, ended);
     }
     let item = Some(&agent.item);
     let because = format!("processes could not be ended: {}", name_survivors(survivors));
     let stop = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
     draft.decide(item, because.clone(), stop);
     // A run without an agent is not tried again: the item is parked.
-    drop(judge(draft, &agent, role, run, exit.as_ref(), said, output));
+    drop(judge(draft, &agent, role, run, ended));
     let park = Action::Park { item: agent.item.clone(), class: None, by_person: false };
     draft.decide(item, because, park);
     None
@@ -211,22 +219,33 @@ fn judge(
     agent: &AgentRecord,
     role: &Role,
     run: &RunId,
-    exit: Option<&Exit>,
-    said: &Said,
-    output: &Output,
+    ended: &Ended,
 ) -> Option<NeverRan> {
-    let Verdict { class, because, left, reset } = verdict(agent, role, exit, said, output, draft.now);
+    let Ended { exit, said, output, .. } = ended;
+    let Verdict { class, because, left, reset } =
+        verdict(agent, role, exit.as_ref(), said, output, draft.now);
+    let hook_failed = ended.after_run.as_ref().map(|why| format!("the after_run hook failed: {why}"));
+    if let Some(why) = &hook_failed {
+        draft.refresh(Refresh::AfterRun { run: run.clone(), why: why.clone() });
+        draft.plan.errors.push(format!("{run}: {why}"));
+    }
     if class.is_none_or(|class| class.is_of_agent()) {
         cool_offs::answered(draft, agent);
     }
-    let was_started = exit.is_none_or(|exit| !matches!(exit.reason, ExitReason::Infra | ExitReason::Machine));
+    let was_started =
+        exit.as_ref().is_none_or(|exit| !matches!(exit.reason, ExitReason::Infra | ExitReason::Machine));
     if was_started && class != Some(Class::Machine) {
         cool_offs::machine_started(draft, agent);
+    }
+    if let (None, Some(why), true) = (class, hook_failed, draft.config.hooks.after_run_required) {
+        // It counts as not done: the work is there, and what the hook does with it is not.
+        park(draft, agent, run, Class::NeedsInput, &why, &left);
+        return None;
     }
     let Some(class) = class else {
         let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
         draft.decide(Some(&agent.item), because, done);
-        super::done::note_end(draft, run, exit, output);
+        super::done::note_end(draft, agent, run, exit.as_ref(), output);
         return None;
     };
     match class {
@@ -241,10 +260,9 @@ fn judge(
         }
         // No end of a run says that its item's starts are used up.
         Class::NeedsInput | Class::NoEffect | Class::Budget => {
-            fail(draft, agent, run, class, &because, &left, None, None, false);
-            let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
-            draft.decide(Some(&agent.item), because, park);
+            park(draft, agent, run, class, &because, &left);
         }
+        Class::Unfinished => unfinished(draft, agent, run, &because, &left),
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
         Class::SessionGone => fail(draft, agent, run, class, &because, &left, None, None, false),
         // It is there already: an earlier run made it.
@@ -258,6 +276,27 @@ fn judge(
         }
     }
     None
+}
+
+/// Only a person can bring it further.
+fn park(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, left: &Left) {
+    fail(draft, agent, run, class, because, left, None, None, false);
+    let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
+    draft.decide(Some(&agent.item), because, park);
+}
+
+/// Its session goes on, and is told why. The first time is free. Each further one costs an attempt, so that the
+/// attempts bound it and not `resumes_max`.
+fn unfinished(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
+    let repeats = agent.unfinished > 0;
+    let charged = agent_attempts(draft, agent) + u32::from(repeats);
+    let session = left.session.as_ref().or(agent.session.as_ref());
+    let resume = session.is_some() && goes_on(draft.config, agent) && charged < draft.config.attempts.max;
+    let (reason, text) = (FollowUpReason::Unfinished, Some(format!("You are not finished: {because}.")));
+    let next = resume.then_some(Next { resume, due_at: draft.now.at, reason, text });
+    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
+    let due = Some(due).filter(|_| repeats);
+    fail(draft, agent, run, Class::Unfinished, because, left, next, due, false);
 }
 
 /// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
@@ -275,7 +314,7 @@ fn go_on_or_wait(
 
 /// What a run leaves behind of which nothing but its own words is known.
 fn heard(said: &Said) -> Left {
-    Left { session: said.session.clone(), usage: Default::default() }
+    Left { session: said.session.clone(), ..Left::default() }
 }
 
 /// A failure that costs an attempt; its session goes on at once where it may.
@@ -319,17 +358,23 @@ fn resume_at(
     charged: u32,
     due_at: Timestamp,
 ) -> Option<Next> {
-    let session = left.session.as_ref().or(agent.session.as_ref())?;
+    // The session that was chosen for it never began.
+    let known = agent.session.as_ref().filter(|_| agent.resumed || !left.never_began);
+    let session = left.session.as_ref().or(known)?;
     let may = may_resume(draft.config, agent, session) && charged < draft.config.attempts.max;
-    may.then_some(Next { resume: true, due_at })
+    may.then(|| Next::after_failure(true, due_at))
 }
 
-/// Whether this session of an agent can be gone on with once more.
+/// Whether this session of an agent can be gone on with once more after a failure.
 pub(super) fn may_resume(config: &Config, agent: &AgentRecord, session: &str) -> bool {
     let resumes = if agent.session.as_deref() == Some(session) { agent.resumes } else { 0 };
+    goes_on(config, agent) && resumes < config.attempts.resumes_max
+}
+
+/// Whether sessions of an agent can be gone on with at all.
+pub(super) fn goes_on(config: &Config, agent: &AgentRecord) -> bool {
     let role = config.roles.iter().find(|role| role.name == agent.role);
     role.is_some_and(|role| role.can_resume() && role.harness == agent.harness)
-        && resumes < config.attempts.resumes_max
 }
 
 fn agent_attempts(draft: &Draft, agent: &AgentRecord) -> u32 {

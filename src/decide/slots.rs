@@ -69,6 +69,7 @@ impl Slots {
         if item.blocked_by.is_empty() {
             return None;
         }
-        self.blockers.get_or_init(|| Blockers::new(draft)).unresolved(item)
+        let blockers = self.blockers.get_or_init(|| Blockers::new(draft));
+        blockers.unresolved(item).map(|blocker| blocker.because)
     }
 }

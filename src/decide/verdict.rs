@@ -6,6 +6,7 @@ use crate::config::Role;
 use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
 use crate::model::{Class, Exit, ExitReason, Left, Moment, Output, Said, Usage};
 use crate::registry::AgentRecord;
+use crate::text;
 
 /// How much of an agent's own words goes into a reason, in bytes.
 const QUOTE_BYTES: usize = 200;
@@ -46,6 +47,15 @@ pub(super) fn verdict(
         }
         _ => of_receipt(role, agent.resumed, exit, said, output),
     };
+    let (class, because) = match exit.and_then(full_disk) {
+        Some(full) if class.is_some_and(Class::charged) => {
+            (Some(Class::Machine), format!("{because}; no room was left for {full}"))
+        }
+        _ => (class, because),
+    };
+    let never_began = exit.is_some_and(Exit::never_began);
+    let ended = exit.is_some_and(|exit| exit.reason == ExitReason::Exited);
+    let asked = said.park.clone().filter(|_| ended);
     match reading {
         Some((preset, exit, reading)) => Verdict {
             class,
@@ -57,15 +67,30 @@ pub(super) fn verdict(
                     now.after(wait.saturating_sub(now.since(&exit.ended).unwrap_or_default()))
                 }
             }),
-            left: Left { usage: usage(preset, agent, &reading), session: reading.session },
+            left: Left {
+                usage: usage(preset, agent, &reading),
+                session: reading.session,
+                question: reading.question.or(asked),
+                never_began,
+            },
         },
         None => Verdict {
             class,
             because,
             reset: None,
-            left: Left { session: said.session.clone(), usage: Usage::default() },
+            left: Left {
+                session: said.session.clone(),
+                usage: Usage::default(),
+                question: asked,
+                never_began,
+            },
         },
     }
+}
+
+/// What had no room when a run ended, by the measure of its launcher. An agent may talk of a full disk that is none.
+fn full_disk(exit: &Exit) -> Option<&'static str> {
+    exit.room?.disks().find_map(|(name, free)| free.is_full().then_some(name))
 }
 
 /// Whether the program's own account says more than the receipt: of its own end always, of one that its launcher
@@ -93,6 +118,7 @@ fn class_of(meaning: Meaning) -> Option<Class> {
         Meaning::Denied => Some(Class::Denied),
         Meaning::NeedsInput => Some(Class::NeedsInput),
         Meaning::NoEffect => Some(Class::NoEffect),
+        Meaning::Unfinished => Some(Class::Unfinished),
     }
 }
 
@@ -126,9 +152,9 @@ fn of_receipt(
     let error = || exit.error.clone().unwrap_or_else(|| "no reason given".to_owned());
     match exit.reason {
         ExitReason::Deadline => {
-            failed(Class::Deadline, format!("ended after its deadline of {}", limit(role.deadline)))
+            failed(Class::Deadline, format!("ended after its deadline{}", limit(" of ", exit)))
         }
-        ExitReason::Stalled => failed(Class::Stalled, format!("nothing on stdout for {}", limit(role.stall))),
+        ExitReason::Stalled => failed(Class::Stalled, format!("nothing on stdout{}", limit(" for ", exit))),
         ExitReason::Stopped => failed(Class::Killed, "somebody told its launcher to stop".into()),
         ExitReason::Launch | ExitReason::Hook => failed(Class::Launch, error()),
         ExitReason::Infra => failed(Class::Infra, error()),
@@ -158,8 +184,10 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<
     (Some(if gone { Class::SessionGone } else { Class::Agent }), because)
 }
 
-fn limit(limit: Option<std::time::Duration>) -> String {
-    limit.map_or_else(|| "an earlier configuration".to_owned(), |limit| format!("{limit:?}"))
+/// The limit by which its launcher ended a run, by its receipt: the configuration may say something else by now.
+/// Nothing where an earlier version wrote the receipt.
+fn limit(before: &str, exit: &Exit) -> String {
+    exit.limit_ms.map_or_else(String::new, |ms| format!("{before}{}", text::milliseconds(ms)))
 }
 
 fn last_line(text: &str) -> Option<&str> {

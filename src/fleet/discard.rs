@@ -15,8 +15,9 @@ use jiff::Timestamp;
 use super::env::{self, Vars};
 use super::local::LocalFleet;
 use super::local::fences::{self, Fenced};
-use super::made::Made;
+use super::ownership::Marks;
 use super::rundir::{RunDir, RunFiles};
+use super::tmp;
 use crate::config::EnvConfig;
 use crate::model::{Claim, RunId, RunTrace};
 use crate::process::identity::{self, Life};
@@ -62,19 +63,16 @@ impl LocalFleet {
         Ok(traces)
     }
 
-    /// The names of what lies in the folder of workspaces and was made by a launcher of this factory.
+    /// The names of the workspaces that belong to the factory with this lineage, those among them that are gone too.
     ///
     /// # Errors
     ///
-    /// That it can't be listed.
-    pub fn workspaces_made(&self) -> Result<BTreeSet<String>> {
-        let root = match self.workspaces.canonicalize() {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            root => root?,
-        };
-        let made = Made::at(self.made.clone());
-        let names = listed(&root)?.into_iter().filter_map(|entry| entry.file_name().into_string().ok());
-        Ok(names.filter(|name| made.is_noted(&root.join(name))).collect())
+    /// That their marks can't be listed.
+    pub fn workspaces_owned(&self, lineage: &str) -> Result<BTreeSet<String>> {
+        match self.workspaces.canonicalize() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
+            root => Ok(Marks::of(&root?, lineage).ours()?),
+        }
     }
 
     /// Takes a run's directory away, if its own receipts say that nothing of it lives or ever will: whatever the
@@ -88,6 +86,12 @@ impl LocalFleet {
         let Some(files) = dir.open()? else { return Ok(Discarded::Gone) };
         if let Some(why) = self.why_not_over(run, &dir, &files)? {
             return Ok(Discarded::Kept(why));
+        }
+        // One that can't be removed keeps nothing: no later try would fare better.
+        if matches!(tmp::remove(&dir, None), Ok(false)) {
+            return Ok(Discarded::Kept(
+                "its temporary directory is large, and is still being removed".to_owned(),
+            ));
         }
         trash.take(dir.path())?;
         Ok(Discarded::Gone)

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::env_file::{self, FileVars};
 use crate::config::{EnvConfig, Role};
+use crate::harness;
 
 /// Passed to every agent where they are set.
 const USUAL: &[&str] = &[
@@ -56,6 +57,14 @@ pub fn of_role(inherited: &Vars, config: &EnvConfig, file: &FileVars, names: &[S
     // A folder with a colon in it can't be in PATH: then the plain one stands.
     vars.insert("PATH".into(), std::env::join_paths(folders).unwrap_or(path));
     vars
+}
+
+/// Gives a program what its preset sets, where nothing else has set it.
+pub fn of_preset(vars: &mut Vars, harness: &str) {
+    let set = harness::preset(harness).map_or(&[][..], |preset| preset.set);
+    for (name, value) in set {
+        vars.entry((*name).into()).or_insert_with(|| (*value).into());
+    }
 }
 
 /// By role: the variables it names that are set neither here nor by the configuration or its file.
@@ -125,5 +134,22 @@ mod tests {
         let names = ["A", "B", "C"].map(str::to_owned);
         let want = [("A", "passed"), ("B", "file"), ("C", "set"), ("D", "file"), ("PATH", "/first:/file")];
         assert_eq!(of_role(&inherited, &config, &file, &names), vars(&want));
+    }
+
+    // Origin: an agent program replaced itself in the middle of a night, and its new version printed other lines.
+    // covers: P15d
+    #[test]
+    fn preset_sets_only_what_nothing_else_sets() {
+        let set = |mut before: Vars, harness: &str| {
+            of_preset(&mut before, harness);
+            before
+        };
+        let claude = [("DISABLE_AUTOUPDATER", "1"), ("MCP_CONNECTION_NONBLOCKING", "0")];
+        assert_eq!(set(Vars::new(), "claude"), vars(&claude));
+        assert_eq!(
+            set(vars(&[("DISABLE_AUTOUPDATER", "0")]), "claude")[OsStr::new("DISABLE_AUTOUPDATER")],
+            "0"
+        );
+        assert_eq!(set(Vars::new(), "command"), Vars::new());
     }
 }

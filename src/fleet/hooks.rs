@@ -22,6 +22,7 @@ use super::{program, said};
 use crate::config::Hooks;
 use crate::model::RunId;
 use crate::prompt;
+use crate::text;
 
 /// How soon a hook learns that it is called off for another reason than a signal.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -214,7 +215,13 @@ fn watch(
             Some(status) => return tail.judge(status),
             None if off => return HookEnd::CalledOff,
             None if until.is_some_and(|until| until <= now) => {
-                return HookEnd::Badly { code: None, why: format!("it took longer than {:?}", hook.timeout) };
+                return HookEnd::Badly {
+                    code: None,
+                    why: format!(
+                        "it took longer than {}",
+                        text::milliseconds(hook.timeout.as_millis() as u64)
+                    ),
+                };
             }
             None => {}
         }

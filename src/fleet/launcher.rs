@@ -34,13 +34,14 @@ use super::hooks::HookLog;
 use super::machine;
 use super::protected;
 use super::rundir::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
+use super::tmp;
 use super::traces::{self, Traces};
 use crate::clock;
-use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Survivor, Swept};
+use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Room, Survivor, Swept};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::sweep;
-use crate::store::{Lock, LockError, atomic};
+use crate::store::{Lock, LockError, atomic, disk};
 
 /// How often a launcher looks whether its run directory is still there: `git clean -ffdx` in a checkout
 /// takes the state with it, and a run that nobody knows of any more must not go on.
@@ -89,8 +90,21 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let claimed_at = Instant::now();
     let vars = Vars::new();
     let (unheeded, stop_file) = (Cell::new(false), StopFile::new());
-    Launcher { run_dir, spec, host, claimed, signals, claimed_at, traces, relay, vars, unheeded, stop_file }
-        .run()
+    Launcher {
+        run_dir,
+        spec,
+        host,
+        claimed,
+        signals,
+        claimed_at,
+        traces,
+        relay,
+        vars,
+        tmp: None,
+        unheeded,
+        stop_file,
+    }
+    .run()
 }
 
 /// What this run was asked to be.
@@ -174,6 +188,8 @@ struct Launcher {
     /// A stop that came in the moment in which a hook or the agent ended: the next step obeys it.
     unheeded: Cell<bool>,
     stop_file: StopFile,
+    /// The temporary directory of the run.
+    tmp: Option<PathBuf>,
 }
 
 /// Why there was no agent at all.
@@ -203,10 +219,14 @@ impl Launcher {
                 let error = format!("cannot tell who must never be signalled: {error:#}");
                 let never_ran = NeverRan { reason: ExitReason::Infra, error };
                 let exit = self.receipt_of_nothing(never_ran);
-                return self.close(&exit, self.run_dir.put(EXIT, &exit), Vec::new());
+                return self.close(&exit, self.run_dir.put(EXIT, &exit), Swept::default());
             }
         };
-        let mut agent = match self.take_environment().and_then(|()| self.start(&mut hooks_log)) {
+        let started = self.take_environment().and_then(|()| {
+            self.take_tmp(&mut hooks_log);
+            self.start(&mut hooks_log)
+        });
+        let mut agent = match started {
             Ok(agent) => agent,
             Err(never_ran) => {
                 let exit = self.receipt_of_nothing(never_ran);
@@ -214,7 +234,7 @@ impl Launcher {
                 // A hook may have left something.
                 let survivors = self.sweep(&mut guard, self.spec.grace());
                 hooks_log.finish();
-                return self.close(&exit, written, survivors);
+                return self.close(&exit, written, Swept { survivors, ..Swept::default() });
             }
         };
         let (status, ending) = self.watch(&mut agent, &mut guard);
@@ -228,15 +248,16 @@ impl Launcher {
         let mut survivors = self.sweep(&mut guard, left);
         agent.drain(&self.run_dir);
         agent.finish_logs();
+        let mut after_run = None;
         if exit.after_run_ms.is_some() {
             // What the agent left may have filled the disk. To a tick that finds no receipt the hook's time is the agent's.
             written = written.or_else(|_| self.run_dir.put(EXIT, &exit));
             // Not before: it is to find a workspace in which nobody works any more.
-            self.after_run(&mut hooks_log);
+            after_run = self.after_run(&mut hooks_log).err();
             survivors = self.sweep(&mut guard, self.spec.grace());
         }
         hooks_log.finish();
-        self.close(&exit, written, survivors)
+        self.close(&exit, written, Swept { survivors, after_run, ..Swept::default() })
     }
 
     /// Ends everything that the run has started.
@@ -246,12 +267,18 @@ impl Launcher {
     }
 
     /// The last receipt. `written`: whether the one before it could be, at its time.
-    fn close(&self, exit: &Exit, written: Result<()>, survivors: Vec<Survivor>) -> Result<()> {
+    fn close(&self, exit: &Exit, written: Result<()>, swept: Swept) -> Result<()> {
         self.traces.remove();
+        if swept.survivors.is_empty()
+            && let Some(path) = self.tmp.clone()
+            && let Err(error) = tmp::remove_at(&self.run_dir, path, None)
+        {
+            log::warn!("its temporary directory can't be removed: {error}");
+        }
         if written.is_err() {
             self.put_patiently(EXIT, exit)?;
         }
-        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), survivors })
+        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept })
     }
 
     /// Writes a receipt, and waits for room where the disk has none: nobody else knows how the agent ended, and without
@@ -268,6 +295,12 @@ impl Launcher {
         }
     }
 
+    /// What is free now where the state and the workspace lie.
+    fn room(&self) -> Room {
+        let workspace = self.spec.workspace_root.join(&self.spec.workspace);
+        Room { state: disk::free_at(self.run_dir.path()), workspaces: disk::free_at(&workspace) }
+    }
+
     fn receipt_of_nothing(&self, never_ran: NeverRan) -> Exit {
         Exit {
             code: None,
@@ -281,6 +314,8 @@ impl Launcher {
             said: Default::default(),
             after_run_ms: None,
             done: None,
+            room: Some(self.room()),
+            limit_ms: None,
         }
     }
 
@@ -394,6 +429,12 @@ impl Launcher {
             said: agent.listener.said().clone(),
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
             done: None,
+            room: Some(self.room()),
+            limit_ms: match ended_by_us {
+                Some(ExitReason::Deadline) => self.spec.deadline_ms,
+                Some(ExitReason::Stalled) => self.spec.stall_ms,
+                _ => None,
+            },
         }
     }
 }

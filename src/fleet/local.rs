@@ -5,6 +5,7 @@ pub(super) mod fences;
 mod lives;
 mod starts;
 mod strays;
+mod unrecorded;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +22,10 @@ use super::Fleet;
 use super::env::Vars;
 use super::launcher::STOP_FILE_CHECK;
 use super::machine;
+use super::ownership::Marks;
 use super::protected;
 use super::rundir::{RunDir, RunFiles, SWEPT, marker};
+use super::tmp;
 use super::traces;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
@@ -154,8 +157,9 @@ impl LocalFleet {
         let ended = |claim, exit: Option<Exit>, swept: Option<Swept>| -> Result<_> {
             let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
             let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
-            let survivors = swept.map(|swept| swept.survivors).unwrap_or_default();
-            Ok(Box::new(Ended { claim, exit, survivors, said, output }))
+            let swept = swept.unwrap_or_default();
+            let (survivors, after_run) = (swept.survivors, swept.after_run);
+            Ok(Box::new(Ended { claim, exit, survivors, said, output, after_run }))
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
@@ -247,7 +251,10 @@ impl LocalFleet {
     fn leave_swept(&self, reap: &Reap, reaped: &Reaped) -> Result<()> {
         let dir = self.run_dir(&reap.run);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
-        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone() })
+        let exit = dir.open()?.map_or(Ok(None), |files| files.exit())?;
+        let had_hook = exit.is_some_and(|exit| exit.after_run_ms.is_some());
+        let after_run = had_hook.then(|| "its launcher died before the hook had ended".to_owned());
+        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
     }
 
     fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
@@ -267,7 +274,7 @@ impl LocalFleet {
                 Target { marker, launcher, cgroup }
             })
             .collect();
-        let (grace, deadline) = (self.settings.grace, until);
+        let (grace, tick_ends) = (self.settings.grace, until);
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);
         let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
@@ -276,12 +283,16 @@ impl LocalFleet {
             .enumerate()
             .map(|(nth, (reap, mut reaped))| {
                 // Each receipt takes two syncs. Without it the next tick looks again.
-                if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
+                if nth >= RECEIPTS_SURE && Instant::now() >= tick_ends {
                     return Happened::NotTried("the tick's deadline came before it could be noted");
                 }
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
                 traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
+                if reaped.survivors.is_empty() {
+                    // What is left of it goes with the run's own directory.
+                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(tick_ends));
+                }
                 match self.leave_swept(reap, &reaped) {
                     Ok(()) => Happened::Reaped(reaped),
                     Err(error) => Happened::Failed(format!("{error:#}")),
@@ -309,7 +320,7 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
 /// A run that can never start. Without the receipt of a look nobody knows whether it left processes: its claim may have been
 /// taken away before it was fenced. One that has a receipt of its end did run.
 fn fenced(files: &RunFiles) -> Result<Sighting> {
-    let Some(Swept { survivors, .. }) = files.swept()? else {
+    let Some(Swept { survivors, after_run, .. }) = files.swept()? else {
         return Ok(Sighting::Orphaned { claim: None });
     };
     let ended = match files.exit()? {
@@ -317,7 +328,7 @@ fn fenced(files: &RunFiles) -> Result<Sighting> {
         None => Ended { survivors, ..Ended::default() },
         Some(exit) => {
             let said = exit.said.clone();
-            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()? }
+            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()?, after_run }
         }
     };
     Ok(Sighting::Ended(Box::new(ended)))
@@ -352,6 +363,14 @@ impl Fleet for LocalFleet {
                 Observed::Known(FleetView { runs, strays, unlooked, names_held: BTreeMap::new() })
             }
             Err(error) => Observed::Unknown(format!("{error:#}")),
+        }
+    }
+
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        match self.workspaces.canonicalize() {
+            Ok(root) => Marks::of(&root, &self.lineage).taken(wanted),
+            // Nobody has made any. What else is wrong with the folder, a launcher tells.
+            Err(_) => BTreeMap::new(),
         }
     }
 

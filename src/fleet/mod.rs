@@ -11,21 +11,24 @@ pub mod exec;
 pub mod feed;
 pub mod hooks;
 pub mod launcher;
+pub mod lives;
 pub mod local;
 pub mod log_reader;
 pub mod logs;
 mod machine;
 pub mod made;
+pub mod ownership;
 pub mod program;
 pub mod protected;
 pub mod relay;
 pub mod rundir;
 pub mod said;
 pub mod terminal;
+mod tmp;
 pub mod traces;
 pub mod workspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
@@ -52,6 +55,12 @@ pub trait Fleet {
 
     /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
+
+    /// Of these workspaces those that another factory has, each with the reason for people. `wanted` may stay unasked.
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        let _ = wanted;
+        BTreeMap::new()
+    }
 
     /// Whether the last look failed because our credentials were refused.
     fn is_denied(&self) -> bool {

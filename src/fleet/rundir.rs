@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::exec::ExecError;
 use super::hooks::RunHooks;
 use super::terminal::Terminal;
+use super::tmp;
 use super::traces::Group;
-use crate::model::{COUNT_MAX, Claim, Exit, ItemId, Moment, Output, RunId, Said, StraySpec, Swept};
+use crate::model::{
+    COUNT_MAX, Claim, DoneWhen, Exit, ItemId, Moment, Next, Output, RunId, Said, StraySpec, Swept,
+};
 use crate::store::atomic::{self, ReadError};
 use crate::store::seal;
 
@@ -38,6 +41,8 @@ pub const HOOKS_LOG: &str = "hooks.log";
 pub const CGROUP: &str = "cgroup";
 /// That the run is to end: for a launcher that no signal reaches, in another pid namespace.
 pub const STOP: &str = "stop";
+/// Which temporary directory is its own.
+pub const TMP: &str = "tmp";
 /// Why the program could not be executed.
 pub const EXEC_ERROR: &str = "exec-error";
 
@@ -83,6 +88,9 @@ pub struct Spec {
     pub workspace_root: PathBuf,
     /// The directory name of this run's workspace in it.
     pub workspace: String,
+    /// Where its own temporary directory is to lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tmp_root: Option<PathBuf>,
     /// The folder of launchers' locks.
     pub live: PathBuf,
     /// The folder of notes of which workspaces were made.
@@ -123,6 +131,12 @@ pub struct Spec {
     /// Hash of title and body likewise.
     #[serde(default)]
     pub content_hash: Option<String>,
+    /// What its agent was to do next, where that led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Next>,
+    /// What makes its item done, once the agent has ended well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_when: Option<DoneWhen>,
 }
 
 impl Spec {
@@ -169,6 +183,8 @@ impl From<Spec> for StraySpec {
             resumes: spec.resumes,
             hash: spec.hash,
             content_hash: spec.content_hash,
+            next: spec.next,
+            done: spec.done_when,
         }
     }
 }
@@ -354,6 +370,12 @@ impl RunFiles {
     /// The control group of its processes; unreadable is as if it had none.
     pub fn cgroup(&self) -> Option<Group> {
         self.read(CGROUP).unwrap_or_else(|error| ignore(&error))
+    }
+
+    /// Its temporary directory; unreadable is as if it had none.
+    pub(super) fn tmp(&self) -> Option<PathBuf> {
+        let note: Option<tmp::Note> = self.read(TMP).unwrap_or_else(|error| ignore(&error));
+        note.map(tmp::Note::path)
     }
 
     /// Why the program could not be executed.

@@ -34,6 +34,8 @@ enum Naming {
 #[derive(Debug)]
 pub struct Listener {
     naming: Naming,
+    /// The command line of the program that speaks.
+    argv: Vec<String>,
     said: Said,
     line: Vec<u8>,
     too_long: bool,
@@ -43,7 +45,8 @@ pub struct Listener {
 impl Listener {
     /// For the output of this run.
     pub fn of(spec: &Spec) -> Listener {
-        Listener::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone())
+        let listener = Listener::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone());
+        Listener { argv: spec.argv.clone(), ..listener }
     }
 
     /// `harness`: by its name; a preset names its session in its own way. For any other the first group of `pattern`
@@ -54,8 +57,8 @@ impl Listener {
         let pattern = pattern.and_then(|pattern| Regex::new(pattern).ok());
         let naming = harness::preset(harness).map(Naming::Preset);
         let naming = naming.or_else(|| pattern.map(Naming::Pattern)).unwrap_or(Naming::Own);
-        let said = Said { session, park: None };
-        Listener { naming, said, line: Vec::new(), too_long: false, news: false }
+        let said = Said { session, ..Said::default() };
+        Listener { naming, argv: Vec::new(), said, line: Vec::new(), too_long: false, news: false }
     }
 
     /// Everything so far.
@@ -113,9 +116,19 @@ impl Listener {
         if let Some(session) = self.session_on(line).filter(|id| ends && is_session(id)) {
             said.session = Some(session);
         }
+        if let Some(unconnected) = self.unconnected_on(line).filter(|_| ends) {
+            said.unconnected = unconnected;
+        }
         if said != self.said {
             self.said = said;
             self.news = true;
+        }
+    }
+
+    fn unconnected_on(&self, line: &str) -> Option<Vec<String>> {
+        match &self.naming {
+            Naming::Own | Naming::Pattern(_) => None,
+            Naming::Preset(preset) => harness::unconnected_on(preset, &self.argv, line.as_bytes()),
         }
     }
 
@@ -152,7 +165,7 @@ mod tests {
     }
 
     fn said(session: Option<&str>, park: Option<&str>) -> Said {
-        Said { session: session.map(Into::into), park: park.map(Into::into) }
+        Said { session: session.map(Into::into), park: park.map(Into::into), ..Said::default() }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! still has its marker, and is ended by its launcher as ever.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,10 +42,7 @@ pub(super) fn lay(run_dir: &RunDir, marker: &str) -> Traces {
     let group = Group { dir: cgroup.dir().to_owned() };
     let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
     match laid {
-        Ok(()) => {
-            cgroup.remove_left_over();
-            Traces(Some(cgroup))
-        }
+        Ok(()) => Traces(Some(cgroup)),
         Err(error) => {
             log::info!("the run goes without a control group: {error:#}");
             Traces(None)
@@ -54,7 +52,8 @@ pub(super) fn lay(run_dir: &RunDir, marker: &str) -> Traces {
 
 /// Puts this process into the group of the run, if it has one: what it becomes or starts will be there too.
 pub(super) fn follow(run_dir: &RunDir, marker: &str) {
-    if let Some(cgroup) = group(run_dir, marker) {
+    let recorded = run_dir.open().ok().flatten().and_then(|files| files.cgroup());
+    if let Some(cgroup) = recorded.and_then(|group| Cgroup::to_join(&group.dir, marker)) {
         // A group in which the kernel allows no processes is as good as none.
         let _ = cgroup.join();
     }
@@ -72,4 +71,15 @@ pub(super) fn remove(run_dir: &RunDir, marker: &str) {
     if let Some(cgroup) = group(run_dir, marker) {
         cgroup.remove();
     }
+}
+
+/// Removes the groups that ended runs have left beside those of the runs which this process would start. `after`: the
+/// answer of the look before, where it came to no end. The answer: see [`Cgroup::remove_left_over`].
+pub fn remove_left_over(lineage: &str, after: Option<&str>, until: Instant) -> Option<String> {
+    // No run has this marker: a run's name ends with a number. The group is made because its stamp is the kernel's now.
+    let own = Cgroup::of_run(&format!("{lineage}/look"))?;
+    own.create().ok()?;
+    let more = own.remove_left_over(after, until);
+    own.remove();
+    more
 }

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 
 use super::discard::TRASH;
+use super::ownership::Marks;
 use crate::store::Trash;
 
 /// What is put behind a workspace's name to name its mark.
@@ -66,6 +67,12 @@ impl Place {
         let root = root.canonicalize()?;
         let (path, mark) = (root.join(name), mark(&root, name));
         Ok(Place { root, path, mark })
+    }
+
+    /// Makes the place this factory's, unless another factory has it. `state`: its state directory.
+    pub(super) fn claim(&self, lineage: &str, state: &Path) -> Result<()> {
+        let name = self.path.file_name().and_then(|name| name.to_str()).context("it has no name")?;
+        Marks::of(&self.root, lineage).claim(name, state)
     }
 
     /// The folder itself, certain to lie inside its root.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sign::{End, Field, Talk};
+use super::sign::{End, Field, Servers, Talk, Tasks};
 use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
 
 /// With `text` or `json` it prints nothing until its end, which looks like a stall; `stream-json` needs `--verbose`.
@@ -23,6 +23,9 @@ pub(super) const PRESET: Preset = Preset {
         "ANTHROPIC_BASE_URL",
         "CLAUDE_CONFIG_DIR",
     ],
+    // A program that replaces itself is not the one that was tried. And a session that does not wait for its tool servers
+    // calls them pending, whatever becomes of them.
+    set: &[("DISABLE_AUTOUPDATER", "1"), ("MCP_CONNECTION_NONBLOCKING", "0")],
     counts: Counts::Run,
     credentials: &["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"],
     home: Home {
@@ -62,6 +65,23 @@ pub(super) const PRESET: Preset = Preset {
             on: &[("/type", "rate_limit_event"), ("/rate_limit_info/status", "rejected")],
             at: "/rate_limit_info/resetsAt",
         },
+        // It waits 5 s for what still runs once its agent has ended its turn, then stops it.
+        tasks: Tasks {
+            begin: &[("/type", "system"), ("/subtype", "task_started")],
+            id: "/task_id",
+            does: "/description",
+            end: &[("/type", "system"), ("/subtype", "task_notification")],
+            did: "/summary",
+            stopped: &[("/status", "stopped")],
+        },
+        servers: Some(Servers {
+            list: Field { on: &[("/type", "system"), ("/subtype", "init")], at: "/mcp_servers" },
+            name: "/name",
+            status: "/status",
+            fine: &["connected", "disabled"],
+            given_by: "--mcp-config",
+            tool: "mcp__",
+        }),
         // Its `subtype` is "success" also for an error of the provider.
         end: End {
             on: &[&[("/type", "result")]],
@@ -89,6 +109,7 @@ pub(super) const PRESET: Preset = Preset {
             ("oauth_org_not_allowed", Meaning::Denied),
         ],
         status_after: &["API Error: "],
+        refused: &[],
         texts: &[
             ("No conversation found with session ID", Meaning::SessionGone),
             ("Error: Session ID ", Meaning::SessionTaken),

@@ -2,21 +2,36 @@
 
 use std::time::Duration;
 
-use super::sign::{End, Field, Talk};
+use super::sign::{End, Field, Talk, Tasks};
 use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
+
+/// A program that replaces itself is not the one that was tried. No variable switches that off.
+const NO_UPDATE: &str = "check_for_update_on_startup=false";
 
 /// A workspace need not be a repository. The role's arguments belong to `exec`: before `resume` they hold for it, too,
 /// after it most of them are refused.
 pub(super) const PRESET: Preset = Preset {
     name: "codex",
-    start: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "-"],
-    resume: &["codex", "exec", "--json", "--skip-git-repo-check", ARGS, "resume", SESSION, "-"],
+    start: &["codex", "exec", "--json", "--skip-git-repo-check", "-c", NO_UPDATE, ARGS, "-"],
+    resume: &[
+        "codex",
+        "exec",
+        "--json",
+        "--skip-git-repo-check",
+        "-c",
+        NO_UPDATE,
+        ARGS,
+        "resume",
+        SESSION,
+        "-",
+    ],
     takeover: &["codex", "resume", SESSION],
     session: SessionFrom::Reported,
     // As for claude: a command that runs long is silent while it does. Without a network it never ends by itself.
     stall: Duration::from_secs(20 * 60),
     // Without the first it takes what `codex login` left below HOME or CODEX_HOME; OPENAI_API_KEY it does not send.
     env: &["CODEX_API_KEY", "CODEX_HOME"],
+    set: &[],
     counts: Counts::Session,
     credentials: &["CODEX_API_KEY"],
     home: Home {
@@ -54,6 +69,17 @@ pub(super) const PRESET: Preset = Preset {
         wait_text: Field { on: &[("/type", "error"), ("/message", "Reconnecting...")], at: "/message" },
         code: Field::NONE,
         reset: Field::NONE,
+        // What still runs at the end of the turn ends without a line.
+        tasks: Tasks {
+            begin: &[("/type", "item.started"), ("/item/type", "command_execution")],
+            id: "/item/id",
+            does: "/item/command",
+            end: &[("/type", "item.completed"), ("/item/type", "command_execution")],
+            did: "/item/command",
+            stopped: &[("", "never")],
+        },
+        // Of its servers those that are `required` keep a session from beginning.
+        servers: None,
         end: End {
             on: &[&[("/type", "turn.completed")], &[("/type", "turn.failed")]],
             failed: &[&[("/type", "turn.failed")]],
@@ -68,6 +94,8 @@ pub(super) const PRESET: Preset = Preset {
         },
         codes: &[],
         status_after: &["unexpected status ", "last status: "],
+        // It prints the body of such an answer, and its status nowhere.
+        refused: &["invalid_request_error"],
         // One error code stands for a session that is gone and for one that another process has open.
         texts: &[
             ("no rollout found for", Meaning::SessionGone),

@@ -1,8 +1,10 @@
 //! What the last lines of a run hold: facts, and no judgement.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::sign::{Talk, is};
+use super::sign::{Talk, Tasks, is};
 use super::{Meaning, is_session};
 
 /// A line by which an agent asks for a person. It never reaches stdout as a line of its own here: the program wraps
@@ -26,6 +28,10 @@ pub(super) struct Heard {
     /// When the limit ends, in seconds since 1970.
     pub(super) reset: Option<i64>,
     pub(super) end: Option<Ended>,
+    /// What still runs, by its id.
+    running: BTreeMap<String, String>,
+    /// What was stopped after the session had ended.
+    cut_off: Vec<String>,
     /// The last line is the end of one that is longer than the tail.
     pub(super) torn: bool,
 }
@@ -75,9 +81,31 @@ impl Heard {
         if let Some(at) = talk.reset.value_in(line).and_then(Value::as_i64) {
             self.reset = Some(at);
         }
+        self.follow_task(&talk.tasks, line);
         if talk.end.on.iter().any(|kind| is(line, kind)) {
             self.end = Some(Ended::read(talk, line));
+            // The agent had another turn since: it knows what was stopped before.
+            self.cut_off.clear();
         }
+    }
+
+    fn follow_task(&mut self, tasks: &Tasks, line: &Value) {
+        let text = |at: &str| line.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let Some(id) = text(tasks.id) else { return };
+        if is(line, tasks.begin) {
+            self.running.insert(id, text(tasks.does).unwrap_or_default());
+        } else if is(line, tasks.end) {
+            let known = self.running.remove(&id);
+            // What its agent stops in a turn of its own is over, and what it waits for ends by itself.
+            if self.end.is_some() && is(line, tasks.stopped) {
+                self.cut_off.push(known.or_else(|| text(tasks.did)).unwrap_or_default());
+            }
+        }
+    }
+
+    /// What the agent had started and did not see the end of.
+    pub(super) fn unfinished(&self) -> Vec<&str> {
+        self.cut_off.iter().chain(self.running.values()).map(String::as_str).collect()
     }
 
     /// The agent's words, and whether one of their lines asks for a person.

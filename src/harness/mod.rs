@@ -71,6 +71,8 @@ pub struct Preset {
     /// Variables that the program itself needs to reach its provider and its sessions. Passed where they are set;
     /// one that is not set is no error.
     pub env: &'static [&'static str],
+    /// Variables that it is given where nothing else sets them.
+    pub set: &'static [(&'static str, &'static str)],
     /// What its numbers of tokens count.
     pub counts: Counts,
     /// Of those the ones that hold a credential; any one is enough.
@@ -120,6 +122,8 @@ pub enum Meaning {
     Denied,
     /// The agent asks for a person, or for permissions that only a person can give.
     NeedsInput,
+    /// It said that all was well while work of its agent still ran, or without the tools that the agent needs.
+    Unfinished,
     /// Nothing was done, and trying again would not change that: no prompt, no turn, no word.
     NoEffect,
 }
@@ -141,6 +145,8 @@ pub struct Reading {
     pub reset_at: Option<ResetHint>,
     /// The agent's last message.
     pub last_message: Option<String>,
+    /// What it asks a person.
+    pub question: Option<String>,
 }
 
 /// When a limit ends.
@@ -206,6 +212,12 @@ pub fn session_on(preset: &Preset, line: &[u8]) -> Option<String> {
         .text_in(&serde_json::from_str(text).ok()?)
         .filter(|id| is_session(id))
         .map(str::to_owned)
+}
+
+/// The tool servers that a session needs by its arguments and has no connection to, if it is the line that says so.
+pub fn unconnected_on(preset: &Preset, argv: &[String], line: &[u8]) -> Option<Vec<String>> {
+    let servers = preset.talk.servers.as_ref()?;
+    servers.unconnected(argv, &serde_json::from_slice(line).ok()?)
 }
 
 /// Whether a line of stdout says that something goes on. A program that waits for its provider says so again and

@@ -12,6 +12,9 @@ use crate::model::{Exit, ExitReason, Output, Said};
 /// How much of a program's or an agent's own words goes into a reason, in bytes.
 const QUOTE_BYTES: usize = 200;
 
+/// Longest of a question that is kept, in bytes: it goes into the prompt with its answer.
+const QUESTION_BYTES_MAX: usize = 1 << 10;
+
 /// Longest of a last message that is kept, in bytes: it is for a person to read.
 const MESSAGE_BYTES_MAX: usize = 4 << 10;
 
@@ -34,6 +37,7 @@ pub fn read(preset: &Preset, exit: &Exit, said: &Said, output: &Output, resumed:
     }
     let run = Run { talk, exit, said, heard: &heard, stderr: &output.stderr_tail, resumed };
     let (verdict, because) = run.verdict();
+    let question = (verdict == Meaning::NeedsInput).then(|| run.question()).flatten();
     let end = heard.end.as_ref();
     // The launcher has heard all of stdout; here is only its end.
     let session = match preset.session {
@@ -48,6 +52,7 @@ pub fn read(preset: &Preset, exit: &Exit, said: &Said, output: &Output, resumed:
         usd: end.and_then(|end| end.usd),
         tokens: end.and_then(|end| end.tokens),
         last_message: heard.message.as_deref().map(|message| clip(message.trim(), MESSAGE_BYTES_MAX)),
+        question,
         verdict,
         because,
     }
@@ -102,10 +107,27 @@ impl Run<'_> {
                 "it ended with success, without a word and without any work".to_owned(),
             );
         }
-        match last.filter(|line| is_question(line)) {
-            Some(question) => (Meaning::NeedsInput, format!("the agent asks: {}", quote(question))),
-            None => (Meaning::Ok, "it says that it is done".to_owned()),
+        if let Some(question) = last.filter(|line| is_question(line)) {
+            return (Meaning::NeedsInput, format!("the agent asks: {}", quote(question)));
         }
+        let unfinished = self.heard.unfinished();
+        if !unfinished.is_empty() {
+            let work = quote(&unfinished.join(", "));
+            return (Meaning::Unfinished, format!("the session ended while work of it still ran: {work}"));
+        }
+        if !self.said.unconnected.is_empty() {
+            let servers = quote(&self.said.unconnected.join(", "));
+            let because = format!("the session had no connection to the tools of {servers}");
+            return (Meaning::Unfinished, because);
+        }
+        (Meaning::Ok, "it says that it is done".to_owned())
+    }
+
+    /// What the agent asks a person, in its own words.
+    fn question(&self) -> Option<String> {
+        let parked = self.said.park.as_deref().or(self.heard.park.as_deref());
+        let last = || self.heard.message.as_deref().and_then(last_line).filter(|line| is_question(line));
+        parked.or_else(last).map(|question| clip(question, QUESTION_BYTES_MAX))
     }
 
     /// Code 0, and no line that says how the session ended.
@@ -133,6 +155,12 @@ impl Run<'_> {
         (self.cause(end), because)
     }
 
+    fn is_refused(&self, end: Option<&Ended>) -> bool {
+        let words = end.and_then(|end| end.words.as_deref()).unwrap_or(self.stderr);
+        let status = end.and_then(|end| end.status).or_else(|| self.talk.status_in(words));
+        status == Some(BAD_REQUEST) || self.talk.refused.iter().any(|text| words.contains(text))
+    }
+
     /// What a failure is due to: the program's own fields first, then its words, then what it last waited for.
     fn cause(&self, end: Option<&Ended>) -> Meaning {
         let by_status = end.and_then(|end| end.status).map(of_status);
@@ -150,10 +178,17 @@ impl Run<'_> {
             // A session that was never to be resumed can't be missing, and one that was can't be in the way.
             Meaning::SessionGone if !self.resumed => Meaning::Agent,
             Meaning::SessionTaken if self.resumed => Meaning::Agent,
+            // The provider does not take what is in the session, and never will.
+            Meaning::Agent if self.resumed && !self.heard.worked && self.is_refused(end) => {
+                Meaning::SessionGone
+            }
             cause => cause,
         }
     }
 }
+
+/// The provider's word on a request that is no good, whoever sends it again.
+const BAD_REQUEST: u64 = 400;
 
 /// Whether a message that ends with this line asks something, with the marks that may close it left aside.
 fn is_question(line: &str) -> bool {

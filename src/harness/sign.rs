@@ -31,14 +31,88 @@ pub(super) struct Talk {
     pub(super) code: Field,
     /// When the limit that was hit ends, in seconds since 1970.
     pub(super) reset: Field,
+    /// Work that the agent leaves running.
+    pub(super) tasks: Tasks,
+    /// The tool servers of a session; `None`: the program refuses to begin without those that it needs.
+    pub(super) servers: Option<Servers>,
     /// The line that ends a session; where it may hold what.
     pub(super) end: End,
     /// Meanings of the program's classes. What is not listed may be anything.
     pub(super) codes: &'static [(&'static str, Meaning)],
     /// Words before the status that the provider answered with, in an error.
     pub(super) status_after: &'static [&'static str],
+    /// Texts in an error by which a provider says that the request is no good, where it names no status.
+    pub(super) refused: &'static [&'static str],
     /// Texts in an error, or on stderr of a run that failed, and what they mean; the first one found counts.
     pub(super) texts: &'static [(&'static str, Meaning)],
+}
+
+/// How a program tells of work that goes on beside its agent's turns.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    /// A task begins.
+    pub(super) begin: Kind,
+    /// Its id, on each of its lines.
+    pub(super) id: &'static str,
+    /// What it does, on its first line.
+    pub(super) does: &'static str,
+    /// A task ends.
+    pub(super) end: Kind,
+    /// What it did, on its last line.
+    pub(super) did: &'static str,
+    /// A task ends because something stopped it.
+    pub(super) stopped: Kind,
+}
+
+/// How a program tells of the servers that it has tools from.
+#[derive(Debug)]
+pub(super) struct Servers {
+    /// A session begins, and this is the list of its servers.
+    pub(super) list: Field,
+    /// Of one of them: its name.
+    pub(super) name: &'static str,
+    /// Of one of them: its status.
+    pub(super) status: &'static str,
+    /// Statuses of a server that serves, or that its owner has switched off.
+    pub(super) fine: &'static [&'static str],
+    /// The option that gives servers to a session. With it the session needs all servers that it has.
+    pub(super) given_by: &'static str,
+    /// How the name of a tool begins, before its server's name. Arguments that name a tool need its server.
+    pub(super) tool: &'static str,
+}
+
+impl Servers {
+    /// The servers of a session that its arguments need and that it has no connection to; `None`: it is not the line.
+    pub(super) fn unconnected(&self, argv: &[String], line: &Value) -> Option<Vec<String>> {
+        /// No name of a server is longer.
+        const NAME_BYTES_MAX: usize = 64;
+        /// For a person to read.
+        const NAMES_MAX: usize = 20;
+        let servers = self.list.value_in(line)?.as_array()?;
+        let text =
+            |server: &'_ Value, at: &str| server.pointer(at).and_then(Value::as_str).map(str::to_owned);
+        let failed = |server: &Value| {
+            text(server, self.status).is_some_and(|status| !self.fine.contains(&status.as_str()))
+        };
+        let names =
+            servers.iter().filter(|server| failed(server)).filter_map(|server| text(server, self.name));
+        let names = names.filter(|name| name.len() <= NAME_BYTES_MAX && self.needs(argv, name));
+        Some(names.take(NAMES_MAX).collect())
+    }
+
+    fn needs(&self, argv: &[String], name: &str) -> bool {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let tool: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+        let tool = format!("{}{tool}", self.tool);
+        let names = |argument: &String| {
+            argument.match_indices(&tool).any(|(at, _)| {
+                let rest = &argument[at + tool.len()..];
+                rest.starts_with("__") || !rest.starts_with(plain)
+            })
+        };
+        let gives = |argument: &String| argument.split('=').next() == Some(self.given_by);
+        argv.iter().any(|argument| names(argument) || gives(argument))
+    }
 }
 
 /// The line that ends a session. `None`: a program does not tell that.
@@ -95,9 +169,12 @@ impl Talk {
     /// What an error means, by its words.
     pub(super) fn of_words(&self, words: &str) -> Option<Meaning> {
         let by_text = self.texts.iter().find(|(text, _)| words.contains(text)).map(|(_, meaning)| *meaning);
-        by_text.or_else(|| {
-            self.status_after.iter().find_map(|before| number_after(words, before)).map(of_status)
-        })
+        by_text.or_else(|| self.status_in(words).map(of_status))
+    }
+
+    /// The status that an error names.
+    pub(super) fn status_in(&self, words: &str) -> Option<u64> {
+        self.status_after.iter().find_map(|before| number_after(words, before))
     }
 
     /// What a class of the program's own means.

@@ -25,6 +25,8 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         said: Said::default(),
         after_run_ms: None,
         done: None,
+        room: None,
+        limit_ms: None,
     }
 }
 
@@ -66,7 +68,12 @@ fn recorded(name: &str) -> Reading {
     };
     let output = printed(&file(&format!("{name}.stdout")), &file(&format!("{name}.stderr")));
     let resumed = ["resume", "unknown", "early", "midway"].contains(&how);
-    read(named(name.split('-').next().unwrap()), &exit, &Said::default(), &output, resumed)
+    let preset = named(name.split('-').next().unwrap());
+    let argv = if how == "servers" { vec!["--mcp-config".to_owned()] } else { Vec::new() };
+    let mut unconnected =
+        output.stdout_tail.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
+    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
+    read(preset, &exit, &said, &output, resumed)
 }
 
 /// What a message is read as that a program ended with, after it had done some work.
@@ -224,7 +231,7 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
             "{name}"
         );
     }
-    let said = Said { session: None, park: Some("help".into()) };
+    let said = Said { session: None, park: Some("help".into()), ..Said::default() };
     let reading = read(named("codex"), &exited(1), &said, &printed("", ""), false);
     assert_eq!(reading.verdict, Meaning::NeedsInput);
     // Only the agent's own words count, not what a tool printed.
@@ -276,7 +283,7 @@ fn half_lines_noise_and_news_change_nothing() {
         ];
         let cut = [1, last_lines / 2, last_lines].map(|at| stdout[at..].to_owned());
         let read = |stdout: &str| {
-            let said = Said { session: whole.session.clone(), park: None };
+            let said = Said { session: whole.session.clone(), park: None, ..Said::default() };
             let preset = named(name.split('-').next().unwrap());
             read(preset, &exited(end.parse().unwrap()), &said, &printed(stdout, ""), false)
         };
@@ -407,7 +414,7 @@ fn a_chosen_session_is_the_runs_own() {
     }
 }
 
-// covers: F77
+// covers: F77 P15d
 #[test]
 fn command_lines_are_filled() {
     let args = ["--model", "big one"].map(str::to_owned);
@@ -423,15 +430,20 @@ fn command_lines_are_filled() {
     );
     assert_eq!(
         joined(codex.start_argv("", &args)),
-        "codex|exec|--json|--skip-git-repo-check|--model|big one|-"
+        "codex|exec|--json|--skip-git-repo-check|-c|check_for_update_on_startup=false|--model|big one|-"
     );
     assert_eq!(
         joined(codex.resume_argv(ID, &args)),
-        format!("codex|exec|--json|--skip-git-repo-check|--model|big one|resume|{ID}|-")
+        format!(
+            "codex|exec|--json|--skip-git-repo-check|-c|check_for_update_on_startup=false|--model|big one|resume|{ID}|-"
+        )
     );
     // An argument that looks like one of ours is the person's.
     let odd = ["{session}".to_owned()];
-    assert_eq!(joined(codex.start_argv("x", &odd)), "codex|exec|--json|--skip-git-repo-check|{session}|-");
+    assert_eq!(
+        joined(codex.start_argv("x", &odd)),
+        "codex|exec|--json|--skip-git-repo-check|-c|check_for_update_on_startup=false|{session}|-"
+    );
 }
 
 #[test]

@@ -15,6 +15,16 @@ pub enum ItemState {
     Closed,
 }
 
+/// Why an item is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gone {
+    /// It was absent from its source.
+    Absent,
+    /// It was closed, or left the scope.
+    Left,
+}
+
 /// One piece of work as its source tells it. Every field is present; nothing is invented.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkItem {

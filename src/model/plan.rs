@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Held, ItemId, Process, RunId, StraySpec, Survivor};
+use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, Standstill, StraySpec, Survivor};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub struct Launch {
     pub hash: String,
     /// Hash of title and body as the run is given them, or its session was.
     pub content_hash: String,
+    /// What its agent was to do next, where that leads to it; `None`: it belongs to a dispatch of its item.
+    pub next: Option<Next>,
+    /// What makes its item done, once it has ended well.
+    pub done: DoneWhen,
 }
 
 impl Launch {
@@ -113,6 +117,59 @@ pub struct Next {
     pub resume: bool,
     /// Not before.
     pub due_at: Timestamp,
+    /// Why.
+    #[serde(default, skip_serializing_if = "FollowUpReason::is_failure")]
+    pub reason: FollowUpReason,
+    /// What its session is told besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// Why an agent goes on by itself. Each reason has a bound of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FollowUpReason {
+    /// Its run failed: `[attempts] resumes_max` per session.
+    #[default]
+    Failure,
+    /// A person answered: one for each order of a person.
+    Answer,
+    /// Its run ended before its work did: the first one is free, the attempts bound the others.
+    Unfinished,
+    /// Its item is not done: `[attempts] max`.
+    NotDone,
+}
+
+impl FollowUpReason {
+    /// Whether `[attempts] resumes_max` counts it.
+    pub fn is_failure(&self) -> bool {
+        *self == FollowUpReason::Failure
+    }
+}
+
+impl Next {
+    /// After a failure of its run.
+    pub fn after_failure(resume: bool, due_at: Timestamp) -> Next {
+        Next { resume, due_at, reason: FollowUpReason::Failure, text: None }
+    }
+
+    /// The same once more: the run that was to do it never ran.
+    pub fn again(before: Option<&Next>, resume: bool, due_at: Timestamp) -> Next {
+        let before = before.cloned().unwrap_or_else(|| Next::after_failure(resume, due_at));
+        Next { resume, due_at, ..before }
+    }
+}
+
+/// What makes an item done, once every role of it has ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoneWhen {
+    /// Nothing more.
+    Exit,
+    /// It was closed, or left the scope.
+    Source,
+    /// A command says so.
+    Command,
 }
 
 /// What a run leaves behind, whatever its end means.
@@ -122,6 +179,10 @@ pub struct Left {
     pub session: Option<String>,
     /// What it used.
     pub usage: Usage,
+    /// What it asks a person.
+    pub question: Option<String>,
+    /// Whether there was no agent at all, so that no session of it exists.
+    pub never_began: bool,
 }
 
 /// What a run used, where its harness tells it.
@@ -368,8 +429,24 @@ pub enum Refresh {
     Missing {
         /// Which item.
         item: ItemId,
-        /// How many times.
+        /// How many times; 1 begins the wait for it.
         reads: u32,
+        /// Why it is gone, where that was often and long enough.
+        gone: Option<Gone>,
+    },
+    /// An item is about to be forgotten; where its work was done, that is kept.
+    KeepDone {
+        /// Which item.
+        item: ItemId,
+    },
+    /// An absent item whose work was done came back with the same title and body.
+    StillDone {
+        /// Which item.
+        item: ItemId,
+        /// Its key.
+        key: String,
+        /// Where it was read.
+        origin: String,
     },
     /// The directory of a run that nobody remembers, and of which nothing can live: its number is taken.
     Used {
@@ -384,6 +461,13 @@ pub enum Refresh {
         hash: String,
         /// Hash of its title and body.
         content_hash: String,
+    },
+    /// The `after_run` hook of a run did not end well.
+    AfterRun {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        why: String,
     },
     /// A run ended well, and more than that makes its item done.
     EndedWell {
@@ -413,6 +497,13 @@ pub enum Refresh {
         /// What changed.
         because: String,
     },
+    /// Another factory has the item's workspace, or has no longer.
+    Taken {
+        /// Which item.
+        item: ItemId,
+        /// Why it waits, for people; `None`: it does not.
+        because: Option<String>,
+    },
     /// A due time lay further ahead than any backoff can: the clock was moved.
     Clamp {
         /// Which item.
@@ -424,6 +515,10 @@ pub enum Refresh {
     Forgiven,
     /// What was spent was recorded for a day that has not come: the clock was wrong. It counts for today.
     Today,
+    /// The budget of the day keeps an item from starting.
+    BudgetHolds,
+    /// What does not go on by itself is no longer what it was.
+    Standstill(Standstill),
     /// A running agent told its session.
     Session {
         /// Which run.

@@ -85,6 +85,51 @@ pub struct Said {
     pub session: Option<String>,
     /// `FACTORY_PARK=<reason>`: it wants a person.
     pub park: Option<String>,
+    /// Tool servers that its role needs and that its program could not connect to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unconnected: Vec<String>,
+}
+
+/// What is free on a file system for an ordinary user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Free {
+    /// In bytes.
+    pub bytes: u64,
+    /// Inodes; `None` where the file system makes them as they are needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inodes: Option<u64>,
+}
+
+impl Free {
+    /// Below this, in bytes, a disk is full: what an agent writes is larger.
+    const FULL_BYTES: u64 = 1 << 20;
+
+    /// Below this many inodes likewise.
+    const FULL_INODES: u64 = 16;
+
+    /// Whether nothing of any size can be written.
+    pub fn is_full(&self) -> bool {
+        self.bytes < Free::FULL_BYTES || self.inodes.is_some_and(|inodes| inodes < Free::FULL_INODES)
+    }
+}
+
+/// What is free where a factory writes; `None` where the system does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Room {
+    /// Where the state lies.
+    pub state: Option<Free>,
+    /// Where the workspaces lie.
+    pub workspaces: Option<Free>,
+}
+
+impl Room {
+    /// Both, each with its name.
+    pub fn disks(&self) -> impl Iterator<Item = (&'static str, Free)> {
+        let disks = [("the state", self.state), ("the workspaces", self.workspaces)];
+        disks.into_iter().filter_map(|(name, free)| Some((name, free?)))
+    }
 }
 
 /// `runs/<run>/exit`: how the main process ended.
@@ -117,16 +162,32 @@ pub struct Exit {
     /// What `[done] command` answered then; `None` where it was not asked, or did not answer in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<i32>,
+    /// What was free when it ended; `None`: an earlier version did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
+    /// The limit by which its launcher ended it, in milliseconds; `None`: no limit ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
+}
+
+impl Exit {
+    /// Whether there was no agent at all: a hook failed, or the program could not be started.
+    pub fn never_began(&self) -> bool {
+        self.error.is_some()
+    }
 }
 
 /// `runs/<run>/swept`: what became of everything the run had started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Swept {
     /// Who looked: `launcher`, or `tick` where the launcher had died.
     pub by: String,
     /// Processes that could not be ended; empty is the promise.
     pub survivors: Vec<Survivor>,
+    /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_run: Option<String>,
 }
 
 /// A process of a run that could not be ended.

@@ -37,6 +37,8 @@ pub enum Class {
     NeedsInput,
     /// It ended well and did nothing, or did so again and again while its item is not done.
     NoEffect,
+    /// It said success while work of it still ran, or without the tools that it needs.
+    Unfinished,
     /// Somebody else told its launcher to stop.
     Killed,
     /// The machine, not the agent.
@@ -49,7 +51,7 @@ pub enum Class {
 
 impl Class {
     /// Every one there is.
-    pub const ALL: [Class; 18] = [
+    pub const ALL: [Class; 19] = [
         Class::Agent,
         Class::Vanished,
         Class::Deadline,
@@ -64,6 +66,7 @@ impl Class {
         Class::Denied,
         Class::NeedsInput,
         Class::NoEffect,
+        Class::Unfinished,
         Class::Killed,
         Class::Infra,
         Class::Machine,
@@ -71,7 +74,7 @@ impl Class {
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
-    /// needs a person anyway do not.
+    /// needs a person anyway do not. Nor does the first [`Class::Unfinished`] of an agent; each further one does.
     pub fn charged(self) -> bool {
         match self {
             Class::Agent
@@ -88,6 +91,7 @@ impl Class {
             | Class::Denied
             | Class::NeedsInput
             | Class::NoEffect
+            | Class::Unfinished
             | Class::Killed
             | Class::Infra
             | Class::Machine
@@ -97,7 +101,7 @@ impl Class {
 
     /// Whether an agent that its provider answered could have ended so.
     pub fn is_of_agent(self) -> bool {
-        matches!(self, Class::Agent | Class::NeedsInput | Class::NoEffect)
+        matches!(self, Class::Agent | Class::NeedsInput | Class::NoEffect | Class::Unfinished)
     }
 
     /// Whether the provider is behind it: then everybody who needs it waits, and no item is blamed.
@@ -128,6 +132,7 @@ impl Class {
             Class::Denied => "denied",
             Class::NeedsInput => "needs_input",
             Class::NoEffect => "no_effect",
+            Class::Unfinished => "unfinished",
             Class::Killed => "killed",
             Class::Infra => "infra",
             Class::Machine => "machine",
@@ -137,7 +142,7 @@ impl Class {
 }
 
 /// Why an item is not started now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldCode {
     /// Closed, or outside the configured scope.
@@ -172,6 +177,8 @@ pub enum HeldCode {
     HandoffPending,
     /// Another item must be resolved first.
     Blocked,
+    /// Its workspace belongs to another factory.
+    WorkspaceTaken,
     /// Less than `disk_free_min` is free.
     DiskFloor,
     /// The tick's time was up.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, Exit, ItemId, Moment, Observed, Output, Process, Refusal, RunId, Said, SourceView,
-    Survivor,
+    AgentName, Claimed, DoneWhen, Exit, ItemId, Moment, Next, Observed, Output, Process, Refusal, Room,
+    RunId, Said, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -64,6 +64,8 @@ pub struct Ended {
     pub said: Said,
     /// Its last output.
     pub output: Output,
+    /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
+    pub after_run: Option<String>,
 }
 
 impl Sighting {
@@ -121,6 +123,10 @@ pub struct StraySpec {
     pub hash: Option<String>,
     /// Hash of title and body likewise.
     pub content_hash: Option<String>,
+    /// What its agent was to do, where it followed another run of it.
+    pub next: Option<Next>,
+    /// What makes its item done; `None` where an earlier version did not say.
+    pub done: Option<DoneWhen>,
 }
 
 /// Everything the fleet can see.
@@ -166,8 +172,8 @@ pub struct World {
     pub source: Observed<SourceView>,
     /// The runs.
     pub fleet: Observed<FleetView>,
-    /// Free bytes where the state lives; `None` where the system does not tell.
-    pub disk_free_bytes: Option<u64>,
+    /// What is free where the state and the workspaces lie.
+    pub room: Room,
     /// By role: variables that it names and that are not set.
     pub missing_env: BTreeMap<String, Vec<String>>,
     /// By role: the program that it needs and that is not there, and where it was looked for.
@@ -180,4 +186,6 @@ pub struct World {
     pub env_error: Option<String>,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
+    /// Workspaces that another factory has, each with the reason for people.
+    pub workspaces_taken: BTreeMap<String, String>,
 }

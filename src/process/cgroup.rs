@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Access;
 use rustix::io::Errno;
@@ -35,8 +35,15 @@ const GROUPS_MAX: usize = 1000;
 const REMOVALS: u32 = 20;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(1);
 
+/// How often a process that joins a group makes it again. systemd removes the empty groups below a unit that has
+/// become inactive, at any moment between the `mkdir` of a launcher and the write of its agent.
+const JOINS_MAX: u32 = 10;
+
+/// How many groups one look for left-over groups visits: each costs about 10 system calls, together some 30 ms.
+const VISITS_MAX: usize = 2_000;
+
 /// How old an empty group has to be to count as left over: a launcher makes one and has its first hook, or its agent,
-/// join it within moments. One that is removed too early costs its run a trace, and nothing else.
+/// join it within moments. One that is removed too early is made again by the process that joins it.
 const LEFT_OVER_AFTER: Duration = Duration::from_secs(60);
 
 /// What the groups of all runs of all factories are called, up to a hash.
@@ -65,13 +72,18 @@ impl Cgroup {
         may_make.then(|| Cgroup { dir: above.join(name(marker)) })
     }
 
-    /// The group that a receipt names. `None` if it is none of this run: agents may write to the state directory, and
-    /// a line there must not make anybody's processes this run's.
+    /// The group that a receipt names. `None` if it is none of this run, or is not there: agents may write to the state
+    /// directory, and a line there must not make anybody's processes this run's.
     pub fn recorded(dir: &Path, marker: &str) -> Option<Cgroup> {
+        let is_there = fs::symlink_metadata(dir).is_ok_and(|data| data.is_dir());
+        Cgroup::to_join(dir, marker).filter(|group| is_there && is_cgroup2(&group.dir))
+    }
+
+    /// The group that a receipt names, for a process of the run to join. It need not be there: see [`Cgroup::join`].
+    pub fn to_join(dir: &Path, marker: &str) -> Option<Cgroup> {
         let is_ours = dir.is_absolute()
             && dir.file_name().is_some_and(|found| *found == *name(marker))
-            && fs::symlink_metadata(dir).is_ok_and(|data| data.is_dir())
-            && is_cgroup2(dir);
+            && dir.parent().is_some_and(is_cgroup2);
         is_ours.then(|| Cgroup { dir: dir.to_owned() })
     }
 
@@ -83,20 +95,33 @@ impl Cgroup {
     /// Removes the groups of other runs beside it that hold nobody, unless they were made just before it. Such are
     /// left where a protected process has outlived its run, or a run directory was deleted by hand. Nothing, where it is
     /// not there itself.
-    pub fn remove_left_over(&self) {
+    ///
+    /// It visits groups in the order of their names, those behind `after`, at most [`VISITS_MAX`] and until `until`.
+    /// The answer is the name of the last one where more are left; then the next look begins behind it.
+    pub fn remove_left_over(&self, after: Option<&str>, until: Instant) -> Option<String> {
         // By the kernel's own stamps: what this process takes for now may be years off.
-        let Some(now) = fs::metadata(&self.dir).and_then(|data| data.modified()).ok() else { return };
+        let now = fs::metadata(&self.dir).and_then(|data| data.modified()).ok()?;
         let beside = self.dir.parent().and_then(|above| fs::read_dir(above).ok());
-        for entry in beside.into_iter().flatten().flatten() {
-            let group = Cgroup { dir: entry.path() };
-            let is_of_a_run = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-            let made = entry.metadata().and_then(|data| data.modified()).ok();
+        let names =
+            beside.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<_> = names
+            .filter(|name| name.starts_with(PREFIX) && after.is_none_or(|after| name.as_str() > after))
+            .collect();
+        names.sort_unstable();
+        for (visited, name) in names.iter().enumerate() {
+            let group = Cgroup { dir: self.dir.with_file_name(name) };
+            let made = fs::symlink_metadata(&group.dir).and_then(|data| data.modified()).ok();
             let age = made.and_then(|made| now.duration_since(made).ok());
             let is_old = age.is_some_and(|age| age > LEFT_OVER_AFTER);
-            if is_of_a_run && is_old && group.pids().is_empty() {
+            if is_old && group.pids().is_empty() {
                 group.remove();
             }
+            let is_last = visited + 1 == names.len();
+            if !is_last && (visited + 1 == VISITS_MAX || Instant::now() >= until) {
+                return Some(name.clone());
+            }
         }
+        None
     }
 
     /// Makes it.
@@ -114,12 +139,30 @@ impl Cgroup {
         }
     }
 
-    /// Puts this process in, and with it all that it will ever start.
+    /// Puts this process in, and with it all that it will ever start. Makes the group again where somebody has removed
+    /// it meanwhile, at most [`JOINS_MAX`] times.
     ///
     /// # Errors
-    /// Those of `write(2)`: the group is gone, or the kernel allows no processes in it.
+    /// Those of `mkdir(2)` and `write(2)`: the group is removed again and again, or the kernel allows no processes in it.
     pub fn join(&self) -> io::Result<()> {
+        for _ in 0..JOINS_MAX {
+            match self.enter() {
+                Err(error) if is_gone(&error) => self.make()?,
+                entered => return entered,
+            }
+        }
+        self.enter()
+    }
+
+    fn enter(&self) -> io::Result<()> {
         OpenOptions::new().write(true).open(self.dir.join(PROCS))?.write_all(b"0")
+    }
+
+    fn make(&self) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o755).create(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
     }
 
     /// All processes in it and in the groups below it, as of now.
@@ -161,6 +204,12 @@ impl Cgroup {
 /// What the group of a run is called: more of the hash than anybody guesses.
 fn name(marker: &str) -> String {
     format!("{PREFIX}{}", &sha256_hex(&[marker.as_bytes()])[..32])
+}
+
+/// Whether an error of joining says that the group is not there: it was removed before the open, or before the write.
+fn is_gone(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::NOENT | Errno::NODEV))
 }
 
 fn is_cgroup2(dir: &Path) -> bool {
@@ -265,19 +314,20 @@ mod tests {
         let hour = Duration::from_secs(60 * 60);
         let made = |group: &Cgroup| fs::metadata(group.dir()).unwrap().modified().unwrap();
         let set_made = |at| File::open(ours.dir()).unwrap().set_modified(at).unwrap();
+        let look = |group: &Cgroup| assert_eq!(group.remove_left_over(None, Instant::now() + hour), None);
         let now = made(&ours);
         for at in [now, now - hour] {
             set_made(at);
-            ours.remove_left_over();
+            look(&ours);
         }
         assert_eq!(there(), [true; 4], "young, or the clock was set back");
-        within(name("x/a.4")).remove_left_over();
+        look(&within(name("x/a.4")));
         assert_eq!(there(), [true; 4], "by the stamp of none that is not there");
         set_made(made(&empty) + LEFT_OVER_AFTER);
-        ours.remove_left_over();
+        look(&ours);
         assert_eq!(there(), [true; 4], "not old yet");
         set_made(now + hour);
-        ours.remove_left_over();
+        look(&ours);
         assert_eq!(there(), [true, false, true, true]);
         child.end_without_reaping();
         around.remove();
@@ -328,6 +378,55 @@ mod tests {
         passes_alone(SELF, (JOIN, group.dir().to_str().unwrap()));
         group.remove();
         assert!(!group.dir().exists());
+    }
+
+    // covers: P14b
+    #[test]
+    fn look_that_is_out_of_time_goes_on_behind_the_last() {
+        let Some(around) = Cgroup::of_run(&unique_marker()) else {
+            return skipped("there is no cgroup v2 that may be written to");
+        };
+        around.create().unwrap();
+        let mut names = ["x/a.1", "x/a.2", "x/a.3"].map(name);
+        names.sort();
+        let groups = names.clone().map(|name| Cgroup { dir: around.dir().join(name) });
+        groups.iter().for_each(|group| group.create().unwrap());
+        let now = Cgroup { dir: around.dir().join("now") };
+        now.create().unwrap();
+        let hour = Duration::from_secs(60 * 60);
+        let made = fs::metadata(now.dir()).unwrap().modified().unwrap();
+        File::open(now.dir()).unwrap().set_modified(made + hour).unwrap();
+        let there = || groups.each_ref().map(|group| group.dir().exists());
+        let out_of_time = Instant::now();
+        assert_eq!(now.remove_left_over(None, out_of_time), Some(names[0].clone()));
+        assert_eq!(there(), [false, true, true]);
+        assert_eq!(now.remove_left_over(Some(&names[0]), out_of_time), Some(names[1].clone()));
+        assert_eq!(there(), [false, false, true]);
+        assert_eq!(now.remove_left_over(Some(&names[1]), out_of_time), None);
+        assert_eq!(there(), [false; 3]);
+        around.remove();
+        assert!(!around.dir().exists());
+    }
+
+    // covers: P14
+    #[test]
+    fn joining_a_removed_group_makes_it_again() {
+        const SELF: &str = "process::cgroup::tests::joining_a_removed_group_makes_it_again";
+        const JOIN: &str = "FACTORY_TEST_JOIN_AGAIN";
+        #[expect(clippy::disallowed_methods, reason = "the test is told which one by its environment")]
+        if let Some(dir) = std::env::var_os(JOIN) {
+            let group = Cgroup { dir: dir.into() };
+            assert!(!group.dir().exists());
+            group.join().unwrap();
+            return assert_eq!(group.pids(), [std::process::id()]);
+        }
+        let Some(group) = Cgroup::of_run(&unique_marker()) else {
+            return skipped("there is no cgroup v2 that may be written to");
+        };
+        passes_alone(SELF, (JOIN, group.dir().to_str().unwrap()));
+        group.remove();
+        assert!(!group.dir().exists());
+        Cgroup { dir: group.dir().join("x") }.join().unwrap_err();
     }
 
     // An agent can write to the state directory: whatever it puts there must not point us to other groups.

@@ -45,6 +45,11 @@ pub fn wear(marker: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// The value that this process has, if it is one that could stand for a run.
+pub fn own() -> Option<u64> {
+    rustix::process::getrlimit(Resource::Rttime).maximum.filter(|value| *value >= BASE)
+}
+
 /// The value that a process has, if it is one that could stand for a run. `None` too when it ended.
 pub(super) fn worn(pid: u32) -> Option<u64> {
     // The kernel hands it out whole in one read, about 1400 bytes.

@@ -199,7 +199,7 @@ pub(super) fn wait_gone(process: &Process, host: &Host, until: Instant) -> bool 
 }
 
 /// Does nothing for a while: between two looks of a loop that is bounded by a deadline.
-pub(crate) fn pause(duration: Duration) {
+pub fn pause(duration: Duration) {
     // A signal may cut it short; the next look then comes sooner.
     let _ = rustix::event::poll(&mut [], Some(&timespec(duration)));
 }

@@ -47,6 +47,11 @@ impl Registry {
             session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
             well: before.and_then(|agent| agent.well.clone()),
             run_usd: None,
+            follows: launch.next.clone(),
+            question: None,
+            unfinished: before.map_or(0, |agent| agent.unfinished),
+            done: Some(launch.done),
+            after_run: None,
         };
         self.agents.insert(launch.run.agent.clone(), agent);
     }
@@ -61,6 +66,7 @@ impl Registry {
         };
         let slug = self.names.items.entry(spec.item.clone()).or_insert(named).slug.clone();
         self.names.take_up(&spec.item);
+        self.done.remove(&spec.item);
         let record = self.items.entry(spec.item.clone()).or_insert_with(|| ItemRecord::new(slug));
         if record.key.is_empty() {
             record.key = spec.key.clone();
@@ -102,6 +108,11 @@ impl Registry {
             session_tokens: same_session.and_then(|agent| agent.session_tokens),
             well: None,
             run_usd: None,
+            follows: spec.next.clone(),
+            question: None,
+            unfinished: before.map_or(0, |agent| agent.unfinished),
+            done: spec.done,
+            after_run: None,
         };
         self.agents.insert(run.agent.clone(), agent);
     }
@@ -123,6 +134,28 @@ impl Registry {
                 agent.ok = false;
             }
         }
+    }
+}
+
+impl Registry {
+    /// Lets go of every run, recorded or `found`: they belong to the state that this one was copied from, and so do their
+    /// sessions. Their numbers stay used.
+    pub fn let_go_of_runs(&mut self, found: &[RunId]) {
+        found.iter().filter(|run| run.may_be_found()).for_each(|run| self.names.raise(run));
+        self.handoffs.clear();
+        for agent in self.agents.values_mut() {
+            agent.state = AgentStanding::Idle;
+            agent.run = None;
+            agent.since = None;
+            agent.pid = None;
+            agent.process = None;
+            agent.next = None;
+            agent.session = None;
+            agent.session_tokens = None;
+            agent.resumes = 0;
+        }
+        let items: Vec<_> = self.items.keys().cloned().collect();
+        items.iter().for_each(|item| self.settle(item));
     }
 }
 

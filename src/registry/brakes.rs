@@ -59,11 +59,14 @@ pub struct Today {
     /// The day that this was counted for before the clock was set back. It may be that one after all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back_from: Option<Date>,
+    /// Whether what is left of it was too little for an item that wanted to start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
 }
 
 impl Today {
     fn begin(at: Timestamp) -> Today {
-        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None }
+        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None, held: false }
     }
 
     /// The same at a later time: a new day begins with nothing. One that is further ahead than a clock is set back in
@@ -87,6 +90,11 @@ impl Today {
     pub fn ends(&self) -> Timestamp {
         let end = self.day.tomorrow().and_then(|day| day.to_zoned(TimeZone::UTC));
         end.map_or(Timestamp::MAX, |end| end.timestamp())
+    }
+
+    /// Whether it keeps anything from starting: an item that wanted to, or whatever will.
+    pub fn is_spent(&self, budget: &Budget) -> bool {
+        self.held || self.exhausted(budget, 1).is_some()
     }
 
     /// Why nothing more can be spent, if so many starts are wanted.

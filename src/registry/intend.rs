@@ -1,13 +1,19 @@
 //! The transitions of single steps: what a plan writes down before any of its effects.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::Registry;
 use super::records::{
-    AgentRecord, AgentStanding, CoolOff, EndedWell, Handoff, ItemRecord, ItemStanding, Last, Named, ParkedBy,
-    Paused,
+    AgentRecord, AgentStanding, CoolOff, Handoff, ItemStanding, Last, Message, ParkedBy, Paused,
 };
-use crate::model::{Action, AgentName, Class, Cooling, ItemId, Left, Moment, Next, Refresh, RunId, Survivor};
+use crate::model::{
+    Action, AgentName, Class, Cooling, FollowUpReason, ItemId, Left, Moment, Next, RunId, Survivor,
+};
+
+/// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
+const STREAK_STEP: Duration = Duration::from_secs(30);
 
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
@@ -21,7 +27,7 @@ impl Registry {
                 let (item, resumed) = (agent.item.clone(), agent.resumed);
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
-                self.forget_message(&item);
+                self.hear_messages(&item);
             }
             Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
             Action::Start(launch) => self.start(launch, now, false),
@@ -36,10 +42,12 @@ impl Registry {
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
                     agent.next = None;
+                    agent.unfinished = 0;
                 }
                 self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
                     record.infra_row = 0;
+                    record.infra_at = None;
                 }
                 self.failing = None;
             }
@@ -48,10 +56,12 @@ impl Registry {
                 record.state = ItemStanding::Done;
                 record.due_at = None;
                 record.tell_tries = 0;
+                record.messages.clear();
                 self.names.finish(item, now.at);
             }
             Action::Fail { item, run, class, left, next, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
+                let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
                     Some(run) => {
                         self.count_answer(run, Some(*class), now);
@@ -60,7 +70,7 @@ impl Registry {
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
-                self.blame(item, *class, because, *due_at, now);
+                self.blame(item, *class, charged, because, *due_at, now);
             }
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
@@ -103,106 +113,38 @@ impl Registry {
         }
     }
 
-    pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
-        match refresh {
-            Refresh::Seen { item, key, origin, slug, workspace } => {
-                let named = Named {
-                    slug: slug.clone(),
-                    workspace: workspace.clone(),
-                    starts: None,
-                    finished_at: None,
-                };
-                let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
-                let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
-                record.key = key.clone();
-                record.origin = origin.clone();
-                record.missing_reads = 0;
-            }
-            Refresh::Missing { item, reads } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.missing_reads = *reads;
-                }
-            }
-            Refresh::Used { run } => self.names.raise(run),
-            Refresh::Given { item, hash, content_hash } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.hash = Some(hash.clone());
-                    record.content_hash = Some(content_hash.clone());
-                }
-            }
-            Refresh::Renew { item, .. } => {
-                let Some(record) = self.items.get_mut(item) else { return };
-                *record = ItemRecord {
-                    key: record.key.clone(),
-                    origin: record.origin.clone(),
-                    hash: record.hash.clone(),
-                    content_hash: record.content_hash.clone(),
-                    dispatch: record.dispatch,
-                    told: record.told.clone(),
-                    message: record.message.clone(),
-                    ..ItemRecord::new(record.slug.clone())
-                };
-                for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
-                    agent.ok = false;
-                    agent.next = None;
-                    agent.run_usd = None;
-                    agent.well = None;
-                }
-            }
-            Refresh::EndedWell { run, printed, answer } => {
-                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
-                    return;
-                };
-                let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
-                agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
-            }
-            Refresh::Regroup { item } => {
-                self.forget_next(item);
-                self.settle(item);
-            }
-            Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
-            Refresh::Clamp { item, due_at } => {
-                if let Some(record) = self.items.get_mut(item) {
-                    record.due_at = Some(*due_at);
-                }
-            }
-            Refresh::Today => self.today = Some(self.today(now.at)),
-            Refresh::Forgiven => self.failing = None,
-            Refresh::Session { run, session } => {
-                if let Some(agent) = self.current(run) {
-                    note_session(agent, Some(session));
-                }
-            }
-            Refresh::RoleGone { agent } => {
-                if let Some(gone) = self.agents.remove(agent) {
-                    // What it would have done next by itself may have been all that its item waited for.
-                    self.settle(&gone.item);
-                }
-            }
-        }
+    /// Whether a class that is free once befell this agent before.
+    fn repeats(&self, run: &RunId, class: Class) -> bool {
+        class == Class::Unfinished && self.agents.get(&run.agent).is_some_and(|agent| agent.unfinished > 0)
     }
 
-    /// Writes a failure down at the item, charged or not as its class says.
+    /// Writes a failure down at the item.
     pub(super) fn blame(
         &mut self,
         item: &ItemId,
         class: Class,
+        charged: bool,
         because: &str,
         due_at: Option<Timestamp>,
         now: &Moment,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
-        if class.charged() {
+        if charged {
             record.attempts += 1;
             record.infra_row = 0;
+            record.infra_at = None;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
         } else if class.counts_in_streak() {
-            // What befalls a whole crew at one moment, a reboot say, is one misfortune and not five.
-            record.infra_row += u32::from(record.last.as_ref().is_none_or(|last| last.at != now.at));
+            // One misfortune strikes a whole crew at once, or 5 ticks within 14 ms: it must not park the item.
+            let age = record.infra_at.as_ref().and_then(|at| now.since(at));
+            if age.is_none_or(|age| age >= STREAK_STEP) {
+                record.infra_row += 1;
+                record.infra_at = Some(now.clone());
+            }
         }
         record.due_at = due_at.or(record.due_at);
         record.last = Some(Last { class: Some(class), because: because.to_owned(), at: now.at });
-        if class.charged() {
+        if charged {
             self.count_failure(item, because, now);
         }
     }
@@ -221,6 +163,10 @@ impl Registry {
     fn keep(&mut self, run: &RunId, left: &Left, now: &Moment) {
         if let Some(agent) = self.agents.get_mut(&run.agent) {
             note_session(agent, left.session.as_deref());
+            agent.question = left.question.clone();
+            if left.never_began && !agent.resumed {
+                agent.session = None;
+            }
             agent.session_tokens = left.usage.session_tokens.or(agent.session_tokens);
         }
         self.spend(run, left.usage.usd(), left.usage.tokens, now);
@@ -250,8 +196,13 @@ impl Registry {
 
     /// A start that is known not to have happened. Its number stays used; its resume was none.
     pub(super) fn withdraw(&mut self, run: &RunId, now: &Moment) {
-        if let Some(agent) = self.current(run).filter(|agent| agent.resumed) {
-            agent.resumes = agent.resumes.saturating_sub(1);
+        if let Some(agent) = self.current(run) {
+            let counted = agent.follows.as_ref().is_none_or(|next| next.reason.is_failure());
+            match agent.resumed {
+                true => agent.resumes = agent.resumes.saturating_sub(u32::from(counted)),
+                // The session that was chosen for it never began.
+                false => agent.session = None,
+            }
         }
         self.end_run(run, now);
     }
@@ -273,6 +224,7 @@ impl Registry {
         self.keep(run, left, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
         agent.next = next;
+        agent.unfinished = agent.unfinished.saturating_add(u32::from(class == Class::Unfinished));
         if class == Class::SessionGone {
             agent.session = None;
             agent.resumes = 0;
@@ -322,11 +274,10 @@ impl Registry {
         now: &Moment,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
-        // A rule never takes over what a person parked: the person's word must hold. Nor what is done: that it
+        // A rule never takes over what a person parked: the person's word must hold. Nobody parks what is done: that it
         // is must be remembered, or the work is done again.
-        let settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget))
-            || record.state == ItemStanding::Done;
-        if settled && !by_person {
+        let is_settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget)) && !by_person;
+        if is_settled || record.state == ItemStanding::Done {
             return;
         }
         record.state = ItemStanding::Parked;
@@ -353,19 +304,24 @@ impl Registry {
         record.state = ItemStanding::Active;
         record.attempts = 0;
         record.infra_row = 0;
+        record.infra_at = None;
         record.continued = 0;
         record.due_at = None;
         record.tell_tries = 0;
         record.parked_by = None;
-        record.message = message.or(record.message.as_ref()).cloned();
+        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.item == *item);
+        let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();
+        record.messages.extend(message.map(|text| Message { text: text.clone(), asked, heard: false }));
+        let reason = if record.is_answered() { FollowUpReason::Answer } else { FollowUpReason::Failure };
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
+            agent.unfinished = 0;
             // How it ended well still tells whether the item is done.
             agent.well = agent.well.take().filter(|_| agent.ok);
             if go_on.contains(name) {
-                agent.next = Some(Next { resume: true, due_at: now.at });
+                agent.next = Some(Next { resume: true, due_at: now.at, reason, text: None });
             } else {
                 agent.next = None;
                 agent.session = None;
@@ -376,11 +332,13 @@ impl Registry {
 
     /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
     /// none does, all of them start with the item's next dispatch.
-    fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
+    pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok = false;
             let resume = sessions.contains(name);
-            agent.next = (!sessions.is_empty()).then_some(Next { resume, due_at: now.at });
+            let reason = FollowUpReason::NotDone;
+            agent.next =
+                (!sessions.is_empty()).then_some(Next { resume, due_at: now.at, reason, text: None });
         }
         if let Some(record) = self.items.get_mut(item) {
             record.continued = record.continued.saturating_add(1);
@@ -391,13 +349,13 @@ impl Registry {
     }
 
     /// What a person had to say was said, once every run that was to hear it was seen to run.
-    fn forget_message(&mut self, item: &ItemId) {
+    fn hear_messages(&mut self, item: &ItemId) {
         let unheard = |agent: &AgentRecord| agent.state == AgentStanding::Starting || agent.next.is_some();
         if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
             return;
         }
         if let Some(record) = self.items.get_mut(item) {
-            record.message = None;
+            record.messages.iter_mut().for_each(|message| message.heard = true);
         }
     }
 
@@ -422,7 +380,7 @@ impl Registry {
 }
 
 /// Another session than before has not been resumed yet.
-fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
+pub(super) fn note_session(agent: &mut AgentRecord, session: Option<&str>) {
     if let Some(session) = session.filter(|session| agent.session.as_deref() != Some(session)) {
         agent.session = Some(session.to_owned());
         agent.resumes = 0;

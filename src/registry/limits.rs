@@ -12,7 +12,9 @@ impl Registry {
             let counts = counts.map(u64::from).into_iter().chain([item.dispatch]);
             counts.map(move |count| (id.to_string(), count))
         });
-        let agents = self.agents.iter().map(|(name, agent)| (name.to_string(), u64::from(agent.resumes)));
+        let agents = self.agents.iter().flat_map(|(name, agent)| {
+            [agent.resumes, agent.unfinished].map(|count| (name.to_string(), u64::from(count)))
+        });
         let counters = self.counters.all().map(|count| ("the counters".to_owned(), count));
         let mut counts = items.chain(agents).chain(counters);
         let count = counts.find(|(_, count)| *count > COUNT_MAX);

@@ -72,7 +72,7 @@ impl Registry {
     fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &Moment) {
         let resume = launch.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
-        let again = Next { resume, due_at: Timestamp::MIN };
+        let again = Next::again(launch.next.as_ref(), resume, Timestamp::MIN);
         match happened {
             Happened::NotTried(_) => self.try_again(launch, again),
             Happened::NotStarted { class: Class::NameTaken, error } => {
@@ -80,7 +80,7 @@ impl Registry {
             }
             Happened::NotStarted { class, error } => {
                 self.try_again(launch, again);
-                self.blame(&launch.item, *class, error, None, now);
+                self.blame(&launch.item, *class, class.charged(), error, None, now);
                 if *class == Class::Machine {
                     self.cool_machine(error, now);
                 }
@@ -103,8 +103,8 @@ impl Registry {
                 agent.resumes = 0;
             }
         }
-        self.try_again(launch, Next { resume: false, due_at: Timestamp::MIN });
-        self.blame(&launch.item, Class::NameTaken, error, None, now);
+        self.try_again(launch, Next::again(launch.next.as_ref(), false, Timestamp::MIN));
+        self.blame(&launch.item, Class::NameTaken, false, error, None, now);
     }
 
     /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
@@ -143,7 +143,8 @@ impl Registry {
 
     fn note_told(&mut self, note: &Writeback, dropped: bool) {
         let Some(record) = self.items.get_mut(&note.item) else { return };
-        record.told = Some(Told { status: note.status, dispatch: note.dispatch, dropped });
+        let at = Some(note.at).filter(|_| note.status == Status::Parked);
+        record.told = Some(Told { status: note.status, dispatch: note.dispatch, dropped, at });
         record.tell_tries = 0;
     }
 
@@ -181,8 +182,12 @@ impl Registry {
             }
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             agent.next = None;
-            // What was never announced must not count as done.
-            agent.ok &= class != Class::Writeback;
+            // What was never announced must not count as done, nor go on after a person's retry.
+            if class == Class::Writeback {
+                agent.ok = false;
+                agent.session = None;
+                agent.resumes = 0;
+            }
         }
         self.charge(item, class, because, attempts, now);
     }
@@ -190,6 +195,6 @@ impl Registry {
     fn charge(&mut self, item: &ItemId, class: Class, because: &str, attempts: &Attempts, now: &Moment) {
         let Some(record) = self.items.get(item) else { return };
         let due_at = now.after(backoff(attempts, item, record.attempts + 1));
-        self.blame(item, class, because, Some(due_at), now);
+        self.blame(item, class, class.charged(), because, Some(due_at), now);
     }
 }

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AgentName, Class, ItemId, Moment, Next, Process, RunId, Status, Survivor};
+use crate::model::{
+    AgentName, Class, DoneWhen, Gone, ItemId, Moment, Next, Process, RunId, Status, Survivor,
+};
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,20 +63,46 @@ pub struct ItemRecord {
     pub told: Option<Told>,
     /// How often telling it the next thing has failed in a row.
     pub tell_tries: u32,
-    /// Uncharged failures in a row.
+    /// Uncharged failures in a row, of which those within 30 s of another count once.
     pub infra_row: u32,
+    /// When that streak grew last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infra_at: Option<Moment>,
     /// Who parked it.
     pub parked_by: Option<ParkedBy>,
     /// The last thing that went wrong or parked it.
     pub last: Option<Last>,
     /// Complete reads in a row that it was missing from.
     pub missing_reads: u32,
+    /// When the first of those reads was. Ages of another boot cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_since: Option<Moment>,
+    /// Why the item is gone, where those reads were enough for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Gone>,
     /// How often its agents went on although they had ended well, since it last changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub continued: u32,
-    /// What a person has to say to its next runs, until all of them were seen.
+    /// Why it waits where another factory has its workspace, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub taken: Option<String>,
+    /// What a person had to say to its agents, oldest first, until the item is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
+}
+
+/// What a person has to say to the agents of an item.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// In the person's words.
+    pub text: String,
+    /// The questions that it answers, by the agent that asked.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<AgentName, String>,
+    /// Whether every run that was to hear it was seen. A session that goes on knows it then; a fresh one does not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heard: bool,
 }
 
 /// The last thing that went wrong with an item.
@@ -99,6 +127,9 @@ pub struct Told {
     pub dispatch: u64,
     /// True where it was given up instead.
     pub dropped: bool,
+    /// When the item became so; `None` where an earlier version did not say. One dispatch can be parked twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 /// Whether an agent has a run.
@@ -137,7 +168,7 @@ pub struct AgentRecord {
     pub process: Option<Process>,
     /// Its latest session.
     pub session: Option<String>,
-    /// How often that session was resumed.
+    /// How often that session was resumed after a failure.
     pub resumes: u32,
     /// Whether its latest run is a resume.
     pub resumed: bool,
@@ -167,6 +198,21 @@ pub struct AgentRecord {
     /// Cost of its latest run in US dollars, where the harness told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_usd: Option<f64>,
+    /// What its latest run was to do, where it followed another run of it by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Next>,
+    /// What its latest run asked a person, until that person answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// How often a run of it ended before its work did, since one ended well.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished: u32,
+    /// What makes its item done by the rule that its latest run was given; `None` where an earlier version did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<DoneWhen>,
+    /// Why the `after_run` hook of its latest run did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_run: Option<String>,
 }
 
 /// What the end of a run left that ended well.
@@ -423,6 +469,11 @@ counters! {
 }
 
 impl ItemRecord {
+    /// Whether a person has said something that not every agent has heard yet.
+    pub fn is_answered(&self) -> bool {
+        self.messages.iter().any(|message| !message.heard)
+    }
+
     pub(super) fn new(slug: String) -> ItemRecord {
         ItemRecord {
             key: String::new(),
@@ -437,11 +488,15 @@ impl ItemRecord {
             told: None,
             tell_tries: 0,
             infra_row: 0,
+            infra_at: None,
+            taken: None,
             parked_by: None,
             last: None,
             missing_reads: 0,
+            missing_since: None,
+            gone: None,
             continued: 0,
-            message: None,
+            messages: Vec::new(),
         }
     }
 }

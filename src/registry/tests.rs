@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Class, Cooling, Decision, Happened, Launch, Left, Next, Outcome, Process, Reap, Reaped,
-    Signalled, Skipped, StraySpec, Usage,
+    Action, Claimed, Class, Cooling, Decision, DoneWhen, Happened, Launch, Left, Next, Outcome, Process,
+    Reap, Reaped, Signalled, Skipped, StraySpec, Usage,
 };
 
 fn moment(seconds: i64) -> Moment {
@@ -63,6 +63,8 @@ fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
         resumes: 0,
         hash: hash.to_owned(),
         content_hash: hash.to_owned(),
+        next: None,
+        done: DoneWhen::Exit,
     })
 }
 
@@ -82,6 +84,8 @@ fn stray(dispatch: u64, hash: &str, session: Option<&str>) -> Box<StraySpec> {
         resumes: None,
         hash: Some(hash.to_owned()),
         content_hash: Some(hash.to_owned()),
+        next: None,
+        done: None,
     })
 }
 
@@ -216,7 +220,7 @@ fn an_active_item_of_which_nothing_runs_or_follows_is_a_contradiction() {
     }
     registry.a().state = ItemStanding::Active;
     assert_eq!(registry.check().unwrap_err(), "dir:A is active, and no agent of it has a run or is about to");
-    registry.agent("a-impl").next = Some(Next { resume: false, due_at: moment(0).at });
+    registry.agent("a-impl").next = Some(Next::after_failure(false, moment(0).at));
     assert_eq!(registry.check(), Ok(()), "its agent is about to");
 }
 
@@ -305,7 +309,7 @@ fn a_forgotten_run_of_a_dispatch_that_is_known_leaves_it_without_one_text_likewi
 
 #[test]
 fn the_text_of_a_forgotten_dispatch_is_that_of_all_unless_somebody_is_at_an_earlier_one() {
-    let next = || Some(Next { resume: true, due_at: moment(0).at });
+    let next = || Some(Next::after_failure(true, moment(0).at));
     for (state, next, alone) in [
         (AgentStanding::Idle, None, true),
         (AgentStanding::Idle, next(), false),
@@ -337,7 +341,7 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
     for (session, kept) in [(Some("s-1"), Some(100)), (Some("s-2"), None), (None, None)] {
         let mut registry = Registry::started();
         let usage = Usage { micro_usd: None, tokens: Some(100), session_tokens: Some(100) };
-        let left = Left { session: Some("s-1".to_owned()), usage };
+        let left = Left { session: Some("s-1".to_owned()), usage, ..Left::default() };
         registry.does(Action::Done { item: id("A"), run: Some(run("a-impl.1")), left });
         registry.does(Action::AdoptStray { run: run("a-impl.2"), spec: stray(1, "text 1", session) });
         assert_eq!(registry.agent("a-impl").session_tokens, kept, "{session:?}");
@@ -350,14 +354,14 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
     registry.does(adopt("a-impl.1"));
     registry.fails("a-impl.1", Class::Agent);
     *registry.a() = ItemRecord {
-        told: Some(Told { status: crate::model::Status::Started, dispatch: 1, dropped: false }),
+        told: Some(Told { status: crate::model::Status::Started, dispatch: 1, dropped: false, at: None }),
         parked_by: Some(ParkedBy::Rule),
         state: ItemStanding::Parked,
         tell_tries: 1,
         infra_row: 2,
         missing_reads: 3,
         continued: 4,
-        message: Some("the orders table".to_owned()),
+        messages: vec![message()],
         ..registry.a().clone()
     };
     let before = registry.a().clone();
@@ -373,6 +377,7 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         due_at: None,
         tell_tries: 0,
         infra_row: 0,
+        taken: None,
         parked_by: None,
         last: None,
         missing_reads: 0,
@@ -479,9 +484,13 @@ fn a_resume_that_nobody_claimed_before_the_machine_failed_it_was_none() {
     }
 }
 
+fn message() -> Message {
+    Message { text: "the orders table".to_owned(), ..Message::default() }
+}
+
 #[test]
 fn what_a_person_says_is_kept_until_every_run_that_is_to_hear_it_was_seen() {
-    let next = || Some(Next { resume: true, due_at: moment(0).at });
+    let next = || Some(Next::after_failure(true, moment(0).at));
     for (state, next, forgotten) in [
         (AgentStanding::Idle, None, true),
         (AgentStanding::Running, None, true),
@@ -492,9 +501,9 @@ fn what_a_person_says_is_kept_until_every_run_that_is_to_hear_it_was_seen() {
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
         registry.agent("a-rev").state = state;
         registry.agent("a-rev").next = next;
-        registry.a().message = Some("the orders table".to_owned());
+        registry.a().messages = vec![message()];
         registry.does(adopt("a-impl.1"));
-        assert_eq!(registry.a().message.is_none(), forgotten, "{state:?}");
+        assert_eq!(registry.a().messages[0].heard, forgotten, "{state:?}");
     }
 }
 
@@ -656,6 +665,25 @@ fn a_count_of_0_that_earlier_versions_do_not_know_is_not_written() {
     registry.a().continued = 2;
     assert!(text(&registry).contains(r#""continued":2"#));
     assert_eq!(serde_json::from_str::<Registry>(&text(&registry)).unwrap(), registry);
+}
+
+// covers: P12
+#[test]
+fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
+    let mut registry = Registry::started();
+    registry.does(adopt("a-impl.1"));
+    registry.does(stop("a-rev.4", Vec::new()));
+    registry.agent("a-impl").session = Some("s-1".to_owned());
+    assert_eq!(registry.a().state, ItemStanding::Active);
+    registry.let_go_of_runs(&[run("a-impl.7"), run("b-impl.2")]);
+    assert_eq!(registry.check(), Ok(()));
+    assert_eq!(registry.a().state, ItemStanding::Waiting);
+    assert!(registry.handoffs.is_empty());
+    let agent = registry.agent("a-impl");
+    assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
+    for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
+        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
+    }
 }
 
 // Origin: an audit - every later tick resumed under a new name, and overwrote the record of the living run.

@@ -231,7 +231,11 @@ impl From<ReadError> for io::Error {
 }
 
 /// `N` random bytes from the kernel, in hexadecimal.
-pub(super) fn random_hex<const N: usize>() -> io::Result<String> {
+///
+/// # Errors
+///
+/// That the kernel gives none.
+pub fn random_hex<const N: usize>() -> io::Result<String> {
     let mut bytes = [0_u8; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(hex(&bytes))

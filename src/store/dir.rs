@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{StoreError, Trash, atomic};
+use super::{StoreError, Trash, atomic, disk};
+use crate::model::Free;
 
 /// File systems whose locks and renames depend on another machine or another program, by the magic
 /// number of `statfs(2)`. A lock that two hosts can both hold is no lock.
@@ -102,6 +103,16 @@ impl StateDir {
         &self.path
     }
 
+    /// Its device and inode.
+    ///
+    /// # Errors
+    ///
+    /// That the system does not tell.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// Where each run has its directory.
     pub fn runs(&self) -> PathBuf {
         self.path.join(RUNS)
@@ -127,10 +138,9 @@ impl StateDir {
         self.path.join("workspaces")
     }
 
-    /// Bytes that an ordinary user can still write where the state lies; `None` where the system does not tell.
-    pub fn free_bytes(&self) -> Option<u64> {
-        let stat = rustix::fs::fstatvfs(&self.fd).ok()?;
-        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// What is free where the state lies; `None` where the system does not tell.
+    pub fn free(&self) -> Option<Free> {
+        disk::free_of(&self.fd)
     }
 
     /// Whether any run has a directory.
@@ -354,7 +364,7 @@ mod tests {
         assert_eq!(everything(&path).len(), 5);
         assert_eq!(dir.workspaces(), path.join("workspaces"));
         // More than a block: no file system that a test runs on is that full.
-        assert!(dir.free_bytes().unwrap() > 4096);
+        assert!(dir.free().unwrap().bytes > 4096);
         assert!(!dir.has_runs().unwrap());
     }
 

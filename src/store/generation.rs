@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::atomic;
+use super::binding::Binding;
 
 /// The layout that this version reads and writes.
 pub(super) const SCHEMA: u64 = 1;
@@ -26,11 +27,12 @@ pub(super) struct Generation {
     pub(super) lineage: String,
     pub(super) serial: u64,
     pub(super) config: Option<String>,
+    pub(super) binding: Option<Binding>,
     /// JSON, byte for byte as it stands in the file.
     pub(super) body: String,
 }
 
-/// The file's layout. Nothing optional: what is not exactly this is damage.
+/// The file's layout. What is not exactly this is damage.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope<'a> {
@@ -39,6 +41,9 @@ struct Envelope<'a> {
     serial: u64,
     sha256: String,
     config: Option<String>,
+    /// Absent in what was written before there was any.
+    #[serde(default)]
+    binding: Option<Binding>,
     #[serde(borrow)]
     body: &'a RawValue,
 }
@@ -57,6 +62,7 @@ impl Generation {
             lineage: envelope.lineage,
             serial: envelope.serial,
             config: envelope.config,
+            binding: envelope.binding,
             body: envelope.body.get().to_owned(),
         };
         if generation.to_bytes() != bytes {
@@ -71,7 +77,8 @@ impl Generation {
         let config = serde_json::Value::from(self.config.as_deref());
         let serial = self.serial;
         let before = format!(r#"{OPENING}{SCHEMA},"lineage":{lineage},"serial":{serial},"sha256":""#);
-        let between = format!(r#"","config":{config},"body":"#);
+        let binding = self.binding.as_ref().map_or_else(String::new, Binding::to_field);
+        let between = format!(r#"","config":{config},{binding}"body":"#);
         let after = "}\n";
         let mut digest = Sha256::new();
         for part in [&*before, &*between, &*self.body, after] {
@@ -115,6 +122,7 @@ mod tests {
             lineage: "00112233445566778899aabbccddeeff".to_owned(),
             serial: 7,
             config: Some("/srv/factory.toml".to_owned()),
+            binding: None,
             body: r#"{"agent":3}"#.to_owned(),
         };
         assert_eq!(Generation::from_bytes(FIRST.as_bytes()).as_ref(), Ok(&generation));
@@ -124,8 +132,13 @@ mod tests {
     // Origin: found by flipping bits - a 1 that had become a 3 was refused as a newer version's, beside a good backup.
     #[test]
     fn a_damaged_schema_is_damage_and_a_later_one_is_later() {
-        let generation =
-            Generation { lineage: String::new(), serial: 7, config: None, body: "{}".to_owned() };
+        let generation = Generation {
+            lineage: String::new(),
+            serial: 7,
+            config: None,
+            binding: None,
+            body: "{}".to_owned(),
+        };
         let ours = String::from_utf8(generation.to_bytes()).unwrap();
         assert_eq!(newer(ours.as_bytes()), None);
         let other = |schema: &str| ours.replacen("\"schema\":1", &format!("\"schema\":{schema}"), 1);

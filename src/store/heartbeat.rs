@@ -59,6 +59,16 @@ pub struct Retained {
     pub error: Option<String>,
 }
 
+/// How the last look for left-over control groups went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsLook {
+    /// When the look came to its end; `None` while there are more groups to visit.
+    pub looked_at: Option<Timestamp>,
+    /// The group after which the next look goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
 /// `heartbeat.json`. Fields that it does not know are skipped: a newer tick may say more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -105,6 +115,9 @@ pub struct Heartbeat {
     /// The last look at what may be removed; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained: Option<Retained>,
+    /// The last look for left-over control groups; `None` before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<GroupsLook>,
     /// How steady the clock was, as this tick began; `None`: an earlier version did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steady: Option<Steady>,
@@ -271,6 +284,7 @@ mod tests {
             fleet: leg,
             reason: None,
             retained: None,
+            groups: None,
             steady: None,
             reported_at: None,
         }

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -166,8 +167,22 @@ impl Lock {
     ///
     /// Those of the system, naming the file.
     pub fn is_held(dir: &StateDir) -> io::Result<bool> {
-        let named = |error| naming(&dir.path().join(LOCK), &error);
-        let file = match open(dir.as_fd(), LOCK, OFlags::RDONLY) {
+        Lock::is_held_in(dir.as_fd(), dir.path(), LOCK)
+    }
+
+    /// The same of the lock file `name` in the folder `dir`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming the file.
+    pub fn is_held_at(dir: &Path, name: &str) -> io::Result<bool> {
+        let fd = atomic::open_dir(dir).map_err(|error| naming(dir, &error))?;
+        Lock::is_held_in(fd.as_fd(), dir, name)
+    }
+
+    fn is_held_in(dir: BorrowedFd<'_>, path: &Path, name: &str) -> io::Result<bool> {
+        let named = |error| naming(&path.join(name), &error);
+        let file = match open(dir, name, OFlags::RDONLY) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(named(error)),

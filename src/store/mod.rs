@@ -9,18 +9,22 @@ use std::io;
 use std::path::Path;
 
 pub mod atomic;
+pub mod binding;
 pub mod dir;
+pub mod disk;
 pub mod events;
 mod generation;
 pub mod heartbeat;
 pub mod lock;
 pub mod registry_file;
+pub mod reserve;
 pub mod seal;
 pub mod trash;
 
+pub use binding::{Binding, Directory, Repository};
 pub use dir::StateDir;
 pub use lock::{Lock, LockError, Probe};
-pub use registry_file::{Committed, Loaded, Origin, RegistryFile};
+pub use registry_file::{Bound, Committed, Loaded, Origin, RegistryFile};
 pub use trash::Trash;
 
 /// Why the state could not be used. The variant is what code branches on (each is one exit code);
@@ -33,6 +37,8 @@ pub enum StoreError {
     CannotCreate(String),
     /// The system refused to read or write. After a failed commit nothing is known of it. (74)
     Io(String),
+    /// There is no room to write: no block, no inode or no quota. (74)
+    NoRoom(String),
 }
 
 impl StoreError {
@@ -45,9 +51,10 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::BadState(text) | StoreError::CannotCreate(text) | StoreError::Io(text) => {
-                f.write_str(text)
-            }
+            StoreError::BadState(text)
+            | StoreError::CannotCreate(text)
+            | StoreError::Io(text)
+            | StoreError::NoRoom(text) => f.write_str(text),
         }
     }
 }

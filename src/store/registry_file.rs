@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::atomic::{self, ReadError};
+use super::binding::Binding;
 use super::generation::{self, Generation, OPENING_BYTES, SCHEMA, schema_of};
 use super::heartbeat::{self, Pulse};
-use super::{StateDir, StoreError};
+use super::{StateDir, StoreError, reserve};
 
 const REGISTRY: &str = "registry.json";
 const BACKUP: &str = "registry.json.bak";
@@ -51,16 +52,25 @@ pub struct Loaded<T> {
     pub lineage: String,
     /// The generation that was loaded; 0 before the first commit.
     pub serial: u64,
-    /// The config file that the registry belongs to, once that is recorded.
-    pub config: Option<PathBuf>,
+    /// What it belongs to.
+    pub bound: Bound,
     /// Where it came from.
     pub origin: Origin,
 }
 
-impl<T> Loaded<T> {
-    /// Whether it may be used with the config file at `config`: it is that one's, or still nobody's.
-    pub fn belongs_to(&self, config: &Path) -> bool {
-        self.config.as_deref().is_none_or(|owner| owner == Path::new(&recorded_path(config)))
+/// What a registry belongs to, as far as that is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The real path of its configuration.
+    pub config: Option<PathBuf>,
+    /// The rest.
+    pub binding: Option<Binding>,
+}
+
+impl Bound {
+    /// Whether this is the real path of its configuration.
+    pub fn is_config(&self, config: &Path) -> bool {
+        self.config.as_deref() == Some(Path::new(&recorded_path(config)))
     }
 }
 
@@ -91,11 +101,13 @@ pub struct RegistryFile {
     lineage: String,
     serial: u64,
     config: Option<String>,
+    binding: Option<Binding>,
     standing: Standing,
     /// The body that stands, byte for byte; `None` when the next commit must write whatever it is given.
     body: Option<String>,
     /// A commit failed: what is on disk is not known, and nothing more may be built on it.
     unknown: bool,
+    may_spend_reserve: bool,
     quarantined: Option<String>,
 }
 
@@ -149,9 +161,29 @@ impl RegistryFile {
         self.serial
     }
 
-    /// Records the config file that the registry belongs to, with the next generation written.
-    pub fn set_config(&mut self, config: &Path) {
-        self.config = Some(recorded_path(config));
+    /// Records what the registry belongs to. Where that is new, the next commit writes it, whatever it is given.
+    pub fn bind(&mut self, config: &Path, binding: Binding) {
+        let (config, binding) = (Some(recorded_path(config)), Some(binding));
+        if (&self.config, &self.binding) != (&config, &binding) {
+            (self.config, self.binding) = (config, binding);
+            self.body = None;
+        }
+    }
+
+    /// Begins a lineage of its own, with the next commit. Returns its name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`], where the kernel gives no random bytes.
+    pub fn begin_lineage(&mut self) -> Result<String, StoreError> {
+        self.lineage = random_lineage()?;
+        self.body = None;
+        Ok(self.lineage.clone())
+    }
+
+    /// From now on a commit that finds no room deletes the reserve, and is tried again.
+    pub fn may_spend_reserve(&mut self) {
+        self.may_spend_reserve = true;
     }
 
     /// Whether the next commit will put a damaged `registry.json` into quarantine.
@@ -168,7 +200,7 @@ impl RegistryFile {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`]. Whether the new generation stands is then unknown: the caller performs
+    /// [`StoreError::Io`] and [`StoreError::NoRoom`]. Whether the new generation stands is then unknown: the caller performs
     /// nothing that depends on it, and every further commit of this process is refused.
     pub fn commit<T: Serialize>(&mut self, body: &T) -> Result<Committed, StoreError> {
         let path = self.dir.path().join(REGISTRY);
@@ -182,14 +214,26 @@ impl RegistryFile {
             return Ok(Committed::Unchanged);
         }
         let serial = self.serial.saturating_add(1);
-        let next = Generation { lineage: self.lineage.clone(), serial, config: self.config.clone(), body };
+        let (lineage, config, binding) = (self.lineage.clone(), self.config.clone(), self.binding.clone());
+        let next = Generation { lineage, serial, config, binding, body };
         self.unknown = true;
-        self.write(serial, &next.to_bytes()).map_err(|error| {
-            StoreError::Io(format!(
+        let bytes = next.to_bytes();
+        let written = match self.write(serial, &bytes) {
+            // The same generation again: whether the first one stands does not matter.
+            Err(error)
+                if reserve::is_no_room(&error) && self.may_spend_reserve && reserve::spend(&self.dir) =>
+            {
+                self.write(serial, &bytes)
+            }
+            written => written,
+        };
+        written.map_err(|error| {
+            let text = format!(
                 "cannot save {}: {error}. Nothing was done after this; the next tick reads again what \
                  stands. If the disk is full, make room on it",
                 path.display()
-            ))
+            );
+            if reserve::is_no_room(&error) { StoreError::NoRoom(text) } else { StoreError::Io(text) }
         })?;
         self.unknown = false;
         self.serial = serial;
@@ -283,7 +327,7 @@ fn opened<T: DeserializeOwned>(
         let version = env!("CARGO_PKG_VERSION");
         lost(dir, &format!("{name} is whole, but factory-tick {version} cannot read what is in it: {error}"))
     })?;
-    let Generation { lineage, serial, config, body: raw } = generation;
+    let Generation { lineage, serial, config, binding, body: raw } = generation;
     let file = RegistryFile {
         dir: dir.clone(),
         lineage: lineage.clone(),
@@ -293,29 +337,53 @@ fn opened<T: DeserializeOwned>(
             Origin::Fresh | Origin::Registry => serial,
         },
         config: config.clone(),
+        binding: binding.clone(),
         standing: Standing::Good,
         // Loading from the backup is a change in itself: whatever is committed next is written.
         body: (origin == Origin::Registry).then_some(raw),
         unknown: false,
+        may_spend_reserve: false,
         quarantined: None,
     };
-    Ok((Loaded { body, lineage, serial, config: config.map(PathBuf::from), origin }, file))
+    let bound = Bound { config: config.map(PathBuf::from), binding };
+    Ok((Loaded { body, lineage, serial, bound, origin }, file))
 }
 
 fn fresh<T: Default>(dir: &StateDir) -> Result<(Loaded<T>, RegistryFile), StoreError> {
-    let lineage = atomic::random_hex::<16>()
-        .map_err(|error| StoreError::Io(format!("cannot get random bytes from the kernel: {error}")))?;
+    let lineage = random_lineage()?;
     let file = RegistryFile {
         dir: dir.clone(),
         lineage: lineage.clone(),
         serial: 0,
         config: None,
+        binding: None,
         standing: Standing::Nothing,
         body: None,
         unknown: false,
+        may_spend_reserve: false,
         quarantined: None,
     };
-    Ok((Loaded { body: T::default(), lineage, serial: 0, config: None, origin: Origin::Fresh }, file))
+    let bound = Bound::default();
+    Ok((Loaded { body: T::default(), lineage, serial: 0, bound, origin: Origin::Fresh }, file))
+}
+
+fn random_lineage() -> Result<String, StoreError> {
+    atomic::random_hex::<16>()
+        .map_err(|error| StoreError::Io(format!("cannot get random bytes from the kernel: {error}")))
+}
+
+/// What the registry belongs to, and its lineage, without its records; `None` where no good generation stands.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] when the system refused to read.
+pub fn bound(dir: &StateDir) -> Result<Option<(Bound, String)>, StoreError> {
+    for name in [REGISTRY, BACKUP] {
+        if let Found::Good(Generation { lineage, config, binding, .. }) = look(dir, name)? {
+            return Ok(Some((Bound { config: config.map(PathBuf::from), binding }, lineage)));
+        }
+    }
+    Ok(None)
 }
 
 enum Found {
@@ -392,6 +460,7 @@ fn lost(dir: &StateDir, why: &str) -> StoreError {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::{Directory, Repository};
     use super::*;
 
     type Body = BTreeMap<String, u64>;
@@ -418,7 +487,14 @@ mod tests {
     }
 
     fn generation(lineage: &str, serial: u64, body: &str) -> Generation {
-        Generation { lineage: lineage.to_owned(), serial, config: None, body: body.to_owned() }
+        let (lineage, body) = (lineage.to_owned(), body.to_owned());
+        Generation { lineage, serial, config: None, binding: None, body }
+    }
+
+    fn binding(inode: u64) -> Binding {
+        let repository = Repository { origin: "host/owner/name".into(), path: "ci/factory.toml".into() };
+        let directory = Directory { path: "/srv/\"state\"".into(), device: u64::MAX, inode };
+        Binding { repository: Some(repository), directory }
     }
 
     fn bad_state(dir: &StateDir) -> String {
@@ -462,7 +538,7 @@ mod tests {
         let (loaded, mut file) = open(&dir);
         assert_eq!((loaded.origin, loaded.serial, loaded.body), (Origin::Fresh, 0, Body::new()));
         assert_eq!(loaded.lineage.len(), 32);
-        file.set_config(Path::new("/etc/factory \"1\".toml"));
+        file.bind(Path::new("/etc/factory \"1\".toml"), binding(7));
         assert_eq!(file.commit(&body(1)).unwrap(), Committed::Written { serial: 1 });
         assert_eq!(file.commit(&body(1)).unwrap(), Committed::Unchanged);
         assert_eq!(file.commit(&body(2)).unwrap(), Committed::Written { serial: 2 });
@@ -471,7 +547,9 @@ mod tests {
         let (again, file) = open(&dir);
         assert_eq!((again.origin, again.serial, again.body), (Origin::Registry, 2, body(2)));
         assert_eq!(again.lineage, loaded.lineage);
-        assert_eq!(again.config.as_deref(), Some(Path::new("/etc/factory \"1\".toml")));
+        assert!(again.bound.is_config(Path::new("/etc/factory \"1\".toml")));
+        assert_eq!(again.bound.binding, Some(binding(7)));
+        assert_eq!(bound(&dir).unwrap(), Some((again.bound, again.lineage)));
         assert_eq!(file.serial(), 2);
         assert!(!file.would_quarantine());
     }
@@ -483,15 +561,32 @@ mod tests {
     }
 
     #[test]
-    fn it_belongs_to_one_config_file() {
+    fn new_binding_is_written_with_an_unchanged_body() {
         let (_holder, dir) = state();
         let (loaded, mut file) = open(&dir);
-        assert!(loaded.belongs_to(Path::new("/any.toml")));
-        file.set_config(Path::new("/mine.toml"));
+        assert_eq!((loaded.bound, bound(&dir).unwrap()), (Bound::default(), None));
+        file.bind(Path::new("/mine.toml"), binding(7));
         file.commit(&body(1)).unwrap();
-        let (loaded, _) = open(&dir);
-        assert!(loaded.belongs_to(Path::new("/mine.toml")));
-        assert!(!loaded.belongs_to(Path::new("/other.toml")));
+        let (loaded, mut file) = open(&dir);
+        assert!(loaded.bound.is_config(Path::new("/mine.toml")));
+        assert!(!loaded.bound.is_config(Path::new("/other.toml")));
+        file.bind(Path::new("/mine.toml"), binding(7));
+        assert_eq!(file.commit(&loaded.body).unwrap(), Committed::Unchanged);
+        file.bind(Path::new("/mine.toml"), binding(8));
+        assert_eq!(file.commit(&loaded.body).unwrap(), Committed::Written { serial: 2 });
+        assert_eq!(open(&dir).0.bound.binding, Some(binding(8)));
+    }
+
+    #[test]
+    fn new_lineage_is_written_with_an_unchanged_body() {
+        let (_holder, dir) = state();
+        commit(&dir, [1]);
+        let (loaded, mut file) = open(&dir);
+        let lineage = file.begin_lineage().unwrap();
+        assert_ne!(lineage, loaded.lineage);
+        assert_eq!(open(&dir).0.lineage, loaded.lineage, "the commit writes it");
+        assert_eq!(file.commit(&loaded.body).unwrap(), Committed::Written { serial: 2 });
+        assert_eq!(open(&dir).0.lineage, lineage);
     }
 
     #[test]
@@ -554,7 +649,7 @@ mod tests {
     fn no_flipped_bit_goes_unnoticed() {
         let (_holder, dir) = state();
         let (_, mut file) = open(&dir);
-        file.set_config(Path::new("/srv/factory.toml"));
+        file.bind(Path::new("/srv/factory.toml"), binding(7));
         file.commit(&body(1)).unwrap();
         file.commit(&body(2)).unwrap();
         let whole = get(&dir, REGISTRY);

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode};
 use rustix::io::Errno;
@@ -62,7 +63,20 @@ impl Trash {
     ///
     /// The first thing that could not be deleted, naming it. Everything else is gone.
     pub fn empty(&self) -> io::Result<()> {
-        let Some(trash) = self.open().map_err(|error| naming(&self.path, &error))? else { return Ok(()) };
+        self.empty_while(|| true).map(drop)
+    }
+
+    /// The same, and no longer than until that instant. True: everything is gone.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Trash::empty`].
+    pub fn empty_until(&self, until: Instant) -> io::Result<bool> {
+        self.empty_while(|| Instant::now() < until)
+    }
+
+    fn empty_while(&self, goes_on: impl Fn() -> bool) -> io::Result<bool> {
+        let Some(trash) = self.open().map_err(|error| naming(&self.path, &error))? else { return Ok(true) };
         let (mut failed, mut first) = (BTreeSet::new(), None);
         // Directories are moved up before they are looked into, so each is as shallow as any other: neither memory
         // nor open files grow with the depth of a tree, and a kill leaves nothing that a later turn does not find.
@@ -73,6 +87,9 @@ impl Trash {
                 break;
             }
             for name in left {
+                if !goes_on() {
+                    return Ok(false);
+                }
                 if let Err(error) = delete(trash.as_fd(), &name) {
                     let path = self.path.join(name.to_string_lossy().as_ref());
                     first.get_or_insert_with(|| naming(&path, &error));
@@ -85,7 +102,7 @@ impl Trash {
             None => {
                 // One that just got something again stays.
                 let _ = std::fs::remove_dir(&self.path);
-                Ok(())
+                Ok(true)
             }
         }
     }

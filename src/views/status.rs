@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::takeover::{self, Places};
 use crate::config::{Budget, Config};
-use crate::model::{Class, HeldCode, ItemId, Moment, RunId};
+use crate::model::{AgentName, Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
 use crate::registry::{
     AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
     Registry, Today,
@@ -48,11 +48,14 @@ pub struct StatusView {
     paused: bool,
     pause: Option<Paused>,
     breaker: Option<Failing>,
+    stopped: Option<Stopped>,
     heartbeat: Option<Heartbeat>,
     in_flight: Vec<InFlight>,
     waiting: Vec<Waiting>,
     parked: Vec<Parked>,
+    stuck: Vec<StuckLine>,
     handoffs: Vec<HandoffLine>,
+    notes: Vec<NoteLine>,
     today: Spent,
     counters: Counters,
     #[serde(skip)]
@@ -121,6 +124,18 @@ struct Parked {
     by_person: bool,
 }
 
+/// An item that a person alone can release, although it is not parked.
+#[derive(Debug, Serialize)]
+struct StuckLine {
+    item: ItemId,
+    key: String,
+    code: HeldCode,
+    because: String,
+    since: Timestamp,
+    #[serde(rename = "try", serialize_with = "as_sentence")]
+    help: Vec<Help>,
+}
+
 /// A way out.
 #[derive(Debug)]
 struct Help {
@@ -137,6 +152,15 @@ struct HandoffLine {
     why: String,
     since: Timestamp,
     survivors: Vec<u32>,
+}
+
+/// What went wrong after a run, and changed nothing of what its item is.
+#[derive(Debug, Serialize)]
+struct NoteLine {
+    item: ItemId,
+    key: String,
+    run: RunId,
+    because: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -168,6 +192,9 @@ impl StatusView {
         let mut parked: Vec<_> =
             items().filter_map(|(id, record)| parked(looked, registry, id, record)).collect();
         parked.sort_by_key(|one| std::cmp::Reverse(one.since));
+        let mut stuck: Vec<_> =
+            registry.standstill.stuck.iter().map(|(id, one)| stuck(looked, id, one)).collect();
+        stuck.sort_by_key(|one| std::cmp::Reverse(one.since));
         let mut handoffs: Vec<_> = registry
             .handoffs
             .iter()
@@ -186,6 +213,7 @@ impl StatusView {
             paused: pause.is_some(),
             pause: pause.cloned(),
             breaker: breaker.cloned(),
+            stopped: registry.standstill.stopped.clone(),
             heartbeat: match looked.pulse {
                 Pulse::Beat(beat) => Some(beat.as_ref().clone()),
                 Pulse::Absent | Pulse::Unreadable(_) => None,
@@ -193,7 +221,9 @@ impl StatusView {
             in_flight,
             waiting,
             parked,
+            stuck,
             handoffs,
+            notes: notes(registry),
             today: Spent { starts: today.starts, usd: today.usd },
             counters: registry.counters.clone(),
             heading: Heading {
@@ -214,7 +244,7 @@ impl StatusView {
 
     /// Whether an item needs a person.
     pub fn anything_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parked.is_empty() || !self.stuck.is_empty()
     }
 
     /// For a script: one line.
@@ -250,6 +280,18 @@ fn in_flight(looked: &Looked<'_>, registry: &Registry, name: &str, agent: &Agent
     })
 }
 
+fn notes(registry: &Registry) -> Vec<NoteLine> {
+    let note = |(name, agent): (&AgentName, &AgentRecord)| {
+        Some(NoteLine {
+            item: agent.item.clone(),
+            key: key(registry, &agent.item),
+            run: RunId { agent: name.clone(), n: agent.n },
+            because: agent.after_run.clone()?,
+        })
+    };
+    registry.agents.iter().filter_map(note).collect()
+}
+
 fn places<'a>(looked: &Looked<'a>) -> Places<'a> {
     Places { state: looked.state, workspaces: looked.workspaces }
 }
@@ -262,6 +304,8 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
     let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
     let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
         (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+    } else if let Some(because) = record.taken.clone().filter(|_| !registry.running(id)) {
+        (HeldCode::WorkspaceTaken, because, None)
     } else if record.state == ItemStanding::Waiting {
         (HeldCode::Backoff, words, record.due_at)
     } else if record.state == ItemStanding::Active && !registry.running(id) {
@@ -299,6 +343,18 @@ fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRe
     })
 }
 
+fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
+    let file = looked.config.source_path.join(&stuck.origin).display().to_string();
+    StuckLine {
+        item: id.clone(),
+        key: stuck.key.clone(),
+        code: stuck.code,
+        because: stuck.because.clone(),
+        since: stuck.since,
+        help: vec![Help { to: "to release it, edit", what: file }],
+    }
+}
+
 /// What helps with a parked item.
 fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Vec<Help> {
     let class = record.last.as_ref().and_then(|last| last.class);
@@ -310,6 +366,8 @@ fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemReco
         vec![type_it("its agent runs; to end it", &format!("stop {name}"))]
     } else if record.parked_by == Some(ParkedBy::Person) {
         vec![type_it("to bring it back", &retry)]
+    } else if record.parked_by == Some(ParkedBy::Budget) {
+        vec![type_it("to give it all starts of a day back", &retry)]
     } else if class.is_none() {
         let give_up =
             |(run, _)| type_it("end the processes named, or give them up", &format!("reap --forget {run}"));

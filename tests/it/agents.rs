@@ -384,6 +384,9 @@ fn an_agent_gets_what_is_named_and_nothing_else() {
     let stdout = fs::read_to_string(factory.state("runs/ar-1-impl.1/stdout.log")).unwrap();
     let mut vars: Vec<_> = stdout.trim_end_matches('\0').split('\0').collect();
     vars.sort_unstable();
+    // A name of its own for each run.
+    let tmpdir = vars.pop().unwrap();
+    assert!(tmpdir.starts_with("TMPDIR=/tmp/ft-"), "{tmpdir}");
     let workspace = factory.state("workspaces/AR-1").canonicalize().unwrap();
     let path = |name: &str| factory.path(name).display().to_string();
     let inherited = factory.program(&[]);

@@ -285,7 +285,7 @@ fn code_78_refuses_the_state_of_another_configuration() {
     factory.tick().expect(0);
     fs::copy(factory.path("factory.toml"), factory.path("other.toml")).unwrap();
     let before = files_but_events(&factory);
-    for command in [&[][..], &["-n"], &["status"], &["reap"], &["stop", "--all"]] {
+    for command in [&[][..], &["-n"], &["retry", "--all"], &["unpause"], &["drain"]] {
         let arguments = [&["-c", "other.toml"], command].concat();
         let text = complaint(factory.run(&arguments).expect(78));
         assert_has(&text, &["belongs to", "factory.toml", "pass --state-dir", "other.toml"]);

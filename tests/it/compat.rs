@@ -30,8 +30,8 @@ fn the_first_registry_is_read_for_ever() {
     assert_eq!(loaded.origin, Origin::Registry, "not repaired from anything: it is whole");
     assert_eq!(loaded.lineage, "0031613d5f4ee17b7ab1743048d3a7a7");
     assert_eq!((loaded.serial, file.serial()), (13, 13));
-    assert!(loaded.belongs_to(Path::new("/srv/factory/factory.toml")));
-    assert!(!loaded.belongs_to(Path::new("/srv/other/factory.toml")));
+    assert!(loaded.bound.is_config(Path::new("/srv/factory/factory.toml")));
+    assert!(loaded.bound.binding.is_none(), "it was written before there was one");
 
     let registry = &loaded.body;
     let standing: Vec<_> = registry

@@ -173,10 +173,14 @@ fn what_was_kept_is_the_file_alone_and_serves_no_other_file() {
         assert_eq!(fs::read(factory.state("registry.json")).unwrap(), registry);
     };
     plain(&["-c", "factroy.toml"]);
-    plain(&["stop", "--all", "-c", "factroy.toml"]);
+    plain(&["retry", "--all", "-c", "factroy.toml"]);
     put(&kept, &text[..text.len() / 2]);
     plain(&[]);
     plain(&["stop", "--all"]);
+    // To end what runs the state is enough, whatever the configuration is called.
+    put(&kept, &text);
+    factory.run(&["stop", "--all", "-c", "factroy.toml"]).expect(0);
+    assert!(factory.processes().is_empty());
 }
 
 // A tick that finds another one at work leaves the agents to it, and still says what is wrong.

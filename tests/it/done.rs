@@ -35,6 +35,7 @@ fn an_item_that_its_agent_closes_is_done_and_one_that_it_does_not_goes_on() {
     factory.wait_swept("ar-2-impl.1");
     let ran = factory.tick().expect(0);
     assert!(!ran.decided().contains(&"done dir:AR-2".to_owned()), "{}", ran.stdout);
+    factory.miss_since(30);
 
     let ran = factory.tick().expect(0);
     assert_eq!(ran.decided(), ["done dir:AR-1", "resume ar-2-impl.2", "writeback dir:AR-1"]);

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use factory_tick::harness::{Preset, SessionFrom, chosen_session, is_progress, preset, read, session_on};
+use factory_tick::harness::{
+    Preset, SessionFrom, chosen_session, is_progress, preset, read, session_on, unconnected_on,
+};
 use factory_tick::model::{AgentName, Exit, ExitReason, Moment, Output, RunId, Said};
 use regex::{Captures, Regex};
 use tempfile::TempDir;
@@ -100,7 +102,7 @@ fn every_case(name: &str) {
     for case in index().into_iter().filter(|case| case.name.split('-').next() == Some(name)) {
         let mut lab = Lab::new(preset, &program);
         let (ran, resumed) = lab.play(&case);
-        let reading = reading(preset, &ran, resumed);
+        let reading = reading(preset, &ran, resumed, &case.how);
         if record {
             put(&fixture(&case.name, "stdout"), &lab.scrub(&ran.stdout));
             put(&fixture(&case.name, "stderr"), &lab.scrub(&ran.stderr));
@@ -136,7 +138,10 @@ fn index() -> Vec<Case> {
     lines.map(case).collect()
 }
 
-fn reading(preset: &Preset, ran: &Ran, resumed: bool) -> factory_tick::harness::Reading {
+/// A tool server that does not start, as an argument.
+const SERVERS: &str = r#"{"mcpServers":{"gone":{"command":"/nonexistent/server"}}}"#;
+
+fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick::harness::Reading {
     let (code, signal, reason) = match ran.end {
         End::Code(code) => (Some(code), None, ExitReason::Exited),
         End::Signal(signal) => (None, Some(signal), ExitReason::Exited),
@@ -160,9 +165,15 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool) -> factory_tick::harness::
         said: Said::default(),
         after_run_ms: None,
         done: None,
+        room: None,
+        limit_ms: None,
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };
-    read(preset, &exit, &Said::default(), &output, resumed)
+    let argv = if how == "servers" { words(&["--mcp-config", SERVERS]) } else { Vec::new() };
+    let mut unconnected =
+        ran.stdout.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
+    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
+    read(preset, &exit, &said, &output, resumed)
 }
 
 /// Waits until a condition holds.
@@ -224,6 +235,7 @@ impl Lab {
                 Way { args: &["--permission-mode", "acceptEdits", "--allowedTools", "Bash"], ..plain() }
             }
             ("allowed", _) => Way { args: &["--sandbox", "workspace-write"], ..plain() },
+            ("servers", _) => Way { args: &["--mcp-config", SERVERS], ..plain() },
             ("turns", _) => Way { args: &["--max-turns", "1"], ..plain() },
             _ => plain(),
         };
@@ -300,6 +312,7 @@ impl Lab {
             ("ANTHROPIC_BASE_URL", format!("http://127.0.0.1:{}", self.port(way))),
         ];
         env.extend(model::QUIET.map(|name| (name, text("1"))));
+        env.extend(self.preset.set.iter().map(|(name, value)| (*name, text(value))));
         if !way.retries {
             env.push(("CLAUDE_CODE_MAX_RETRIES", text("0")));
         }

@@ -174,7 +174,7 @@ fn a_hook_that_takes_too_long_is_ended_with_all_that_it_started() {
     factory.wait_swept("ar-1-impl.1");
     let exit = factory.exit("ar-1-impl.1");
     assert_eq!(exit["reason"], "hook");
-    assert_eq!(exit["error"], "the before_run hook failed: it took longer than 1s");
+    assert_eq!(exit["error"], "the before_run hook failed: it took longer than 1 s");
     assert_eq!(factory.survivors("ar-1-impl.1"), json!([]));
     factory.wait_all_gone();
     assert_eq!(factory.starts(), [""; 0]);
@@ -375,7 +375,7 @@ fn a_hook_after_the_agent_has_its_time_and_the_workspace_for_itself() {
     assert_eq!((waits.decided(), waits.held()), (vec![], vec!["already_active dir:AR-1".to_owned()]));
     put(&factory.lab("go"), "go\n");
     factory.wait_swept("ar-1-impl.1");
-    assert_eq!(because(&factory.tick().expect(0), "fail"), "exit code 4");
+    assert_eq!(because(&factory.tick().expect(3), "fail"), "exit code 4");
     assert_eq!(factory.told("fault"), "");
     assert_eq!(factory.hooks_log("ar-1-impl.1"), "[factory-tick: after_run: exit code 5]\n");
 }
@@ -439,6 +439,6 @@ fn a_second_signal_ends_the_hook_after_the_agent() {
     factory.wait_swept("ar-1-impl.1");
     factory.wait_all_gone();
     assert_eq!(factory.hooks_log("ar-1-impl.1"), "[factory-tick: after_run: told to end]\n");
-    factory.tick().expect(0);
+    factory.tick().expect(3);
     assert_eq!(factory.recorded("AR-1")["state"], "done", "the agent had ended well");
 }

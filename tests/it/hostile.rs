@@ -4,6 +4,7 @@
 //! soon, says which file it is about, prints nothing that steers a terminal or a runner, reads and writes nothing that
 //! is not its own, and goes on with the items that are in order. `scripts/hostile.sh` prints the table at full size.
 
+mod full;
 mod machine;
 mod odd;
 mod places;

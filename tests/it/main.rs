@@ -1,5 +1,6 @@
 //! Tests of the whole program and of what it promises to the world outside.
 
+mod absence;
 mod agents;
 mod brakes;
 mod broker;
@@ -16,6 +17,7 @@ mod coverage;
 mod crash;
 mod crowd;
 mod done;
+mod endings;
 mod env_file;
 mod fuzz;
 mod handoff;
@@ -26,8 +28,10 @@ mod init;
 mod kill_tick;
 mod machine_faults;
 mod model;
+mod moved;
 mod night;
 mod orders;
+mod ownership;
 mod power;
 mod presets;
 mod readme;
@@ -38,6 +42,7 @@ mod retention;
 mod scheduler;
 mod screens;
 mod sim;
+mod stopped;
 mod support;
 mod sweep;
 mod terminal;

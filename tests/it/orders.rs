@@ -43,10 +43,13 @@ fn an_answer_reaches_the_agent_that_asked() {
 
     assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
     factory.wait_swept("ar-1-impl.2");
-    assert_has(&prompt_of(&factory, "ar-1-impl.2"), &["# From the person in charge\n\nthe orders table\n"]);
+    assert_has(
+        &prompt_of(&factory, "ar-1-impl.2"),
+        &["# From the person in charge\n\nYou asked: ", "\nThe answer: the orders table\n"],
+    );
     factory.tick().expect(0);
     assert_eq!(factory.recorded("AR-1")["state"], "done");
-    assert_eq!(factory.recorded("AR-1")["message"], json!(null));
+    assert_eq!(factory.recorded("AR-1")["messages"], json!(null), "nobody needs them any more");
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn a_retry_goes_on_with_the_session_and_a_fresh_one_does_not() {
     assert_eq!(decided[..2], ["resume ar-1-impl.2", "start ar-2-impl.2"], "{decided:?}");
     factory.wait_swept("ar-1-impl.2");
     assert!(
-        factory.told("heard").starts_with("go left\n\nYou were interrupted"),
+        factory.told("heard").starts_with("You asked: help\nThe answer: go left\n\nGo on"),
         "{}",
         factory.told("heard")
     );
@@ -339,4 +342,109 @@ fn a_run_that_is_known_by_its_hand_off_alone_is_stopped_and_that_is_said() {
         assert!(ran.stdout.contains("all its processes were seen to be gone"), "{order}: {}", ran.stdout);
         assert_eq!(factory.recorded("AR-1")["state"] == "parked", order == "stop", "{order}");
     }
+}
+
+// ---------------------------------------------------------------------------------------------
+// what ended since the last tick
+
+/// An item whose agent has ended with this code, and which no tick has looked at since.
+fn ended_unseen(code: u8) -> Factory {
+    let factory = Factory::with_agent(&format!("{NOTE_START}exit {code}"));
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    factory
+}
+
+// Origin: an audit - `restart` threw a run away that had ended well a moment before, and `stop` parked its item.
+// covers: P16
+#[test]
+fn good_end_that_no_tick_saw_survives_every_order() {
+    let orders: [(&[&str], i32); 6] = [
+        (&["stop", "AR-1"], 5),
+        (&["stop", "--all"], 0),
+        (&["restart", "AR-1"], 5),
+        (&["retry", "ar-1-impl.1"], 5),
+        (&["park", "AR-1"], 5),
+        (&["drain", "--stop"], 0),
+    ];
+    for (order, code) in orders {
+        let factory = ended_unseen(0);
+        let before = everything(&factory.state("registry.json"));
+        let mut dry = order.to_vec();
+        dry.push("-n");
+        factory.run(&dry).expect(code);
+        assert_eq!(everything(&factory.state("registry.json")), before, "{order:?}");
+
+        let ran = factory.run(order).expect(code);
+        assert_eq!(factory.recorded("AR-1")["state"], "done", "{order:?}: {}{}", ran.stdout, ran.stderr);
+        let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
+        assert!(!events.contains("\"event\":\"stop\""), "{order:?}: {events}");
+        factory.run(&["unpause"]).expect(0);
+        factory.tick().expect(0);
+        assert_eq!(factory.starts(), ["ar-1-impl.1"], "{order:?}");
+    }
+}
+
+// covers: P16
+#[test]
+fn failure_that_no_tick_saw_can_be_retried_at_once() {
+    let factory = ended_unseen(1);
+    let ran = factory.run(&["retry", "AR-1", "--format", "json"]).expect(0);
+    assert_eq!(ran.decided(), ["adopt ar-1-impl.1", "fail ar-1-impl.1", "retry dir:AR-1"]);
+    assert_eq!(factory.recorded("AR-1")["attempts"], 0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+}
+
+// covers: P16
+#[test]
+fn question_that_no_tick_saw_is_told_by_an_order_about_all() {
+    let factory = Factory::with_agent("echo FACTORY_PARK=help");
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    assert_has(&factory.run(&["stop", "--all"]).expect(4).stdout, &["help"]);
+    assert_eq!(factory.recorded("AR-1")["last"]["class"], "needs_input");
+    factory.tick().expect(0);
+}
+
+// covers: P16
+#[test]
+fn run_whose_launcher_died_after_a_good_end_is_judged_first() {
+    let mut factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());
+    factory.set("hooks", "after_run", r#"["sh", "-c", "echo > \"$LAB/hook\"; exec sleep 600"]"#);
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_told("hook");
+    kill_9(factory.launcher("ar-1-impl.1"));
+    assert_has(&refusal(factory.run(&["restart", "AR-1"])), &["dir:AR-1 is done", "factory-tick retry AR-1"]);
+    assert_eq!(factory.recorded("AR-1")["state"], "done");
+    factory.wait_all_gone();
+}
+
+// ---------------------------------------------------------------------------------------------
+// what is done
+
+// Origin: an audit - `stop` parked an item that was done, and `retry --all` did its work once more.
+// covers: P22
+#[test]
+fn done_item_is_not_parked_and_no_retry_of_all_takes_it_up() {
+    let factory = ended_unseen(0);
+    factory.tick().expect(0);
+    assert_eq!(factory.recorded("AR-1")["state"], "done");
+    let before = everything(&factory.state("registry.json"));
+    assert_has(&refusal(factory.run(&["stop", "AR-1"])), &["dir:AR-1 is done; there is nothing to stop"]);
+    assert_has(&refusal(factory.run(&["park", "AR-1"])), &["dir:AR-1 is done; there is nothing to park"]);
+    assert_has(
+        &refusal(factory.run(&["restart", "AR-1"])),
+        &["is done; `factory-tick retry AR-1` does it again"],
+    );
+    assert_has(&factory.run(&["stop", "--all"]).expect(0).stdout, &["nothing to do"]);
+    assert_has(&factory.run(&["retry", "--all"]).expect(0).stdout, &["nothing to do"]);
+    assert_eq!(everything(&factory.state("registry.json")), before);
+    factory.tick().expect(0);
+    assert_eq!(factory.starts(), ["ar-1-impl.1"]);
+
+    factory.run(&["retry", "AR-1"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2", "a person may want it again");
 }

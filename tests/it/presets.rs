@@ -401,6 +401,66 @@ fn a_model_that_hangs_is_a_stall_and_its_session_goes_on() {
     });
 }
 
+// Origin: both programs called a session a success, and stopped what its agent had left running.
+// covers: P15
+#[test]
+fn command_left_running_is_unfinished_and_its_session_goes_on() {
+    for (harness, allowed) in ALLOWED {
+        let Some(studio) = Studio::new(harness, allowed) else { continue };
+        studio.title("a command is left running");
+        studio.model.mode("background");
+        studio.factory.item("AR-1");
+        let ended = studio.run("ar-1-impl.1").expect(0);
+        let want = ["fail ar-1-impl.1", "resume ar-1-impl.2"];
+        assert!(ended.decided().ends_with(&want.map(str::to_owned)), "{}", ended.stdout);
+        assert!(ended.stdout.contains("unfinished"), "{}", ended.stdout);
+        studio.factory.wait_swept("ar-1-impl.2");
+        assert!(studio.model.requests().contains("You are not finished: the session ended while work"));
+        studio.tick().expect(0);
+        assert_eq!((studio.factory.recorded("AR-1")["state"].as_str(), studio.attempts()), (Some("done"), 0));
+    }
+}
+
+// covers: P15b
+#[test]
+fn claude_without_its_tool_servers_is_unfinished() {
+    let servers = r#"args = ["--mcp-config", '{"mcpServers":{"gone":{"command":"/nonexistent/server"}}}']"#;
+    let Some(studio) = Studio::new("claude", servers) else { return };
+    studio.title("a tool server does not start");
+    studio.factory.item("AR-1");
+    let ended = studio.run("ar-1-impl.1").expect(0);
+    assert!(ended.stdout.contains("the session had no connection to the tools of gone"), "{}", ended.stdout);
+    assert_eq!(studio.attempts(), 0);
+    studio.factory.wait_swept("ar-1-impl.2");
+    studio.tick();
+    assert_eq!(studio.attempts(), 1, "it is free once");
+    studio.factory.run(&["stop", "AR-1"]);
+}
+
+// Origin: a session whose history its provider refused was resumed, and charged, again and again.
+// covers: P15c
+#[test]
+fn session_that_answers_a_resume_with_400_is_given_up() {
+    both("stall = \"8s\"", |studio| {
+        studio.title("the provider refuses what is in the session");
+        studio.model.mode("hang");
+        studio.factory.item("AR-1");
+        studio.tick();
+        studio.factory.wait_swept("ar-1-impl.1");
+        studio.model.mode("400");
+        assert!(studio.tick().decided().contains(&"resume ar-1-impl.2".to_owned()));
+        studio.factory.wait_swept("ar-1-impl.2");
+        assert!(studio.tick().stdout.contains("session_gone"));
+        assert_eq!((studio.attempts(), studio.agent()["session"].as_str()), (1, None));
+        studio.model.mode("ok");
+        studio.let_time_pass();
+        assert!(studio.tick().decided().contains(&"start ar-1-impl.3".to_owned()));
+        studio.factory.wait_swept("ar-1-impl.3");
+        studio.tick().expect(0);
+        assert_eq!(studio.factory.recorded("AR-1")["state"], "done");
+    });
+}
+
 #[test]
 fn a_day_whose_dollars_are_spent_starts_nothing_more() {
     let Some(mut studio) = Studio::new("claude", "") else { return };

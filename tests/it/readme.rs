@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use nix::sys::signal::Signal;
+
 use factory_tick::config;
 use factory_tick::exit::ExitStatus;
+
+use crate::support::{Factory, HeldLock, Running, binary};
 
 const README: &str = include_str!("../../README.md");
 
@@ -114,4 +118,27 @@ fn every_option_and_command_is_explained() {
         let name = format!("`factory-tick {}", command.get_name());
         assert!(text.contains(&name), "README.md does not explain {name}`");
     }
+}
+
+// Origin: an audit - the step's shell waited for the program and passed no signal on: a job that was cancelled had it
+// killed 13 s later.
+// covers: P23
+#[test]
+fn step_for_github_actions_hears_a_cancelled_job() {
+    let step = below("### GitHub Actions").lines().find_map(|line| line.trim().strip_prefix("- run: "));
+    let step = step.expect("README.md shows a step of one line");
+    let mut factory = Factory::with_agent("exit 0");
+    // The step names the program by its name alone.
+    let path = format!("{}:/usr/bin:/bin", binary().parent().unwrap().display());
+    factory.var("PATH", &path);
+    factory.var("GITHUB_ACTIONS", "true");
+    factory.var("FACTORY_TICK_WAIT_LOCK", "2m");
+    let mut shell = factory.shell(&format!("HOME={:?}\n{step}\n", factory.path("")));
+    factory.run(&["--state-dir", "factory-state"]).expect(0);
+    let lock = HeldLock::take(&factory.path("factory-state").join("lock"));
+    let mut tick = Running::start(&mut shell);
+    tick.wait_stderr("waiting for");
+    tick.signal(Signal::SIGINT);
+    tick.end().expect(130);
+    drop(lock);
 }

@@ -136,13 +136,14 @@ impl Still {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unclear: Vec::new() }),
             fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
-            disk_free_bytes: None,
+            room: Default::default(),
             missing_env: Default::default(),
             missing_programs: Default::default(),
             credentials: Default::default(),
             env_error: None,
             lineage: "screens".to_owned(),
             workspaces: WORKSPACES.into(),
+            workspaces_taken: Default::default(),
         }
     }
 }
@@ -433,7 +434,8 @@ fn an_item_between_two_of_its_runs_waits() {
     let mut still = Still::new();
     let due_at = "2026-11-20T08:57:00Z".parse().unwrap();
     let agent = still.registry.agents.values_mut().find(|agent| agent.item.0 == "dir:AR-6").unwrap();
-    (agent.state, agent.run, agent.next) = (AgentStanding::Idle, None, Some(Next { resume: true, due_at }));
+    (agent.state, agent.run, agent.next) =
+        (AgentStanding::Idle, None, Some(Next::after_failure(true, due_at)));
     let screen = still.status().to_page(100, false).to_text();
     assert_has(
         &screen,

@@ -26,10 +26,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use factory_tick::config::Config;
+use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
-use factory_tick::model::{Action, Decision, HeldCode, ItemId, Plan, RunId, Step};
-use factory_tick::registry::{AgentRecord, AgentStanding, ItemStanding, Registry};
+use factory_tick::model::{Action, Decision, Free, HeldCode, ItemId, Plan, Room, RunId, Step};
+use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -164,7 +164,7 @@ struct Simulation {
     busy_percent: u64,
     missing_env: BTreeMap<String, Vec<String>>,
     missing_programs: BTreeMap<String, String>,
-    disk_free_bytes: Option<u64>,
+    room: Room,
 }
 
 impl Simulation {
@@ -186,7 +186,7 @@ impl Simulation {
             busy_percent,
             missing_env: BTreeMap::new(),
             missing_programs: BTreeMap::new(),
-            disk_free_bytes: None,
+            room: Room::default(),
         }
     }
 
@@ -273,6 +273,15 @@ impl Simulation {
 
     fn reconfigure(&mut self) {
         let world = &mut *self.world.borrow_mut();
+        if self.config.done == self.full.done && world.strike(Fault::DoneChanged) {
+            self.config.done = match self.dice.index(3) {
+                0 => Done::Exit,
+                1 => Done::Source,
+                _ => Done::Command(vec!["is-done".to_owned()]),
+            };
+        } else if self.config.done != self.full.done && self.dice.percent(30) {
+            self.config.done = self.full.done.clone();
+        }
         if self.config.roles != self.full.roles {
             if self.dice.percent(30) {
                 self.config = self.full.clone();
@@ -307,7 +316,12 @@ impl Simulation {
             let name = self.config.roles[role].name.clone();
             self.missing_programs.insert(name, "agent is not in PATH".to_owned());
         }
-        self.disk_free_bytes = world.strike(Fault::DiskLow).then_some(1);
+        let low = world.strike(Fault::DiskLow).then_some(Free { bytes: 1, inodes: None });
+        // Either disk may be the one that is full.
+        self.room = match self.dice.percent(50) {
+            true => Room { state: low, workspaces: None },
+            false => Room { state: None, workspaces: low },
+        };
     }
 
     fn lose_a_generation(&mut self) {
@@ -341,10 +355,12 @@ impl Simulation {
             Fault::PersonRetries if registry.running(&id) => return,
             Fault::PersonRetries => {
                 let fresh = self.dice.percent(30);
-                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent);
+                let message = self.dice.percent(50).then(|| format!("word {}", self.dice.range(0, 999)));
+                let answered =
+                    message.is_some() || registry.items.get(&id).is_some_and(ItemRecord::is_answered);
+                let goes_on = |agent: &AgentRecord| !fresh && can_go_on(&self.config, agent, answered);
                 let sessions = registry.agents_of(&id).filter(|(_, agent)| goes_on(agent));
                 let go_on = sessions.map(|(name, _)| name.clone()).collect();
-                let message = self.dice.percent(50).then(|| "a word".to_owned());
                 plan.steps.push(ordered(Some(&id), Action::Retry { item: id.clone(), go_on, message }));
                 let asked_again = providers_cooling(&registry).cloned();
                 plan.steps
@@ -370,7 +386,8 @@ impl Simulation {
         let reap_only = world.strike(Fault::ReapOnly);
         let one = world.strike(Fault::OneItem).then(|| self.dice.index(world.tracker.items.len()));
         let item = one.and_then(|nth| world.tracker.items.keys().nth(nth).cloned());
-        Request { item: item.filter(|_| !reap_only), reap_only, ..Request::default() }
+        let judge_only = !reap_only && world.strike(Fault::JudgeOnly);
+        Request { item: item.filter(|_| !reap_only), reap_only, judge_only, ..Request::default() }
     }
 
     // -----------------------------------------------------------------------------------------
@@ -402,7 +419,7 @@ impl Simulation {
             credentials: credentials.clone(),
             lineage: "simulated",
             env_error: None,
-            disk_free_bytes: self.disk_free_bytes,
+            room: self.room,
             workspaces: PathBuf::from("/simulated/workspaces"),
             stop: &stop,
             clock: &clock,
@@ -411,7 +428,7 @@ impl Simulation {
         let mut registry = before.clone();
         let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
         self.count_read(&request, result.is_ok());
-        if result.is_ok() && request.item.is_none() && !request.reap_only {
+        if result.is_ok() && request.item.is_none() && request.needs_source() {
             self.world.borrow_mut().retain();
         }
         let world = &*self.world.borrow();
@@ -436,6 +453,7 @@ impl Simulation {
         intended.intend(&plan, &now);
         let scene = Scene {
             config: &self.config,
+            request: &request,
             world,
             before: &before,
             now: &now,
@@ -448,6 +466,8 @@ impl Simulation {
             after: &world.disk.standing,
             ticked,
             history: &self.history,
+            one_item: request.item.is_some(),
+            reap_only: request.reap_only,
         };
         if self.aloud || self.story.is_some() {
             let line = tell(self.tally.ticks, &request, &scene);
@@ -474,7 +494,7 @@ impl Simulation {
     /// Keeps the true count of reads without an item. Nobody edits during a tick.
     fn count_read(&self, request: &Request, committed: bool) {
         let world = &mut *self.world.borrow_mut();
-        if !world.today.source_unknown && !request.reap_only {
+        if !world.today.source_unknown && request.needs_source() {
             let remembered = committed && !world.dead;
             let concerns = |id: &ItemId| request.item.as_ref().is_none_or(|only| only == id);
             world.tracker.count_read(|id| remembered && concerns(id));
@@ -511,7 +531,7 @@ impl Simulation {
         self.config.budget.starts_per_day = 0;
         self.missing_env.clear();
         self.missing_programs.clear();
-        self.disk_free_bytes = None;
+        self.room = Room::default();
         let pause = self.config.attempts.backoff_max + Duration::from_secs(600);
         let most = self.longest_way_to_rest();
         let mut last = None;
@@ -632,7 +652,11 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
         scene.now.mono_ms,
         scene.now.boot_id,
         request.item.as_ref().map_or(String::new(), |item: &ItemId| format!(" for {item} alone")),
-        if request.reap_only { " to reap" } else { "" },
+        match (request.reap_only, request.judge_only) {
+            (true, _) => " to reap",
+            (_, true) => " to judge",
+            _ => "",
+        },
     );
     let _ = writeln!(text, "    {:?}", world.today);
     for (_, decision) in scene.plan.decisions() {
@@ -689,11 +713,12 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
     for (id, tracked) in &world.tracker.items {
         let _ = writeln!(
             text,
-            "    ? {id} eligible {} present {} malformed {} missing {}",
+            "    ? {id} eligible {} present {} malformed {} missing {} folder away {}",
             world.tracker.is_eligible(id),
             tracked.present,
             tracked.malformed,
-            tracked.missing_reads
+            tracked.missing_reads,
+            world.tracker.is_away(),
         );
     }
     for (run, handoff) in &scene.after.handoffs {

@@ -229,6 +229,21 @@ impl Factory {
         put(&path, &format!("{before}{digest}{after}"));
     }
 
+    /// Makes the registry say that items which are missing were missed so many seconds earlier.
+    pub(crate) fn miss_since(&self, seconds: u64) {
+        self.forge_registry(|text| {
+            let mut parts = text.split("\"missing_since\":");
+            let mut forged = parts.next().unwrap().to_owned();
+            for part in parts {
+                let (before, rest) = part.split_once("\"mono_ms\":").unwrap();
+                let (mono_ms, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap());
+                let mono_ms = mono_ms.parse::<u64>().unwrap().saturating_sub(seconds * 1000);
+                forged += &format!("\"missing_since\":{before}\"mono_ms\":{mono_ms}{after}");
+            }
+            forged
+        });
+    }
+
     /// The process of a run's launcher.
     #[track_caller]
     pub(crate) fn launcher(&self, run: &str) -> u32 {

@@ -69,6 +69,7 @@ impl Case {
             env: vec!["SECRET".to_owned()],
             workspace_root: factory.state("workspaces"),
             workspace: "AR-1".to_owned(),
+            tmp_root: None,
             live: factory.state("live"),
             made: None,
             session_pattern: None,
@@ -85,6 +86,8 @@ impl Case {
             resumes: None,
             hash: None,
             content_hash: None,
+            next: None,
+            done_when: None,
         };
         Case { factory, spec }
     }
@@ -339,6 +342,7 @@ fn secrets_reach_the_agent_and_neither_a_file_nor_anybody_above_it() {
         "RELAY_AGENT_TOKEN",
         "SECRET",
         "TERM",
+        "TMPDIR",
     ];
     assert_eq!(names, all);
     let has =

@@ -4,6 +4,8 @@ use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
 
+use crate::support::Factory;
+
 fn factory_tick() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("factory-tick"));
     command.env_clear();
@@ -67,4 +69,74 @@ fn help_tells_every_exit_code() {
     for code in [0, 1, 2, 3, 4, 5, 10, 65, 69, 73, 74, 75, 77, 78, 130, 143] {
         help = help.stdout(contains(format!("\n{code:>5}  ")));
     }
+}
+
+/// Every variable that an option is read from.
+const VARIABLES: [&str; 11] = [
+    "FACTORY_TICK_CONFIG",
+    "FACTORY_TICK_SET",
+    "FACTORY_TICK_STATE_DIR",
+    "FACTORY_TICK_DRY_RUN",
+    "FACTORY_TICK_ITEM",
+    "FACTORY_TICK_ITERATIONS",
+    "FACTORY_TICK_WAIT_LOCK",
+    "FACTORY_TICK_DETAILED_EXITCODE",
+    "FACTORY_TICK_FORMAT",
+    "FACTORY_TICK_COLOR",
+    "FACTORY_TICK_QUIET",
+];
+
+// Origin: an audit - a job of GitHub Actions sets an empty variable for an input that is left out, and each was a wrong
+// command line.
+// covers: P23
+#[test]
+fn empty_variable_counts_as_unset() {
+    let mut factory = Factory::with_agent("exit 0");
+    factory.item("AR-1");
+    VARIABLES.iter().for_each(|name| factory.var(name, ""));
+    factory.var("FACTORY_TICK_VERBOSE", "");
+    let ran = factory.run(&[]).expect(0);
+    assert!(ran.stdout.starts_with("tick: ok (1 start"), "{}", ran.stdout);
+    assert!(factory.state("registry.json").exists());
+    factory.run(&["tick"]).expect(0);
+    factory.run(&["status"]).expect(0);
+}
+
+// covers: P23
+#[test]
+fn iterations_and_item_are_options_of_a_tick_alone() {
+    let mut factory = Factory::with_agent("exec sleep 600");
+    ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
+    for wrong in [
+        &["status", "--item", "AR-1"][..],
+        &["--item", "AR-1", "status"],
+        &["stop", "--all", "--iterations", "2"],
+        &["--iterations", "2", "stop", "--all"],
+    ] {
+        let ran = factory.run(wrong).expect(2);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("--it"), "{wrong:?}: {}", ran.stderr);
+    }
+    let started =
+        |arguments: &[&str]| factory.run(&[arguments, &["-n", "--format", "json"]].concat()).decided();
+    let first = "start ar-1-impl.1";
+    for one in [
+        &["--item", "AR-1"][..],
+        &["tick", "--item", "AR-1"],
+        &["--item", "AR-1", "tick"],
+        &["--item", "AR-2", "tick", "--item", "AR-1", "--iterations", "2"],
+    ] {
+        let decided = started(one);
+        assert_eq!(
+            decided.iter().filter(|one| one.starts_with("start")).collect::<Vec<_>>(),
+            [first],
+            "{one:?}"
+        );
+    }
+    factory.var("FACTORY_TICK_ITEM", "AR-1");
+    factory.var("FACTORY_TICK_ITERATIONS", "3");
+    let decided = factory.run(&["tick", "-n", "--format", "json"]).decided();
+    assert_eq!(decided[0], first);
+    assert!(!decided.iter().any(|one| one.starts_with("start ar-2")), "{decided:?}");
+    // To every other command those variables mean nothing.
+    factory.run(&["pause"]).expect(0);
 }

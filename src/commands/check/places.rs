@@ -6,16 +6,21 @@ use std::slice;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Finding, Subject};
-use crate::exit::ExitStatus;
-use crate::fleet::protected;
-use crate::state::State;
-use crate::store::StateDir;
+use crate::exit::{ExitStatus, Failure};
+use crate::fleet::{local, protected};
+use crate::model::Free;
+use crate::process::identity::Host;
+use crate::state::{self, State};
+use crate::store::{StateDir, disk};
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {
     let (config, path) = (subject.config, &subject.state_path);
     let shown = path.display().to_string();
-    let finding = match State::peek(config, path) {
+    let peeked = Host::read()
+        .map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))
+        .and_then(|host| State::peek(config, path, &host, state::Access::Act));
+    let finding = match peeked {
         Err(failure) => Finding::problem(failure.status, shown, failure.text),
         Ok(Some(state)) => match &state.damage {
             Some(why) => Finding::note(shown, format!("{why}; the next tick goes on from its backup")),
@@ -45,21 +50,28 @@ pub(super) fn workspaces(subject: &Subject<'_>) -> Vec<Finding> {
     vec![Finding::problem(ExitStatus::CannotCreate, shown, because).hint(hint)]
 }
 
+/// The disks of the state and of the workspaces, which may be one.
 pub(super) fn disk(subject: &Subject<'_>) -> Vec<Finding> {
+    let workspaces = local::workspaces(subject.config, &subject.state_path);
+    let places = [existing(&subject.state_path), existing(&workspaces)];
+    let disk = |place: &PathBuf| rustix::fs::stat(place).map(|stat| stat.st_dev).ok();
+    let is_one = disk(&places[0]) == disk(&places[1]);
+    places.iter().take(if is_one { 1 } else { 2 }).map(|place| disk_of(subject, place)).collect()
+}
+
+fn disk_of(subject: &Subject<'_>, place: &Path) -> Finding {
     let least = subject.config.limits.disk_free_min_bytes;
-    let place = existing(&subject.state_path);
     let shown = place.display().to_string();
-    let Ok(stat) = rustix::fs::statvfs(&place) else {
-        return vec![Finding::note(shown, "the system does not tell how much space is free")];
+    let Some(Free { bytes: free, .. }) = disk::free_at(place) else {
+        return Finding::note(shown, "the system does not tell how much space is free");
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let gib = |bytes: u64| format!("{}.{} GiB", bytes >> 30, (bytes >> 20) % 1024 * 10 / 1024);
     if free < least {
         let because = format!("{} are free, and nothing starts with less than {}", gib(free), gib(least));
         let hint = "free some space, or lower [limits] disk_free_min";
-        return vec![Finding::problem(ExitStatus::Partial, shown, because).hint(hint)];
+        return Finding::problem(ExitStatus::Partial, shown, because).hint(hint);
     }
-    vec![Finding::ok(shown, format!("{} are free", gib(free)))]
+    Finding::ok(shown, format!("{} are free", gib(free)))
 }
 
 /// Where it can't be used, no role starts anything.

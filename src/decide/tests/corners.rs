@@ -105,11 +105,11 @@ fn a_forgotten_directory_that_was_claimed_before_its_fence_is_handed_off() {
 // covers: D30 D31
 #[test]
 fn a_hand_off_that_was_claimed_before_its_fence_is_reaped_by_the_next_tick() {
-    let mut factory = Factory::new(&["A"]);
+    let mut factory = Factory::with("[fleet]\nstart_grace = \"90s\"", &["A"]);
     factory.tick_told();
     factory.remove("A");
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fence a-impl.1"]);
     note(&mut factory, &plan, "fence", Happened::FenceLost);
@@ -143,7 +143,7 @@ fn a_wall_clock_that_leaps_ages_nobody() {
 #[test]
 fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     let asks = || {
-        let said = Said { session: Some("s-1".into()), park: Some("which?".into()) };
+        let said = Said { session: Some("s-1".into()), park: Some("which?".into()), ..Said::default() };
         Sighting::Ended(Box::new(Ended {
             exit: Some(exit(1, ExitReason::Exited, said.clone())),
             said,
@@ -163,7 +163,7 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
         (asks(), "needs_input", 0, false),
     ] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let said = Said { session: Some("s-1".into()), park: None };
+        let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
         factory.see("a-impl.1", Sighting::Alive { claim: None, said });
         factory.tick_told();
         factory.see("a-impl.1", end);
@@ -241,7 +241,7 @@ fn an_item_that_leaves_the_scope_ends_its_runs_without_a_charge() {
     let mut factory = factory.running("a-impl.1");
     factory.edit("A", |item| item.labels.clear());
     assert!(factory.tick_told().is_empty(), "one read is no proof");
-    let plan = factory.tick_told();
+    let plan = factory.tick_gone();
     assert_eq!(told(&plan), ["stop a-impl.1"]);
     assert_eq!(held(&plan), [("A", HeldCode::NotInScope)]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -259,7 +259,7 @@ fn what_left_the_scope_and_comes_back_is_a_new_life() {
         factory.tick_told();
         let labels = std::mem::take(&mut factory.item("A").labels);
         for _ in 0..3 {
-            factory.tick_told();
+            factory.tick_gone();
         }
         factory.item("A").labels = labels;
         assert_eq!(started(&factory.tick_told()), ["start a-impl.2"]);
@@ -275,7 +275,7 @@ fn finished_work_that_was_closed_and_is_opened_again_is_done_again() {
     factory.tick_told();
     factory.edit("A", |item| item.state = ItemState::Closed);
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["forget A"]);
+    assert_eq!(told(&factory.tick_gone()), ["forget A"]);
     assert!(factory.tick_told().is_empty());
     factory.edit("A", |item| item.state = ItemState::Open);
     assert_eq!(started(&factory.tick_told()), ["start a-impl.2"]);
@@ -286,7 +286,7 @@ fn finished_work_that_was_closed_and_is_opened_again_is_done_again() {
 #[test]
 fn every_end_frees_the_slot_for_the_same_tick() {
     let asks = || {
-        let said = Said { session: None, park: Some("which?".into()) };
+        let said = Said { session: None, park: Some("which?".into()), ..Said::default() };
         Sighting::Ended(Box::new(Ended {
             exit: Some(exit(0, ExitReason::Exited, said.clone())),
             said,
@@ -342,7 +342,7 @@ fn a_retry_whose_item_is_gone_is_forgotten_and_never_started() {
     factory.remove("A");
     factory.later(7200);
     assert!(factory.tick_told().is_empty(), "due, and not there");
-    assert_eq!(told(&factory.tick_told()), ["forget A"]);
+    assert_eq!(told(&factory.tick_gone()), ["forget A"]);
     assert!(factory.registry.items.is_empty());
 }
 

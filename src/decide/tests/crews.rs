@@ -91,7 +91,7 @@ fn restarted_machine_lets_a_crew_go_on_together() {
     factory.tick_told();
     factory.reboot();
     let over = |session: Option<&str>| {
-        let said = Said { session: session.map(Into::into), park: None };
+        let said = Said { session: session.map(Into::into), ..Said::default() };
         Sighting::Rebooted(Box::new(Ended { claim: Some(launcher()), said, ..Ended::default() }))
     };
     factory.see("a-impl.1", over(None));

@@ -1,7 +1,7 @@
 //! Order, eligibility and limits.
 
 use super::*;
-use crate::model::Happened;
+use crate::model::{Happened, Step};
 
 fn started(plan: &Plan) -> Vec<String> {
     told(plan).into_iter().filter(|line| line.starts_with("start ")).collect()
@@ -130,14 +130,56 @@ fn done_unblocks() {
     assert!(started(&factory.tick_told()).contains(&"start a-impl.1".to_owned()));
 }
 
+// covers: P08
+#[test]
+fn workspace_of_another_factory_holds_its_item_alone() {
+    let mut factory = Factory::new(&["A", "B"]);
+    factory.workspaces_taken.insert("A".into(), "another factory".into());
+    let plan = factory.tick_told();
+    assert_eq!(held(&plan), [("A", HeldCode::WorkspaceTaken)]);
+    assert_eq!(started(&plan), ["start b-impl.1"]);
+    assert_eq!(factory.registry.items[&id("A")].taken.as_deref(), Some("another factory"));
+    assert_eq!(
+        factory.plan().steps.iter().filter(|step| matches!(step, Step::Refresh(_))).count(),
+        0,
+        "noted once"
+    );
+    factory.edit("A", |item| item.hash = "changed".into());
+    assert_eq!(held(&factory.tick_told())[0], ("A", HeldCode::WorkspaceTaken), "an edit releases nothing");
+    factory.workspaces_taken.clear();
+    assert_eq!(started(&factory.tick_told()), ["start a-impl.1"]);
+    assert_eq!(factory.registry.items[&id("A")].taken, None);
+}
+
+// The mark was replaced while a session waited for its turn.
+// covers: P08
+#[test]
+fn session_in_a_taken_workspace_does_not_go_on() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let mut ended = failed();
+    if let Sighting::Ended(ended) = &mut ended {
+        ended.said.session = Some("s-1".into());
+        if let Some(exit) = &mut ended.exit {
+            exit.said.session = Some("s-1".into());
+        }
+    }
+    factory.see("a-impl.1", ended);
+    factory.workspaces_taken.insert("A".into(), "another factory".into());
+    let plan = factory.tick_told();
+    assert_eq!(held(&plan), [("A", HeldCode::WorkspaceTaken)]);
+    factory.workspaces_taken.clear();
+    let plan = factory.tick_told();
+    assert!(told(&plan).iter().any(|line| line.starts_with("resume a-impl.2")), "{:?}", told(&plan));
+}
+
 #[test]
 fn nothing_starts_below_the_disk_floor() {
     let factory = Factory::new(&["A"]);
     let mut world = factory.world();
-    world.disk_free_bytes = Some((5 << 30) - 1);
+    world.room = room((5 << 30) - 1, 1 << 40);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(held(&plan), [("A", HeldCode::DiskFloor)]);
-    world.disk_free_bytes = None;
+    world.room = Default::default();
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
 }

@@ -60,9 +60,10 @@ fn while_it_is_open_its_session_goes_on_and_costs_no_attempt() {
     see(&mut factory, "a-impl.1", ended("a part", Some("s-1"), None));
     assert_eq!(next(&mut factory), ["resume a-impl.2"]);
     assert_eq!((factory.record("A").attempts, factory.record("A").continued), (0, 1));
-    // A session goes on `resumes_max` times, whatever for; then the next one starts anew.
+    // `resumes_max` bounds what follows failures; this has a bound of its own.
     see(&mut factory, "a-impl.2", ended("another part", Some("s-1"), None));
-    assert_eq!(next(&mut factory), ["start a-impl.3", "writeback A started"]);
+    assert_eq!(next(&mut factory), ["resume a-impl.3"]);
+    assert_eq!((factory.agent("a-impl").resumes, factory.record("A").continued), (0, 2));
 }
 
 // The reviewer had ended well in the first dispatch, the implementer in the second. When both went on, the reviewer's end did
@@ -165,7 +166,7 @@ fn a_crew_goes_on_together() {
     // One that gets further is enough.
     factory.see("a-rev.2", ended("looked", None, None));
     see(&mut factory, "a-impl.2", ended("the rest", None, None));
-    assert_eq!(next(&mut factory)[..2], ["start a-impl.3", "start a-rev.3"]);
+    assert_eq!(next(&mut factory)[..2], ["resume a-impl.3", "start a-rev.3"]);
 }
 
 // covers: I24 I15
@@ -249,7 +250,7 @@ fn a_failure_that_was_got_over_holds_nothing_up() {
     assert!(told(&plan).contains(&"resume a-impl.2".to_owned()));
     see(&mut factory, "a-impl.2", ended("a part", Some("s-1"), None));
     assert!(factory.record("A").due_at.is_some());
-    assert_eq!(next(&mut factory)[0], "start a-impl.3");
+    assert_eq!(next(&mut factory)[0], "resume a-impl.3");
     assert_eq!(factory.record("A").due_at, None);
 }
 

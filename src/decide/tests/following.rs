@@ -111,7 +111,7 @@ fn an_item_is_gone_only_after_two_complete_reads_without_it() {
     assert!(factory.tick_told().is_empty());
     factory.remove("A");
     assert!(factory.tick_told().is_empty(), "the count began again");
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.edit("A", |item| item.state = ItemState::Closed);
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 0);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
@@ -408,7 +408,7 @@ fn an_item_in_backoff_that_left_the_scope_is_forgotten_and_comes_back_with_all_i
     factory.tick_told();
     factory.config.scope.labels = vec!["factory".into()];
     assert!(factory.tick_told().is_empty(), "once is not enough");
-    assert_eq!(told(&factory.tick_told()), ["forget A"]);
+    assert_eq!(told(&factory.tick_gone()), ["forget A"]);
     factory.config.scope.labels.clear();
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
     assert_eq!(factory.record("A").attempts, 0);
@@ -419,7 +419,7 @@ fn an_item_that_is_closed_while_processes_of_it_are_to_be_ended_is_kept_until_th
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     for _ in 0..5 {
         let plan = factory.tick_told();
         assert!(!told(&plan).iter().any(|line| line == "forget A"), "{:?}", told(&plan));
@@ -438,4 +438,20 @@ fn no_age_is_told_by_the_wall_clock() {
         factory.now.at = factory.now.at.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
         assert!(factory.tick_told().is_empty(), "one runs, the other has its grace to claim");
     }
+}
+
+// Found by the simulator: a retry resumed the session of a dispatch that its tracker had never heard of.
+// covers: X07
+#[test]
+fn dispatch_that_could_not_be_announced_keeps_no_session() {
+    let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
+    factory.tick();
+    let said = crate::model::Said { session: Some("s-1".into()), ..Default::default() };
+    factory.see("a-impl.1", Sighting::Alive { claim: Some(launcher()), said });
+    let plan = factory.tick();
+    assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
+    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
+    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    assert!(!crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false));
 }

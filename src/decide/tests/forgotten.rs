@@ -22,6 +22,8 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
         resumes: None,
         hash: None,
         content_hash: None,
+        next: None,
+        done: None,
     };
     for (n, sighting) in [(1, alive()), (2, succeeded()), (3, Sighting::Unclaimed)] {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
@@ -101,6 +103,8 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
         resumes: None,
         hash: None,
         content_hash: None,
+        next: None,
+        done: None,
     };
     factory.see("a-impl.2", alive());
     factory.strays.push(Stray { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
@@ -144,6 +148,8 @@ fn agent_with_directories_left_to_look_at_waits() {
         resumes: None,
         hash: None,
         content_hash: None,
+        next: None,
+        done: None,
     };
     let found = |factory: &mut Factory, n: u64, sighting: Sighting| {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
@@ -219,6 +225,8 @@ fn spec_of(plan: &Plan, run: &str) -> StraySpec {
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),
+        next: launch.next.clone(),
+        done: Some(launch.done),
     }
 }
 

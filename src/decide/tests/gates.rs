@@ -34,6 +34,7 @@ fn every_rule_is_asked_in_order_and_a_tick_holds_by_the_first_that_does() {
         "passes already_active",
         "passes backoff",
         "HOLDS blocked",
+        "passes workspace_taken",
         "passes paused",
         "passes breaker",
         "passes budget",

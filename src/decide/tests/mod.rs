@@ -1,11 +1,13 @@
 //! The tables of the decisions, row by row, on a small world in which nothing is hidden.
 
+mod absence;
 mod brakes;
 mod corners;
 mod crews;
 mod dispatching;
 mod done;
 mod edges;
+mod endings;
 mod following;
 mod forgotten;
 mod gates;
@@ -15,6 +17,9 @@ mod providers;
 mod reconciling;
 mod renamed;
 mod replaced;
+mod room;
+mod stopped;
+mod vanished;
 mod words;
 
 use std::collections::BTreeMap;
@@ -27,9 +32,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, HeldCode, ItemId, ItemState,
-    Moment, Observed, Outcome, Output, Plan, Process, Refusal, RunId, Said, Sighting, SourceView, WorkItem,
-    World,
+    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, Free, HeldCode, ItemId, ItemState,
+    Moment, Observed, Outcome, Output, Plan, Process, Refusal, Room, RunId, Said, Sighting, SourceView,
+    WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -49,7 +54,15 @@ struct Factory {
     missing_programs: BTreeMap<String, String>,
     credentials: BTreeMap<String, String>,
     env_error: Option<String>,
+    workspaces_taken: BTreeMap<String, String>,
+    room: Room,
     now: Moment,
+}
+
+/// Room on the disks of the state and of the workspaces, in bytes.
+fn room(state: u64, workspaces: u64) -> Room {
+    let free = |bytes| Some(Free { bytes, inodes: None });
+    Room { state: free(state), workspaces: free(workspaces) }
 }
 
 impl Factory {
@@ -102,6 +115,8 @@ impl Factory {
             missing_programs: BTreeMap::new(),
             credentials: BTreeMap::new(),
             env_error: None,
+            workspaces_taken: BTreeMap::new(),
+            room: room(1 << 40, 1 << 40),
             now: moment(0),
         }
     }
@@ -124,13 +139,14 @@ impl Factory {
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
-            disk_free_bytes: Some(1 << 40),
+            room: self.room,
             missing_env: self.missing_env.clone(),
             missing_programs: self.missing_programs.clone(),
             credentials: self.credentials.clone(),
             lineage: "lineage".to_owned(),
             env_error: self.env_error.clone(),
             workspaces: "/factory/workspaces".into(),
+            workspaces_taken: self.workspaces_taken.clone(),
         }
     }
 
@@ -197,10 +213,20 @@ impl Factory {
         rehash(item);
     }
 
+    /// Takes one item away. Another one stays, for the absence of all items is a different matter.
     fn remove(&mut self, key: &str) {
         if let Observed::Known(items) = &mut self.items {
             items.retain(|item| item.key != key);
+            if items.is_empty() {
+                items.push(WorkItem { state: ItemState::Closed, ..item("bystander") });
+            }
         }
+    }
+
+    /// The tick after the first one that missed an item, when that has been so for long enough.
+    fn tick_gone(&mut self) -> Plan {
+        self.later(30);
+        self.tick_told()
     }
 
     fn record(&self, key: &str) -> &ItemRecord {
@@ -297,17 +323,20 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
         said,
         after_run_ms: None,
         done: None,
+        room: None,
+        limit_ms: None,
     }
 }
 
 fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> Sighting {
-    let said = Said { session: session.map(Into::into), park: None };
+    let said = Said { session: session.map(Into::into), park: None, ..Said::default() };
     Sighting::Ended(Box::new(Ended {
         claim: Some(launcher()),
         exit: Some(exit(code, reason, said.clone())),
         survivors: Vec::new(),
         said,
         output: Output { stdout_tail: String::new(), stderr_tail: stderr.to_owned() },
+        after_run: None,
     }))
 }
 

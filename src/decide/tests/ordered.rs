@@ -15,8 +15,11 @@ impl Factory {
     /// As the command does: every session that can go on does.
     fn retry(&mut self, fresh: bool, message: Option<&str>) {
         let a = id("A");
-        let sessions =
-            self.registry.agents_of(&a).filter(|(_, agent)| !fresh && can_go_on(&self.config, agent));
+        let answered = message.is_some() || self.registry.items.get(&a).is_some_and(ItemRecord::is_answered);
+        let sessions = self
+            .registry
+            .agents_of(&a)
+            .filter(|(_, agent)| !fresh && can_go_on(&self.config, agent, answered));
         let go_on: Vec<AgentName> = sessions.map(|(name, _)| name.clone()).collect();
         self.order(Action::Retry { item: a, go_on, message: message.map(Into::into) });
     }
@@ -36,7 +39,7 @@ fn prompt(plan: &Plan) -> String {
 /// Asked for a person in a session of its own.
 fn asked() -> Factory {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()) };
+    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()), ..Said::default() };
     factory.see(
         "a-impl.1",
         Sighting::Ended(Box::new(Ended {
@@ -45,6 +48,7 @@ fn asked() -> Factory {
             survivors: Vec::new(),
             said,
             output: Output::default(),
+            after_run: None,
         })),
     );
     factory.tick_told();
@@ -52,17 +56,19 @@ fn asked() -> Factory {
     factory
 }
 
+// covers: P17
 #[test]
 fn a_retry_goes_on_with_the_session_and_tells_it_the_answer_first() {
     let mut factory = asked();
     factory.retry(false, Some("the orders table"));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["resume a-impl.2"]);
-    assert!(prompt(&plan).starts_with("the orders table\n\nYou were interrupted"), "{}", prompt(&plan));
-    assert_eq!(factory.record("A").message.as_deref(), Some("the orders table"), "nobody has heard it yet");
+    let want = "You asked: which table?\nThe answer: the orders table\n\nGo on with the task";
+    assert!(prompt(&plan).starts_with(want), "{}", prompt(&plan));
+    assert!(!factory.record("A").messages[0].heard, "nobody has heard it yet");
     factory.see("a-impl.2", alive());
     factory.tick_told();
-    assert_eq!(factory.record("A").message, None);
+    assert!(factory.record("A").messages[0].heard);
 }
 
 #[test]
@@ -72,7 +78,8 @@ fn a_fresh_retry_forgets_the_session_and_its_prompt_holds_the_message() {
     assert_eq!(factory.agent("a-impl").session, None);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["start a-impl.2", "writeback A started"]);
-    assert!(prompt(&plan).ends_with("# From the person in charge\n\nthe orders table\n"));
+    let want = "# From the person in charge\n\nYou asked: which table?\nThe answer: the orders table\n";
+    assert!(prompt(&plan).ends_with(want), "{}", prompt(&plan));
 }
 
 #[test]
@@ -221,7 +228,7 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);
     factory.tick_told();
-    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()) };
+    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
     let ended = Ended {
         claim: Some(launcher()),
         exit: Some(exit(0, ExitReason::Exited, said)),
@@ -258,12 +265,71 @@ fn a_retry_of_what_is_done_does_all_of_it_again() {
 }
 
 #[test]
-fn what_a_person_parked_when_it_was_done_stays_done() {
+fn what_a_person_parked_and_then_ended_well_is_done_at_its_retry() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
-    factory.order(Action::Park { item: id("A"), class: None, by_person: true });
+    assert_eq!(factory.record("A").state, ItemStanding::Parked);
     factory.retry(false, None);
     assert!(!told(&factory.tick_told()).iter().any(|line| line.starts_with("start")));
     assert_eq!(factory.record("A").state, ItemStanding::Done);
+}
+
+fn judged(factory: &Factory) -> Plan {
+    let request = Request { judge_only: true, ..Request::default() };
+    decide(&factory.config, &factory.registry, &factory.world(), &request)
+}
+
+// covers: P16
+#[test]
+fn judgement_takes_good_end_and_starts_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    let mut other = item("B");
+    other.origin = "B.md".to_owned();
+    if let Observed::Known(items) = &mut factory.items {
+        items.push(other);
+    }
+    factory.see("a-impl.1", succeeded());
+    assert_eq!(told(&judged(&factory)), ["done a-impl.1", "done A"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_charges_failure_and_resumes_nothing() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
+    assert_eq!(told(&judged(&factory)), ["fail a-impl.1 agent"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_looks_at_the_item_of_the_order_alone() {
+    let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
+    factory.see("b-impl.1", succeeded());
+    factory.see("a-impl.1", succeeded());
+    let request = Request { judge_only: true, item: Some(id("B")), ..Request::default() };
+    let plan = decide(&factory.config, &factory.registry, &factory.world(), &request);
+    assert_eq!(told(&plan), ["adopt b-impl.1", "done b-impl.1", "done B"]);
+}
+
+// covers: P16
+#[test]
+fn judgement_ends_what_a_dead_launcher_left() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", Sighting::Orphaned { claim: Some(launcher()) });
+    assert_eq!(told(&judged(&factory)), ["reap a-impl.1"]);
+}
+
+// covers: P22
+#[test]
+fn done_item_is_parked_by_nobody() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    factory.tick_told();
+    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    for by_person in [true, false] {
+        factory.order(Action::Park { item: id("A"), class: None, by_person });
+        assert_eq!((factory.record("A").state, factory.record("A").parked_by), (ItemStanding::Done, None));
+    }
 }

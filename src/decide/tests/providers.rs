@@ -52,7 +52,14 @@ impl Factory {
         let claim = Some(launcher());
         self.see(
             run,
-            Sighting::Ended(Box::new(Ended { claim, exit: Some(exit), survivors: vec![], said, output })),
+            Sighting::Ended(Box::new(Ended {
+                claim,
+                exit: Some(exit),
+                survivors: vec![],
+                said,
+                output,
+                after_run: None,
+            })),
         );
     }
 
@@ -345,6 +352,8 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),
+        next: launch.next.clone(),
+        done: Some(launch.done),
     };
     factory.see("a-impl.2", Sighting::Unclaimed);
     factory.strays = vec![Stray { run: launch.run.clone(), spec: Some(spec) }];
@@ -361,7 +370,7 @@ fn a_wait_that_nobody_asks_about_is_forgotten() {
     factory.runs("a-impl.1", 1, recorded!("codex-429"));
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     assert_eq!(factory.registry.cool_offs.len(), 1);
     factory.later(3660);
     assert_eq!(told(&factory.tick_told()), ["cool_off "]);

@@ -61,7 +61,10 @@ fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see(
         "a-impl.1",
-        Sighting::Alive { claim: None, said: Said { session: Some("s-1".into()), park: None } },
+        Sighting::Alive {
+            claim: None,
+            said: Said { session: Some("s-1".into()), park: None, ..Said::default() },
+        },
     );
     assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
     factory.reboot();
@@ -90,11 +93,11 @@ fn five_uncharged_failures_in_a_row_park() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     for n in 1..=4 {
-        factory.later(1);
+        factory.later(30);
         factory.see(&format!("a-impl.{n}"), Sighting::Fenced);
         assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.{n} infra"));
     }
-    factory.later(1);
+    factory.later(30);
     factory.see("a-impl.5", Sighting::Fenced);
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.5 infra", "park A infra", "writeback A parked"]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -203,7 +206,7 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
 #[test]
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: None };
+    let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
     factory.see("a-impl.1", Sighting::Alive { claim: None, said });
     factory.later(4000);
     assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
@@ -349,7 +352,7 @@ fn only_a_resume_can_lose_its_session() {
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: None, park: Some("which database?".into()) };
+    let said = Said { session: None, park: Some("which database?".into()), ..Said::default() };
     let exit = exit(0, ExitReason::Exited, said.clone());
     factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })));
     let plan = factory.tick_told();
@@ -392,10 +395,10 @@ fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
 // covers: D30 D32 D35 D42 I13
 #[test]
 fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were_seen() {
-    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    let mut factory = Factory::crew("[fleet]\nstart_grace = \"90s\"", &["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "stop a-rev.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1", "stop a-rev.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1", "fence a-rev.1"]);
     factory.see("a-impl.1", Sighting::Ended(Box::default()));
     factory.see("a-rev.1", Sighting::Orphaned { claim: None });
@@ -413,7 +416,7 @@ fn no_age_clears_a_handoff_but_a_reboot_does() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    factory.tick_told();
+    factory.tick_gone();
     factory.see("a-impl.1", Sighting::Unknown("hidden".into()));
     factory.later(1_000_000);
     assert!(factory.tick_told().is_empty());
@@ -514,7 +517,7 @@ fn the_hook_of_a_run_that_must_end_has_its_time_too() {
     let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
     factory.remove("A");
     factory.tick_told();
-    assert_eq!(told(&factory.tick_told()), ["stop a-impl.1"]);
+    assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its agent is told to end");
     factory.see("a-impl.1", in_hook(&factory));
     factory.later(12 + 615);

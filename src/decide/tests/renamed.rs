@@ -92,6 +92,8 @@ fn found_run_of_a_role_with_another_agent_leaves_one_of_them() {
             resumes: None,
             hash: None,
             content_hash: None,
+            next: None,
+            done: None,
         };
         factory.see("a-old.3", alive());
         factory.strays = vec![crate::model::Stray { run: "a-old.3".parse().unwrap(), spec: Some(spec) }];

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::{Decision, Reap};
 
 fn replaced(exit: Option<Exit>, session: Option<&str>) -> Sighting {
-    let said = Said { session: session.map(Into::into), park: None };
+    let said = Said { session: session.map(Into::into), ..Said::default() };
     Sighting::Replaced(Box::new(Ended { exit, said, ..Ended::default() }))
 }
 

@@ -238,23 +238,25 @@ fn what_is_left_of_each_limit_is_said_where_it_lets_pass() {
     assert_eq!(passes(&factory, HeldCode::Budget), "any number of starts a day");
 }
 
+// covers: P19
 #[test]
 fn a_run_that_was_ended_says_by_which_limit_and_one_that_ended_quotes_its_last_words_up_to_a_length() {
-    let because = |limits: Option<[u64; 2]>, reason, stderr: &str| {
+    let because = |limit_ms: Option<u64>, reason, stderr: &str| {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        factory.config.roles[0].deadline = limits.map(|[deadline, _]| Duration::from_secs(deadline));
-        factory.config.roles[0].stall = limits.map(|[_, stall]| Duration::from_secs(stall));
-        factory.see("a-impl.1", over(1, reason, None, stderr));
+        // What is configured by now is no limit that the run had.
+        factory.config.roles[0].deadline = Some(Duration::from_secs(7));
+        factory.config.roles[0].stall = Some(Duration::from_secs(1200));
+        let Sighting::Ended(mut ended) = over(1, reason, None, stderr) else { unreachable!() };
+        ended.exit.as_mut().unwrap().limit_ms = limit_ms;
+        factory.see("a-impl.1", Sighting::Ended(ended));
         factory.tick_told();
         factory.record("A").last.as_ref().unwrap().because.clone()
     };
-    let limits = Some([60, 5]);
-    assert_eq!(because(limits, ExitReason::Deadline, ""), "ended after its deadline of 60s");
-    assert_eq!(because(limits, ExitReason::Stalled, ""), "nothing on stdout for 5s");
-    assert_eq!(
-        because(None, ExitReason::Deadline, ""),
-        "ended after its deadline of an earlier configuration"
-    );
+    assert_eq!(because(Some(60_000), ExitReason::Deadline, ""), "ended after its deadline of 1 min");
+    assert_eq!(because(Some(15_000), ExitReason::Stalled, ""), "nothing on stdout for 15 s");
+    assert_eq!(because(Some(1_200_000), ExitReason::Stalled, ""), "nothing on stdout for 20 min");
+    assert_eq!(because(Some(1_500), ExitReason::Stalled, ""), "nothing on stdout for 1500 ms");
+    assert_eq!(because(None, ExitReason::Deadline, ""), "ended after its deadline");
     for (length, more) in [(200, ""), (201, "…")] {
         let words = because(None, ExitReason::Exited, &"x".repeat(length));
         assert_eq!(words, format!("exit code 1: {}{more}", "x".repeat(200)));

@@ -5,7 +5,7 @@
 //! be asked, nothing is started and nobody is judged.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -345,6 +345,10 @@ fn own_program() -> Result<PathBuf> {
 }
 
 impl Fleet for BrokerFleet {
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        self.local.workspaces_taken(wanted)
+    }
+
     fn observe(
         &self,
         quarry: &[Quarry],

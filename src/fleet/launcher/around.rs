@@ -8,6 +8,8 @@ use crate::fleet::child;
 use crate::fleet::hooks::{self, Hook, HookEnd, HookLog};
 use crate::fleet::machine;
 use crate::fleet::made::Made;
+use crate::fleet::ownership::Taken;
+use crate::fleet::tmp;
 use crate::fleet::workspace::{Place, SetUp};
 use crate::model::ExitReason;
 
@@ -25,10 +27,25 @@ impl Launcher {
         Ok(workspace)
     }
 
+    /// Gives all that it starts a temporary directory of the run's own. An agent can do without: then it has what it was
+    /// given.
+    pub(super) fn take_tmp(&mut self, log: &mut HookLog) {
+        match tmp::make(&self.run_dir, self.spec.tmp_root.as_deref()) {
+            Ok(path) => {
+                self.vars.insert("TMPDIR".into(), path.clone().into());
+                self.tmp = Some(path);
+            }
+            Err(error) => log.note(&format!("it has no temporary directory of its own: {error:#}")),
+        }
+    }
+
     /// The agent's directory: made and set up when missing, and certain to lie inside its root.
     fn workspace(&self, log: &mut HookLog) -> Result<PathBuf, NeverRan> {
         let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).map_err(unusable)?;
+        // Before anything is made or done in it: another factory may have claimed it since the tick looked.
+        let state = self.spec.live.parent().unwrap_or(&self.spec.live);
+        place.claim(&self.spec.lineage, state).map_err(unusable)?;
         if self.spec.hooks.after_create.is_empty() && !place.is_marked() {
             if place.make().map_err(unusable)? {
                 self.note_made(place.folder().map_err(unusable)?, log);
@@ -131,9 +148,12 @@ impl Launcher {
         end
     }
 
-    /// The hook after an agent; how it ends is in the log alone. The agent may have left anything in the place
-    /// of its workspace.
-    pub(super) fn after_run(&self, log: &mut HookLog) {
+    /// The hook after an agent. The agent may have left anything in the place of its workspace.
+    ///
+    /// # Errors
+    ///
+    /// Why it did not end well.
+    pub(super) fn after_run(&self, log: &mut HookLog) -> Result<(), String> {
         let place = Place::new(&self.spec.workspace_root, &self.spec.workspace);
         match place
             .as_ref()
@@ -142,9 +162,15 @@ impl Launcher {
         {
             Ok(workspace) => {
                 let (argv, timeout) = (&self.spec.hooks.after_run, self.hook_timeout());
-                drop(self.run_hook("after_run", argv, workspace, timeout, log));
+                match self.run_hook("after_run", argv, workspace, timeout, log) {
+                    HookEnd::Well => Ok(()),
+                    end => Err(end.to_string()),
+                }
             }
-            Err(why) => log.note(&format!("after_run: not run: its workspace: {why}")),
+            Err(why) => {
+                log.note(&format!("after_run: not run: its workspace: {why}"));
+                Err(format!("not run: its workspace: {why}"))
+            }
         }
     }
 
@@ -154,8 +180,12 @@ impl Launcher {
     }
 }
 
-/// What the machine was short of is nothing that the workspace can be charged with.
+/// What the machine was short of is nothing that the workspace can be charged with. Nor is that another factory was first:
+/// the next tick sees that, and holds the item.
 fn why_unusable(error: &anyhow::Error) -> ExitReason {
+    if error.is::<Taken>() {
+        return ExitReason::Infra;
+    }
     match machine::reason_of(error) {
         ExitReason::Machine => ExitReason::Machine,
         _ => ExitReason::Launch,

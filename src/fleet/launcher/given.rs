@@ -44,7 +44,7 @@ impl Launcher {
                 return Err(stopped("before it had its environment"));
             }
             if Instant::now() >= until {
-                return Err(nobody(&format_args!("no tick came within {PATIENCE:?}")));
+                return Err(nobody(&format_args!("no tick came within {} s", PATIENCE.as_secs())));
             }
             child::wait_also(&self.signals, &[], [PollFd::new(&receiver, PollFlags::IN)], until);
         }

@@ -52,7 +52,7 @@ impl LocalFleet {
     /// Not synced: where it is lost, a later tick looks again.
     fn note_fenced(&self, run: &RunId) -> Result<()> {
         let dir = atomic::open_dir(self.run_dir(run).path())?;
-        let swept = sealed(&Swept { by: "tick".into(), survivors: Vec::new() })?;
+        let swept = sealed(&Swept { by: "tick".into(), survivors: Vec::new(), after_run: None })?;
         Ok(atomic::replace(dir, SWEPT, &swept, false)?)
     }
 

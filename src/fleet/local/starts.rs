@@ -37,7 +37,8 @@ impl LocalFleet {
         };
         // Since the tick looked for it, it was taken away: the next one will say so.
         let file = env::of_file(&self.env).map_err(|error| cannot(Class::Infra, error))?;
-        let vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
+        let mut vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
+        env::of_preset(&mut vars, &launch.harness);
         let workspace = self.workspaces.join(&launch.workspace);
         let grace = self.settings.grace;
         let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
@@ -102,6 +103,7 @@ impl LocalFleet {
             env: means.vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
             workspace_root: self.workspaces.clone(),
             workspace: launch.workspace.clone(),
+            tmp_root: means.vars.get(OsStr::new("TMPDIR")).map(PathBuf::from),
             live: self.live.clone(),
             made: Some(self.made.clone()),
             session_pattern: launch.session_pattern.clone(),
@@ -118,6 +120,8 @@ impl LocalFleet {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
+            next: launch.next.clone(),
+            done_when: Some(launch.done),
         })
     }
 

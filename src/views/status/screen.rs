@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{HandoffLine, InFlight, Parked, StatusView, Waiting};
+use super::{HandoffLine, Heading, InFlight, NoteLine, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
 use crate::model::HeldCode;
 use crate::page::{Page, Row, Span};
@@ -38,7 +38,7 @@ impl StatusView {
         page.paragraph(0, &[Span::words(verdict).tone(tone)]);
         page.fields(2, &self.fields());
         let sections = self.sections(all);
-        if sections.is_empty() {
+        if sections.is_empty() && !self.starts_nothing() {
             page.gap();
             page.paragraph(0, &[Span::words("Nothing is parked, in flight or waiting")]);
         }
@@ -56,6 +56,16 @@ impl StatusView {
         page.gap();
         page.paragraph(0, &[Span::words(format!("Done: {}", self.heading.done))]);
         page
+    }
+
+    /// Whether something keeps items from starting that no section shows: they may never have been started.
+    fn starts_nothing(&self) -> bool {
+        let Heading { today, budget, cool_offs, .. } = &self.heading;
+        self.paused
+            || self.breaker.is_some()
+            || self.stopped.is_some()
+            || today.is_spent(budget)
+            || !cool_offs.is_empty()
     }
 
     /// What is there in one sentence each: the tick, where everything lies, and what keeps it from working.
@@ -83,7 +93,7 @@ impl StatusView {
             add("retention", Tone::Warn, Span::words(format!("what is old could not be removed: {error}")));
         }
         if let Some(words) = spent_today(&heading.budget, &heading.today) {
-            let is_spent = heading.today.exhausted(&heading.budget, 1).is_some();
+            let is_spent = heading.today.is_spent(&heading.budget);
             add("today", if is_spent { Tone::Warn } else { Tone::Dim }, Span::words(words));
         }
         let unpause = || format!("{} unpause", heading.program);
@@ -100,6 +110,10 @@ impl StatusView {
             );
             add("breaker", Tone::Bad, Span::words(words));
             add("", Tone::Dim, Span::whole(format!("→ once the cause is gone: {}", unpause())));
+        }
+        if let Some(stopped) = &self.stopped {
+            let since = lasting(stopped.since, None, now);
+            add("stopped", Tone::Bad, Span::words(format!("nothing starts {since}: {}", stopped.because)));
         }
         for (scope, cool_off) in &heading.cool_offs {
             add("cool-off", Tone::Warn, Span::words(cooling(scope, cool_off, now)));
@@ -148,9 +162,19 @@ impl StatusView {
                 rows: self.parked.iter().map(|one| one.row(now)).collect(),
             },
             Section {
+                title: "Stuck",
+                tone: Tone::Warn,
+                rows: self.stuck.iter().map(|one| one.row(now)).collect(),
+            },
+            Section {
                 title: "To be ended",
                 tone: Tone::Warn,
                 rows: self.handoffs.iter().map(|one| one.row(now, program)).collect(),
+            },
+            Section {
+                title: "After a run",
+                tone: Tone::Warn,
+                rows: self.notes.iter().map(|one| one.row(program)).collect(),
             },
             Section {
                 title: "In flight",
@@ -200,6 +224,8 @@ fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
     let usd = today.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
     let held = if today.exhausted(budget, 1).is_some() {
         format!("; nothing more starts until {}", text::time(today.ends()))
+    } else if today.held {
+        format!("; too few are left for all roles of an item until {}", text::time(today.ends()))
     } else {
         String::new()
     };
@@ -280,7 +306,7 @@ impl Waiting {
     fn until(&self, now: Timestamp) -> String {
         match self.until {
             // It waits for something to happen, not for a time.
-            None if self.code == HeldCode::HandoffPending => String::new(),
+            None if matches!(self.code, HeldCode::HandoffPending | HeldCode::WorkspaceTaken) => String::new(),
             Some(at) if at > now => format!("due {}", relative(at, now)),
             _ => "due".to_owned(),
         }
@@ -304,6 +330,16 @@ impl Parked {
     }
 }
 
+impl StuckLine {
+    /// What holds it, and below it what helps.
+    fn row(&self, now: Timestamp) -> Row {
+        let code = serde_json::json!(self.code).as_str().unwrap_or_default().to_owned();
+        let cells = [Span::whole(&self.key), Span::words(code), Span::words(ago(self.since, now))];
+        let row = Row::new(cells).prose(&self.because);
+        self.help.iter().fold(row, |row, help| row.field(format!("→ {}:", help.to), Span::whole(&help.what)))
+    }
+}
+
 impl HandoffLine {
     fn row(&self, now: Timestamp, program: &str) -> Row {
         let survivors: Vec<_> = self.survivors.iter().map(ToString::to_string).collect();
@@ -314,6 +350,13 @@ impl HandoffLine {
         let row = row.prose(format!("{} (pids {})", self.why, survivors.join(", ")));
         let row = row.field("→ to try again:", Span::whole(format!("{program} reap")));
         row.field("→ or give them up:", Span::whole(format!("{program} reap --forget {}", self.run)))
+    }
+}
+
+impl NoteLine {
+    fn row(&self, program: &str) -> Row {
+        let row = Row::new([Span::whole(&self.key), Span::whole(self.run.to_string())]).prose(&self.because);
+        row.field("→ what it printed:", Span::whole(format!("{program} logs {} --hooks", self.run)))
     }
 }
 
@@ -375,9 +418,22 @@ mod tests {
         let spent = |starts, usd, starts_per_day, usd_per_day| {
             let day = "2026-11-20".parse().unwrap();
             let budget = Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 };
-            spent_today(&budget, &Today { day, starts, usd, tokens: None, taken_back_from: None })
+            spent_today(
+                &budget,
+                &Today { day, starts, usd, tokens: None, taken_back_from: None, held: false },
+            )
         };
         assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");
+        let day = "2026-11-20".parse().unwrap();
+        let today = Today { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
+        assert_eq!(
+            spent_today(
+                &Budget { starts_per_day: 3, item_starts_per_day: 0, usd_per_day: 0.0, usd_per_run: 0.0 },
+                &today
+            )
+            .unwrap(),
+            "2 of 3 starts; too few are left for all roles of an item until 2026-11-21 00:00:00Z"
+        );
         assert_eq!(spent(3, None, 0, 0.0).unwrap(), "3 starts");
         assert_eq!(spent(3, Some(1.2), 0, 0.0).unwrap(), "3 starts, 1.20 USD");
         assert_eq!(spent(3, Some(1.2), 200, 5.0).unwrap(), "3 of 200 starts, 1.20 of 5.00 USD");

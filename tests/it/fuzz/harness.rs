@@ -64,6 +64,8 @@ fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
         said: Said::default(),
         after_run_ms: None,
         done: None,
+        room: None,
+        limit_ms: None,
     }
 }
 

@@ -90,7 +90,7 @@ fn sighting(pick: usize, boot_id: &str) -> Sighting {
             "after_run_ms": u64::MAX, "done": 0});
         serde_json::from_value(value).unwrap()
     };
-    let said = Said { session: Some("s-2".to_owned()), park: None };
+    let said = Said { session: Some("s-2".to_owned()), park: None, ..Said::default() };
     let ended = |exit: Option<Exit>| {
         Box::new(factory_tick::model::Ended {
             claim: claimed(),
@@ -149,6 +149,8 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         resumes: Some(u32::try_from(COUNT_MAX / 2 - 1).unwrap()),
         hash: None,
         content_hash: None,
+        next: None,
+        done: None,
     };
     let is_known =
         registry.names.last_n.contains_key(&stray.agent) || registry.agents.contains_key(&stray.agent);
@@ -164,13 +166,14 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         now: Moment { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
         source: Observed::Known(SourceView { items, unclear: Vec::new() }),
         fleet: Observed::Known(FleetView { runs, strays, ..FleetView::default() }),
-        disk_free_bytes: Some(1 << 40),
+        room: Default::default(),
         missing_env: BTreeMap::new(),
         missing_programs: Default::default(),
         credentials: BTreeMap::new(),
         lineage: "lineage".to_owned(),
         env_error: None,
         workspaces: "/factory/workspaces".into(),
+        workspaces_taken: Default::default(),
     }
 }
 

@@ -198,7 +198,7 @@ fn a_disk_without_room_loses_and_doubles_nothing() {
 }
 
 /// Runs a script in a name space of its own, whose mounts go with its last process; says so where that is not allowed.
-fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
+pub(super) fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
     let mut unshare = vec!["unshare", "--mount", "--propagation", "private"];
     unshare.extend((!is_root()).then_some("--map-root-user"));
     let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::text::shell_word(script));
@@ -214,7 +214,9 @@ fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
 // up, and the run was charged as one that had vanished. Its work was done a second time.
 #[test]
 fn a_run_that_ends_on_a_full_disk_is_judged_by_its_end_once_there_is_room() {
-    let fills = r#"head -c 9m /dev/zero >fill; echo full >"$LAB/full"; exit 0"#;
+    // The note of its temporary directory goes first: the block that it frees would do for the receipt.
+    let fills =
+        r#"rm "$LAB/../st/runs/ok-1-impl.1/tmp"; head -c 9m /dev/zero >fill; echo full >"$LAB/full"; exit 0"#;
     let factory = Factory::with_agent(&format!("{NOTE_START}{fills}"));
     factory.item("OK-1");
     let script = r#"mkdir st && mount -t tmpfs -o mode=700,size=8m tmpfs st || exit 99

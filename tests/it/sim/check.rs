@@ -8,11 +8,13 @@ mod providers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use factory_tick::config::{Config, Done, WritebackMode};
+use factory_tick::config::{Config, WritebackMode};
+use factory_tick::decide::Request;
 use factory_tick::model::{
-    Action, AgentName, Class, Happened, ItemId, Moment, Plan, Refresh, RunId, Step, WorkItem,
+    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step,
+    WorkItem,
 };
-use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry, Today};
+use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
 use factory_tick::tick::Ticked;
 
 use super::world::World;
@@ -53,6 +55,8 @@ pub(super) struct Life {
 /// One tick, from outside.
 pub(super) struct Scene<'a> {
     pub(super) config: &'a Config,
+    /// What the tick was asked.
+    pub(super) request: &'a Request,
     pub(super) world: &'a World,
     /// What the tick loaded.
     pub(super) before: &'a Registry,
@@ -75,6 +79,8 @@ pub(super) struct Scene<'a> {
     /// How it ended, where it was neither killed nor failed.
     pub(super) ticked: Option<&'a Ticked>,
     pub(super) history: &'a History,
+    pub(super) one_item: bool,
+    pub(super) reap_only: bool,
 }
 
 /// What is remembered of earlier ticks.
@@ -84,6 +90,8 @@ pub(super) struct History {
     pub(super) unreconciled: bool,
     /// Runs that cost an attempt.
     charged: BTreeSet<RunId>,
+    /// By item: the text that its work was done of. Removed by whatever is a reason to do it again.
+    done_of: BTreeMap<ItemId, String>,
     pub(super) providers: providers::Memory,
 }
 
@@ -91,13 +99,27 @@ impl History {
     /// Takes in what a tick made durable.
     pub(super) fn learn(&mut self, scene: &Scene<'_>, one_item: bool) {
         self.charged.extend(newly_charged(scene).cloned());
+        self.learn_done(scene);
         self.providers.learn(scene);
         if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
             self.unreconciled = false;
         }
     }
 
+    fn learn_done(&mut self, scene: &Scene<'_>) {
+        for (id, record) in &scene.after.items {
+            match &record.content_hash {
+                Some(hash) if record.state == ItemStanding::Done => {
+                    self.done_of.insert(id.clone(), hash.clone());
+                }
+                _ => drop(self.done_of.remove(id)),
+            }
+        }
+        self.done_of.retain(|id, hash| !scene.world.tracker.shows_change(id, hash));
+    }
+
     pub(super) fn lose(&mut self) {
+        self.done_of.clear();
         self.unreconciled = true;
         // What it was charged for may have been lost with it.
         self.charged.clear();
@@ -122,6 +144,7 @@ rules! {
     a_pause_holds,
     an_open_breaker_holds,
     a_taken_name_is_left_alone,
+    taken_workspace_starts_nothing,
     failures_in_a_row_are_counted,
     a_day_has_so_many_starts,
     item_has_so_many_starts_a_day,
@@ -135,9 +158,12 @@ rules! {
     an_item_with_a_hand_off_waits,
     attempts_only_grow,
     a_run_is_charged_once,
+    failure_on_a_full_disk_charges_nothing,
     parked_and_done_stay_so,
     backoff_is_waited_for,
     sessions_are_resumed_so_often,
+    unfinished_work_is_free_once,
+    what_a_person_says_is_heard,
     a_required_note_comes_first,
     a_refused_dispatch_keeps_nothing,
     unknown_is_not_empty,
@@ -145,7 +171,11 @@ rules! {
     agents_that_were_not_looked_at_wait,
     a_start_gets_its_grace,
     a_group_stops_at_its_first_failure,
-    gone_takes_two_reads,
+    gone_takes_two_reads_and_30_seconds,
+    an_empty_folder_is_not_believed_at_once,
+    done_survives_absence,
+    what_stands_still_is_on_record,
+    an_uncharged_streak_takes_time,
     done_work_is_of_this_text,
     names_are_never_shared,
     numbers_only_grow,
@@ -161,6 +191,7 @@ rules! {
     one_outage_counts_once,
     a_wait_ends_when_it_is_answered,
     a_denied_role_waits,
+    a_judgement_only_judges,
     refusals_slow_down,
     machine_fault_starts_nothing_before_its_wait,
     machine_fault_is_tried_with_one_item,
@@ -168,6 +199,24 @@ rules! {
     missing_program_starts_nothing,
     crew_starts_together,
     run_that_never_ran_starts_with_its_crew,
+}
+
+/// The judgement before a person's order starts nothing, tells no tracker, and knows nothing of the source.
+fn a_judgement_only_judges(scene: &Scene<'_>) -> Result<(), String> {
+    let is_beyond = |action: &&Action| {
+        matches!(
+            action,
+            Action::Start(_)
+                | Action::Resume(_)
+                | Action::Writeback(_)
+                | Action::Forget { .. }
+                | Action::Release { .. }
+        )
+    };
+    match scene.actions().find(is_beyond) {
+        Some(action) if scene.request.judge_only => Err(format!("it decided to {}", action.name())),
+        _ => Ok(()),
+    }
 }
 
 /// The first rule that the tick broke.
@@ -185,6 +234,13 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 impl<'a> Scene<'a> {
     fn actions(&self) -> impl Iterator<Item = &'a Action> {
         self.plan.decisions().map(|(_, decision)| &decision.action)
+    }
+
+    /// Whether a failure costs its item an attempt.
+    fn is_charged(&self, action: &Action) -> bool {
+        let Action::Fail { run, class, .. } = action else { return false };
+        let agent = run.as_ref().and_then(|run| self.before.agents.get(&run.agent));
+        class.charged() || *class == Class::Unfinished && agent.is_some_and(|agent| agent.unfinished > 0)
     }
 
     /// Items for which something is started, with the run.
@@ -206,8 +262,8 @@ impl<'a> Scene<'a> {
         self.world.tracker.items.get(id).map(|tracked| &tracked.item)
     }
 
-    fn missing_reads(&self, id: &ItemId) -> u32 {
-        self.world.tracker.items.get(id).map_or(u32::MAX, |tracked| tracked.missing_reads)
+    fn is_gone(&self, id: &ItemId) -> bool {
+        self.world.tracker.is_gone(id)
     }
 
     /// Whether the item itself gave a reason for a new life: it was edited since it was given to a run, or it
@@ -218,7 +274,7 @@ impl<'a> Scene<'a> {
             ItemStanding::Done => record.content_hash.as_ref() != Some(&item.content_hash),
             _ => record.hash.as_ref() != Some(&item.hash),
         };
-        edited || record.missing_reads >= 2
+        edited || record.gone.is_some()
     }
 
     fn life(&self, run: &RunId) -> Life {
@@ -354,6 +410,21 @@ fn a_taken_name_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     }
 }
 
+/// No run is started in a workspace that another factory is known to have.
+fn taken_workspace_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let shown = scene.world.workspaces_shown.borrow();
+    let mut launches = scene.actions().filter_map(|action| match action {
+        Action::Start(launch) | Action::Resume(launch) => Some(launch),
+        _ => None,
+    });
+    match launches.find(|launch| shown.contains(&launch.workspace)) {
+        Some(launch) => {
+            Err(format!("{} starts in {}, which another factory has", launch.run, launch.workspace))
+        }
+        None => Ok(()),
+    }
+}
+
 fn a_run_ended_well(scene: &Scene<'_>) -> bool {
     scene.actions().any(|action| matches!(action, Action::Done { run: Some(_), .. }))
 }
@@ -372,10 +443,7 @@ fn failures_in_a_row_are_counted(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     let count = |registry: &Registry| registry.failing.as_ref().map_or(0, |failing| failing.failures);
-    let failures = scene
-        .actions()
-        .filter(|action| matches!(action, Action::Fail { class, .. } if class.charged()))
-        .count() as u32;
+    let failures = scene.actions().filter(|action| scene.is_charged(action)).count() as u32;
     ensure(count(scene.after) >= count(scene.before) + failures, || {
         format!("{failures} failed after {} and there are {}", count(scene.before), count(scene.after))
     })
@@ -454,12 +522,22 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             let mut answers = scene.world.machine.answers.iter();
             answers.any(|(run, done)| of_item(&run.agent) && run.n >= n(&run.agent) && *done == 0)
         };
-        let right = match scene.config.done {
-            Done::Exit => true,
-            Done::Source => scene.missing_reads(item) >= 2,
-            Done::Command(_) => said_so(),
-        };
-        ensure(right, || format!("{item} counts as done, {:?}", scene.config.done))?;
+        // By the rules that the runs were given: what is configured since holds for later ones.
+        let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
+            registry.agents_of(item).filter_map(|(name, agent)| {
+                let run = RunId { agent: name.clone(), n: agent.n };
+                scene.world.machine.runs.get(&run)?.spec.as_ref()?.done
+            })
+        });
+        let given: BTreeSet<DoneWhen> = given.collect();
+        // A run whose directory was removed says nothing any more.
+        let right = given.is_empty()
+            || given.iter().any(|rule| match rule {
+                DoneWhen::Exit => true,
+                DoneWhen::Source => scene.is_gone(item),
+                DoneWhen::Command => said_so(),
+            });
+        ensure(right, || format!("{item} counts as done, and its runs were given {given:?}"))?;
     }
     Ok(())
 }
@@ -510,7 +588,7 @@ fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
         };
         let parked =
             scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemStanding::Parked);
-        let gone = scene.missing_reads(&spec.item) >= 2;
+        let gone = scene.is_gone(&spec.item);
         let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
         let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
         let timed_out = scene.actions().any(|action| {
@@ -571,13 +649,26 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
         registry.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run))
     };
     scene.actions().filter_map(move |action| match action {
-        Action::Fail { run: Some(run), class, .. }
-            if class.charged() && holds(before, run) && !holds(after, run) =>
+        Action::Fail { run: Some(run), .. }
+            if scene.is_charged(action) && holds(before, run) && !holds(after, run) =>
         {
             Some(run)
         }
         _ => None,
     })
+}
+
+/// No attempt is charged for an agent that failed while its disk was full.
+fn failure_on_a_full_disk_charges_nothing(scene: &Scene<'_>) -> Result<(), String> {
+    let mut charged = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), class: Class::Agent, .. } => Some(run),
+        _ => None,
+    });
+    let is_full = |run: &&RunId| scene.world.machine.room_of(run).is_some_and(|free| free.is_full());
+    match charged.find(is_full) {
+        Some(run) => Err(format!("{run} is charged, and its disk was full")),
+        None => Ok(()),
+    }
 }
 
 /// A run costs at most one attempt, and an item no more than its failures.
@@ -590,9 +681,9 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
         let before = scene.before.items.get(id).map_or(0, |before| before.attempts);
         let failures = scene
             .actions()
-            .filter(
-                |action| matches!(action, Action::Fail { item, class, .. } if item == id && class.charged()),
-            )
+            .filter(|action| {
+                scene.is_charged(action) && matches!(action, Action::Fail { item, .. } if item == id)
+            })
             .count();
         let failed_effects = ticked.outcomes.iter().filter(|outcome| {
             let failed = matches!(&outcome.happened, Happened::NotStarted { class, .. } if class.charged())
@@ -668,6 +759,52 @@ fn sessions_are_resumed_so_often(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
+/// An unfinished end is on record until its agent ends well, and the next one of the agent is charged.
+fn unfinished_work_is_free_once(scene: &Scene<'_>) -> Result<(), String> {
+    if scene.ticked.is_none() {
+        return Ok(());
+    }
+    let unfinished = scene.actions().filter_map(|action| match action {
+        Action::Fail { run: Some(run), item, class: Class::Unfinished, .. } => Some((run, item)),
+        _ => None,
+    });
+    for (run, item) in unfinished.filter(|(_, item)| !scene.renews(item)) {
+        let Some(agent) = scene.after.agents.get(&run.agent) else { continue };
+        let before = scene.before.agents.get(&run.agent).map_or(0, |agent| agent.unfinished);
+        ensure(agent.unfinished == before + 1, || {
+            format!("{run}, {item}: its unfinished end is not on record")
+        })?;
+    }
+    Ok(())
+}
+
+/// What a person says is kept until the item is done, and told to each session that has not heard it.
+fn what_a_person_says_is_heard(scene: &Scene<'_>) -> Result<(), String> {
+    for (id, before) in &scene.before.items {
+        let Some(after) = scene.after.items.get(id) else { continue };
+        let texts = |record: &ItemRecord| -> Vec<String> {
+            record.messages.iter().map(|message| message.text.clone()).collect()
+        };
+        let is_done = after.state == ItemStanding::Done || after.messages.is_empty() && done_in(scene, id);
+        ensure(is_done || texts(after).starts_with(&texts(before)), || {
+            format!("{id}: {:?} became {:?}", texts(before), texts(after))
+        })?;
+        let still_unheard = |at: usize| after.messages.get(at).is_some_and(|message| !message.heard);
+        for launch in scene.launches().filter(|launch| launch.item == *id && !is_done) {
+            let mut messages = before.messages.iter().enumerate();
+            let untold = messages.find(|(at, message)| {
+                (launch.session.is_none() || still_unheard(*at)) && !launch.prompt.contains(&message.text)
+            });
+            ensure(untold.is_none(), || format!("{} is not told {untold:?}", launch.run))?;
+        }
+    }
+    Ok(())
+}
+
+fn done_in(scene: &Scene<'_>, id: &ItemId) -> bool {
+    scene.actions().any(|action| matches!(action, Action::Done { item, run: None, .. } if item == id))
+}
+
 /// Where `started` is required, nothing counts as done that was not announced.
 fn a_required_note_comes_first(scene: &Scene<'_>) -> Result<(), String> {
     if scene.config.writeback.started != WritebackMode::Required {
@@ -716,13 +853,88 @@ fn unknown_is_not_empty(scene: &Scene<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// An item is given up only when two complete reads in a row did not have it.
-fn gone_takes_two_reads(scene: &Scene<'_>) -> Result<(), String> {
+/// An item is given up only when two complete reads in a row did not have it, and 30 s have passed since the first.
+fn gone_takes_two_reads_and_30_seconds(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| match action {
-        Action::Forget { item } => ensure(scene.missing_reads(item) >= 2, || {
-            format!("{item} is forgotten after {} reads without it", scene.missing_reads(item))
-        }),
+        Action::Forget { item } => {
+            ensure(scene.is_gone(item), || format!("{item} is forgotten, and it was not missed for long"))
+        }
         _ => Ok(()),
+    })
+}
+
+/// An empty folder is no reason to end or forget anything before it was empty for 10 minutes. What was gone before it
+/// was emptied stays gone.
+fn an_empty_folder_is_not_believed_at_once(scene: &Scene<'_>) -> Result<(), String> {
+    scene.plan.decisions().try_for_each(|(_, decision)| {
+        let absent = matches!(decision.action, Action::Forget { .. } | Action::Stop { .. })
+            && decision.because == "its item is gone"
+            && decision.item.as_ref().is_some_and(|id| scene.world.tracker.is_away_for_a_while(id));
+        let known = decision.item.as_ref().and_then(|id| scene.before.items.get(id));
+        ensure(!absent || known.is_some_and(|record| record.gone.is_some()), || {
+            format!("{} of {:?} for an empty folder", decision.action.name(), decision.item)
+        })
+    })
+}
+
+/// Work that was done is not done again as long as its item was never seen closed, out of scope or with another text.
+fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
+    scene.actions().try_for_each(|action| match action {
+        Action::Start(launch) => {
+            let done_of = scene.history.done_of.get(&launch.item);
+            // A person may have brought it back since.
+            let record = scene.before.items.get(&launch.item);
+            let is_done = record.is_none_or(|record| record.state == ItemStanding::Done);
+            let again = done_of.filter(|_| is_done).is_some_and(|done_of| {
+                *done_of == launch.content_hash && !scene.world.tracker.shows_change(&launch.item, done_of)
+            });
+            ensure(!again, || format!("{} does again what was done", launch.run))
+        }
+        _ => Ok(()),
+    })
+}
+
+/// What a person alone can release, a disk that is too full and a budget that is too small are on record: a report tells
+/// them once, and `status` as long as they last.
+fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
+    let held = &scene.plan.held;
+    let one = |code: HeldCode| held.iter().find(move |held| held.code == code);
+    let today = scene.intended.today.as_ref();
+    ensure(one(HeldCode::Budget).is_none() || today.is_some_and(|today| today.held), || {
+        format!("the budget holds an item, and the day has {today:?}")
+    })?;
+    if scene.one_item || scene.reap_only || scene.world.today.source_unknown {
+        return Ok(());
+    }
+    let standstill = &scene.intended.standstill;
+    ensure(one(HeldCode::DiskFloor).is_some() == standstill.stopped.is_some(), || {
+        format!("the disk is too full for something, or for nothing: {:?}", standstill.stopped)
+    })?;
+    let is_mass = scene.plan.errors.iter().any(|error| error.contains("--accept-missing"));
+    let blocked = held.iter().filter(|held| held.code == HeldCode::Blocked);
+    for id in blocked.map(|held| &held.item) {
+        let stuck = standstill.stuck.contains_key(id);
+        match scene.world.tracker.is_blocked_for_ever(id, |id| scene.intended.items.contains_key(id)) {
+            Some(true) => ensure(stuck || is_mass, || format!("{id} waits for ever, and nobody is told"))?,
+            Some(false) => ensure(!stuck, || format!("{id} waits for an open item, and is stuck"))?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// The streak of uncharged failures grows at most once in 30 s of one boot.
+fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
+    scene.before.items.iter().try_for_each(|(id, before)| {
+        let Some(after) = scene.after.items.get(id) else { return Ok(()) };
+        let grows = before.infra_row > 0 && after.infra_row > before.infra_row;
+        let age = after.infra_at.as_ref().zip(before.infra_at.as_ref()).and_then(|(at, last)| at.since(last));
+        ensure(!grows || age.is_none_or(|age| age.as_secs() >= 30), || {
+            format!(
+                "{id} had {} uncharged failures in a row and {age:?} later {}",
+                before.infra_row, after.infra_row
+            )
+        })
     })
 }
 

@@ -87,6 +87,8 @@ faults! {
     OneItem 10,
     /// A reap instead of a tick.
     ReapOnly 10,
+    /// The judgement before a person's order instead of a tick.
+    JudgeOnly 10,
     /// A variable that a role names is not set.
     NoVariable 10,
     /// The program of a role is found missing before anything starts.
@@ -95,11 +97,24 @@ faults! {
     DiskLow 10,
     /// A role leaves the configuration for a while, or its resume command does.
     Reconfigured 8,
+    /// What makes an item done is configured anew for a while, whatever runs.
+    DoneChanged 8,
     /// The suffix of a role is renamed, or two roles swap theirs.
     SuffixRenamed 10,
     /// Somebody else has an agent of that name in the fleet, for a while.
     NameTaken 15,
+    /// The file of an item is away for less than 30 s.
+    Blink 30,
+    /// The folder of items is empty for a while.
+    FolderAway 10,
+    /// The disk of the workspaces is full when an agent ends.
+    DiskFull 8,
+    /// Another factory has the workspace of an item.
+    WorkspaceTaken 15,
 }
+
+/// Faults that are drawn from dice of their own, so that seeds without them live as they did before.
+const DRAWN_ASIDE: [Fault; 2] = [Fault::Blink, Fault::FolderAway];
 
 /// How likely each mishap is in this seed, in millionths.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +133,9 @@ impl Faults {
             return faults;
         }
         let share = dice.range(10, 80);
+        let mut aside = dice.aside();
         for (fault, often) in ALL {
+            let dice = if DRAWN_ASIDE.contains(fault) { &mut aside } else { &mut *dice };
             if dice.percent(share) {
                 faults.chances.insert(*fault, dice.range(0, often * 10_000));
             }

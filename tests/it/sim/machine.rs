@@ -6,8 +6,8 @@ mod programs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
-    AgentName, Claim, Claimed, Ended, Exit, ExitReason, Launch, Moment, Output, Process, Quarry, Refusal,
-    RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
+    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Free, Launch, Moment, Output, Process,
+    Quarry, Refusal, Room, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
 };
 use jiff::Timestamp;
 
@@ -54,6 +54,8 @@ struct Script {
     tough: u64,
     stuck: bool,
     exit_lost: bool,
+    /// The disk is full when the agent ends.
+    disk_full: bool,
     /// What it prints at last.
     prints: &'static str,
     /// What the done command answers then.
@@ -92,6 +94,7 @@ pub(super) struct Run {
     claimed: Option<Moment>,
     /// Its claim was taken away: a resume that it was may be made once more.
     claim_removed: bool,
+    resume_counted: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -117,6 +120,7 @@ impl Run {
             tough_until: 0,
             claimed: None,
             claim_removed: false,
+            resume_counted: false,
             deadline_ms: None,
             stall_ms: None,
             exit: None,
@@ -275,6 +279,8 @@ impl Machine {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
+            next: launch.next.clone(),
+            done: Some(launch.done),
         });
     }
 
@@ -350,6 +356,7 @@ impl Machine {
             tough: if faults.strike(Fault::Unkillable, dice) { dice.range(0, 1_200_000) } else { 0 },
             stuck,
             exit_lost: faults.strike(Fault::ExitLost, dice),
+            disk_full: faults.strike(Fault::DiskFull, dice),
             prints: dice.pick(&["", "a word", "another word"]),
             answer: dice.pick(&[Some(0), Some(0), Some(1), Some(1), Some(1), Some(2), None]),
             program: None,
@@ -421,7 +428,7 @@ impl Machine {
         let now = self.wall_ms;
         if let Some(run) = self.runs.get_mut(run) {
             run.changed_ms = now;
-            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec() });
+            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec(), after_run: None });
         }
     }
 
@@ -527,7 +534,7 @@ impl Machine {
         // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
         one.claim_removed = true;
         self.unclaimed.insert(run.clone());
-        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| one.begun > 0);
+        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| one.resume_counted);
         if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
             *times -= 1;
         }
@@ -673,12 +680,21 @@ impl Machine {
         one.others = script.forks;
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
+        let follows = one.spec.as_ref().and_then(|spec| spec.next.as_ref());
+        let counts = follows.is_none_or(|next| next.reason.is_failure());
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            *self.resumed.entry(session.clone()).or_default() += u32::from(!one.claim_removed);
+            let counts = counts && !one.claim_removed;
+            one.resume_counted = counts;
+            *self.resumed.entry(session.clone()).or_default() += u32::from(counts);
             one.said.session = Some(session);
         }
         self.begun += 1;
         self.begin_program(run);
+    }
+
+    /// What was free where a run worked when it ended, by its receipt.
+    pub(super) fn room_of(&self, run: &RunId) -> Option<Free> {
+        self.runs.get(run)?.exit.as_ref()?.room?.workspaces
     }
 
     fn end_main(
@@ -693,6 +709,7 @@ impl Machine {
         let Some(script) = &one.script else { return };
         let exit_lost = script.exit_lost;
         let answer = script.answer;
+        let full = script.disk_full.then_some(Free { bytes: 0, inodes: None });
         let after_run_ms = self.after_run_ms.filter(|_| one.main_alive && !script.exit_lost);
         let hook = after_run_ms.map_or(0, |_| script.hook);
         one.launcher = Launcher::Sweeping(now.mono_ms + script.sweep + hook);
@@ -706,6 +723,8 @@ impl Machine {
         }
         self.print_program(run, now, reason);
         let Some(one) = self.runs.get_mut(run) else { return };
+        // A launcher asks what its spec tells it to ask, whatever is configured by now.
+        let asks = one.spec.as_ref().and_then(|spec| spec.done) == Some(DoneWhen::Command);
         if !exit_lost {
             one.exit = Some(Exit {
                 code,
@@ -718,7 +737,9 @@ impl Machine {
                 peak_kib: 0,
                 said: one.said.clone(),
                 after_run_ms,
-                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0)),
+                room: Some(Room { state: None, workspaces: full }),
+                done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
+                limit_ms: None,
             });
             if let Some(done) = one.exit.as_ref().and_then(|exit| exit.done) {
                 self.answers.insert(run.clone(), done);
@@ -736,7 +757,7 @@ impl Machine {
             one.others = 0;
         }
         one.changed_ms = wall_ms;
-        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one) });
+        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one), after_run: None });
         one.launcher = Launcher::Gone;
         self.forget_if_dead(run);
     }
@@ -816,6 +837,7 @@ fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&Swept>) -> En
     };
     Ended {
         claim,
+        after_run: swept.and_then(|swept| swept.after_run.clone()),
         survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
         said: exit.as_ref().map_or(said, |exit| exit.said.clone()),
         exit,

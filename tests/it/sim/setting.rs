@@ -11,7 +11,7 @@ use super::dice::Dice;
 pub(super) const SESSION_GONE: &str = "no such session";
 
 /// Fails for one title of the tracker: an item whose prompt can't be rendered.
-const PROMPT: &str = "{{ item.key }}{% if 'unrenderable' in item.title %}{{ nope }}{% endif %}";
+const PROMPT: &str = "{{ item.key }}{% if 'unrenderable' in item.title %}{{ nope }}{% endif %} {{ message }}";
 
 /// Draws a configuration as a person could have typed it.
 pub(super) fn draw(dice: &mut Dice) -> Config {

@@ -20,8 +20,12 @@ pub(super) struct Tracked {
     pub(super) item: WorkItem,
     pub(super) present: bool,
     pub(super) malformed: bool,
+    /// Its file is away until then, by the simulator's own clock.
+    away_until: u64,
     /// Complete reads in a row that did not have it open and in scope.
     pub(super) missing_reads: u32,
+    /// When the first of them was, by the simulator's own clock.
+    missing_since: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,10 @@ pub(super) struct Tracker {
     /// Dispatches whose `started` was taken and answered.
     pub(super) announced: BTreeSet<(ItemId, u64)>,
     scope: Scope,
+    /// When the latest tick began. What is away then is away for all of it.
+    clock_ms: u64,
+    /// The folder is empty until then.
+    folder_away_until: u64,
 }
 
 impl Tracker {
@@ -61,7 +69,14 @@ impl Tracker {
                 item.blocked_by = vec![dice.pick(&KEYS).to_owned()];
             }
             hash(&mut item);
-            let tracked = Tracked { item, present: dice.percent(75), malformed: false, missing_reads: 0 };
+            let tracked = Tracked {
+                item,
+                present: dice.percent(75),
+                malformed: false,
+                away_until: 0,
+                missing_reads: 0,
+                missing_since: 0,
+            };
             tracker.items.insert(id, tracked);
         }
         tracker
@@ -116,13 +131,17 @@ impl Tracker {
 
     /// Somebody tidies up: every item is readable again, and nothing of it goes on changing.
     pub(super) fn tidy(&mut self) {
-        self.items.values_mut().for_each(|tracked| tracked.malformed = false);
+        self.folder_away_until = 0;
+        for tracked in self.items.values_mut() {
+            tracked.malformed = false;
+            tracked.away_until = 0;
+        }
     }
 
     /// One complete read.
     pub(super) fn view(&self) -> SourceView {
         let mut view = SourceView::default();
-        for tracked in self.items.values().filter(|tracked| tracked.present) {
+        for tracked in self.items.values().filter(|tracked| self.is_there(tracked)) {
             if tracked.malformed {
                 let (origin, id) = (tracked.item.origin.clone(), Some(tracked.item.id.clone()));
                 view.unclear.push(Unclear { origin, id, why: "spoiled".to_owned() });
@@ -137,7 +156,7 @@ impl Tracker {
     pub(super) fn is_eligible(&self, id: &ItemId) -> bool {
         self.items.get(id).is_some_and(|tracked| {
             let item = &tracked.item;
-            tracked.present
+            self.is_there(tracked)
                 && !tracked.malformed
                 && item.state == ItemState::Open
                 && self.scope.labels.iter().all(|label| item.labels.contains(label))
@@ -150,21 +169,96 @@ impl Tracker {
         let ids: Vec<_> = self.items.keys().cloned().collect();
         for id in ids {
             let eligible = self.is_eligible(&id);
+            let unclear = self.items.get(&id).is_some_and(|one| self.is_there(one) && one.malformed);
             let Some(tracked) = self.items.get_mut(&id) else { continue };
-            let unclear = tracked.present && tracked.malformed;
             if eligible {
                 if remembered(&id) {
                     tracked.missing_reads = 0;
                 }
             } else if !unclear {
+                if tracked.missing_reads == 0 {
+                    tracked.missing_since = self.clock_ms;
+                }
                 tracked.missing_reads += 1;
             }
         }
     }
 
+    /// A tick begins.
+    pub(super) fn begin_tick(&mut self, clock_ms: u64) {
+        self.clock_ms = clock_ms;
+    }
+
+    fn is_there(&self, tracked: &Tracked) -> bool {
+        tracked.present && tracked.away_until <= self.clock_ms && !self.is_away()
+    }
+
+    /// Whether the folder is empty, although its items are not gone.
+    pub(super) fn is_away(&self) -> bool {
+        self.folder_away_until > self.clock_ms
+    }
+
+    /// One file is away, for less time than it takes to be gone.
+    pub(super) fn blink(&mut self, dice: &mut Dice) {
+        let nth = dice.index(self.items.len());
+        if let Some(tracked) = self.items.values_mut().nth(nth) {
+            tracked.away_until = self.clock_ms + dice.pick(&[14, 3_000, 29_000]);
+        }
+    }
+
+    /// The whole folder is away, for less or more time than that takes.
+    pub(super) fn empty_folder(&mut self, dice: &mut Dice) {
+        self.folder_away_until = self.clock_ms + dice.pick(&[1_000, 60_000, 540_000, 1_200_000]);
+    }
+
+    /// Whether an item was missing for as often and as long as it takes.
+    pub(super) fn is_gone(&self, id: &ItemId) -> bool {
+        self.items.get(id).is_none_or(|tracked| {
+            tracked.missing_reads >= 2 && self.clock_ms - tracked.missing_since >= 30_000
+        })
+    }
+
+    /// Whether the folder is empty, and the item has been missing for less time than it takes to believe that.
+    pub(super) fn is_away_for_a_while(&self, id: &ItemId) -> bool {
+        let missing_since = self.items.get(id).map_or(0, |tracked| tracked.missing_since);
+        self.is_away() && self.clock_ms - missing_since < 600_000
+    }
+
+    /// Whether an item waits for ever for its only blocker: for itself, or for a name that no item has or had.
+    /// `None`: that depends on more.
+    pub(super) fn is_blocked_for_ever(
+        &self,
+        id: &ItemId,
+        is_known: impl Fn(&ItemId) -> bool,
+    ) -> Option<bool> {
+        let item = &self.items.get(id)?.item;
+        let [blocker] = item.blocked_by.as_slice() else { return None };
+        if *blocker == item.key {
+            return Some(true);
+        }
+        let Some((id, named)) = self.items.iter().find(|(_, one)| one.item.key == *blocker) else {
+            return Some(true);
+        };
+        if !named.present && !is_known(id) {
+            return Some(true);
+        }
+        (self.is_there(named) && !named.malformed && named.item.blocked_by.is_empty()).then_some(false)
+    }
+
+    /// Whether the latest read shows an item in a way that is a reason to do it again.
+    pub(super) fn shows_change(&self, id: &ItemId, done_of: &str) -> bool {
+        self.items.get(id).is_some_and(|tracked| {
+            let is_read = self.is_there(tracked) && !tracked.malformed;
+            is_read && (!self.is_eligible(id) || tracked.item.content_hash != done_of)
+        })
+    }
+
     /// An older generation may remember a read without an item that a lost one had struck off again.
     pub(super) fn forget_a_read(&mut self) {
-        self.items.values_mut().for_each(|tracked| tracked.missing_reads += 1);
+        for tracked in self.items.values_mut() {
+            tracked.missing_reads += 1;
+            tracked.missing_since = 0;
+        }
     }
 
     pub(super) fn take(&mut self, note: &Writeback) {

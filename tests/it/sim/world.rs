@@ -33,6 +33,8 @@ pub(super) struct Today {
     pub(super) look_cut: bool,
     /// Picks one run that can't be told.
     pub(super) unknown_run: Option<u64>,
+    /// Another factory has the workspace of an item: which one is told by this.
+    pub(super) taken_workspace: Option<u64>,
     /// Lasting steps until the tick is killed.
     pub(super) killed_after: Option<u64>,
     /// Effects until the tick's time is up.
@@ -65,6 +67,8 @@ pub(super) struct World {
     strangers: BTreeMap<AgentName, u64>,
     /// Of these the last look at the fleet has shown so many.
     pub(super) names_shown: BTreeSet<AgentName>,
+    /// Workspaces that a tick was told to be another factory's.
+    pub(super) workspaces_shown: RefCell<BTreeSet<String>>,
     /// The ids that fresh starts gave their sessions.
     chosen: BTreeMap<String, RunId>,
     start_grace_ms: u64,
@@ -90,6 +94,7 @@ impl World {
             broken: None,
             strangers: BTreeMap::new(),
             names_shown: BTreeSet::new(),
+            workspaces_shown: RefCell::default(),
             chosen: BTreeMap::new(),
             keeper: Keeper::new(dice.aside(), config),
             start_grace_ms: config.fleet.start_grace.as_millis() as u64,
@@ -105,12 +110,21 @@ impl World {
     pub(super) fn begin_tick(&mut self) {
         self.dead = false;
         self.names_shown.clear();
+        self.workspaces_shown.borrow_mut().clear();
         self.refused_notes.clear();
+        self.tracker.begin_tick(self.machine.clock_ms);
+        if self.strike(Fault::Blink) {
+            self.tracker.blink(&mut self.dice);
+        }
+        if self.strike(Fault::FolderAway) {
+            self.tracker.empty_folder(&mut self.dice);
+        }
         self.today = Today {
             fleet_unknown: self.strike(Fault::FleetUnknown),
             source_unknown: self.strike(Fault::SourceUnknown),
             look_cut: self.strike(Fault::LookCut),
             unknown_run: self.strike(Fault::RunUnknown).then(|| self.dice.throw()),
+            taken_workspace: self.strike(Fault::WorkspaceTaken).then(|| self.dice.throw()),
             killed_after: self.strike(Fault::TickKilled).then(|| {
                 let longest = self.dice.pick(&[1, 3, 8, 20]);
                 self.dice.range(0, longest)
@@ -406,6 +420,15 @@ impl Fleet for Hands<'_> {
             names.filter_map(|name| Some((name.clone(), world.holder_of(name)?))).collect();
         world.names_shown = names_held.keys().cloned().collect();
         Observed::Known(FleetView { runs, strays, unlooked, names_held })
+    }
+
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        let world = self.0.borrow();
+        let Some(pick) = world.today.taken_workspace else { return BTreeMap::new() };
+        let wanted = wanted();
+        let taken = wanted.iter().nth(pick as usize % wanted.len().max(1));
+        world.workspaces_shown.borrow_mut().extend(taken.cloned());
+        taken.map(|name| (name.clone(), "another factory has it".to_owned())).into_iter().collect()
     }
 
     fn start(&self, launch: &Launch) -> Happened {

@@ -246,7 +246,8 @@ fn is_tidy(factory: &Factory) -> Option<String> {
     let list = |path: &Path| {
         fs::read_dir(path).map_or(Vec::new(), |entries| entries.map(|one| one.unwrap().file_name()).collect())
     };
-    let (workspaces, mut runs) = (list(&factory.state("workspaces")), list(&factory.state("runs")));
+    let (mut workspaces, mut runs) = (list(&factory.state("workspaces")), list(&factory.state("runs")));
+    workspaces.retain(|name| name != ".factory-tick");
     runs.sort();
     // Of a workspace its note goes first: where whoever removes it dies in between, it is nobody's, and stays.
     let is_kept = workspaces == ["AR-1"] && !factory.state("made/AR-1").exists();
@@ -284,7 +285,10 @@ pub(super) fn is_expected(name: &str) -> bool {
     ];
     match name.split('/').collect::<Vec<_>>().as_slice() {
         [file] => FILES.contains(file) || file.starts_with("registry.corrupt-"),
-        ["live", _] | ["made", "AR-1"] | ["workspaces", "AR-1", ..] => true,
+        ["live" | "reserve", _]
+        | ["made", "AR-1"]
+        | ["workspaces", "AR-1", ..]
+        | ["workspaces", ".factory-tick", "AR-1"] => true,
         // What a killed launcher was writing stays until its run is removed; no other run has that name.
         ["runs", _, file] => {
             let whole = file.split_once('.').map_or(*file, |(whole, _)| whole);

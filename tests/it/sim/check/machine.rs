@@ -87,9 +87,15 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
 /// A run that never ran does not wait for the end of the rest of its crew.
 pub(super) fn run_that_never_ran_starts_with_its_crew(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| {
-        let Action::Fail { item, run: Some(run), class: Class::Infra | Class::Machine, .. } = action else {
+        let Action::Fail { item, run: Some(run), class: class @ (Class::Infra | Class::Machine), .. } =
+            action
+        else {
             return Ok(());
         };
+        // An agent that failed on a full disk has run.
+        if *class == Class::Machine && scene.world.machine.room_of(run).is_some_and(|free| free.is_full()) {
+            return Ok(());
+        }
         let Some(agent) = scene.intended.agents.get(&run.agent) else { return Ok(()) };
         let waits = agent.state == AgentStanding::Idle && agent.next.is_none();
         let is_active = scene

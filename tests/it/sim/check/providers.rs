@@ -70,7 +70,10 @@ impl Judged<'_> {
 
     /// Whether a provider must have answered it.
     fn was_answered(&self) -> bool {
-        matches!(self.class, None | Some(Class::Agent | Class::NeedsInput | Class::NoEffect))
+        matches!(
+            self.class,
+            None | Some(Class::Agent | Class::NeedsInput | Class::NoEffect | Class::Unfinished)
+        )
     }
 }
 
@@ -91,7 +94,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn launches(&self) -> impl Iterator<Item = &'a Launch> {
+    pub(super) fn launches(&self) -> impl Iterator<Item = &'a Launch> {
         self.actions().filter_map(|action| match action {
             Action::Start(launch) | Action::Resume(launch) => Some(&**launch),
             _ => None,
@@ -184,7 +187,13 @@ fn refusals(scene: &Scene<'_>, counts: impl Fn(&RunId) -> bool) -> BTreeMap<Stri
 /// The verdict is what the program printed or its launcher did, and costs an attempt only where it is the agent's fault.
 pub(super) fn what_a_program_says_is_understood(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
-        let of_item = |action: &&Action| matches!(action, Action::Fail { item, class, .. } if item == id && PAID.contains(class));
+        let of_item = |action: &&Action| match action {
+            Action::Fail { item, class, .. } if item == id => {
+                // One that is unfinished is free the first time.
+                PAID.contains(class) || *class == Class::Unfinished && scene.is_charged(action)
+            }
+            _ => false,
+        };
         let paid = scene.actions().filter(of_item).count();
         let attempts = scene.intended.items.get(id).map_or(0, |item| item.attempts);
         ensure(attempts as usize <= before.attempts as usize + paid, || {
@@ -197,6 +206,10 @@ pub(super) fn what_a_program_says_is_understood(scene: &Scene<'_>) -> Result<(),
     scene.judged().try_for_each(|judged| {
         let Some(ending) = judged.ending else { return Ok(()) };
         let Some(class) = ending.means() else { return Ok(()) };
+        let is_full = scene.world.machine.room_of(judged.run).is_some_and(|free| free.is_full());
+        if is_full && judged.class == Some(Class::Machine) {
+            return Ok(());
+        }
         ensure(judged.class == class, || {
             format!("{} is {:?}: {ending:?} means {class:?}", judged.run, judged.class)
         })

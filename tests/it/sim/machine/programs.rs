@@ -25,6 +25,10 @@ pub(in super::super) enum Words {
     ToolsDenied,
     Question,
     Empty,
+    /// Success, with a command in the background that is stopped.
+    Unfinished,
+    /// A provider that does not take what is in the session.
+    BadRequest,
     /// A failure of its own.
     Fails,
     /// Nothing after its first lines.
@@ -58,6 +62,7 @@ pub(in super::super) struct Ending {
     /// When the provider is to be asked again, as it was told.
     pub(in super::super) reset: Option<Timestamp>,
     pub(in super::super) session: Option<String>,
+    pub(in super::super) resumed: bool,
     pub(in super::super) micro_usd: Option<u64>,
     /// Of the run, or of its session where the program counts that.
     pub(in super::super) tokens: Option<u64>,
@@ -81,6 +86,9 @@ impl Ending {
                 Words::ToolsDenied if !claude => Some(None),
                 Words::ToolsDenied | Words::Question => failed(Class::NeedsInput),
                 Words::Empty => failed(Class::NoEffect),
+                Words::Unfinished => failed(Class::Unfinished),
+                Words::BadRequest if self.resumed => failed(Class::SessionGone),
+                Words::BadRequest => failed(Class::Agent),
                 Words::Fails | Words::Silent => failed(Class::Agent),
                 Words::SessionInUse => failed(Class::SessionTaken),
                 Words::SessionUnknown => failed(Class::SessionGone),
@@ -119,6 +127,8 @@ fn recording(harness: &str, words: Words) -> (&'static str, &'static str) {
         ("claude", Words::ToolsDenied) => recorded!("claude-tools-denied"),
         ("claude", Words::Question) => recorded!("claude-question"),
         ("claude", Words::Empty) => recorded!("claude-empty"),
+        ("claude", Words::Unfinished) => recorded!("claude-background"),
+        ("claude", Words::BadRequest) => recorded!("claude-resume-400"),
         ("claude", Words::Fails) => recorded!("claude-max-turns"),
         ("claude", Words::Silent) => recorded!("claude-killed"),
         ("claude", Words::SessionInUse) => recorded!("claude-session-in-use"),
@@ -133,6 +143,8 @@ fn recording(harness: &str, words: Words) -> (&'static str, &'static str) {
         (_, Words::ToolsDenied) => recorded!("codex-tools-denied"),
         (_, Words::Question) => recorded!("codex-question"),
         (_, Words::Empty) => recorded!("codex-empty"),
+        (_, Words::Unfinished) => recorded!("codex-background"),
+        (_, Words::BadRequest) => recorded!("codex-resume-400"),
         (_, Words::Fails | Words::Silent | Words::SessionInUse) => recorded!("codex-killed"),
         (_, Words::SessionUnknown) => recorded!("codex-resume-unknown"),
         (_, Words::Busy | Words::Limit) => recorded!("codex-429"),
@@ -165,10 +177,12 @@ impl Machine {
                 0 => Words::ToolsDenied,
                 1 => Words::Question,
                 2 => Words::Empty,
+                3 | 4 => Words::Unfinished,
                 _ => Words::Done,
             },
             End::Signal => Words::Silent,
             End::Park | End::NeverRan(_) => Words::Done,
+            End::Code(_) if dice.percent(10) => Words::BadRequest,
             End::Code(_) | End::SessionGone => Words::Fails,
         };
         if words == Words::SessionInUse {
@@ -299,6 +313,7 @@ impl Machine {
                 credentials: program.credentials,
                 reset,
                 session: Some(program.session),
+                resumed: program.resumed,
                 micro_usd,
                 tokens,
             };
@@ -310,7 +325,7 @@ impl Machine {
 fn end_of(words: Words, end: End) -> End {
     match words {
         Words::Done if end == End::Park => End::Park,
-        Words::Done | Words::ToolsDenied | Words::Question | Words::Empty => End::Code(0),
+        Words::Done | Words::ToolsDenied | Words::Question | Words::Empty | Words::Unfinished => End::Code(0),
         Words::Silent => End::Signal,
         _ => End::Code(1),
     }

@@ -1,0 +1,109 @@
+//! Corrections of the record that are no decisions.
+
+use super::intend::note_session;
+use super::records::{EndedWell, ItemRecord, Named};
+use super::{Registry, Today};
+use crate::model::{Moment, Refresh};
+
+impl Registry {
+    pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
+        match refresh {
+            Refresh::Seen { item, key, origin, slug, workspace } => {
+                let named = Named {
+                    slug: slug.clone(),
+                    workspace: workspace.clone(),
+                    starts: None,
+                    finished_at: None,
+                };
+                let slug = self.names.items.entry(item.clone()).or_insert(named).slug.clone();
+                let record = self.items.entry(item.clone()).or_insert_with(|| ItemRecord::new(slug));
+                record.key = key.clone();
+                record.origin = origin.clone();
+                record.missing_reads = 0;
+                record.missing_since = None;
+                record.gone = None;
+                self.done.remove(item);
+            }
+            Refresh::Missing { item, reads, gone } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.missing_reads = *reads;
+                    record.gone = *gone;
+                    if *reads == 1 {
+                        record.missing_since = Some(now.clone());
+                    }
+                }
+            }
+            Refresh::KeepDone { item } => self.keep_done(item, now),
+            Refresh::StillDone { item, key, origin } => self.restore_done(item, key, origin),
+            Refresh::Used { run } => self.names.raise(run),
+            Refresh::Given { item, hash, content_hash } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.hash = Some(hash.clone());
+                    record.content_hash = Some(content_hash.clone());
+                }
+            }
+            Refresh::Renew { item, .. } => {
+                let Some(record) = self.items.get_mut(item) else { return };
+                *record = ItemRecord {
+                    key: record.key.clone(),
+                    origin: record.origin.clone(),
+                    hash: record.hash.clone(),
+                    content_hash: record.content_hash.clone(),
+                    dispatch: record.dispatch,
+                    told: record.told.clone(),
+                    messages: record.messages.clone(),
+                    ..ItemRecord::new(record.slug.clone())
+                };
+                for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
+                    agent.ok = false;
+                    agent.next = None;
+                    agent.run_usd = None;
+                    agent.well = None;
+                    agent.unfinished = 0;
+                }
+            }
+            Refresh::AfterRun { run, why } => {
+                if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
+                    agent.after_run = Some(why.clone());
+                }
+            }
+            Refresh::EndedWell { run, printed, answer } => {
+                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
+                    return;
+                };
+                let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
+                agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
+            }
+            Refresh::Regroup { item } => {
+                self.forget_next(item);
+                self.settle(item);
+            }
+            Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
+            Refresh::Taken { item, because } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.taken.clone_from(because);
+                }
+            }
+            Refresh::Clamp { item, due_at } => {
+                if let Some(record) = self.items.get_mut(item) {
+                    record.due_at = Some(*due_at);
+                }
+            }
+            Refresh::Today => self.today = Some(self.today(now.at)),
+            Refresh::BudgetHolds => self.today = Some(Today { held: true, ..self.today(now.at) }),
+            Refresh::Standstill(standstill) => self.standstill = standstill.clone(),
+            Refresh::Forgiven => self.failing = None,
+            Refresh::Session { run, session } => {
+                if let Some(agent) = self.current(run) {
+                    note_session(agent, Some(session));
+                }
+            }
+            Refresh::RoleGone { agent } => {
+                if let Some(gone) = self.agents.remove(agent) {
+                    // What it would have done next by itself may have been all that its item waited for.
+                    self.settle(&gone.item);
+                }
+            }
+        }
+    }
+}
