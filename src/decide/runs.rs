@@ -95,6 +95,11 @@ fn look(
     }
 }
 
+/// Whether the run goes on: then a judgement has nothing to say of it.
+fn is_in_flight(sighting: &Sighting) -> bool {
+    matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
+}
+
 /// Its launcher is dead, and what it left can't be seen from here: the run is handed off until this namespace shows
 /// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
 fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
@@ -107,15 +112,9 @@ fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> 
     if !awaits_note(draft, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
         stop(draft, &agent, run, REPLACED, false);
-        // Of a run without an agent nothing is left to judge: its item waits for the hand-off.
-        drop(judge(draft, &agent, role, run, ended));
+        judge(draft, &agent, role, run, ended);
     }
     None
-}
-
-/// Whether the run goes on: then a judgement has nothing to say of it.
-fn is_in_flight(sighting: &Sighting) -> bool {
-    matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.

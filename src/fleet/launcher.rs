@@ -185,11 +185,11 @@ struct Launcher {
     relay: Option<i32>,
     /// What is set for all that it starts, above its own environment.
     vars: Vars,
+    /// The temporary directory of the run.
+    tmp: Option<PathBuf>,
     /// A stop that came in the moment in which a hook or the agent ended: the next step obeys it.
     unheeded: Cell<bool>,
     stop_file: StopFile,
-    /// The temporary directory of the run.
-    tmp: Option<PathBuf>,
 }
 
 /// Why there was no agent at all.

@@ -274,7 +274,7 @@ impl LocalFleet {
                 Target { marker, launcher, cgroup }
             })
             .collect();
-        let (grace, tick_ends) = (self.settings.grace, until);
+        let (grace, deadline) = (self.settings.grace, until);
         let until = until.min(Instant::now() + grace + KILL_PATIENCE);
         let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
         reaps
@@ -283,7 +283,7 @@ impl LocalFleet {
             .enumerate()
             .map(|(nth, (reap, mut reaped))| {
                 // Each receipt takes two syncs. Without it the next tick looks again.
-                if nth >= RECEIPTS_SURE && Instant::now() >= tick_ends {
+                if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
                     return Happened::NotTried("the tick's deadline came before it could be noted");
                 }
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
@@ -291,7 +291,7 @@ impl LocalFleet {
                 traces::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
                 if reaped.survivors.is_empty() {
                     // What is left of it goes with the run's own directory.
-                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(tick_ends));
+                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(deadline));
                 }
                 match self.leave_swept(reap, &reaped) {
                     Ok(()) => Happened::Reaped(reaped),

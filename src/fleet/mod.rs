@@ -53,14 +53,14 @@ pub trait Fleet {
     /// holds the lock of the run's agent.
     fn fence(&self, run: &RunId) -> Happened;
 
-    /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
-    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
-
     /// Of these workspaces those that another factory has, each with the reason for people. `wanted` may stay unasked.
     fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
         let _ = wanted;
         BTreeMap::new()
     }
+
+    /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
 
     /// Whether the last look failed because our credentials were refused.
     fn is_denied(&self) -> bool {

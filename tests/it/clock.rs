@@ -69,7 +69,9 @@ impl Ticking {
 
 fn listed(path: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(path).unwrap();
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    // The marks of ownership are no workspace.
+    names.filter(|name| name != ".factory-tick").collect()
 }
 
 // Origin: JARVIS#65631, claude-code#55056 - the clock moved, and everything was judged dead; and each due time of the

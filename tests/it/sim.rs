@@ -467,7 +467,7 @@ impl Simulation {
             ticked,
             history: &self.history,
             one_item: request.item.is_some(),
-            reap_only: request.reap_only,
+            reap_only: request.reap_only || request.judge_only,
         };
         if self.aloud || self.story.is_some() {
             let line = tell(self.tally.ticks, &request, &scene);

@@ -148,8 +148,8 @@ fn agent_with_directories_left_to_look_at_waits() {
         resumes: None,
         hash: None,
         content_hash: None,
-        next: None,
         done: None,
+        next: None,
     };
     let found = |factory: &mut Factory, n: u64, sighting: Sighting| {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();

@@ -526,7 +526,9 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
         let given = [scene.before, scene.intended].into_iter().flat_map(|registry| {
             registry.agents_of(item).filter_map(|(name, agent)| {
                 let run = RunId { agent: name.clone(), n: agent.n };
-                scene.world.machine.runs.get(&run)?.spec.as_ref()?.done
+                // A run that this very plan starts is of the item's next life.
+                let is_new = scene.starts().any(|(_, started)| *started == run);
+                scene.world.machine.runs.get(&run).filter(|_| !is_new)?.spec.as_ref()?.done
             })
         });
         let given: BTreeSet<DoneWhen> = given.collect();

@@ -94,7 +94,6 @@ pub(super) struct Run {
     claimed: Option<Moment>,
     /// Its claim was taken away: a resume that it was may be made once more.
     claim_removed: bool,
-    resume_counted: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
@@ -120,7 +119,6 @@ impl Run {
             tough_until: 0,
             claimed: None,
             claim_removed: false,
-            resume_counted: false,
             deadline_ms: None,
             stall_ms: None,
             exit: None,
@@ -533,8 +531,9 @@ impl Machine {
         one.claim = None;
         // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
         one.claim_removed = true;
+        let counted = one.begun > 0 && counts_as_resume(one);
+        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| counted);
         self.unclaimed.insert(run.clone());
-        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| one.resume_counted);
         if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
             *times -= 1;
         }
@@ -680,12 +679,9 @@ impl Machine {
         one.others = script.forks;
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
-        let follows = one.spec.as_ref().and_then(|spec| spec.next.as_ref());
-        let counts = follows.is_none_or(|next| next.reason.is_failure());
+        let counts = counts_as_resume(one);
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
-            let counts = counts && !one.claim_removed;
-            one.resume_counted = counts;
-            *self.resumed.entry(session.clone()).or_default() += u32::from(counts);
+            *self.resumed.entry(session.clone()).or_default() += u32::from(counts && !one.claim_removed);
             one.said.session = Some(session);
         }
         self.begun += 1;
@@ -837,11 +833,11 @@ fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&Swept>) -> En
     };
     Ended {
         claim,
-        after_run: swept.and_then(|swept| swept.after_run.clone()),
         survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
         said: exit.as_ref().map_or(said, |exit| exit.said.clone()),
         exit,
         output: Output { stdout_tail, stderr_tail: run.map(|run| run.stderr.clone()).unwrap_or_default() },
+        after_run: swept.and_then(|swept| swept.after_run.clone()),
     }
 }
 
@@ -865,4 +861,10 @@ fn survivors(run: &Run) -> Vec<Survivor> {
 
 fn never_ran(reason: ExitReason) -> bool {
     matches!(reason, ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine)
+}
+
+/// Whether `resumes_max` bounds the resume that a run is: a person's answer is none after a failure.
+fn counts_as_resume(run: &Run) -> bool {
+    let follows = run.spec.as_ref().and_then(|spec| spec.next.as_ref());
+    follows.is_none_or(|next| next.reason.is_failure())
 }
