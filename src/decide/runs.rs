@@ -104,11 +104,6 @@ fn is_in_flight(sighting: &Sighting) -> bool {
 /// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
 fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
     let agent = draft.registry.agents.get(name).cloned()?;
-    let Some(role) = draft.role(&agent.role) else {
-        // As of any run whose role is gone from the configuration, nothing of it is charged or kept.
-        stop(draft, &agent, run, REPLACED, false);
-        return None;
-    };
     if ended.exit.is_none() {
         let left = heard(&ended.said);
         let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
@@ -117,7 +112,8 @@ fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> 
     if !awaits_note(draft, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
         stop(draft, &agent, run, REPLACED, false);
-        judge(draft, &agent, role, run, ended);
+        // A run of a removed role gets no verdict, and of a run without an agent there is none: its item waits.
+        drop(draft.role(&agent.role).and_then(|role| judge(draft, &agent, role, run, ended)));
     }
     None
 }

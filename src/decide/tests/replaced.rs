@@ -42,6 +42,19 @@ fn replaced_run_with_a_receipt_is_judged_by_it() {
     assert!(factory.registry.handoffs.len() == 1 && factory.agent("a-impl").ok);
 }
 
+// Found by the simulator: it counted as a fault of the machine, although it had ended well.
+// covers: P02
+#[test]
+fn replaced_run_of_a_removed_role_gets_no_verdict() {
+    let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
+    factory.config.roles.remove(1);
+    factory.see("a-impl.1", alive());
+    factory.see("a-rev.1", replaced(Some(exit(0, ExitReason::Exited, Said::default())), None));
+    let plan = factory.tick_told();
+    assert!(told(&plan).contains(&"stop a-rev.1".to_owned()), "{:?}", told(&plan));
+    assert!(!told(&plan).iter().any(|line| line.starts_with("fail")), "{:?}", told(&plan));
+}
+
 // covers: P02
 #[test]
 fn replaced_run_that_no_tick_saw_is_adopted_first() {
