@@ -27,10 +27,18 @@ impl LocalFleet {
         runs: impl IntoIterator<Item = (RunId, Option<Process>)>,
     ) -> Result<Vec<RunId>> {
         let guard = self.guard()?;
-        let reaps: Vec<_> =
-            runs.into_iter().filter_map(|(run, launcher)| self.to_end(run, launcher)).collect();
+        let runs: Vec<_> = runs.into_iter().collect();
+        let known = runs.iter().filter_map(|(run, launcher)| self.to_end(run.clone(), launcher.clone()));
+        let reaps: Vec<_> = known.collect();
         for reap in &reaps {
             self.stop_launcher(reap, &guard);
+        }
+        for (run, _) in &runs {
+            // After the signal: a launcher that saw the file first would take the signal for a second stop, which cuts its
+            // after_run hook. An empty file takes an inode, which there may be.
+            if let Err(error) = self.run_dir(run).ask_to_stop() {
+                log::info!("{error:#}");
+            }
         }
         let until = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
         loop {
@@ -60,10 +68,6 @@ impl LocalFleet {
     /// A run whose launcher is known: on record, or by its claim.
     fn to_end(&self, run: RunId, launcher: Option<Process>) -> Option<Reap> {
         let dir = self.run_dir(&run);
-        // A launcher obeys this file too: it needs no signal. An empty file takes an inode, which there may be.
-        if let Err(error) = dir.ask_to_stop() {
-            log::info!("{error:#}");
-        }
         let claimed = || match dir.open().ok()??.claim().ok()?? {
             Claim::Launcher(claimed) => Some(claimed.process),
             Claim::FencedBy(_) | Claim::Refused(_) => None,
