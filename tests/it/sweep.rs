@@ -222,8 +222,14 @@ impl Stage {
             return;
         }
         let home = self.factory.path("");
-        for entry in fs::read_dir(&home).unwrap() {
+        // The state directory itself stays: another one in its place is a copy as long as anything of the factory lives.
+        let state = self.factory.state("");
+        let inside = fs::read_dir(&state).into_iter().flatten();
+        for entry in inside.chain(fs::read_dir(&home).unwrap()) {
             let path = entry.unwrap().path();
+            if path == state {
+                continue;
+            }
             if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
         }
         copy(&self.aside.path().join("before"), &home);
