@@ -405,10 +405,12 @@ fn parse(args: &[OsString], vars: &Vars) -> Result<Cli, clap::Error> {
             if !is_typed(behind, "iterations") {
                 tick.iterations = cli.tick.iterations;
             }
+            tick.accept_missing |= cli.tick.accept_missing;
         }
         (_, Some((name, _))) => {
-            if let Some(id) = ["item", "iterations"].into_iter().find(|id| is_typed(&matches, id)) {
-                let why = format!("--{id} is an option of a tick, and not of {name}");
+            let of_tick = ["item", "iterations", "accept_missing"];
+            if let Some(id) = of_tick.into_iter().find(|id| is_typed(&matches, id)) {
+                let why = format!("--{} is an option of a tick, and not of {name}", id.replace('_', "-"));
                 return Err(parser(vars).error(ErrorKind::ArgumentConflict, why));
             }
         }

@@ -114,10 +114,13 @@ pub fn workspace(
 
 /// Everybody who may ever have had a launcher in an item's workspace: whoever holds the locks of all of them has the
 /// place to himself.
-pub fn agents(registry: &Registry, id: &ItemId, suffixes: &[&str]) -> BTreeSet<AgentName> {
+///
+/// `roles`: names and suffixes.
+pub fn agents(registry: &Registry, id: &ItemId, roles: &[(&str, &str)]) -> BTreeSet<AgentName> {
     let Some(named) = registry.names.items.get(id) else { return BTreeSet::new() };
     let started = registry.names.last_n.keys().filter(|agent| agent.slug() == named.slug).cloned();
-    started.chain(suffixes.iter().map(|suffix| crate::names::agent(&named.slug, suffix))).collect()
+    let next = |(role, suffix): &(&str, &str)| registry.agent_name(id, &named.slug, role, suffix);
+    started.chain(roles.iter().map(next)).collect()
 }
 
 /// Runs that something else than curiosity may ask for.
@@ -416,7 +419,7 @@ mod tests {
         let mut story = Story::default();
         story.goes_well("AR-1", "ar-1-impl.1", 0);
         story.goes_well("AR-1-B", "ar-1-b-impl.1", 0);
-        let agents = agents(&story.registry, &id("AR-1"), &["rev"]);
+        let agents = agents(&story.registry, &id("AR-1"), &[("reviewer", "rev")]);
         let names: Vec<_> = agents.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["ar-1-impl", "ar-1-rev"], "those that ran and those that could");
     }

@@ -34,6 +34,13 @@ fn own_workspaces(context: &Context, lineage: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let root = local::workspaces(&context.config, &context.state_path);
+    let (Ok(real_root), Ok(state)) = (root.canonicalize(), context.state_path.canonicalize()) else {
+        return Ok(());
+    };
+    // A link to a folder elsewhere was copied as a link: that folder is still the original's.
+    if !real_root.starts_with(&state) {
+        return Ok(());
+    }
     Marks::of(&root, lineage).take_over(&context.state_path).map_err(|error| {
         Failure::new(
             ExitStatus::IoError,

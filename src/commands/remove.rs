@@ -113,9 +113,9 @@ impl Remover {
     /// The workspace of an item, if it may go as things stand, and whom to keep away from it.
     fn ask(&self, id: &ItemId) -> Result<Option<(Removal<String>, BTreeSet<AgentName>)>> {
         let (registry, _) = self.registry()?;
-        let suffixes: Vec<_> = self.config.roles.iter().map(|role| role.suffix.as_str()).collect();
+        let roles: Vec<_> = self.config.roles.iter().map(|role| (&*role.name, &*role.suffix)).collect();
         let removal = retention::workspace(&registry, id, &self.config.retention, &self.clock());
-        Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &suffixes))))
+        Ok(removal.map(|removal| (removal, retention::agents(&registry, id, &roles))))
     }
 
     /// Moves an item's workspace into the trash, unless somebody is in it or needs it by now, and then gives it up: any

@@ -1,5 +1,7 @@
 //! `factory-tick stop`: ends an item's agents and parks it. Stopped stays stopped.
 
+use std::collections::BTreeSet;
+
 use super::order::{self, Judged, Order, decided, plan_of};
 use super::{Context, resolve};
 use crate::cli::StopArgs;
@@ -62,7 +64,14 @@ fn end_without_room(
         let launcher = before.agents.get(&run.agent).and_then(|agent| agent.process.clone());
         (run, launcher)
     });
-    let runs: Vec<_> = runs.collect();
+    // What was handed off before lives on, too, if nothing could be written down since.
+    let items: BTreeSet<_> = plan.decisions().filter_map(|(_, decision)| decision.item.as_ref()).collect();
+    let handed_off = before
+        .handoffs
+        .iter()
+        .filter(|(_, handoff)| handoff.item.as_ref().is_some_and(|item| items.contains(item)))
+        .map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+    let runs: Vec<_> = runs.chain(handed_off).collect();
     let ended = context.fleet(&order.state.lineage).end_unrecorded(runs.iter().cloned());
     // Where the first commit found room and a later one did not, the items are parked.
     let parked = if order.state.registry == *before { ", not parked" } else { "" };

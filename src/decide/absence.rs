@@ -130,6 +130,10 @@ pub(super) fn missing(draft: &mut Draft, id: &ItemId, record: &ItemRecord, seen:
         return;
     }
     stop_all(draft, id, because);
+    // Only a person gives its starts back: an agent could take its own item away for a while.
+    if record.parked_by == Some(ParkedBy::Budget) && is_absent {
+        return;
+    }
     if !draft.registry.in_flight(id) {
         if record.state == ItemStanding::Done {
             draft.refresh(Refresh::KeepDone { item: id.clone() });

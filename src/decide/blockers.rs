@@ -30,6 +30,8 @@ pub(super) struct Blocker {
     pub(super) because: String,
     /// Whether it stays so until a person changes an item.
     pub(super) needs_person: bool,
+    /// Whether it is an item that is there, open, and in no cycle: it will be resolved in its time.
+    pub(super) is_open: bool,
 }
 
 impl Blockers {
@@ -119,7 +121,8 @@ impl Blockers {
                 None if self.away.contains(blocker) => (false, "which cannot be read now".to_owned()),
                 None => (true, "which nobody knows: correct blocked_by or add it".to_owned()),
             };
-            Some(Blocker { because: format!("blocked by {blocker}, {why}"), needs_person })
+            let is_open = !needs_person && self.open.contains_key(blocker);
+            Some(Blocker { because: format!("blocked by {blocker}, {why}"), needs_person, is_open })
         })
     }
 }

@@ -10,7 +10,8 @@ use super::{Draft, cool_offs, items, launch, notes, runs};
 use crate::backoff::backoff;
 use crate::config::Role;
 use crate::model::{
-    Action, AgentName, Class, HeldCode, ItemId, ItemState, Launch, Next, Refresh, Status, WorkItem,
+    Action, AgentName, Class, FollowUpReason, HeldCode, ItemId, ItemState, Launch, Next, Refresh, Status,
+    WorkItem,
 };
 use crate::registry::{ItemRecord, ItemStanding, Today};
 
@@ -197,10 +198,13 @@ fn one_more_run(
     slots.take(draft, item, 1);
     if launch.session.is_some() {
         let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
-        let continued = draft.registry.items.get(&item.id).map_or(0, |record| record.continued);
-        let what = if continued > 0 { "it is not done: " } else { "" };
         let max = draft.config.attempts.resumes_max;
-        let because = format!("{what}its session goes on (resume {} of {max})", resumes + 1);
+        let because = match due.next.reason {
+            FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
+            FollowUpReason::Answer => "its session goes on with a person's answer".to_owned(),
+            FollowUpReason::Unfinished => "its session goes on: its work was unfinished".to_owned(),
+            FollowUpReason::NotDone => "it is not done: its session goes on".to_owned(),
+        };
         draft.decide(Some(&item.id), because, Action::Resume(launch));
     } else {
         draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));

@@ -64,7 +64,16 @@ fn look(
         && !(draft.request.judge_only && is_in_flight(&sighting))
     {
         let because = format!("its launcher was seen, pid {}", claim.process.pid);
-        draft.decide(Some(item), because, Action::Adopt { run: run.clone(), launcher: claim.clone() });
+        let exit = match &sighting {
+            Sighting::Ended(ended) | Sighting::Rebooted(ended) | Sighting::Replaced(ended) => {
+                ended.exit.as_ref()
+            }
+            Sighting::Sweeping { exit, .. } => Some(&**exit),
+            _ => None,
+        };
+        let may_have_heard = !exit.is_some_and(Exit::never_began);
+        let adopt = Action::Adopt { run: run.clone(), launcher: claim.clone(), may_have_heard };
+        draft.decide(Some(item), because, adopt);
     }
     match &sighting {
         Sighting::Unclaimed => unclaimed(draft, agent, run),

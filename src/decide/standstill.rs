@@ -11,13 +11,15 @@ const STUCK_MAX: usize = 1_000;
 
 /// Writes down what the gates held, so that a report can tell it once and `status` always.
 pub(super) fn note(draft: &mut Draft) {
-    let holds = |code: HeldCode| draft.plan.held.iter().find(move |held| held.code == code);
     // The gate was asked for as many starts as each item wanted: a crew may be held when 1 start is left.
-    if holds(HeldCode::Budget).is_some() && !draft.registry.today(draft.now.at).held {
+    // That of one item has no end, for only a person gives it more.
+    let day_holds = |held: &Held| held.code == HeldCode::Budget && held.until.is_some();
+    if draft.plan.held.iter().any(day_holds) && !draft.registry.today(draft.now.at).held {
         draft.refresh(Refresh::BudgetHolds);
     }
     // A tick for one item knows nothing of the others, nor does one that could not read its source.
-    if draft.request.item.is_some() || draft.source().is_none() {
+    // Where the agents can't be seen, that holds every item, whatever else would.
+    if draft.request.item.is_some() || draft.source().is_none() || draft.fleet().is_none() {
         return;
     }
     let disk = draft.plan.held.iter().find(|held| held.code == HeldCode::DiskFloor);
@@ -34,15 +36,26 @@ pub(super) fn note(draft: &mut Draft) {
 }
 
 fn stuck(draft: &Draft) -> BTreeMap<ItemId, Stuck> {
-    let blocked: Vec<_> = draft.plan.held.iter().filter(|held| held.code == HeldCode::Blocked).collect();
-    // A blocker may be unknown because its file is away with most others.
-    if blocked.is_empty() || draft.mass_absence {
+    let may_be = |held: &&Held| matches!(held.code, HeldCode::Blocked | HeldCode::WorkspaceTaken);
+    let held: Vec<_> = draft.plan.held.iter().filter(may_be).collect();
+    if held.is_empty() {
         return BTreeMap::new();
     }
     let blockers = Blockers::new(draft);
+    let blocker = |id: &ItemId| draft.seen.get(id).and_then(|item| blockers.unresolved(item));
+    // A blocker may be unknown because its file is away with most others: nothing new is stuck then, and what was stays.
+    if draft.mass_absence {
+        let waits_for_open = |id: &ItemId| blocker(id).is_some_and(|blocker| blocker.is_open);
+        let still = |held: &Held| held.code == HeldCode::WorkspaceTaken || !waits_for_open(&held.item);
+        let mut before = draft.registry.standstill.stuck.clone();
+        before.retain(|id, _| held.iter().any(|held| held.item == *id && still(held)));
+        return before;
+    }
     let needs_person = |held: &&&Held| {
-        let item = draft.seen.get(&held.item);
-        item.and_then(|item| blockers.unresolved(item)).is_some_and(|blocker| blocker.needs_person)
+        if held.code == HeldCode::WorkspaceTaken {
+            return true;
+        }
+        blocker(&held.item).is_some_and(|blocker| blocker.needs_person)
     };
     let stuck = |held: &Held| {
         let item = draft.seen.get(&held.item)?;
@@ -57,5 +70,5 @@ fn stuck(draft: &Draft) -> BTreeMap<ItemId, Stuck> {
         };
         Some((held.item.clone(), stuck))
     };
-    blocked.iter().filter(needs_person).filter_map(|held| stuck(held)).take(STUCK_MAX).collect()
+    held.iter().filter(needs_person).filter_map(|held| stuck(held)).take(STUCK_MAX).collect()
 }

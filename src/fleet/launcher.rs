@@ -269,16 +269,19 @@ impl Launcher {
     /// The last receipt. `written`: whether the one before it could be, at its time.
     fn close(&self, exit: &Exit, written: Result<()>, swept: Swept) -> Result<()> {
         self.traces.remove();
-        if swept.survivors.is_empty()
+        let is_clean = swept.survivors.is_empty();
+        if written.is_err() {
+            self.put_patiently(EXIT, exit)?;
+        }
+        let closed = self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept });
+        // After the receipts: a launcher that is killed while it deletes a large directory has told everything.
+        if is_clean
             && let Some(path) = self.tmp.clone()
             && let Err(error) = tmp::remove_at(&self.run_dir, path, None)
         {
             log::warn!("its temporary directory can't be removed: {error}");
         }
-        if written.is_err() {
-            self.put_patiently(EXIT, exit)?;
-        }
-        self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept })
+        closed
     }
 
     /// Writes a receipt, and waits for room where the disk has none: nobody else knows how the agent ended, and without

@@ -151,6 +151,11 @@ impl Marks {
     }
 
     fn names(&self) -> io::Result<BTreeSet<String>> {
+        // Marks are read and written without following a link here. A list by a link would miss them.
+        if fs::symlink_metadata(&self.dir).is_ok_and(|data| data.is_symlink()) {
+            let error = format!("{} is a symbolic link; remove it", self.dir.display());
+            return Err(io::Error::new(ErrorKind::InvalidData, error));
+        }
         let entries = match fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
             entries => entries?,

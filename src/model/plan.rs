@@ -225,6 +225,8 @@ pub enum Action {
         run: RunId,
         /// Its launcher.
         launcher: Claimed,
+        /// Whether there may have been an agent that heard its messages: false where its receipt says that none began.
+        may_have_heard: bool,
     },
     /// A run directory that the registry had forgotten becomes its agent's current run.
     AdoptStray {

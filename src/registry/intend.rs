@@ -18,7 +18,7 @@ const STREAK_STEP: Duration = Duration::from_secs(30);
 impl Registry {
     pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
         match action {
-            Action::Adopt { run, launcher } => {
+            Action::Adopt { run, launcher, may_have_heard } => {
                 let Some(agent) = self.current(run) else { return };
                 agent.state = AgentStanding::Running;
                 agent.since = Some(launcher.since.clone());
@@ -27,7 +27,9 @@ impl Registry {
                 let (item, resumed) = (agent.item.clone(), agent.resumed);
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
-                self.hear_messages(&item);
+                if *may_have_heard {
+                    self.hear_messages(&item);
+                }
             }
             Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
             Action::Start(launch) => self.start(launch, now, false),
@@ -37,7 +39,7 @@ impl Registry {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
             Action::Done { run: Some(run), item, left } => {
-                self.count_answer(run, None, now);
+                self.count_answer(run, None, left, now);
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.ok = true;
@@ -64,7 +66,7 @@ impl Registry {
                 let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
                     Some(run) => {
-                        self.count_answer(run, Some(*class), now);
+                        self.count_answer(run, Some(*class), left, now);
                         self.fail_run(run, *class, left, next.clone(), now);
                     }
                     // Whatever was to follow by itself follows with the item's next dispatch.
@@ -174,11 +176,13 @@ impl Registry {
 
     /// What the end of a run says of the credentials of its role. No start of the item is counted that the machine kept from
     /// becoming an agent.
-    fn count_answer(&mut self, run: &RunId, class: Option<Class>, now: &Moment) {
+    fn count_answer(&mut self, run: &RunId, class: Option<Class>, left: &Left, now: &Moment) {
         let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
         let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
+        // An agent that fills the disk itself did run: each of its starts counts.
+        let never_ran = left.never_began || agent.state == AgentStanding::Starting;
         self.count_refusal(&role, begun.as_ref(), class, now);
-        if class == Some(Class::Machine) {
+        if class == Some(Class::Machine) && never_ran {
             self.names.give_start_back(&item);
         }
     }

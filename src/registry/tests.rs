@@ -158,7 +158,7 @@ impl Registry {
 
 fn adopt(text: &str) -> Action {
     let process = Process { pid: 4711, start_ticks: 99, boot_id: "boot-1".into(), pid_ns: 1, uid: 0 };
-    Action::Adopt { run: run(text), launcher: Claimed { process, since: moment(0) } }
+    Action::Adopt { run: run(text), launcher: Claimed { process, since: moment(0) }, may_have_heard: true }
 }
 
 fn reap(text: &str) -> Action {

@@ -345,13 +345,20 @@ fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRe
 
 fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
     let file = looked.config.source_path.join(&stuck.origin).display().to_string();
+    let help = match stuck.code {
+        HeldCode::WorkspaceTaken => Help {
+            to: "to release it",
+            what: "give this factory a [workspace] root of its own, or remove the mark named".to_owned(),
+        },
+        _ => Help { to: "to release it, edit", what: file },
+    };
     StuckLine {
         item: id.clone(),
         key: stuck.key.clone(),
         code: stuck.code,
         because: stuck.because.clone(),
         since: stuck.since,
-        help: vec![Help { to: "to release it, edit", what: file }],
+        help: vec![help],
     }
 }
 

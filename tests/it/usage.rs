@@ -112,9 +112,14 @@ fn iterations_and_item_are_options_of_a_tick_alone() {
         &["--item", "AR-1", "status"],
         &["stop", "--all", "--iterations", "2"],
         &["--iterations", "2", "stop", "--all"],
+        &["--accept-missing", "stop", "--all"],
     ] {
         let ran = factory.run(wrong).expect(2);
-        assert!(ran.stdout.is_empty() && ran.stderr.contains("--it"), "{wrong:?}: {}", ran.stderr);
+        assert!(
+            ran.stdout.is_empty() && (ran.stderr.contains("--it") || ran.stderr.contains("--accept-missing")),
+            "{wrong:?}: {}",
+            ran.stderr
+        );
     }
     let started =
         |arguments: &[&str]| factory.run(&[arguments, &["-n", "--format", "json"]].concat()).decided();

@@ -312,6 +312,7 @@ fn last_start_of_a_day_holds_while_its_crew_runs() {
     let plan = factory.tick_told();
     assert_eq!(held(&plan), [("A", HeldCode::Budget)]);
     assert!(factory.agent("a-impl").run.is_some());
+    assert!(!factory.registry.today(factory.now.at).held, "the day has starts left for others");
     factory.see("a-impl.1", succeeded());
     assert!(told(&factory.tick_told()).contains(&"park A budget".to_owned()));
 }
@@ -342,4 +343,29 @@ fn returned_item_without_starts_is_parked() {
         *items = vec![item];
     }
     assert!(told(&factory.tick_told()).contains(&"park A budget".to_owned()));
+}
+
+// An agent could take its own item away for a while: a forgotten item would have all starts of the next day.
+// covers: P06b
+#[test]
+fn absence_gives_no_starts_back() {
+    let mut factory = Factory::with("[budget]\nitem_starts_per_day = 1", &["A", "B"]).running("a-impl.1");
+    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("b-impl.1", alive());
+    factory.tick_told();
+    factory.see("a-impl.1", failed());
+    factory.later(3600);
+    factory.tick_told();
+    assert_eq!(factory.record("A").parked_by, Some(crate::registry::ParkedBy::Budget));
+    let item = factory.item("A").clone();
+    factory.remove("A");
+    for _ in 0..5 {
+        factory.later(DAY);
+        factory.tick_told();
+    }
+    if let Observed::Known(items) = &mut factory.items {
+        items.push(item);
+    }
+    let plan = factory.tick_told();
+    assert!(!told(&plan).contains(&"start a-impl.2".to_owned()), "{:?}", told(&plan));
 }

@@ -139,6 +139,7 @@ fn workspace_of_another_factory_holds_its_item_alone() {
     assert_eq!(held(&plan), [("A", HeldCode::WorkspaceTaken)]);
     assert_eq!(started(&plan), ["start b-impl.1"]);
     assert_eq!(factory.registry.items[&id("A")].taken.as_deref(), Some("another factory"));
+    assert!(factory.registry.standstill.stuck.contains_key(&id("A")), "only a person can release it");
     assert_eq!(
         factory.plan().steps.iter().filter(|step| matches!(step, Step::Refresh(_))).count(),
         0,

@@ -171,6 +171,22 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     assert_eq!(factory.agent("a-impl").resumes, 0);
 }
 
+// covers: P17
+#[test]
+fn answer_whose_agent_never_began_is_given_by_the_next_one() {
+    let mut factory = claude("");
+    ends(&mut factory, "a-impl.1", 0, recorded!("claude-question"));
+    retry(&mut factory, "the first one");
+    factory.tick_told();
+    let never_ran =
+        Exit { error: Some("no process".into()), code: None, ..exit(0, ExitReason::Infra, Said::default()) };
+    let ended = Ended { claim: Some(launcher()), exit: Some(never_ran), ..Ended::default() };
+    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    let plan = factory.tick_told();
+    assert!(told(&plan).contains(&"resume a-impl.3".to_owned()), "{:?}", told(&plan));
+    assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
+}
+
 // covers: P20c
 #[test]
 fn chosen_session_of_a_run_that_never_began_is_forgotten() {

@@ -30,6 +30,8 @@ fn failure_on_a_full_disk_is_of_the_machine() {
         assert!(told(&plan).contains(&"fail a-impl.1 machine".to_owned()), "{room:?}: {:?}", told(&plan));
         assert_eq!(factory.registry.items[&id("A")].attempts, 0);
         assert!(factory.registry.cool_offs.contains_key(MACHINE));
+        // It did run, so its start counts: an agent that fills the disk itself must not be started for ever.
+        assert_eq!(factory.registry.item_starts(&id("A"), factory.now.at), 1);
     }
 }
 

@@ -60,7 +60,9 @@ impl LocalFleet {
             Life::Alive => {
                 scan.descendants(launcher.pid).iter().filter(|pid| **pid != launcher.pid).any(lives)
             }
-            Life::Dead | Life::OtherBoot => false,
+            // One that was killed looked after nothing: what it left is for a reap to find.
+            Life::Dead => !self.swept_by_launcher(reap),
+            Life::OtherBoot => false,
             Life::Unknown(_) => true,
         }
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use factory_tick::config::{Config, WritebackMode};
 use factory_tick::decide::Request;
 use factory_tick::model::{
-    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Moment, Plan, Refresh, RunId, Step,
+    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Left, Moment, Plan, Refresh, RunId, Step,
     WorkItem,
 };
 use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
@@ -101,7 +101,9 @@ impl History {
         self.charged.extend(newly_charged(scene).cloned());
         self.learn_done(scene);
         self.providers.learn(scene);
-        if scene.ticked.is_some() && !scene.world.today.fleet_unknown && !one_item {
+        let today = &scene.world.today;
+        // Directories that the tick had no time for are looked at by a later one.
+        if scene.ticked.is_some() && !today.fleet_unknown && !today.look_cut && !one_item {
             self.unreconciled = false;
         }
     }
@@ -477,9 +479,18 @@ fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
         };
         let used = recorded(scene.before) + scene.starts().filter(|(of, _)| *of == item).count() as u32;
         // What the machine kept from becoming an agent in this very plan was given back.
-        let given_back = scene
-            .actions()
-            .filter(|one| matches!(one, Action::Fail { item: of, class: Class::Machine, .. } if of == item));
+        let never_ran = |run: &RunId, left: &Left| {
+            let adopted =
+                scene.actions().any(|one| matches!(one, Action::Adopt { run: of, .. } if of == run));
+            let agent = scene.before.agents.get(&run.agent);
+            left.never_began || !adopted && agent.is_some_and(|agent| agent.state == AgentStanding::Starting)
+        };
+        let given_back = scene.actions().filter(|one| match one {
+            Action::Fail { item: of, run: Some(run), class: Class::Machine, left, .. } => {
+                of == item && never_ran(run, left)
+            }
+            _ => false,
+        });
         let given_back = given_back.count() as u32;
         ensure(max == 0 || used - given_back.min(used) <= max, || {
             format!("{used} starts of {item} on one day, at most {max} may be")
@@ -905,10 +916,15 @@ fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
     let held = &scene.plan.held;
     let one = |code: HeldCode| held.iter().find(move |held| held.code == code);
     let today = scene.intended.today.as_ref();
-    ensure(one(HeldCode::Budget).is_none() || today.is_some_and(|today| today.held), || {
+    let day_holds = held.iter().any(|held| held.code == HeldCode::Budget && held.until.is_some());
+    ensure(!day_holds || today.is_some_and(|today| today.held), || {
         format!("the budget holds an item, and the day has {today:?}")
     })?;
-    if scene.one_item || scene.reap_only || scene.world.today.source_unknown {
+    if scene.one_item
+        || scene.reap_only
+        || scene.world.today.source_unknown
+        || scene.world.today.fleet_unknown
+    {
         return Ok(());
     }
     let standstill = &scene.intended.standstill;

@@ -12,7 +12,8 @@ use super::world::World;
 
 pub(super) struct Keeper {
     rules: Retention,
-    suffixes: Vec<String>,
+    /// Names and suffixes.
+    roles: Vec<(String, String)>,
     dice: Dice,
     /// When each remover that was started comes to work, on the monotonic clock of its boot.
     removers: Vec<(u32, u64)>,
@@ -22,8 +23,8 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(dice: Dice, config: &Config) -> Keeper {
-        let suffixes = config.roles.iter().map(|role| role.suffix.clone()).collect();
-        Keeper { rules: config.retention.clone(), suffixes, dice, removers: Vec::new(), removed: (0, 0) }
+        let roles = config.roles.iter().map(|role| (role.name.clone(), role.suffix.clone())).collect();
+        Keeper { rules: config.retention.clone(), roles, dice, removers: Vec::new(), removed: (0, 0) }
     }
 }
 
@@ -60,12 +61,12 @@ impl World {
             return;
         }
         let (registry, clock) = (self.disk.standing.clone(), self.machine.clock());
-        let suffixes: Vec<_> = self.keeper.suffixes.iter().map(String::as_str).collect();
+        let roles: Vec<_> = self.keeper.roles.iter().map(|(name, suffix)| (&**name, &**suffix)).collect();
         let mut clear = Vec::new();
         for removal in retention::workspaces(&registry, &self.machine.workspaces, &self.keeper.rules, &clock)
         {
             let Some(id) = removal.item else { continue };
-            let agents = retention::agents(&registry, &id, &suffixes);
+            let agents = retention::agents(&registry, &id, &roles);
             if agents.iter().all(|agent| !self.machine.is_locked(agent)) {
                 clear.push((id, removal.what));
             }
