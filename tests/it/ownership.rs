@@ -54,7 +54,7 @@ fn look_40_days_later(factory: &Factory) {
 #[test]
 fn workspace_of_another_factory_holds_the_item() {
     let (ours, other, root) = two();
-    let told = held(&other.tick().expect(0));
+    let told = held(&other.tick().expect(4));
     let [(code, because)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(code, "workspace_taken");
     let mark = root.join(".factory-tick/AR-1");
@@ -64,6 +64,7 @@ fn workspace_of_another_factory_holds_the_item() {
     assert_eq!(other.starts(), [""; 0]);
     let status = other.run(&["status", "--format", "json"]).expect(0).json();
     assert_eq!(status["waiting"][0]["code"], "workspace_taken", "{status}");
+    assert_eq!(status["stuck"][0]["item"], "dir:AR-1", "a person alone can release it: {status}");
     assert!(other.run(&["status"]).expect(0).stdout.contains("workspace_taken"));
     let explained = other.run(&["explain", "AR-1"]).expect(0).stdout;
     assert!(explained.contains("workspace_taken"), "{explained}");
@@ -84,7 +85,7 @@ fn workspace_of_another_factory_holds_the_item() {
 fn workspace_is_removed_by_its_own_factory_alone() {
     let (ours, other, root) = two();
     // As if the other factory had made a folder of this name itself, at any time before.
-    other.tick().expect(0);
+    other.tick().expect(4);
     let folder = root.join("AR-1").display().to_string();
     put(&other.state("made/AR-1"), &folder);
     let id = "\"dir:AR-1\":{";
@@ -109,7 +110,7 @@ fn workspace_is_removed_by_its_own_factory_alone() {
     other.tick_until("it is done", |_| other.recorded("AR-1")["state"] == "done");
     assert_eq!(fs::read_to_string(root.join("AR-1/by")).unwrap(), "other\n");
     ours.edit("AR-1", "Once more.");
-    assert_eq!(held(&ours.tick().expect(0))[0].0, "workspace_taken");
+    assert_eq!(held(&ours.tick().expect(4))[0].0, "workspace_taken");
     assert!(root.join("AR-1/by").exists());
 }
 
@@ -141,7 +142,7 @@ fn launcher_that_finds_its_workspace_taken_starts_no_agent() {
     assert_eq!(exit["reason"], "infra", "{exit}");
     assert!(exit["error"].as_str().unwrap().contains("another factory"), "{exit}");
     assert_eq!(other.starts(), [""; 0]);
-    assert_eq!(held(&other.tick().expect(0))[0].0, "workspace_taken");
+    assert_eq!(held(&other.tick().expect(4))[0].0, "workspace_taken");
     assert_eq!(other.recorded("AR-1")["attempts"], 0, "no attempt is charged");
     assert_eq!(fs::read_to_string(root.join("AR-1/by")).unwrap(), "ours\n");
     drop(ours);
