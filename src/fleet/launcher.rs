@@ -58,6 +58,10 @@ const SWEEP_SLACK: Duration = Duration::from_secs(2);
 /// How long a launcher whose run is over waits for a disk to have room for its receipts.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
+/// How long the removal of a temporary directory may keep the last receipt back. Less than the slack that a tick gives a
+/// launcher.
+const REMOVAL_SOON: Duration = Duration::from_secs(1);
+
 /// How soon it looks again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -269,17 +273,20 @@ impl Launcher {
     /// The last receipt. `written`: whether the one before it could be, at its time.
     fn close(&self, exit: &Exit, written: Result<()>, swept: Swept) -> Result<()> {
         self.traces.remove();
-        let is_clean = swept.survivors.is_empty();
+        let tmp = self.tmp.clone().filter(|_| swept.survivors.is_empty());
+        let remove = |path: &PathBuf, until: Option<Instant>| {
+            let removed = tmp::remove_at(&self.run_dir, path.clone(), until);
+            removed.inspect_err(|error| log::warn!("its temporary directory can't be removed: {error}"))
+        };
+        // Before the receipt, but shortly: a tick takes a launcher that is longer about it for stuck, and ends it.
+        let soon = Some(Instant::now() + REMOVAL_SOON);
+        let is_large = tmp.as_ref().is_some_and(|path| matches!(remove(path, soon), Ok(false)));
         if written.is_err() {
             self.put_patiently(EXIT, exit)?;
         }
         let closed = self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept });
-        // After the receipts: a launcher that is killed while it deletes a large directory has told everything.
-        if is_clean
-            && let Some(path) = self.tmp.clone()
-            && let Err(error) = tmp::remove_at(&self.run_dir, path, None)
-        {
-            log::warn!("its temporary directory can't be removed: {error}");
+        if let Some(path) = tmp.filter(|_| is_large) {
+            let _ = remove(&path, None);
         }
         closed
     }
