@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::items::{self, stop_all};
 use super::{Draft, done};
-use crate::config::Done;
-use crate::model::{Action, Gone, ItemId, ItemState, Moment, Refresh, WorkItem};
+use crate::model::{Action, DoneWhen, Gone, ItemId, ItemState, Moment, Refresh, WorkItem};
 use crate::registry::{ItemRecord, ItemStanding, ParkedBy};
 
 /// An item is gone only after this many complete reads in a row without it.
@@ -54,7 +53,7 @@ struct Mass {
 fn mass(draft: &Draft) -> Option<Mass> {
     let view = draft.source()?;
     // An item that is gone, and an item that is to leave its source when it is done, say nothing of the others.
-    let leaves = |id: &ItemId| draft.config.done == Done::Source && done::all_ended_well(draft, id);
+    let leaves = |id: &ItemId| done::rule(draft, id) == DoneWhen::Source && done::all_ended_well(draft, id);
     let counts = |(id, record): &(&ItemId, &ItemRecord)| {
         record.gone.is_none() && !items::is_unclear(view, id, record) && !leaves(id)
     };

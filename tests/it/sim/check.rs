@@ -109,6 +109,10 @@ impl History {
     }
 
     fn learn_done(&mut self, scene: &Scene<'_>) {
+        // A person brought it back before the tick, which may have forgotten it: its record after it tells nothing.
+        let brought_back =
+            |id: &ItemId| scene.before.items.get(id).is_some_and(|record| record.state != ItemStanding::Done);
+        self.done_of.retain(|id, _| !brought_back(id));
         for (id, record) in &scene.after.items {
             match &record.content_hash {
                 Some(hash) if record.state == ItemStanding::Done => {
