@@ -10,11 +10,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::fleet::discard;
-use crate::fleet::env::Vars;
+use crate::fleet::local::discard;
 use crate::model::Class;
-use crate::paint::{self, When};
-use crate::text;
+use crate::run::env::Vars;
+use crate::ui::escape;
+use crate::ui::style::{self, When};
 
 /// Where `--color` is read from besides.
 const COLOR_VARIABLE: &str = "FACTORY_TICK_COLOR";
@@ -381,7 +381,7 @@ pub fn read() -> Result<Start, clap::Error> {
         let sets = discard::sets_of_remover(&vars);
         return Ok(Start::Remover { config, state, sets, vars });
     }
-    paint::choose(color(&args, &vars));
+    style::choose(color(&args, &vars));
     let mut cli = parse(&args, &vars).map_err(|error| harmless(error, &args, &vars))?;
     // Of those before and behind the command's name the parser keeps only the latter.
     let sets = typed(&args, "--set");
@@ -431,16 +431,16 @@ fn parser(vars: &Vars) -> clap::Command {
 /// What is wrong with a command line, with nothing in it that steers a terminal or a CI runner: a script may have passed
 /// the title of an item on, and what is wrong is quoted.
 fn harmless(error: clap::Error, args: &[OsString], vars: &Vars) -> clap::Error {
-    let is_harmless = |error: &clap::Error| error.to_string().lines().all(|line| text::plain(line) == line);
+    let is_harmless = |error: &clap::Error| error.to_string().lines().all(|line| escape::plain(line) == line);
     if is_harmless(&error) {
         return error;
     }
     // The same mistake, made with the same words spelled out.
-    let plain: Vec<_> = args.iter().map(|arg| text::plain(&arg.to_string_lossy()).into()).collect();
+    let plain: Vec<_> = args.iter().map(|arg| escape::plain(&arg.to_string_lossy()).into()).collect();
     match parse(&plain, vars) {
         Err(same) if is_harmless(&same) => same,
         // It is the environment that says so.
-        _ => Cli::command().error(error.kind(), text::plain(error.to_string().trim_end())),
+        _ => Cli::command().error(error.kind(), escape::plain(error.to_string().trim_end())),
     }
 }
 

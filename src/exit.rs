@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::page::Page;
+use crate::ui::layout::Page;
 
 /// How the program ended. The order of severity is [`ExitStatus::worse`]'s, not the numbers'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -150,9 +150,9 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl From<crate::store::StoreError> for Failure {
-    fn from(error: crate::store::StoreError) -> Failure {
-        use crate::store::StoreError;
+impl From<crate::state::files::StoreError> for Failure {
+    fn from(error: crate::state::files::StoreError) -> Failure {
+        use crate::state::files::StoreError;
         let no_room = matches!(error, StoreError::NoRoom(_));
         let status = match error {
             StoreError::BadState(_) => ExitStatus::BadState,

@@ -22,15 +22,15 @@
 //! # One start
 //!
 //! A run is `<agent>.<n>`; its number is used once, whatever happens. The tick commits the intent, then
-//! starts a launcher ([`fleet::launcher`]). The launcher links its identity to `runs/<run>/claim`: the one
+//! starts a launcher ([`launcher`]). The launcher links its identity to `runs/<run>/claim`: the one
 //! link that can be made decides whether the run exists, so a tick that links first has fenced it for ever.
-//! Then it lays the traces by which its processes are found without it ([`fleet::traces`]), runs the hooks that come
+//! Then it lays the traces by which its processes are found without it ([`run::tags`]), runs the hooks that come
 //! first, starts the agent, and writes receipts of its end (`exit`) and, when the hook after it has ended too, of the end
 //! of everything that it started (`swept`). No tick needs to be there for any of it, and none trusts anything else.
 //!
 //! A run that is started in a terminal which somebody else made and ends has the launcher a step further away, below a
-//! process that is there to be killed with the terminal ([`fleet::relay`]). Its environment is handed over past whoever
-//! starts it ([`fleet::feed`]), and its agent has a terminal of its own, or is shown ([`fleet::terminal`]).
+//! process that is there to be killed with the terminal ([`launcher::relay`]). Its environment is handed over past whoever
+//! starts it ([`run::env_pipe`]), and its agent has a terminal of its own, or is shown ([`launcher::terminal`]).
 //!
 //! # What always holds
 //!
@@ -57,30 +57,25 @@ pub mod harness;
 pub mod registry;
 
 pub mod decide;
-pub mod retention;
 pub mod tick;
 
-pub mod exit;
-pub mod report;
-
-pub mod commands;
-pub mod views;
-
-pub mod last_good;
+pub mod durable;
 pub mod state;
-pub mod store;
 
-pub mod fleet;
 pub mod source;
 
+pub mod fleet;
+pub mod launcher;
 pub mod process;
+pub mod run;
+pub mod workspace;
 
-pub mod backoff;
+pub mod app;
+pub mod commands;
+pub mod exit;
+pub mod ui;
+pub mod views;
+
 pub mod cli;
 pub mod clock;
 pub mod fingerprint;
-pub mod names;
-pub mod page;
-pub mod paint;
-pub mod prompt;
-pub mod text;

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use factory_tick::cli::{self, Start};
-use factory_tick::fleet::{exec, launcher, relay};
-use factory_tick::{commands, exit::ExitStatus};
+use factory_tick::commands;
+use factory_tick::exit::ExitStatus;
+use factory_tick::launcher::{self, exec, relay};
 
 fn main() -> ExitCode {
     let start = match cli::read() {

@@ -15,7 +15,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::source::Source;
-use crate::store::{Committed, StoreError};
+use crate::state::files::{Committed, StoreError};
 
 /// Where a tick keeps what must last.
 pub trait Store {

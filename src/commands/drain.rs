@@ -4,13 +4,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::order::{self, Judged, Order, decided};
-use super::{Context, Shutdown, pause, tell};
+use super::pause;
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged, Order, decided};
+use crate::app::output::tell;
+use crate::app::shutdown::Shutdown;
 use crate::cli::DrainArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Plan, Step};
-use crate::paint::Tone;
 use crate::registry::{AgentRecord, AgentStanding, Registry};
+use crate::ui::style::Tone;
 
 /// How often it looks. An agent's end may be seen this much later, which nobody who drains for hours feels.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -22,7 +25,7 @@ const BECAUSE: &str = "a person drains it";
 
 pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
-        return order::preview(context, |_| Ok(judged(args)), |_, registry| Ok(plan(registry, args.stop)));
+        return mutation::preview(context, |_| Ok(judged(args)), |_, registry| Ok(plan(registry, args.stop)));
     }
     let until = Instant::now() + args.wait;
     let mut order = Order::begin(context, "drain")?;

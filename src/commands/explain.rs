@@ -1,16 +1,17 @@
 //! `factory-tick explain`: what the next tick would make of one item, and why. It looks, and changes nothing.
 
-use super::{Context, Outside, resolve, say, say_page};
+use crate::app::context::{Context, Outside};
+use crate::app::output::{say, say_page};
+use crate::app::resolve;
 use crate::cli::{ExplainArgs, Format};
-use crate::config::{self, Done};
-use crate::decide;
+use crate::config::{self, Done, prompt};
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::{env, local, workspace};
+use crate::fleet::local;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
-use crate::prompt;
-use crate::store::events;
-use crate::tick;
+use crate::run::env;
+use crate::state::files::events;
 use crate::views::explain::{ExplainView, NextHook, NextRun};
+use crate::{decide, tick, workspace};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
     let state = context.peek()?;
@@ -62,7 +63,7 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
     let workspaces = local::workspaces(&context.config, &context.state_path);
     let cwd = workspaces.join(&launch.workspace).to_string_lossy().into_owned();
     let run = launch.run.to_string();
-    let prompt_file = context.state_path.join("runs").join(&run).join(crate::fleet::rundir::PROMPT);
+    let prompt_file = context.state_path.join("runs").join(&run).join(crate::run::directory::PROMPT);
     let prompt_file = prompt_file.to_string_lossy();
     // Where it can't be read, nothing starts, and that is among the reasons.
     let file = env::of_file(&context.config.env).unwrap_or_default();

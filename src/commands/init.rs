@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::check::programs;
-use super::{absolute, say, say_page, terminal};
+use crate::app::context::absolute;
+use crate::app::output::{say, say_page};
+use crate::app::terminal;
 use crate::cli::{Format, Options};
+use crate::durable::atomic;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::env::Vars;
 use crate::harness::{self, Preset};
-use crate::page::{Page, Row, Span};
-use crate::paint::Tone;
-use crate::store::atomic;
-use crate::text;
+use crate::run::env::Vars;
+use crate::ui::escape;
+use crate::ui::layout::{Page, Row, Span};
+use crate::ui::style::Tone;
 
 /// All tables but the roles, each key with its default behind a `#`.
 const TABLES: &str = include_str!("init/factory.toml");
@@ -57,7 +59,7 @@ pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure>
         false => ExitStatus::Ok,
     };
     match options.format {
-        Format::Json => say(&text::one_json_line(&json!({
+        Format::Json => say(&escape::one_json_line(&json!({
             "schema": 1,
             "dry_run": options.dry_run,
             "status": status.name(),

@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{located, say};
+use crate::app::context::located;
+use crate::app::output::say;
 use crate::cli::{Format, Options};
+use crate::durable::Lock;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::env::Vars;
 use crate::model::Process;
 use crate::process::identity::Host;
 use crate::process::signal::{self, Guard, Sent, Signal};
-use crate::store::heartbeat::{self, Alive, Heartbeat, Pulse};
-use crate::store::{Lock, StateDir};
-use crate::{clock, state, text};
+use crate::run::env::Vars;
+use crate::state::files::StateDir;
+use crate::state::files::heartbeat::{self, Alive, Heartbeat, Pulse};
+use crate::ui::escape;
+use crate::{clock, state};
 
 pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure> {
     let host = Host::read()?;
@@ -80,7 +83,7 @@ fn tell(options: &Options, tick: &Process, beat: &Heartbeat) -> ExitStatus {
         Format::Text => say(&format!(
             "SIGTERM was sent to the tick, pid {}, that began at {}; it finishes what is under way, and ends",
             tick.pid,
-            text::time(beat.started_at)
+            escape::time(beat.started_at)
         )),
     }
     ExitStatus::Ok

@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Context, resolve};
+use crate::app::context::Context;
+use crate::app::resolve;
 use crate::cli::LogsArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
-use crate::fleet::log_reader::LogReader;
-use crate::fleet::rundir::{HOOKS_LOG, RunDir, RunFiles};
 use crate::model::{AgentName, Observed, Quarry, RunId, Sighting};
 use crate::registry::Registry;
+use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
+use crate::run::log_reader::LogReader;
 use crate::state::State;
-use crate::store::events;
-use crate::text;
+use crate::state::files::events;
+use crate::ui::escape;
 
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -110,7 +111,7 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
     match removed {
         Some(event) => {
             let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            let at = word("at").parse().map_or_else(|_| word("at"), text::time);
+            let at = word("at").parse().map_or_else(|_| word("at"), escape::time);
             format!("the logs of {run} were removed {at}: {}", word("because"))
         }
         None => format!("{run} has no directory in {}", fleet.runs.display()),
@@ -174,7 +175,7 @@ impl Screen {
     fn put(&mut self, length: usize, end: &str) -> io::Result<()> {
         let shown: Vec<u8> = self.part.drain(..length).collect();
         let text = String::from_utf8_lossy(&shown);
-        let text = text::plain(text.strip_suffix('\n').unwrap_or(&text));
+        let text = escape::plain(text.strip_suffix('\n').unwrap_or(&text));
         io::stdout().write_all(format!("{text}{end}").as_bytes())
     }
 }

@@ -1,8 +1,9 @@
 //! `factory-tick park`: a person takes an item out of the rotation. What runs of it goes on, and is judged when it
 //! ends; nothing follows.
 
-use super::order::{self, Judged, decided, plan_of};
-use super::{Context, resolve};
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged, decided, plan_of};
+use crate::app::resolve;
 use crate::cli::ParkArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Action;
@@ -16,8 +17,8 @@ pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Fail
     let plan = |before: &Registry, registry: &Registry| {
         // As it was found at first: a judged run may be known by no name any more.
         let id = id(before)?;
-        if order::is_done(registry, &id) {
-            return Err(order::refuse_done(&id, "there is nothing to park"));
+        if mutation::is_done(registry, &id) {
+            return Err(mutation::refuse_done(&id, "there is nothing to park"));
         }
         let mut plan = plan_of(registry, &items, &id);
         let because = args.reason.as_deref().unwrap_or(BECAUSE);
@@ -25,5 +26,5 @@ pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Fail
         plan.steps.push(decided(&id, because, park));
         Ok(plan)
     };
-    order::give_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)
+    mutation::give_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)
 }

@@ -1,7 +1,7 @@
 //! `factory-tick pause` and `unpause`: whether anything is started or resumed. All else goes on.
 
-use super::Context;
-use super::order::{self, Judged};
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged};
 use crate::cli::PauseArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, Plan, Refresh, Step};
@@ -12,11 +12,11 @@ pub(super) fn run(context: &Context, args: &PauseArgs) -> Result<ExitStatus, Fai
     let because = args.reason.as_deref().unwrap_or(BECAUSE);
     let until = args.duration.map(|duration| context.now.after(duration));
     let plan = plan(because, Action::Pause { until });
-    order::give(context, "pause", |_| Ok(Judged::Nothing), |_, _| Ok(plan))
+    mutation::give(context, "pause", |_| Ok(Judged::Nothing), |_, _| Ok(plan))
 }
 
 pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
-    order::give(
+    mutation::give(
         context,
         "unpause",
         |_| Ok(Judged::Nothing),

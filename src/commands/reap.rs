@@ -2,16 +2,18 @@
 
 use std::time::Instant;
 
-use super::order::{self, Order};
-use super::{Context, Shutdown, tick};
+use super::tick;
+use crate::app::context::Context;
+use crate::app::mutation::{self, Order};
+use crate::app::shutdown::Shutdown;
 use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::model::{Action, Decision, Observed, Plan, Quarry, RunId, Sighting, Step};
 use crate::registry::{Registry, name_survivors};
-use crate::report::TickReport;
 use crate::state::State;
+use crate::views::report::TickReport;
 
 /// Ending takes one round, seeing that it ended another, and a lost fence one more.
 const ROUNDS_MAX: u32 = 3;
@@ -25,7 +27,7 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
     }
     if context.options.dry_run {
         return context.preview(|registry, lineage, dir| {
-            Ok((order::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
+            Ok((mutation::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
         });
     }
     let mut order = Order::begin_without_room(context, "reap")?;
@@ -90,7 +92,7 @@ fn give_up(
 }
 
 /// Reaps until there is nothing left to reap, or nothing more can be done about it now.
-pub(super) fn rounds(
+pub(crate) fn rounds(
     context: &Context,
     state: &mut State,
     shutdown: &Shutdown,

@@ -3,12 +3,14 @@
 
 use serde_json::json;
 
-use super::{Context, Shutdown, WAIT_LOCK, say};
+use crate::app::context::{Context, WAIT_LOCK};
+use crate::app::output::say;
+use crate::app::shutdown::Shutdown;
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
-use crate::fleet::ownership::Marks;
 use crate::state::{Standing, State};
+use crate::workspace::ownership::Marks;
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     // Looked for first: to take the lock makes the directory.

@@ -11,21 +11,20 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::clock;
 use crate::config::{self, Config};
-use crate::fleet::before_remove::{BeforeRemove, Then};
-use crate::fleet::env::Vars;
-use crate::fleet::launcher;
+use crate::durable::{Lock, LockError, Trash, atomic};
 use crate::fleet::local::LocalFleet;
-use crate::fleet::made::Made;
-use crate::fleet::ownership::Marks;
+use crate::fleet::local::before_remove::{BeforeRemove, Then};
 use crate::model::{AgentName, ItemId, Process, Steady};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
-use crate::retention::{self, Removal};
+use crate::run::env::Vars;
+use crate::state::files::{Loaded, Origin, StateDir, events, heartbeat, registry_file};
 use crate::state::{self, Standing};
-use crate::store::heartbeat;
-use crate::store::{Loaded, Lock, LockError, Origin, StateDir, Trash, atomic, events, registry_file};
+use crate::workspace::ledger::Made;
+use crate::workspace::ownership::Marks;
+use crate::workspace::retention::{self, Removal};
+use crate::{clock, launcher};
 
 /// Held by the one that is at work: a second one would only be in its way.
 const LOCK: &str = "remover";

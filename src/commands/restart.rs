@@ -2,9 +2,11 @@
 //!
 //! Nothing is waited for in between: as long as a run of the item is to end, nothing of it starts.
 
-use super::order::{self, Judged, Order};
+use super::retry;
 use super::stop::{carry_out, stopping};
-use super::{Context, resolve, retry};
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged, Order};
+use crate::app::resolve;
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{ItemId, Plan};
@@ -21,7 +23,7 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
             plan.steps.push(retry::retry(&context.config, registry, &id, false, None));
             Ok(plan)
         };
-        return order::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
+        return mutation::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
     }
     let mut order = Order::begin(context, "restart")?;
     let items = context.items();
@@ -42,7 +44,7 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
 
 /// Done work is done again by a person's `retry` alone: the run may have ended well a moment ago.
 fn refuse_done(args: &RestartArgs, registry: &Registry, id: &ItemId) -> Result<(), Failure> {
-    match order::is_done(registry, id) {
+    match mutation::is_done(registry, id) {
         true => Err(retry::refuse_done(&args.target, id)),
         false => Ok(()),
     }

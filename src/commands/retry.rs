@@ -1,7 +1,8 @@
 //! `factory-tick retry`: an item gets all its attempts back and is due now, whoever had parked it.
 
-use super::order::{self, Judged, decided, plan_of};
-use super::{Context, resolve};
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged, decided, plan_of};
+use crate::app::resolve;
 use crate::cli::RetryArgs;
 use crate::config::Config;
 use crate::decide;
@@ -16,7 +17,7 @@ pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Fai
         Some(wanted) => Ok(Judged::Item(resolve::item(wanted, registry, &items)?)),
         None => Ok(Judged::All),
     };
-    order::give(context, "retry", judged, |before, registry| {
+    mutation::give(context, "retry", judged, |before, registry| {
         let mut plan = match &args.target {
             Some(wanted) => plan_of_one(context, args, wanted, &items, before, registry)?,
             None => plan_of_all(registry, args.class, |id| step(context, args, registry, id)),
@@ -56,7 +57,7 @@ fn plan_of_one(
     // As it was found at first: a judged run may be known by no name any more.
     let id = resolve::item(wanted, before, items)?;
     // The person did not know that its run had ended well.
-    if order::is_done(registry, &id) && !order::is_done(before, &id) {
+    if mutation::is_done(registry, &id) && !mutation::is_done(before, &id) {
         return Err(refuse_done(wanted, &id));
     }
     if let Some(run) = what_runs(registry, &id) {
@@ -70,7 +71,7 @@ fn plan_of_one(
 
 /// Refuses to start a done item anew unasked, and names the command that does it.
 pub(super) fn refuse_done(wanted: &str, id: &ItemId) -> Failure {
-    order::refuse_done(id, &format!("`factory-tick retry {wanted}` does it again"))
+    mutation::refuse_done(id, &format!("`factory-tick retry {wanted}` does it again"))
 }
 
 /// Everything that is parked, or was for this reason. What still runs is left alone.

@@ -1,12 +1,14 @@
 //! `factory-tick status`: whether ticks come, what is in flight, what waits, what needs a person. Builds
 //! neither source nor fleet, so it works when both are down.
 
-use super::{Context, say, say_page, terminal};
+use crate::app::context::Context;
+use crate::app::output::{say, say_page};
+use crate::app::terminal;
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::state;
-use crate::store::heartbeat::{self, Alive, Pulse};
+use crate::state::files::heartbeat::{self, Alive, Pulse};
 use crate::views::status::{Looked, StatusView};
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::order::{self, Judged, Order, decided, plan_of};
-use super::{Context, resolve};
+use crate::app::context::Context;
+use crate::app::mutation::{self, Judged, Order, decided, plan_of};
+use crate::app::resolve;
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, ItemId, Plan, WorkItem};
@@ -20,7 +21,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
     if context.options.dry_run {
         let items = items();
         let judged = |registry: &Registry| Ok(judged(wanted(registry, &items)?));
-        return order::preview(context, judged, |before, registry| {
+        return mutation::preview(context, judged, |before, registry| {
             let id = wanted(before, &items)?;
             refuse_done(registry, id.as_ref())?;
             Ok(plan(registry, &items, id.as_ref()))
@@ -96,8 +97,8 @@ fn judged(id: Option<ItemId>) -> Judged {
 
 /// A done item of which nothing is in flight has nothing to stop, and it is not parked: `retry --all` would do it again.
 fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> {
-    match id.filter(|id| order::is_done(registry, id) && !registry.in_flight(id)) {
-        Some(id) => Err(order::refuse_done(id, "there is nothing to stop")),
+    match id.filter(|id| mutation::is_done(registry, id) && !registry.in_flight(id)) {
+        Some(id) => Err(mutation::refuse_done(id, "there is nothing to stop")),
         None => Ok(()),
     }
 }
@@ -141,7 +142,7 @@ fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
     let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
     let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
     plan.steps.extend(stops.map(|stop| decided(id, BECAUSE, stop)));
-    if order::is_done(registry, id) {
+    if mutation::is_done(registry, id) {
         return;
     }
     let park = Action::Park { item: id.clone(), class: None, by_person: true };

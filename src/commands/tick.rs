@@ -4,22 +4,24 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::mail::{self, Mailbox, Verdict};
-use super::{
-    BY_THE_LAST_GOOD, Context, Outside, Shutdown, bad_config, groups, resolve, retain, tell_failure,
-};
+use crate::app::context::{BY_THE_LAST_GOOD, Context, Outside};
+use crate::app::output::{bad_config, tell_failure};
+use crate::app::quiet::{self, Mailbox, Verdict};
+use crate::app::resolve;
+use crate::app::shutdown::Shutdown;
+use crate::app::upkeep::{groups, retain};
 use crate::cli::{Format, TickArgs};
 use crate::config::Problems;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
-use crate::last_good;
 use crate::model::ItemId;
-use crate::page::Span;
 use crate::registry::Registry;
-use crate::report::TickReport;
+use crate::state::files::heartbeat::Pulse;
+use crate::state::files::last_good;
 use crate::state::{Beats, State};
-use crate::store::heartbeat::Pulse;
 use crate::tick::{self, Ticked};
+use crate::ui::layout::Span;
+use crate::views::report::TickReport;
 
 pub(super) fn run(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> {
     match (&context.broken, context.options.dry_run) {
@@ -109,7 +111,7 @@ fn reconciliation(context: &Context, args: &TickArgs, problems: &Problems) -> Re
     }
     finish(context, &state, &shutdown, &mut report);
     let reason = format!("{}\n{problems}", report.reason());
-    let is_news = || mail::is_news_without_heartbeat(&context.options, report.exit(), &reason);
+    let is_news = || quiet::is_news_without_heartbeat(&context.options, report.exit(), &reason);
     if !context.options.quiet || is_news() || report.is_alarming() {
         tell_problems(context, problems);
         context.print(&report);
@@ -182,7 +184,7 @@ fn iterate(
 }
 
 /// One iteration on a state that is held, reported.
-pub(super) fn once(
+pub(crate) fn once(
     context: &Context,
     state: &mut State,
     shutdown: &Shutdown,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::read::Place;
 use super::roles::argv;
-use super::section::Section;
-use super::value::Value;
+use crate::config::toml::section::Section;
+use crate::config::toml::value::Value;
 
 /// Ten minutes: time enough for a clone and an install.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);

@@ -5,17 +5,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::de::DeTable;
+use ::toml::de::DeTable;
 
 use super::hooks::hooks;
-use super::problems::quoted;
 use super::roles::{argv, roles};
-use super::section::{Report, Section};
-use super::value::Value;
 use super::{
     Attempts, BrokerConfig, Budget, Config, Done, EnvConfig, FleetConfig, FleetKind, Limits, Retention,
     Scope, Tick, WritebackMode, WritebackModes,
 };
+use crate::config::toml::problems::quoted;
+use crate::config::toml::section::{Report, Section};
+use crate::config::toml::value::Value;
 
 /// What a tick needs beside two graces to end what hangs.
 const REAP_SLACK: Duration = Duration::from_secs(5);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::Role;
-use super::problems::quoted;
 use super::read::{Place, passed_name, path, without_nul};
-use super::section::Section;
-use super::value::Value;
+use crate::config::prompt;
+use crate::config::toml::problems::quoted;
+use crate::config::toml::section::Section;
+use crate::config::toml::value::Value;
 use crate::harness::{self, Preset};
-use crate::prompt;
 
 const NAME_BYTES_MAX: usize = 64;
 const SUFFIX_BYTES_MAX: usize = 16;

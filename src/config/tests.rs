@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ::toml::de::DeValue;
 use proptest::prelude::*;
-use toml::de::DeValue;
 
 use super::*;
 
@@ -145,7 +145,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 env: vec![],
                 deadline: Some(seconds(3600)),
                 stall: None,
-                prompt: crate::prompt::BUILT_IN.into(),
+                prompt: crate::config::prompt::BUILT_IN.into(),
                 prompt_path: None,
             }],
         }
@@ -170,13 +170,13 @@ fn every_documented_key_is_taken_with_its_default_and_changes_nothing() {
 
 #[test]
 fn every_key_that_is_read_is_documented() {
-    let report = section::Report::new(ALL_DEFAULTS, &[]);
+    let report = toml::section::Report::new(ALL_DEFAULTS, &[]);
     let document = DeTable::parse(ALL_DEFAULTS).expect("TOML");
     let path = Path::new("/etc/factory/factory.toml");
     let place = read::Place { path, dir: Path::new("/etc/factory"), read_prompt: &prompt_of_test };
     read::config(&report, document.get_ref(), &place).expect("no problem");
     let is_table =
-        |&&(title, key): &&section::Known| title.is_empty() || (title, key) == ("[source]", "scope");
+        |&&(title, key): &&toml::section::Known| title.is_empty() || (title, key) == ("[source]", "scope");
     let known: BTreeSet<_> = report
         .known()
         .iter()
@@ -348,7 +348,7 @@ fn a_preset_needs_no_command_and_brings_its_own_stall_and_prompt() {
         assert_eq!((role.harness.as_str(), role.command.len(), role.can_resume()), (name, 0, true));
         assert_eq!(role.stall, Some(Duration::from_secs(20 * 60)));
         let empty = good(&format!("{}prompt = \"\"\n", with_harness(name))).roles.remove(0);
-        assert_eq!([role.prompt, empty.prompt], [crate::prompt::BUILT_IN_OF_PRESET; 2]);
+        assert_eq!([role.prompt, empty.prompt], [crate::config::prompt::BUILT_IN_OF_PRESET; 2]);
         let off = good(&format!("{}stall = \"0\"\nargs = [\"--model\", \"x\"]\n", with_harness(name)));
         assert_eq!(
             (off.roles[0].stall, off.roles[0].args.as_slice()),
@@ -510,7 +510,7 @@ fn nesting_without_end_is_a_problem_and_no_overflow() {
     assert!(parsed(&format!("{}a = 1", "a.".repeat(100_000))).is_err());
     assert!(parsed(&format!("[{}a]", "a.".repeat(100_000))).is_err());
     for deep in ["{{ (", "{{ [", "{% if ", "{% if 1 %}", "{{ not ", "{{ -"] {
-        assert!(crate::prompt::check(&deep.repeat(100_000)).is_err());
+        assert!(crate::config::prompt::check(&deep.repeat(100_000)).is_err());
     }
 }
 

@@ -6,23 +6,11 @@
 //! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`, past the `gates`), and
 //! what trackers have to be told (`notes`).
 
-mod absence;
-mod blockers;
-mod cool_offs;
-mod crews;
 mod dispatch;
-mod done;
-mod gates;
-mod handoffs;
 mod items;
-mod launch;
-mod messages;
-mod notes;
-mod runs;
-mod slots;
-mod standstill;
-mod strays;
-mod verdict;
+mod reconcile;
+mod throttle;
+mod writeback;
 
 #[cfg(test)]
 mod tests;
@@ -83,14 +71,14 @@ pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId)
 pub fn can_go_on(config: &Config, agent: &AgentRecord, answered: bool) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.ok);
     session.is_some_and(|session| match answered {
-        true => runs::goes_on(config, agent),
-        false => runs::may_resume(config, agent, session),
+        true => reconcile::runs::goes_on(config, agent),
+        false => reconcile::runs::may_resume(config, agent, session),
     })
 }
 
 /// The cool-offs that a provider or the machine caused: a person may know better.
 pub fn providers_cooling(registry: &Registry) -> impl Iterator<Item = &String> {
-    registry.cool_offs.keys().filter(|scope| cool_offs::is_lifted_by_retry(scope))
+    registry.cool_offs.keys().filter(|scope| throttle::cool_offs::is_lifted_by_retry(scope))
 }
 
 /// What the next runs of an item would be started with, whatever keeps it from being started now; none where it is
@@ -107,7 +95,7 @@ pub fn next_launches(
 ) -> Result<Vec<Launch>, String> {
     let request = Request::default();
     let mut draft = Draft::new(config, registry, world, &request);
-    dispatch::next_launches(&mut draft, id)
+    dispatch::queue::next_launches(&mut draft, id)
 }
 
 /// A plan in the making, and the registry as it leaves it.
@@ -155,26 +143,26 @@ impl<'a> Draft<'a> {
         if let Some(why) = self.world.fleet.unknown() {
             self.plan.errors.push(format!("agents: {why}"));
         }
-        cool_offs::right_the_clock(self);
-        strays::adopt(self);
-        runs::reconcile(self);
+        throttle::cool_offs::right_the_clock(self);
+        reconcile::unrecorded::adopt(self);
+        reconcile::runs::reconcile(self);
         if self.request.judge_only {
-            return items::finish_all(self);
+            return items::lifecycle::finish_all(self);
         }
-        handoffs::reap(self, before);
+        reconcile::handoffs::reap(self, before);
         if self.request.reap_only {
             return;
         }
-        items::drop_removed_roles(self);
-        crews::regroup(self);
+        items::lifecycle::drop_removed_roles(self);
+        dispatch::crews::regroup(self);
         match &self.world.source {
             Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),
             Observed::Known(view) => self.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
         }
-        items::follow(self);
-        dispatch::dispatch(self);
-        standstill::note(self);
-        notes::tell(self);
+        items::lifecycle::follow(self);
+        dispatch::queue::dispatch(self);
+        items::standstill::note(self);
+        writeback::tell(self);
     }
 
     /// Adds a decision that stands alone.

@@ -1,32 +1,7 @@
 //! Where agents run. One trait at the impure edge, beside its one real implementation.
 
-pub mod before_remove;
 pub mod broker;
-mod child;
-pub mod credentials;
-pub mod discard;
-pub mod env;
-pub mod env_file;
-pub mod exec;
-pub mod feed;
-pub mod hooks;
-pub mod launcher;
-pub mod lives;
 pub mod local;
-pub mod log_reader;
-pub mod logs;
-mod machine;
-pub mod made;
-pub mod ownership;
-pub mod program;
-pub mod protected;
-pub mod relay;
-pub mod rundir;
-pub mod said;
-pub mod terminal;
-mod tmp;
-pub mod traces;
-pub mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

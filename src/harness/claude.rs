@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::sign::{End, Field, Servers, Talk, Tasks};
 use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
+use crate::harness::schema::{End, Field, Servers, Talk, Tasks};
 
 /// With `text` or `json` it prints nothing until its end, which looks like a stall; `stream-json` needs `--verbose`.
 /// The role's arguments come last: some of its options take every word that follows.

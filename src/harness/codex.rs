@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::sign::{End, Field, Talk, Tasks};
 use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
+use crate::harness::schema::{End, Field, Talk, Tasks};
 
 /// A program that replaces itself is not the one that was tried. No variable switches that off.
 const NO_UPDATE: &str = "check_for_update_on_startup=false";

@@ -21,10 +21,10 @@
 
 mod claude;
 mod codex;
-mod grants;
-mod hear;
-mod read;
-mod sign;
+mod permissions;
+mod schema;
+mod transcript;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -33,12 +33,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use self::sign::Talk;
 use crate::fingerprint::sha256_hex;
+use crate::harness::schema::Talk;
 use crate::model::RunId;
 
-pub use grants::{Granted, Grants, Home};
-pub use read::read;
+pub use permissions::{Granted, Grants, Home};
+pub use verdict::read;
 
 /// Every preset; `command` is none, its words are the configuration's.
 pub const PRESETS: [&Preset; 2] = [&claude::PRESET, &codex::PRESET];

@@ -18,6 +18,7 @@ pub mod cgroup;
 pub mod identity;
 pub mod limit;
 pub mod listener;
+pub mod protected;
 pub mod scan;
 pub mod signal;
 pub mod sweep;

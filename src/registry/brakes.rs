@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Registry;
 use super::records::CoolOff;
-use crate::backoff::growing;
 use crate::config::Budget;
 use crate::model::{Class, ItemId, Moment, RunId};
+use crate::registry::backoff::growing;
 
 /// The scope of the cool-off that a fault of the machine begins: it holds for every role.
 pub const MACHINE: &str = "machine";

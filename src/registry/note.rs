@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::records::Told;
 use super::{NOTE_TRIES_MAX, Registry, name_survivors};
-use crate::backoff::backoff;
 use crate::config::Attempts;
 use crate::model::{
     Action, Class, Decision, Happened, ItemId, Launch, Moment, Next, Outcome, Plan, Reaped, RunId, Status,
     Step, Writeback,
 };
+use crate::registry::backoff::backoff;
 
 impl Registry {
     /// Writes down what became of a plan's effects.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::store::{Binding, Bound, Directory};
+use crate::state::files::{Binding, Bound, Directory};
 
 /// What a command does to a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Standing {
 
 /// What is at a path that was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum There {
+pub(crate) enum There {
     /// Nothing.
     Gone,
     /// The very file or directory that this command uses.
@@ -43,17 +43,17 @@ pub(super) enum There {
 }
 
 /// What a command finds, to be compared with what is recorded.
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// What the state would be bound to.
-    pub(super) binding: &'a Binding,
+    pub(crate) binding: &'a Binding,
     /// What is at the recorded path of the configuration.
-    pub(super) config: There,
+    pub(crate) config: There,
     /// What is at the recorded path of the state directory.
-    pub(super) directory: There,
+    pub(crate) directory: There,
     /// Whether the last tick was one of this boot.
-    pub(super) is_this_boot: bool,
+    pub(crate) is_this_boot: bool,
     /// Whether a process of the lineage may live on this machine. Asked last: it looks at all processes.
-    pub(super) may_live: &'a dyn Fn() -> bool,
+    pub(crate) may_live: &'a dyn Fn() -> bool,
 }
 
 /// What a state is, by what is recorded in it and what is found.
@@ -63,7 +63,7 @@ pub(super) struct Found<'a> {
 /// is taken for the latter where nothing of the lineage may live, the configuration is the recorded one, and either the
 /// recorded path leads to it, or nothing is there and the machine was booted since. Within one boot a copy could be
 /// ticked after the original was moved away.
-pub(super) fn standing(bound: &Bound, found: &Found<'_>) -> Standing {
+pub(crate) fn standing(bound: &Bound, found: &Found<'_>) -> Standing {
     let is_same_config = found.config == There::Same || is_same_repository(bound, found.binding);
     let Some(recorded) = &bound.binding else {
         return of_config(bound, is_same_config, found.config, true);
@@ -103,7 +103,7 @@ fn is_same_directory(before: &Directory, now: &Directory, there: There) -> bool 
 }
 
 /// What a path leads to, compared with the file or directory that has this identity.
-pub(super) fn there(path: &Path, identity: (u64, u64)) -> There {
+pub(crate) fn there(path: &Path, identity: (u64, u64)) -> There {
     match rustix::fs::stat(path) {
         Ok(stat) if (stat.st_dev, stat.st_ino) == identity => There::Same,
         Ok(_) => There::Other,
@@ -114,7 +114,7 @@ pub(super) fn there(path: &Path, identity: (u64, u64)) -> There {
 }
 
 /// Why a command may not use a state; `None` where it may.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     standing: &Standing,
     access: Access,
     bound: &Bound,
@@ -145,7 +145,7 @@ pub(super) fn refusal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Repository;
+    use crate::state::files::Repository;
 
     fn binding(origin: Option<&str>, directory: (&str, u64, u64)) -> Binding {
         let (path, device, inode) = directory;

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::store::Repository;
+use crate::state::files::Repository;
 
 /// The most that is read of a file of Git's, in bytes. Real ones take a few hundred.
 const BYTES_MAX: u64 = 1 << 20;
@@ -14,7 +14,7 @@ const BYTES_MAX: u64 = 1 << 20;
 const PORTS: [(&str, &str); 4] = [("ssh", "22"), ("https", "443"), ("http", "80"), ("git", "9418")];
 
 /// The repository of the configuration at this real path; `None` where it lies in none that has an origin.
-pub(super) fn of(config: &Path) -> Option<Repository> {
+pub(crate) fn of(config: &Path) -> Option<Repository> {
     config.ancestors().skip(1).find_map(|top| {
         let text = text_of(&git_folder(top)?.join("config"))?;
         // The innermost repository is the one: a repository around it has another history.

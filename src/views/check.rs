@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use crate::exit::ExitStatus;
-use crate::page::{Page, Row, Span};
-use crate::paint::Tone;
-use crate::text;
+use crate::ui::escape;
+use crate::ui::layout::{Page, Row, Span};
+use crate::ui::style::Tone;
 
 /// How a thing was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,7 +113,7 @@ impl CheckView {
                 "hint": finding.hint,
             })
         });
-        text::one_json_line(&json!({
+        escape::one_json_line(&json!({
             "schema": 1,
             "status": self.status().name(),
             "exit_code": self.status().code(),

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::model::{
     Action, AgentName, Decision, GateVerdict, Gates, Held, HeldCode, ItemId, Plan, RunId, Step,
 };
-use crate::page::{Page, Row, Span};
-use crate::paint::Tone;
 use crate::registry::{AgentRecord, ItemRecord};
-use crate::text;
+use crate::ui::escape;
+use crate::ui::layout::{Page, Row, Span};
+use crate::ui::style::Tone;
 
 /// How many of the latest events are shown.
 const EVENTS_MAX: usize = 10;
@@ -173,7 +173,7 @@ impl ExplainView {
 
     /// For a script: one line.
     pub fn to_json(&self) -> String {
-        text::one_json_line(&json!(self))
+        escape::one_json_line(&json!(self))
     }
 
     /// For a person, on a terminal of this width.
@@ -293,7 +293,7 @@ impl Rule {
             Verdict::Acts if self.decides => Tone::Good,
             _ => Tone::Plain,
         };
-        let until = self.until.map_or_else(String::new, |until| format!("until {}: ", text::time(until)));
+        let until = self.until.map_or_else(String::new, |until| format!("until {}: ", escape::time(until)));
         let run = self.run.as_ref().map_or_else(String::new, ToString::to_string);
         let cells = [mark, &self.name, self.verdict.name()].map(|cell| Span::whole(cell).tone(tone));
         let row = Row::new(cells.into_iter().chain([Span::whole(run)]));
@@ -304,7 +304,7 @@ impl Rule {
 
 impl Spent {
     fn field(&self) -> Option<(Span, Span)> {
-        text::used(self.usd, self.tokens).map(|used| field(&self.agent.0, Span::words(used)))
+        escape::used(self.usd, self.tokens).map(|used| field(&self.agent.0, Span::words(used)))
     }
 }
 
@@ -341,7 +341,7 @@ fn record_fields(record: &ItemRecord) -> Vec<(Span, Span)> {
 
 fn event_row(event: &Value) -> Row {
     let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-    let at = word("at").parse().map_or_else(|_| word("at"), text::time);
+    let at = word("at").parse().map_or_else(|_| word("at"), escape::time);
     let because = if event["because"].is_string() { word("because") } else { word("error") };
     let what = if event["run"].is_string() { word("run") } else { word("workspace") };
     Row::new([Span::whole(at), Span::whole(word("event")), Span::whole(what)]).prose(because)

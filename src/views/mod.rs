@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod explain;
+pub mod report;
 pub mod status;
 mod takeover;

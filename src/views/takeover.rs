@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, prompt};
 use crate::harness;
 use crate::model::RunId;
-use crate::prompt;
 use crate::registry::{AgentRecord, Registry};
-use crate::text;
+use crate::ui::escape;
 
 /// Where runs and workspaces lie.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +39,8 @@ pub(super) fn command(
             prompt::fill(&role.resume, Some(session), Some(&run), Some(&workspace), Some(&prompt_file))
         }
     };
-    let words: Vec<_> = argv.iter().map(|word| text::shell_word(word)).collect();
-    (!words.is_empty()).then(|| format!("cd {} && {}", text::shell_word(&workspace), words.join(" ")))
+    let words: Vec<_> = argv.iter().map(|word| escape::shell_word(word)).collect();
+    (!words.is_empty()).then(|| format!("cd {} && {}", escape::shell_word(&workspace), words.join(" ")))
 }
 
 #[cfg(test)]

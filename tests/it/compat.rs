@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry};
-use factory_tick::store::{Loaded, Origin, RegistryFile, StateDir, registry_file};
+use factory_tick::state::files::{Loaded, Origin, RegistryFile, StateDir, registry_file};
 
 /// Written by factory-tick 0.1.0: an item in each state there is, two runs that must end, a role that
 /// starts nothing. Later versions may add files beside it, and never change it.

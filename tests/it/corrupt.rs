@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use factory_tick::registry::Registry;
-use factory_tick::store::{Origin, StateDir, StoreError, registry_file};
+use factory_tick::state::files::{Origin, StateDir, StoreError, registry_file};
 use serde_json::Value;
 
 use crate::support::{Factory, Ran, is_alive, kill_9_if_alive, number_from};

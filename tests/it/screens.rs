@@ -10,13 +10,13 @@ use factory_tick::exit::ExitStatus;
 use factory_tick::model::{
     FleetView, ItemId, ItemState, Moment, Next, Observed, Sighting, SourceView, WorkItem, World,
 };
-use factory_tick::paint::Paint;
 use factory_tick::registry::{AgentStanding, CoolOff, Failing, ItemRecord, Paused, Registry};
-use factory_tick::report::TickReport;
-use factory_tick::store::heartbeat::{Alive, Heartbeat, Leg, Pulse, Status};
-use factory_tick::text;
+use factory_tick::state::files::heartbeat::{Alive, Heartbeat, Leg, Pulse, Status};
+use factory_tick::ui::escape;
+use factory_tick::ui::style::Paint;
 use factory_tick::views::check::{CheckView, Finding};
 use factory_tick::views::explain::{ExplainView, NextRun};
+use factory_tick::views::report::TickReport;
 use factory_tick::views::status::{Looked, StatusView};
 use nix::pty::{Winsize, openpty};
 use serde_json::{Value, json};
@@ -269,7 +269,7 @@ fn to_copy(status: &StatusView) -> Vec<String> {
         let ways = row["try"].as_str().unwrap_or_default().split("; ");
         found.extend(ways.filter_map(|way| Some(way.split_once(": ")?.1.to_owned())));
         let words = [&row["key"], &row["run"], &row["log"], &row["takeover"]].into_iter().chain(&takeovers);
-        found.extend(words.filter_map(|word| word.as_str().map(text::plain)));
+        found.extend(words.filter_map(|word| word.as_str().map(escape::plain)));
     }
     found
 }

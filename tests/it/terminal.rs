@@ -8,12 +8,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use factory_tick::clock;
-use factory_tick::fleet::env::Vars;
-use factory_tick::fleet::feed;
-use factory_tick::fleet::hooks::RunHooks;
-use factory_tick::fleet::rundir::{RunDir, Spec};
-use factory_tick::fleet::terminal::Terminal;
+use factory_tick::launcher::hooks::RunHooks;
+use factory_tick::launcher::terminal::Terminal;
 use factory_tick::model::{ItemId, RunId};
+use factory_tick::run::directory::{RunDir, Spec};
+use factory_tick::run::env::Vars;
+use factory_tick::run::env_pipe;
 use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -109,7 +109,7 @@ impl Case {
         fs::create_dir_all(run_dir.path()).unwrap();
         put(&run_dir.file("prompt.md"), "the task\n");
         put(&run_dir.file("spec.json"), &serde_json::to_string(&self.spec).unwrap());
-        feed::open(&run_dir).unwrap();
+        env_pipe::open(&run_dir).unwrap();
     }
 
     /// Starts it in a terminal, as a broker does.
@@ -131,7 +131,7 @@ impl Case {
 
     /// Hands the environment over.
     fn give(&self) {
-        feed::give(&self.run_dir(), &self.vars(), Instant::now() + Duration::from_secs(60)).unwrap();
+        env_pipe::give(&self.run_dir(), &self.vars(), Instant::now() + Duration::from_secs(60)).unwrap();
     }
 
     fn vars(&self) -> Vars {
@@ -436,7 +436,7 @@ fn without_its_environment_a_run_has_no_agent_and_nobody_is_charged() {
         let exit = case.wait_over(broker);
         assert_eq!(exit["reason"], reason, "{exit}");
         assert!(exit["error"].as_str().unwrap().contains(why), "{exit}");
-        assert!(!case.run_dir().file(feed::ENV).exists(), "nobody is to fill it later");
+        assert!(!case.run_dir().file(env_pipe::ENV).exists(), "nobody is to fill it later");
         assert_eq!(case.factory.starts(), [""; 0]);
     };
     // The tick was killed, half of it written.
@@ -448,7 +448,7 @@ fn without_its_environment_a_run_has_no_agent_and_nobody_is_charged() {
     let mut tick = None;
     case.factory.wait_for("it is read", || {
         let (fifo, ways) =
-            (case.run_dir().file(feed::ENV), OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC);
+            (case.run_dir().file(env_pipe::ENV), OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC);
         tick = rustix::fs::open(fifo, ways, rustix::fs::Mode::empty()).ok();
         tick.is_some()
     });
@@ -460,7 +460,7 @@ fn without_its_environment_a_run_has_no_agent_and_nobody_is_charged() {
     // Somebody has cleaned up.
     let case = Case::new(NOTE_START, Terminal::Own);
     case.lay_out();
-    fs::remove_file(case.run_dir().file(feed::ENV)).unwrap();
+    fs::remove_file(case.run_dir().file(env_pipe::ENV)).unwrap();
     let broker = case.start();
     ended(case, broker, "infra", "nobody gave it its environment");
 
@@ -495,7 +495,7 @@ fn a_launcher_that_declines_keeps_no_tick_waiting() {
     case.lay_out();
     let _other = HeldLock::take(&case.factory.state("live/ar-1-impl"));
     let broker = case.start();
-    let ended = feed::give(&case.run_dir(), &case.vars(), Instant::now() + Duration::from_secs(3600));
+    let ended = env_pipe::give(&case.run_dir(), &case.vars(), Instant::now() + Duration::from_secs(3600));
     assert!(ended.is_err());
     broker.relay.unwrap().end();
     assert_eq!(case.receipt("claim").unwrap()["refused"]["duplicate"], true);

@@ -226,11 +226,14 @@ fn every_room_knows_only_whom_it_may() {
 fn a_wrong_arrow_is_seen() {
     let wrong = |path: &str, code: &str| Source::new(path.to_owned(), code).wrong().len();
     assert_eq!(wrong("src/decide/runs.rs", "use crate::model::{Action, Class};\n"), 0);
-    assert_eq!(wrong("src/decide/runs.rs", "use crate::store::Lock;\n"), 1);
+    assert_eq!(wrong("src/decide/runs.rs", "use factory_tick::durable::Lock;\n"), 1);
     assert_eq!(wrong("src/decide/runs.rs", "use crate::{model::Action, fleet::{Fleet, local}, tick};\n"), 2);
     assert_eq!(wrong("src/decide/runs.rs", "let now = std::time::Instant::now();\n"), 1);
-    assert_eq!(wrong("src/decide/runs.rs", "// crate::store is not for us\n"), 0);
-    assert_eq!(wrong("src/decide/runs.rs", "#[cfg(test)]\nmod tests {\nuse crate::store;\n}\n"), 0);
+    assert_eq!(wrong("src/decide/runs.rs", "// factory_tick::state::files is not for us\n"), 0);
+    assert_eq!(
+        wrong("src/decide/runs.rs", "#[cfg(test)]\nmod tests {\nuse factory_tick::state::files;\n}\n"),
+        0
+    );
     assert_eq!(
         wrong("src/model/plan.rs", "use std::fmt;\nuse serde::Serialize;\nuse super::names::RunId;\n"),
         0

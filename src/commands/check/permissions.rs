@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Subject, programs};
 use crate::config::Role;
 use crate::exit::ExitStatus;
-use crate::fleet::env::Vars;
 use crate::harness::{self, Granted, Preset};
+use crate::run::env::Vars;
 
 /// Settings have a few hundred.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;

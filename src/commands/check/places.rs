@@ -6,12 +6,14 @@ use std::slice;
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::{Finding, Subject};
+use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::{local, protected};
+use crate::fleet::local;
 use crate::model::Free;
 use crate::process::identity::Host;
+use crate::process::protected;
+use crate::state::files::StateDir;
 use crate::state::{self, State};
-use crate::store::{StateDir, disk};
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 
-use crate::fleet::program;
+use crate::run::program;
 
 /// The kernel reads no more of a script's first line.
 const FIRST_LINE_BYTES_MAX: u64 = 256;

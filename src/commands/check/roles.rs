@@ -6,11 +6,12 @@ use std::path::Path;
 use super::configuration::open_to_others;
 use super::programs::{self, Wanted};
 use super::{Finding, Subject, items};
+use crate::config::prompt::{self, PromptVars};
 use crate::config::{Config, Done, Role};
 use crate::exit::ExitStatus;
-use crate::fleet::{env, local};
+use crate::fleet::local;
 use crate::model::{ItemId, ItemState, WorkItem};
-use crate::prompt::{self, PromptVars};
+use crate::run::env;
 
 /// What is run beside the agents of every role, by name: without one of these no role starts anything.
 fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {

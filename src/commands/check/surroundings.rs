@@ -7,7 +7,7 @@ use nix::unistd::{Uid, User};
 
 use super::{Finding, Subject};
 use crate::exit::ExitStatus;
-use crate::fleet::env::Vars;
+use crate::run::env::Vars;
 
 /// The PATH that cron gives, where the crontab says nothing.
 pub(super) const CRON_PATH: &str = "/usr/bin:/bin";

@@ -1,8 +1,7 @@
 //! What it takes for an item to be done, beside that every role ended well.
 
 use super::*;
-use crate::model::Decision;
-use crate::model::Step;
+use crate::model::{Decision, Step};
 use crate::registry::ItemStanding;
 
 const SOURCE: &str = "[done]\nwhen = \"source\"\n";
@@ -110,8 +109,8 @@ fn a_session_is_told_whether_it_was_interrupted_or_is_not_done() {
     };
     let fails = || over(1, ExitReason::Exited, Some("s-1"), "");
     let ends_well = || ended("a part", Some("s-1"), None);
-    assert_eq!(resumed(fails(), None), crate::prompt::BUILT_IN_RESUME);
-    assert_eq!(resumed(ends_well(), None), crate::prompt::BUILT_IN_CONTINUE);
+    assert_eq!(resumed(fails(), None), crate::config::prompt::BUILT_IN_RESUME);
+    assert_eq!(resumed(ends_well(), None), crate::config::prompt::BUILT_IN_CONTINUE);
     assert_eq!(resumed(ends_well(), Some("Close it.")), "Close it.");
 }
 

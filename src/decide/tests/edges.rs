@@ -208,7 +208,7 @@ fn each_further_failure_waits_as_long_as_its_number_says_whether_it_started_or_n
             factory.tick_told();
             factory.see(&format!("a-impl.{n}"), end.clone());
             let plan = factory.tick_told();
-            let wait = crate::backoff::backoff(&factory.config.attempts, &id("A"), n);
+            let wait = crate::registry::backoff::backoff(&factory.config.attempts, &id("A"), n);
             assert_eq!(held_until(&plan), Some(factory.now.after(wait)), "failure {n}");
             factory.later(7200);
         }
@@ -223,7 +223,7 @@ fn a_prompt_that_cannot_be_rendered_waits_longer_each_time() {
     for n in 1..=3 {
         let plan = factory.tick_told();
         assert_eq!(told(&plan), ["fail A launch"]);
-        let wait = crate::backoff::backoff(&factory.config.attempts, &id("A"), n);
+        let wait = crate::registry::backoff::backoff(&factory.config.attempts, &id("A"), n);
         assert_eq!(factory.record("A").due_at, Some(factory.now.after(wait)), "failure {n}");
         factory.later(7200);
     }

@@ -19,16 +19,15 @@ use super::reclaim::Reclaim;
 use super::{Client, Failure, Listed, Session, Spawn};
 use crate::config::{BrokerConfig, Config};
 use crate::fleet::Fleet;
-use crate::fleet::env::Vars;
-use crate::fleet::feed;
 use crate::fleet::local::LocalFleet;
-use crate::fleet::machine;
-use crate::fleet::rundir::RunDir;
-use crate::fleet::terminal::Terminal;
 use crate::harness;
+use crate::launcher::terminal::Terminal;
 use crate::model::{AgentName, Class, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
+use crate::run::directory::RunDir;
+use crate::run::env::Vars;
+use crate::run::{env_pipe, machine};
 
 /// How long the broker may take to say who it is: it does at once, whatever else it is at.
 const MEET_PATIENCE: Duration = Duration::from_secs(3);
@@ -165,10 +164,10 @@ impl BrokerFleet {
             session_ref: launch.session.as_deref(),
             node_id: session.node_id.as_deref(),
         };
-        feed::open(dir)?;
+        env_pipe::open(dir)?;
         Ok(thread::scope(|scope| {
             let giver = thread::Builder::new().name("environment".to_owned());
-            let given = giver.spawn_scoped(scope, || feed::give(dir, vars, until));
+            let given = giver.spawn_scoped(scope, || env_pipe::give(dir, vars, until));
             let answer = match &given {
                 Ok(_) => asking.spawn(&spawn, until),
                 // The machine has no thread left.
@@ -180,7 +179,7 @@ impl BrokerFleet {
                 |failure: &Failure| failure.is_certain() || matches!(failure, Failure::EndedAtOnce(_));
             if answer.as_ref().is_err_and(nobody_comes) {
                 // And nobody waits for that.
-                if let Err(error) = feed::remove(dir) {
+                if let Err(error) = env_pipe::remove(dir) {
                     log::warn!("cannot remove the environment's FIFO of {}: {error}", launch.run);
                 }
             }

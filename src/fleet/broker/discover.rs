@@ -4,10 +4,9 @@
 //! `RELAY_BROKER_API_KEY`, then the file `connection.json` that a broker leaves in its state directory. To go on where a
 //! place is wrong would be to start agents in another broker than the one that was meant.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use std::{fmt, io};
 
 use serde::Deserialize;
 
@@ -15,10 +14,10 @@ use super::client::Client;
 use super::failure::Failure;
 use super::origin::{Origin, Secret};
 use super::wire::{Session, unread};
+use crate::durable::atomic;
 use crate::model::Process;
 use crate::process::identity::{self, Host};
 use crate::process::listener;
-use crate::store::atomic;
 
 /// The name of the file that a broker leaves.
 const CONNECTION: &str = "connection.json";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::http::Answer;
-use crate::text;
+use crate::ui::escape;
 
 /// No complaint is near this long; of what is longer only this much is read.
 const COMPLAINT_BYTES_MAX: usize = 64 << 10;
@@ -133,7 +133,7 @@ pub(super) fn quote(words: &str) -> String {
     if short.len() < words.len() {
         short.push('…');
     }
-    text::plain(&short)
+    escape::plain(&short)
 }
 
 /// What a reply means that is no success, whatever had been asked.

@@ -6,12 +6,12 @@ use std::os::unix::fs::DirBuilderExt;
 use anyhow::{Result, bail};
 
 use super::LocalFleet;
-use crate::fleet::rundir::{RunDir, SWEPT, marker, sealed};
-use crate::fleet::traces;
+use crate::durable::{Lock, LockError, atomic};
 use crate::model::{Claim, Happened, Process, RunId, Swept};
 use crate::process::identity;
 use crate::process::tree::{self, Target};
-use crate::store::{Lock, LockError, atomic};
+use crate::run::directory::{RunDir, SWEPT, marker, sealed};
+use crate::run::tags;
 
 impl LocalFleet {
     /// Links a fence in the place of a run's claim. The lock of its agent comes first: a launcher holds it while it lives,
@@ -32,7 +32,7 @@ impl LocalFleet {
     pub(super) fn find_fenced(&self, runs: &[&RunId]) -> Vec<bool> {
         let target = |run: &&RunId| {
             let marker = marker(&self.lineage, run);
-            let cgroup = traces::group(&self.run_dir(run), &marker);
+            let cgroup = tags::group(&self.run_dir(run), &marker);
             Target { marker, launcher: None, cgroup }
         };
         let targets: Vec<_> = runs.iter().map(target).collect();
@@ -67,7 +67,7 @@ impl LocalFleet {
 }
 
 /// What became of one fence.
-pub(in crate::fleet) enum Fenced {
+pub(crate) enum Fenced {
     Won,
     /// The run is claimed.
     Lost,
@@ -76,7 +76,7 @@ pub(in crate::fleet) enum Fenced {
 }
 
 /// Links a fence under the lock of the run's agent.
-pub(in crate::fleet) fn fence(
+pub(crate) fn fence(
     dir: &RunDir,
     live: &std::path::Path,
     run: &RunId,
@@ -92,7 +92,7 @@ pub(in crate::fleet) fn fence(
 }
 
 /// Why a run is not fenced.
-pub(in crate::fleet) fn locked(holder: Option<&Process>) -> String {
+pub(crate) fn locked(holder: Option<&Process>) -> String {
     let holder = holder.map_or("another process".to_owned(), |holder| format!("process {}", holder.pid));
     format!("its agent's lock is held by {holder}, so that its launcher may live")
 }

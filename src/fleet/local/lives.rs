@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::LocalFleet;
+use crate::durable::{Lock, Probe, atomic};
 use crate::model::{Process, Reap, RunId};
 use crate::process::identity::{self, Life};
 use crate::process::signal;
-use crate::store::{Lock, Probe, atomic};
 
 /// How often a tick looks whether a launcher that no pidfd can be had of has let go of its lock.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

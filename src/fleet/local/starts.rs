@@ -1,36 +1,35 @@
 //! How a run is started: what it needs is found, its directory made, and its launcher spawned.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use anyhow::{Context, Result};
 
 use super::LocalFleet;
-use crate::fleet::env::{self, Vars};
-use crate::fleet::hooks::{self, RunHooks};
-use crate::fleet::program;
-use crate::fleet::rundir::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
-use crate::fleet::terminal::Terminal;
+use crate::config::prompt;
+use crate::durable::atomic;
+use crate::launcher::hooks::{self, RunHooks};
+use crate::launcher::terminal::Terminal;
 use crate::model::{Class, Happened, Launch};
-use crate::prompt;
-use crate::store::atomic;
+use crate::run::directory::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
+use crate::run::env::{self, Vars};
+use crate::run::program;
 
 /// What one run is started with.
-pub(in crate::fleet) struct Means {
+pub(crate) struct Means {
     program: PathBuf,
     hooks: RunHooks,
     done: Vec<String>,
-    pub(in crate::fleet) vars: Vars,
+    pub(crate) vars: Vars,
 }
 
 impl LocalFleet {
     /// What a run is started with, as far as it can be had; the error is for people.
-    pub(in crate::fleet) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
+    pub(crate) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
         let cannot = |class, error| {
             let error = format!("role {:?} cannot start: {error}", launch.role);
             Happened::NotStarted { class, error }
@@ -54,7 +53,7 @@ impl LocalFleet {
 
     /// Makes the directory of a run, with all that its launcher needs. `terminal`: what becomes of the one that it will be
     /// started in, if any.
-    pub(in crate::fleet) fn prepare(
+    pub(crate) fn prepare(
         &self,
         launch: &Launch,
         means: &Means,

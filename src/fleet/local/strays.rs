@@ -8,8 +8,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use super::LocalFleet;
-use crate::fleet::rundir::{RunFiles, Spec};
 use crate::model::{AgentName, Quarry, RunId, Sighting, Stray};
+use crate::run::directory::{RunFiles, Spec};
 
 /// The most that one tick looks at. Each may cost two syncs to fence, and two more to sweep for: 10 s for this many.
 const LOOKS_MAX: usize = 500;

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use super::{HandoffLine, Heading, InFlight, NoteLine, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
 use crate::model::HeldCode;
-use crate::page::{Page, Row, Span};
-use crate::paint::Tone;
 use crate::registry::{CoolOff, Today};
-use crate::store::heartbeat::{Alive, Heartbeat, Status};
-use crate::text;
+use crate::state::files::heartbeat::{Alive, Heartbeat, Status};
+use crate::ui::escape;
+use crate::ui::layout::{Page, Row, Span};
+use crate::ui::style::Tone;
 
 /// Lines of a screen. A part that is too long gives up its last rows first.
 const LINES_MAX: usize = 40;
@@ -223,9 +223,9 @@ fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
     let max_usd = of(budget.usd_per_day, format!(" of {:.2}", budget.usd_per_day));
     let usd = today.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
     let held = if today.exhausted(budget, 1).is_some() {
-        format!("; nothing more starts until {}", text::time(today.ends()))
+        format!("; nothing more starts until {}", escape::time(today.ends()))
     } else if today.held {
-        format!("; too few are left for all roles of an item until {}", text::time(today.ends()))
+        format!("; too few are left for all roles of an item until {}", escape::time(today.ends()))
     } else {
         String::new()
     };
@@ -249,12 +249,12 @@ fn cooling(scope: &str, cool_off: &CoolOff, now: Timestamp) -> String {
 
 /// `for 10 min, since 2026-11-20 08:42:00Z, until 2026-11-20 10:52:00Z (in 2 h)`
 fn lasting(since: Timestamp, until: Option<Timestamp>, now: Timestamp) -> String {
-    let until = until.map(|until| format!(", until {} ({})", text::time(until), relative(until, now)));
-    format!("for {}, since {}{}", age(since, now), text::time(since), until.unwrap_or_default())
+    let until = until.map(|until| format!(", until {} ({})", escape::time(until), relative(until, now)));
+    format!("for {}, since {}{}", age(since, now), escape::time(since), until.unwrap_or_default())
 }
 
 fn age(since: Timestamp, now: Timestamp) -> String {
-    text::duration(now.duration_since(since).as_secs())
+    escape::duration(now.duration_since(since).as_secs())
 }
 
 /// `2 min 3 s ago`, of something that has happened
@@ -264,14 +264,14 @@ fn ago(at: Timestamp, now: Timestamp) -> String {
 
 /// `in 4 min 10 s`, of something that is to happen; once it should have: `12 s ago`
 fn relative(at: Timestamp, now: Timestamp) -> String {
-    if at < now { ago(at, now) } else { format!("in {}", text::duration(at.duration_since(now).as_secs())) }
+    if at < now { ago(at, now) } else { format!("in {}", escape::duration(at.duration_since(now).as_secs())) }
 }
 
 impl InFlight {
     fn row(&self, now: Timestamp) -> Row {
         let age = self.started_at.map_or_else(String::new, |at| age(at, now));
         let left = self.deadline_at.map(|at| match at > now {
-            true => format!("{} left", text::duration(at.duration_since(now).as_secs())),
+            true => format!("{} left", escape::duration(at.duration_since(now).as_secs())),
             false => format!("its time was up {}", ago(at, now)),
         });
         let row = Row::new([
@@ -282,7 +282,7 @@ impl InFlight {
             Span::words(left.unwrap_or_default()),
             Span::words(self.pid.map_or_else(String::new, |pid| format!("pid {pid}"))),
         ]);
-        let row = match text::used(self.usd, self.tokens) {
+        let row = match escape::used(self.usd, self.tokens) {
             Some(used) => row.field("used", Span::words(used)),
             None => row,
         };

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use factory_tick::fleet::rundir::{
-    CGROUP, CLAIM, EXEC_ERROR, EXIT, RunDir, RunFiles, SAID, SPEC, SWEPT, Spec,
-};
-use factory_tick::fleet::traces::Group;
+use factory_tick::durable::seal::{seal, unseal};
 use factory_tick::harness::{preset, session_on};
 use factory_tick::model::{Claim, Exit, Said, StraySpec, Swept};
-use factory_tick::store::seal::{seal, unseal};
+use factory_tick::run::directory::{
+    CGROUP, CLAIM, EXEC_ERROR, EXIT, RunDir, RunFiles, SAID, SPEC, SWEPT, Spec,
+};
+use factory_tick::run::tags::Group;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -11,10 +11,10 @@ use factory_tick::model::{
     SourceView, Steady, Stray, StraySpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
-use factory_tick::retention;
-use factory_tick::store::heartbeat::{Alive, Pulse};
-use factory_tick::store::{Origin, StateDir, StoreError, registry_file};
+use factory_tick::state::files::heartbeat::{Alive, Pulse};
+use factory_tick::state::files::{Origin, StateDir, StoreError, registry_file};
 use factory_tick::views::status::{Looked, StatusView};
+use factory_tick::workspace::retention;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use factory_tick::last_good;
+use factory_tick::durable::Lock;
 use factory_tick::model::Moment;
-use factory_tick::store::heartbeat::{self, Heartbeat, Pulse};
-use factory_tick::store::{Lock, StateDir, events};
+use factory_tick::state::files::heartbeat::{self, Heartbeat, Pulse};
+use factory_tick::state::files::{StateDir, events, last_good};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};

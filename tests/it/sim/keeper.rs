@@ -4,7 +4,7 @@
 use factory_tick::config::{Config, Retention};
 use factory_tick::model::{ItemId, RunId};
 use factory_tick::registry::{AgentStanding, ItemStanding};
-use factory_tick::retention;
+use factory_tick::workspace::retention;
 
 use super::check::Broken;
 use super::dice::Dice;

@@ -12,7 +12,7 @@ use factory_tick::model::{
 };
 use factory_tick::registry::Registry;
 use factory_tick::source::Source;
-use factory_tick::store::{Committed, StoreError};
+use factory_tick::state::files::{Committed, StoreError};
 use factory_tick::tick::Store;
 
 use super::check::Broken;

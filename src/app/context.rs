@@ -1,0 +1,295 @@
+//! What every command works with: its options, the configuration, the host, and how it reaches the state.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::app::output::{bad_config, say, say_page, tell};
+use crate::app::shutdown::Shutdown;
+use crate::app::terminal;
+use crate::cli::{Format, Options};
+use crate::clock;
+use crate::config::{self, Config, FleetKind, Loaded, Original, Problems};
+use crate::decide::Request;
+use crate::durable::disk;
+use crate::exit::{ExitStatus, Failure};
+use crate::fleet::Fleet;
+use crate::fleet::broker::BrokerFleet;
+use crate::fleet::local::{self, LocalFleet};
+use crate::model::{Moment, Observed, Plan, Process, Room, WorkItem};
+use crate::process::identity::{self, Host};
+use crate::registry::Registry;
+use crate::run::env::{self, Vars};
+use crate::run::{credentials, program};
+use crate::source::Source;
+use crate::source::dir::DirSource;
+use crate::state::files::StateDir;
+use crate::state::{self, Access, State};
+use crate::tick::Tick;
+use crate::ui::style::Tone;
+use crate::views::report::TickReport;
+
+/// How long a command that a person types waits for a tick to end.
+pub(crate) const WAIT_LOCK: Duration = Duration::from_secs(60);
+
+/// What becomes of the factory while its configuration is broken.
+pub(crate) const BY_THE_LAST_GOOD: &str =
+    "this goes by the copy of the configuration that the last good tick kept";
+
+/// What every command has at hand.
+pub(crate) struct Context {
+    pub(crate) options: Options,
+    /// The configuration; where that is broken, the last good one.
+    pub(crate) config: Config,
+    /// What it was read from.
+    pub(crate) original: Original,
+    /// What is wrong with the configuration as it is now.
+    pub(crate) broken: Option<Problems>,
+    pub(crate) vars: Vars,
+    pub(crate) host: Host,
+    /// What the command does to the state.
+    pub(crate) access: Access,
+    pub(crate) state_path: PathBuf,
+    pub(crate) began: Instant,
+    pub(crate) now: Moment,
+    /// Of the page that the result is set on, in columns.
+    pub(crate) width: usize,
+}
+
+impl Context {
+    pub(crate) fn new(options: Options, vars: Vars, access: Access) -> Result<Context, Failure> {
+        let began = Instant::now();
+        let width = terminal::width(&vars);
+        let (Loaded { config, original }, broken) = match config::load(&options.config, &options.set) {
+            Ok(loaded) => (of_state(&options, access).unwrap_or(loaded), None),
+            Err(problems) => match last_good(&options, access) {
+                Some(loaded) => (loaded, Some(problems)),
+                None => return Err(bad_config(&problems, width)),
+            },
+        };
+        if is_github_job(&vars) && options.state_dir.is_none() {
+            let text = "under GitHub Actions the state directory must be named: a checkout deletes ignored \
+                        folders such as .factory-tick, agents or not; pass --state-dir";
+            return Err(Failure::new(ExitStatus::BadConfig, text));
+        }
+        let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
+        let (_, state_path) = located(&options)?;
+        let now = clock::moment(&host.boot_id);
+        Ok(Context { options, config, original, broken, vars, host, access, state_path, began, now, width })
+    }
+
+    /// What any tick is asked: while the configuration is broken, to start nothing.
+    pub(crate) fn request(&self) -> Request {
+        let why = "the configuration is broken: nothing is started until it is mended";
+        Request { hold_starts: self.broken.is_some().then(|| why.to_owned()), ..Request::default() }
+    }
+
+    /// Takes the lock, saying for whom it waits.
+    pub(crate) fn lock(&self, default_wait: Duration, shutdown: &Shutdown) -> Result<State, Failure> {
+        let wait = self.options.wait_lock.unwrap_or(default_wait);
+        let called_off = || shutdown.asked();
+        if let Some(dir) = StateDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
+            state::refuse_told_inside(&dir, &self.vars)?;
+        }
+        let waiting = |holder: Option<&Process>, waited: Duration| {
+            let holder =
+                holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
+            tell(Tone::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
+        };
+        let (config, path) = (&self.config, &self.state_path);
+        let locked = State::lock(config, path, &self.host, self.access, wait, &called_off, waiting)
+            .and_then(|state| state.refuse_inside(&self.host).map(|()| state));
+        locked.map_err(|failure| match failure.status {
+            // Which signal it was, the lock does not know.
+            ExitStatus::Interrupted => Failure { status: shutdown.status(), ..failure },
+            _ => failure,
+        })
+    }
+
+    pub(crate) fn fleet(&self, lineage: &str) -> LocalFleet {
+        let (host, now, vars) = (self.host.clone(), self.now.clone(), self.vars.clone());
+        LocalFleet::new(&self.config, &self.state_path, lineage, host, now, vars)
+    }
+
+    /// Where agents run. To end what is on record nobody waits for a broker.
+    pub(crate) fn agents(&self, lineage: &str, request: &Request) -> Box<dyn Fleet> {
+        let local = self.fleet(lineage);
+        match &self.config.fleet.kind {
+            FleetKind::Local => Box::new(local),
+            FleetKind::Broker(broker) => {
+                let fleet = BrokerFleet::new(local, &self.config, broker);
+                Box::new(if request.needs_source() { fleet } else { fleet.unasked() })
+            }
+        }
+    }
+
+    pub(crate) fn source(&self) -> DirSource {
+        DirSource::new(self.config.source_path.clone())
+    }
+
+    pub(crate) fn clock(&self) -> Moment {
+        clock::moment(&self.host.boot_id)
+    }
+
+    pub(crate) fn me(&self) -> Result<Process, Failure> {
+        identity::own(&self.host)
+            .map_err(|error| Failure::new(ExitStatus::IoError, format!("cannot read /proc/self: {error}")))
+    }
+
+    /// What a tick works with, for a plan or for the whole of it.
+    pub(crate) fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
+        let workspaces = local::workspaces(&self.config, &self.state_path);
+        let file = env::of_file(&self.config.env);
+        let (file, env_error) =
+            file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
+        Tick {
+            config: &self.config,
+            source: outside.source,
+            fleet: outside.fleet,
+            request,
+            now: (outside.clock)(),
+            until: outside.since + self.config.tick.deadline,
+            // Without its file nobody knows the PATH of the agents.
+            missing_programs: match &env_error {
+                Some(_) => BTreeMap::new(),
+                None => program::missing(&self.vars, &self.config, &file),
+            },
+            missing_env: env::missing(&self.vars, &self.config.env, &file, &self.config.roles),
+            env_error,
+            credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
+            lineage: outside.lineage,
+            room: Room {
+                state: outside.dir.and_then(StateDir::free),
+                workspaces: disk::free_at(&workspaces),
+            },
+            workspaces,
+            stop: outside.stop,
+            clock: outside.clock,
+        }
+    }
+
+    /// What the source holds, for finding an item by name; nothing where it can't be read.
+    pub(crate) fn items(&self) -> Vec<WorkItem> {
+        match self.source().read(Instant::now() + self.config.tick.deadline) {
+            Observed::Known(view) => view.items,
+            Observed::Unknown(_) => Vec::new(),
+        }
+    }
+
+    /// Loads the state without its lock, for reading.
+    pub(crate) fn peek(&self) -> Result<Option<State>, Failure> {
+        State::peek(&self.config, &self.state_path, &self.host, self.access)
+    }
+
+    /// Prints what a command would do, decided on the state as it is, and changes nothing.
+    pub(crate) fn preview(
+        &self,
+        plan: impl FnOnce(&Registry, &str, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
+    ) -> Result<ExitStatus, Failure> {
+        let state = self.peek()?;
+        if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
+            log::warn!("{why}; its backup was read, and a tick would quarantine it");
+        }
+        let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
+        let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
+        let (plan, status) = plan(&registry, lineage, state.as_ref().map(|state| &state.dir))?;
+        // As the command would leave it, so that items which are new have their keys.
+        let mut after = registry;
+        after.intend(&plan, &self.now);
+        let mut report = TickReport::new("dry run, nothing changed", &self.now, true);
+        report.add_plan(&plan, &after);
+        report.worsen(status);
+        if self.options.detailed_exitcode && !plan.is_empty() {
+            report.worsen(ExitStatus::WouldAct);
+        }
+        report.finish(state.as_ref().map(State::serial), self.began.elapsed());
+        Ok(self.print(&report))
+    }
+
+    /// Whether whatever is printed goes to the log of a job of GitHub Actions, whose runner obeys some lines of it.
+    pub(crate) fn is_github_job(&self) -> bool {
+        is_github_job(&self.vars)
+    }
+
+    /// Prints a report; the verdict is the state's, whatever becomes of the printing.
+    pub(crate) fn print(&self, report: &TickReport) -> ExitStatus {
+        match self.options.format {
+            Format::Json => say(&report.to_json()),
+            Format::Text => say_page(&report.to_page(self.width, self.options.verbose > 0)),
+        }
+        report.exit()
+    }
+}
+
+pub(crate) fn is_github_job(vars: &Vars) -> bool {
+    vars.contains_key(std::ffi::OsStr::new("GITHUB_ACTIONS"))
+}
+
+/// The configuration that the state goes by, where that is another one than is named. A command that only reads or ends
+/// work goes by it, so that a configuration which was moved locks nobody out.
+pub(crate) fn of_state(options: &Options, access: Access) -> Option<Loaded> {
+    let (config, state) = located(options).ok()?;
+    if !matches!(access, Access::Read | Access::End) {
+        return None;
+    }
+    let dir = StateDir::open_existing(&state, true).ok()??;
+    if !state::belongs_elsewhere(&config, &dir)? {
+        return None;
+    }
+    let original = crate::state::files::last_good::find_any(&dir)?;
+    let owner = original.path.display();
+    log::warn!(
+        "the state in {} belongs to {owner}: this goes by the copy of that configuration",
+        state.display()
+    );
+    let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
+    Some(Loaded { config, original })
+}
+
+/// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
+pub(crate) fn last_good(options: &Options, access: Access) -> Option<Loaded> {
+    let (config, state) = located(options).ok()?;
+    // Whether its file system is one to trust is for whoever takes the lock.
+    let dir = StateDir::open_existing(&state, true).ok()??;
+    let original = match access {
+        // To read or to end work, whatever it was called.
+        Access::Read | Access::End => crate::state::files::last_good::find_any(&dir)?,
+        Access::Act | Access::Relocate => crate::state::files::last_good::find(&dir, &config)?,
+    };
+    let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
+    Some(Loaded { config, original })
+}
+
+/// The configuration, symlinks resolved as far as there is anything, and the state directory that belongs to it, as
+/// far as both can be told without reading it.
+pub(crate) fn located(options: &Options) -> Result<(PathBuf, PathBuf), Failure> {
+    let named = absolute(&options.config)?;
+    let config =
+        std::fs::canonicalize(&named).unwrap_or_else(|_| match (named.parent(), named.file_name()) {
+            (Some(folder), Some(name)) => {
+                std::fs::canonicalize(folder).map_or(named.clone(), |real| real.join(name))
+            }
+            _ => named.clone(),
+        });
+    let folder = config.parent().unwrap_or(&config);
+    let state = absolute(&state::directory(folder, options.state_dir.as_deref()))?;
+    Ok((config, state))
+}
+
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(ExitStatus::CannotCreate, format!("{}: {error}", path.display())))
+}
+
+/// What a tick reaches outside the program through.
+pub(crate) struct Outside<'a> {
+    pub(crate) source: &'a DirSource,
+    pub(crate) fleet: &'a dyn Fleet,
+    /// Which factory.
+    pub(crate) lineage: &'a str,
+    pub(crate) dir: Option<&'a StateDir>,
+    pub(crate) stop: &'a dyn Fn() -> bool,
+    pub(crate) clock: &'a dyn Fn() -> Moment,
+    /// When its time began to count.
+    pub(crate) since: Instant,
+}

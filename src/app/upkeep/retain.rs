@@ -1,0 +1,120 @@
+//! What a tick does last, now and then: takes away what [`crate::workspace::retention`] says may go.
+//!
+//! Renaming is all that it does itself, a bounded number of times. What takes long, it leaves to a process of its
+//! own ([`mod@crate::commands::remove`]).
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::app::context::Context;
+use crate::app::shutdown::Shutdown;
+use crate::durable::Trash;
+use crate::fleet::local::LocalFleet;
+use crate::fleet::local::discard::Discarded;
+use crate::model::{RunId, RunTrace, Steady};
+use crate::state::files::heartbeat::{Pulse, Retained};
+use crate::state::{self, State};
+use crate::workspace::retention::{self, Removal};
+
+/// How often it is looked what may go. Nothing gets old within a minute, and a look reads each run's directory.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
+/// Run directories taken away by one tick: each costs a few system calls, together less than starting an agent.
+const MOVES_MAX: usize = 200;
+
+/// Looks, where it is time for it; `None` where it is not.
+pub(crate) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> Option<Retained> {
+    let clock = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age);
+    let now = clock.now.at;
+    if !is_due(&state.pulse, now) || shutdown.asked() {
+        return None;
+    }
+    let until = state.held_since + context.config.tick.deadline;
+    let fleet = context.fleet(&state.lineage);
+    let look = Look { context, state, fleet, clock, until };
+    let (moved, started) = (look.move_runs(&|| shutdown.asked()), look.start_remover());
+    let (all, error) = moved.unwrap_or_else(|error| (true, Some(error)));
+    let error = error.or(started.err()).map(|error| format!("{error:#}"));
+    if let Some(error) = &error {
+        log::warn!("what is old could not be removed: {error}");
+    }
+    Some(Retained { looked_at: all.then_some(now), error })
+}
+
+/// A look from the future tells nothing: then the clock was set back.
+fn is_due(pulse: &Pulse, now: Timestamp) -> bool {
+    let Pulse::Beat(beat) = pulse else { return true };
+    let last = beat.retained.as_ref().and_then(|retained| retained.looked_at);
+    last.is_none_or(|last| last > now || now.duration_since(last) >= LOOK_EVERY)
+}
+
+struct Look<'a> {
+    context: &'a Context,
+    state: &'a State,
+    fleet: LocalFleet,
+    clock: Steady,
+    until: Instant,
+}
+
+impl Look<'_> {
+    /// Whether everything that may go is on its way, and the first thing that could not be moved.
+    fn move_runs(&self, stop: &dyn Fn() -> bool) -> anyhow::Result<(bool, Option<anyhow::Error>)> {
+        // Before a listing that may be long.
+        if Instant::now() >= self.until {
+            return Ok((false, None));
+        }
+        let (traces, trash) = (self.fleet.traces()?, self.state.dir.trash());
+        let (mut moved, mut error) = (0, None);
+        for removal in self.removals(&traces) {
+            if moved == MOVES_MAX || stop() || Instant::now() >= self.until {
+                return Ok((false, error));
+            }
+            match self.fleet.discard(&removal.what, &trash) {
+                Ok(Discarded::Gone) => {
+                    moved += 1;
+                    self.state.log_event(&self.event(&removal));
+                }
+                Ok(Discarded::Kept(why)) => log::info!("the directory of {} stays: {why}", removal.what),
+                Err(failed) => drop(error.get_or_insert(failed)),
+            }
+        }
+        Ok((true, error))
+    }
+
+    fn removals(&self, traces: &[RunTrace]) -> Vec<Removal<RunId>> {
+        retention::runs(&self.state.registry, traces, &self.context.config.retention, &self.clock)
+    }
+
+    fn event(&self, removal: &Removal<RunId>) -> Value {
+        let Removal { what, item, because } = removal;
+        let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
+        json!({
+            "at": self.clock.now.at,
+            "event": "remove",
+            "item": item,
+            "key": record.map(|record| &record.key),
+            "agent": what.agent,
+            "run": what,
+            "because": because,
+        })
+    }
+
+    /// Starts the process that does the rest, where there is any.
+    fn start_remover(&self) -> anyhow::Result<()> {
+        let (registry, rules) = (&self.state.registry, &self.context.config.retention);
+        let owned = self.fleet.workspaces_owned(&self.state.lineage)?;
+        let of_workspaces = self.fleet.trash_of_workspaces()?;
+        if !retention::workspaces(registry, &owned, rules, &self.clock).is_empty()
+            || self.state.dir.trash().is_there()?
+            || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
+        {
+            let (config, state) = (&self.context.config.path, &self.context.state_path);
+            let sets = &self.context.options.set;
+            self.fleet.start_remover(config, state, sets).context("cannot start the process that removes")?;
+        }
+        Ok(())
+    }
+}

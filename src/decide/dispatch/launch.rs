@@ -1,0 +1,97 @@
+//! Everything that one start needs, worked out beforehand.
+
+use crate::config::Role;
+use crate::config::prompt::{self, PromptVars};
+use crate::decide::Draft;
+use crate::decide::dispatch::messages;
+use crate::harness::{self, SessionFrom};
+use crate::model::{Launch, Next, RunId, WorkItem};
+use crate::registry::ItemRecord;
+
+/// The launch of a role at an item. The error is a prompt that can't be rendered.
+pub(in crate::decide) fn launch(
+    draft: &Draft,
+    role: &Role,
+    item: &WorkItem,
+    record: &ItemRecord,
+    dispatch: u64,
+    session: Option<String>,
+    next: Option<Next>,
+) -> Result<Launch, String> {
+    let agent = draft.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
+    let run = draft.registry.names.next_run(&agent);
+    let workspace = &draft.registry.names.items[&item.id].workspace;
+    let prompt = match session {
+        Some(_) => messages::of_session(role, record, &run.agent, next.as_ref()),
+        None => render(draft, role, item, record, &run, workspace)?,
+    };
+    let preset = role.preset();
+    let chooses = preset.is_some_and(|preset| preset.session == SessionFrom::Chosen) && session.is_none();
+    let chosen_session = chooses.then(|| harness::chosen_session(&draft.world.lineage, &run));
+    let argv = match (preset, &session) {
+        (Some(preset), Some(session)) => preset.resume_argv(session, &role.args),
+        (Some(preset), None) => preset.start_argv(chosen_session.as_deref().unwrap_or_default(), &role.args),
+        (None, Some(_)) => role.resume.clone(),
+        (None, None) => role.command.clone(),
+    };
+    let of_preset = preset.map_or(&[][..], |preset| preset.env);
+    let env = role.env.iter().cloned().chain(of_preset.iter().map(|name| (*name).to_owned()));
+    let resumed = draft.registry.agents.get(&run.agent).filter(|_| session.is_some());
+    // A session goes on with the text that it was given.
+    let given = |recorded: &Option<String>, now: &str| {
+        recorded.clone().filter(|_| session.is_some()).unwrap_or_else(|| now.to_owned())
+    };
+    let (hash, content_hash) =
+        (given(&record.hash, &item.hash), given(&record.content_hash, &item.content_hash));
+    Ok(Launch {
+        item: item.id.clone(),
+        key: item.key.clone(),
+        slug: record.slug.clone(),
+        run,
+        role: role.name.clone(),
+        harness: role.harness.clone(),
+        dispatch,
+        resumes: resumed.map_or(0, |agent| {
+            agent.resumes + u32::from(next.as_ref().is_none_or(|next| next.reason.is_failure()))
+        }),
+        hash,
+        content_hash,
+        session,
+        chosen_session,
+        argv,
+        prompt,
+        workspace: workspace.clone(),
+        env: env.collect(),
+        credentials: draft.world.credentials.get(&role.name).cloned(),
+        session_pattern: role.session.clone(),
+        prelude: draft.config.hooks.before_agent(draft.config.fleet.grace),
+        deadline: role.deadline,
+        stall: role.stall,
+        next,
+        done: draft.config.done.when(),
+    })
+}
+
+fn render(
+    draft: &Draft,
+    role: &Role,
+    item: &WorkItem,
+    record: &ItemRecord,
+    run: &RunId,
+    workspace: &str,
+) -> Result<String, String> {
+    let workspace = draft.world.workspaces.join(workspace);
+    let last_error = record.last.as_ref().filter(|last| last.class.is_some());
+    let message = messages::of_start(record, &run.agent);
+    let vars = PromptVars {
+        item,
+        attempt: record.attempts + 1,
+        run: &run.to_string(),
+        role: &role.name,
+        workspace: &workspace.to_string_lossy(),
+        last_error: last_error.map(|last| last.because.as_str()),
+        message: message.as_deref(),
+    };
+    prompt::render(&role.prompt, &vars)
+        .map_err(|error| format!("the prompt of role {:?} can't be rendered: {error}", role.name))
+}

@@ -1,0 +1,201 @@
+//! What the end of a run means: one reading of its receipt and its last words.
+
+use jiff::Timestamp;
+
+use crate::config::Role;
+use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
+use crate::model::{Class, Exit, ExitReason, Left, Moment, Output, Said, Usage};
+use crate::registry::AgentRecord;
+use crate::ui::escape;
+
+/// How much of an agent's own words goes into a reason, in bytes.
+const QUOTE_BYTES: usize = 200;
+
+/// What a run's end means.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::decide) struct Verdict {
+    /// `None`: it ended well.
+    pub class: Option<Class>,
+    /// In words.
+    pub because: String,
+    /// What it leaves behind.
+    pub left: Left,
+    /// When its provider is worth asking again, where it said so.
+    pub reset: Option<Timestamp>,
+}
+
+/// Reads the end of an agent's run.
+///
+/// The receipt's reason beats a code of 0: a program that tidies up after a TERM and exits with 0 did not
+/// do its work.
+pub(in crate::decide) fn verdict(
+    agent: &AgentRecord,
+    role: &Role,
+    exit: Option<&Exit>,
+    said: &Said,
+    output: &Output,
+    now: &Moment,
+) -> Verdict {
+    // What ran was the harness on record, whatever is configured by now.
+    let preset = harness::preset(&agent.harness);
+    let reading = preset
+        .zip(exit)
+        .map(|(preset, exit)| (preset, exit, harness::read(preset, exit, said, output, agent.resumed)));
+    let (class, because) = match &reading {
+        Some((_, exit, reading)) if reads_better(exit, reading) => {
+            (class_of(reading.verdict), reading.because.clone())
+        }
+        _ => of_receipt(role, agent.resumed, exit, said, output),
+    };
+    let (class, because) = match exit.and_then(full_disk) {
+        Some(full) if class.is_some_and(Class::charged) => {
+            (Some(Class::Machine), format!("{because}; no room was left for {full}"))
+        }
+        _ => (class, because),
+    };
+    let never_began = exit.is_some_and(Exit::never_began);
+    let ended = exit.is_some_and(|exit| exit.reason == ExitReason::Exited);
+    let asked = said.park.clone().filter(|_| ended);
+    match reading {
+        Some((preset, exit, reading)) => Verdict {
+            class,
+            because,
+            reset: reading.reset_at.map(|hint| match hint {
+                ResetHint::At(at) => at,
+                // The wall clock may have been set since it ended.
+                ResetHint::After(wait) => {
+                    now.after(wait.saturating_sub(now.since(&exit.ended).unwrap_or_default()))
+                }
+            }),
+            left: Left {
+                usage: usage(preset, agent, &reading),
+                session: reading.session,
+                question: reading.question.or(asked),
+                never_began,
+            },
+        },
+        None => Verdict {
+            class,
+            because,
+            reset: None,
+            left: Left {
+                session: said.session.clone(),
+                usage: Usage::default(),
+                question: asked,
+                never_began,
+            },
+        },
+    }
+}
+
+/// What had no room when a run ended, by the measure of its launcher. An agent may talk of a full disk that is none.
+fn full_disk(exit: &Exit) -> Option<&'static str> {
+    exit.room?.disks().find_map(|(name, free)| free.is_full().then_some(name))
+}
+
+/// Whether the program's own account says more than the receipt: of its own end always, of one that its launcher
+/// made of it only where it was waiting for its provider then.
+fn reads_better(exit: &Exit, reading: &Reading) -> bool {
+    match exit.reason {
+        ExitReason::Exited => true,
+        ExitReason::Deadline | ExitReason::Stalled => reading.verdict != Meaning::Agent,
+        ExitReason::Stopped
+        | ExitReason::Launch
+        | ExitReason::Hook
+        | ExitReason::Infra
+        | ExitReason::Machine => false,
+    }
+}
+
+fn class_of(meaning: Meaning) -> Option<Class> {
+    match meaning {
+        Meaning::Ok => None,
+        Meaning::Agent => Some(Class::Agent),
+        Meaning::SessionGone => Some(Class::SessionGone),
+        Meaning::SessionTaken => Some(Class::SessionTaken),
+        Meaning::RateLimited => Some(Class::RateLimited),
+        Meaning::Unreachable => Some(Class::Unreachable),
+        Meaning::Denied => Some(Class::Denied),
+        Meaning::NeedsInput => Some(Class::NeedsInput),
+        Meaning::NoEffect => Some(Class::NoEffect),
+        Meaning::Unfinished => Some(Class::Unfinished),
+    }
+}
+
+/// What this run used. A program that counts by session counts what its earlier runs have used again.
+fn usage(preset: &Preset, agent: &AgentRecord, reading: &Reading) -> Usage {
+    let before = match preset.counts {
+        Counts::Run => 0,
+        Counts::Session => agent.session_tokens.filter(|_| agent.resumed).unwrap_or(0),
+    };
+    Usage {
+        micro_usd: reading.usd.map(|usd| (usd * 1e6).round() as u64),
+        tokens: reading.tokens.map(|tokens| tokens.saturating_sub(before)),
+        session_tokens: reading.tokens.filter(|_| preset.counts == Counts::Session),
+    }
+}
+
+fn of_receipt(
+    role: &Role,
+    resumed: bool,
+    exit: Option<&Exit>,
+    said: &Said,
+    output: &Output,
+) -> (Option<Class>, String) {
+    let failed = |class, because: String| (Some(class), because);
+    let Some(exit) = exit else {
+        return failed(
+            Class::Vanished,
+            "it is gone and left no exit receipt: its launcher was killed".into(),
+        );
+    };
+    let error = || exit.error.clone().unwrap_or_else(|| "no reason given".to_owned());
+    match exit.reason {
+        ExitReason::Deadline => {
+            failed(Class::Deadline, format!("ended after its deadline{}", limit(" of ", exit)))
+        }
+        ExitReason::Stalled => failed(Class::Stalled, format!("nothing on stdout{}", limit(" for ", exit))),
+        ExitReason::Stopped => failed(Class::Killed, "somebody told its launcher to stop".into()),
+        ExitReason::Launch | ExitReason::Hook => failed(Class::Launch, error()),
+        ExitReason::Infra => failed(Class::Infra, error()),
+        ExitReason::Machine => failed(Class::Machine, error()),
+        ExitReason::Exited => match &said.park {
+            Some(reason) => {
+                failed(Class::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))
+            }
+            None => own_end(role, resumed, exit, output),
+        },
+    }
+}
+
+fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<Class>, String) {
+    let because = match (exit.code, exit.signal) {
+        (Some(0), _) => return (None, "exit code 0".into()),
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended in an unknown way".to_owned(),
+    };
+    let last_words = last_line(&output.stderr_tail).or_else(|| last_line(&output.stdout_tail));
+    let because = match last_words {
+        Some(words) => format!("{because}: {}", quote(words)),
+        None => because,
+    };
+    let gone = resumed && role.session_gone.iter().any(|text| output.stderr_tail.contains(text.as_str()));
+    (Some(if gone { Class::SessionGone } else { Class::Agent }), because)
+}
+
+/// The limit by which its launcher ended a run, by its receipt: the configuration may say something else by now.
+/// Nothing where an earlier version wrote the receipt.
+fn limit(before: &str, exit: &Exit) -> String {
+    exit.limit_ms.map_or_else(String::new, |ms| format!("{before}{}", escape::milliseconds(ms)))
+}
+
+fn last_line(text: &str) -> Option<&str> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty())
+}
+
+fn quote(text: &str) -> String {
+    let end = (0..=QUOTE_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let more = if end < text.len() { "…" } else { "" };
+    format!("{}{more}", &text[..end])
+}

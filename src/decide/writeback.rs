@@ -1,0 +1,99 @@
+//! What trackers have to be told: what each item's state calls for against what was said last.
+
+use jiff::Timestamp;
+
+use super::Draft;
+use crate::config::WritebackMode;
+use crate::decide::items::completion;
+use crate::model::{Action, DoneWhen, ItemId, RunId, Status, Writeback};
+use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
+
+pub(super) fn tell(draft: &mut Draft) {
+    if draft.source().is_none() {
+        return;
+    }
+    for id in draft.item_ids() {
+        let Some(record) = draft.registry.items.get(&id) else { continue };
+        let Some(status) = wanted(draft, &id, record) else { continue };
+        if let Some(note) = note(draft, &id, status) {
+            let because = note.because.clone();
+            draft.decide(Some(&id), because, Action::Writeback(Box::new(note)));
+        }
+    }
+}
+
+/// The status that the tracker does not know yet.
+fn wanted(draft: &Draft, id: &ItemId, record: &ItemRecord) -> Option<Status> {
+    let status = match record.state {
+        // A dispatch is announced with its starts; here only by a tick after one that died before it could.
+        // What a person parked meanwhile is no different: it is parked for the tracker when nothing of it runs.
+        ItemStanding::Active | ItemStanding::Parked if announced_late(draft, id, record) => Status::Started,
+        ItemStanding::Active | ItemStanding::Waiting => return None,
+        ItemStanding::Done => Status::Done,
+        ItemStanding::Parked if draft.registry.running(id) => return None,
+        ItemStanding::Parked => Status::Parked,
+    };
+    (!is_told(record, status)).then_some(status)
+}
+
+fn is_told(record: &ItemRecord, status: Status) -> bool {
+    record.told.as_ref().is_some_and(|told| {
+        // A session that goes on can ask a second time within one dispatch.
+        let again = status == Status::Parked && told.at.is_some_and(|at| at != parked_at(record, at));
+        told.status == status && told.dispatch == record.dispatch && !again
+    })
+}
+
+/// When an item was parked, or `now` where that is not on record.
+fn parked_at(record: &ItemRecord, now: Timestamp) -> Timestamp {
+    record.last.as_ref().map_or(now, |last| last.at)
+}
+
+fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
+    draft
+        .registry
+        .agents_of(id)
+        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentStanding::Running)
+}
+
+/// What made an item done.
+fn why_done(rule: DoneWhen) -> &'static str {
+    match rule {
+        DoneWhen::Exit => "every role ended well",
+        DoneWhen::Command => "every role ended well, and the done command says so",
+        DoneWhen::Source => "every role ended well, and it left its source",
+    }
+}
+
+/// The note for a status, unless that kind of note is switched off.
+pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeback> {
+    let record = draft.registry.items.get(id)?;
+    let modes = &draft.config.writeback;
+    let mode = match status {
+        Status::Started => modes.started,
+        Status::Done => modes.done,
+        Status::Parked => modes.parked,
+    };
+    if mode == WritebackMode::Off {
+        return None;
+    }
+    let because = match status {
+        Status::Started => format!("dispatch {} was started", record.dispatch),
+        Status::Done => why_done(completion::rule(draft, id)).to_owned(),
+        Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
+    };
+    let of_dispatch = draft.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
+    Some(Writeback {
+        item: id.clone(),
+        slug: record.slug.clone(),
+        status,
+        dispatch: record.dispatch,
+        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
+        at: match status {
+            Status::Parked => parked_at(record, draft.now.at),
+            Status::Started | Status::Done => draft.now.at,
+        },
+        because,
+        required: mode == WritebackMode::Required,
+    })
+}

@@ -1,0 +1,436 @@
+//! Agents as processes of this machine, each under a launcher of its own.
+
+pub mod before_remove;
+pub mod discard;
+mod ends;
+pub(crate) mod fences;
+mod lives;
+mod starts;
+mod strays;
+mod unrecorded;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+
+use self::lives::LauncherLife;
+use super::Fleet;
+use crate::clock;
+use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
+use crate::launcher::STOP_FILE_CHECK;
+use crate::model::{
+    AgentName, Claim, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process, Quarry,
+    Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
+};
+use crate::process::identity::{self, Host, Life};
+use crate::process::protected;
+use crate::process::scan::{self, Entry, RunMarker};
+use crate::process::signal::{self, Guard, Sent};
+use crate::process::tree::{self, Target};
+use crate::run::directory::{RunDir, RunFiles, SWEPT, marker};
+use crate::run::env::Vars;
+use crate::run::{machine, tags, tmp};
+use crate::workspace::ownership::Marks;
+
+/// A launcher that was told to stop gets its grace and this to write its receipts.
+const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
+
+/// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
+/// must not spend its whole time on it.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// So many receipts of a sweep are written also after the tick's deadline, about a second's work: where ending processes
+/// takes all the time of each tick, the others' hand-offs would never be cleared.
+const RECEIPTS_SURE: usize = 50;
+
+/// Agents of one state directory.
+pub struct LocalFleet {
+    /// `runs/`
+    pub runs: PathBuf,
+    /// `live/`
+    pub live: PathBuf,
+    /// `made/`
+    pub made: PathBuf,
+    /// The folder of workspaces.
+    pub workspaces: PathBuf,
+    /// Which factory.
+    pub lineage: String,
+    /// What all processes here share.
+    pub host: Host,
+    /// When this tick began, for the records of what it starts.
+    pub now: Moment,
+    /// The caller's environment.
+    pub inherited: Vars,
+    pub(super) env: EnvConfig,
+    pub(super) hooks: Hooks,
+    pub(super) settings: FleetConfig,
+    pub(super) log_bytes_max: u64,
+    done: Vec<String>,
+    /// Who is never to be signalled by this tick, beside the configured.
+    spared: RefCell<BTreeSet<u32>>,
+}
+
+impl LocalFleet {
+    /// The agents below a state directory.
+    pub fn new(
+        config: &Config,
+        state: &Path,
+        lineage: &str,
+        host: Host,
+        now: Moment,
+        inherited: Vars,
+    ) -> Self {
+        LocalFleet {
+            runs: state.join("runs"),
+            live: state.join("live"),
+            made: state.join("made"),
+            workspaces: workspaces(config, state),
+            lineage: lineage.to_owned(),
+            host,
+            now,
+            inherited,
+            env: config.env.clone(),
+            hooks: config.hooks.clone(),
+            settings: config.fleet.clone(),
+            log_bytes_max: config.log_bytes_max,
+            done: match &config.done {
+                Done::Command(argv) => argv.clone(),
+                Done::Exit | Done::Source => Vec::new(),
+            },
+            spared: RefCell::default(),
+        }
+    }
+
+    /// Has these never be signalled either. Only by this tick: by the next one their numbers can be anybody's, and so
+    /// they are not told to launchers, which end nothing but what they have started.
+    pub(super) fn spare(&self, pids: impl IntoIterator<Item = u32>) {
+        self.spared.borrow_mut().extend(pids);
+    }
+
+    fn run_dir(&self, run: &RunId) -> RunDir {
+        RunDir::new(self.runs.join(run.to_string()))
+    }
+
+    pub(super) fn guard(&self) -> Result<Guard> {
+        let pids: Vec<u32> =
+            self.settings.protected_pids.iter().chain(&*self.spared.borrow()).copied().collect();
+        protected::guard(&pids, &self.settings.protected_pidfiles)
+    }
+
+    /// What is known of a run. What the system did not let us read is not known: a receipt may stand there.
+    fn sight(&self, quarry: &Quarry) -> Sighting {
+        self.try_to_sight(quarry).unwrap_or_else(|error| Sighting::Unknown(format!("{error:#}")))
+    }
+
+    fn try_to_sight(&self, quarry: &Quarry) -> Result<Sighting> {
+        let dir = self.run_dir(&quarry.run);
+        let (claim, launcher, files) = match (&quarry.process, dir.open()?) {
+            // The claim of a run that is on record with its launcher tells nothing new.
+            (Some(process), files) => (None, process.clone(), files),
+            (None, None) => return Ok(Sighting::Unclaimed),
+            (None, Some(files)) => match files.claim()? {
+                None => return Ok(Sighting::Unclaimed),
+                Some(Claim::FencedBy(_)) => return fenced(&files),
+                Some(Claim::Refused(refusal)) => return Ok(Sighting::Refused(refusal)),
+                Some(Claim::Launcher(claimed))
+                    if self.is_foreign(&files, &quarry.run, &claimed.process)? =>
+                {
+                    bail!("{} is a run of another factory; move it away", dir.path().display());
+                }
+                Some(Claim::Launcher(claimed)) => {
+                    let process = claimed.process.clone();
+                    (Some(*claimed), process, Some(files))
+                }
+            },
+        };
+        // Life first, receipts second: a launcher that dies in between has written them by then.
+        let life = self.life(&quarry.run, &launcher);
+        let files = files.as_ref();
+        let exit = files.map_or(Ok(None), RunFiles::exit)?;
+        let said = || files.map_or_else(|| Ok(Said::default()), RunFiles::said);
+        let ended = |claim, exit: Option<Exit>, swept: Option<Swept>| -> Result<_> {
+            let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
+            let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
+            let swept = swept.unwrap_or_default();
+            let (survivors, after_run) = (swept.survivors, swept.after_run);
+            Ok(Box::new(Ended { claim, exit, survivors, said, output, after_run }))
+        };
+        let swept = || {
+            // Writing it is a launcher's last act: while it lives, the run is not over.
+            let is_dead = matches!(life, LauncherLife::Dead | LauncherLife::DeadElsewhere);
+            files.filter(|_| is_dead).map_or(Ok(None), RunFiles::swept)
+        };
+        Ok(match &life {
+            LauncherLife::Unknown(why) => Sighting::Unknown(why.clone()),
+            LauncherLife::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
+            LauncherLife::Alive => match exit {
+                Some(exit) => Sighting::Sweeping { claim, exit: Box::new(exit) },
+                None => Sighting::Alive { claim, said: said()? },
+            },
+            LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
+                Some(swept) => Sighting::Ended(ended(claim, exit, Some(swept))?),
+                None if life == LauncherLife::DeadElsewhere => Sighting::Replaced(ended(claim, exit, None)?),
+                None => Sighting::Orphaned { claim },
+            },
+        })
+    }
+
+    /// Whether a run directory came here from another factory: its claim names a launcher that is not ours to
+    /// signal. Without a readable spec the launcher itself tells, by its marker, as long as it lives.
+    fn is_foreign(&self, files: &RunFiles, run: &RunId, launcher: &Process) -> Result<bool> {
+        Ok(match files.whole_spec()? {
+            Some(spec) => spec.lineage != self.lineage || spec.run != *run,
+            None => {
+                let ours = RunMarker::Is(marker(&self.lineage, run).into_bytes());
+                identity::life(launcher, &self.host) == Life::Alive && scan::run_marker(launcher.pid) != ours
+            }
+        })
+    }
+
+    /// TERM to launchers that live; then everybody has the same time to end.
+    fn stop_launchers(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Option<Signalled>> {
+        let sent: Vec<_> = reaps.iter().map(|reap| self.stop_launcher(reap, guard)).collect();
+        let stopping: Vec<_> =
+            reaps.iter().zip(&sent).filter(|(_, sent)| sent.is_some()).map(|(reap, _)| *reap).collect();
+        let patience = Instant::now() + self.settings.grace + LAUNCHER_SLACK;
+        ends::wait(&stopping, patience.min(until), &self.host);
+        self.wait_elsewhere(reaps, (patience + STOP_FILE_CHECK).min(until));
+        sent
+    }
+
+    fn stop_launcher(&self, reap: &Reap, guard: &Guard) -> Option<Signalled> {
+        let launcher = reap.launcher.as_ref()?;
+        if self.lives_elsewhere(reap) {
+            // A launcher that can't be asked ends at its deadline; the next tick asks again.
+            let asked = self.run_dir(&reap.run).ask_to_stop();
+            asked.inspect_err(|error| log::warn!("{}: {error:#}", reap.run)).ok()?;
+            return Some(Signalled { pid: launcher.pid, signals: vec!["stop file"] });
+        }
+        let sent = signal::send(launcher, &self.host, guard, Signal::TERM);
+        // One that was stopped must be able to run.
+        signal::send(launcher, &self.host, guard, Signal::CONT);
+        if let Sent::Refused(_) = &sent
+            && let Err(error) = self.run_dir(&reap.run).ask_to_stop()
+        {
+            log::warn!("{}: {error:#}", reap.run);
+        }
+        matches!(sent, Sent::Yes).then(|| Signalled { pid: launcher.pid, signals: vec!["TERM"] })
+    }
+
+    /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
+    fn runs_hook(&self, reap: &Reap) -> bool {
+        let alive = |process: &Process| self.life(&reap.run, process) == LauncherLife::Alive;
+        let exit =
+            self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
+        let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
+            return false;
+        };
+        // The receipt tells of the agent's end; the launcher may have asked for long before it wrote it.
+        let asking = if self.done.is_empty() { Duration::ZERO } else { DONE_COMMAND_MAX };
+        let patience = asking + self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
+        let age = clock::moment(&self.host.boot_id).since(&exit);
+        reap.launcher.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
+    }
+
+    /// What a launcher that has ended by now wrote of its own sweep.
+    fn swept_by_launcher(&self, reap: &Reap) -> bool {
+        let is_alive = |launcher| self.life(&reap.run, launcher) == LauncherLife::Alive;
+        let dead = !reap.launcher.as_ref().is_some_and(is_alive);
+        let files = self.run_dir(&reap.run).open().ok().flatten();
+        let swept = files.and_then(|files| files.swept().ok().flatten());
+        dead && swept.is_some_and(|swept| swept.survivors.is_empty())
+    }
+
+    /// The receipt of a sweep that no launcher will write any more.
+    fn leave_swept(&self, reap: &Reap, reaped: &Reaped) -> Result<()> {
+        let dir = self.run_dir(&reap.run);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.path())?;
+        let exit = dir.open()?.map_or(Ok(None), |files| files.exit())?;
+        let had_hook = exit.is_some_and(|exit| exit.after_run_ms.is_some());
+        let after_run = had_hook.then(|| "its launcher died before the hook had ended".to_owned());
+        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
+    }
+
+    fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
+        // Half a grace kills nothing, and what lives after it has not survived anything.
+        if Instant::now() + self.settings.grace + LAUNCHER_SLACK > until {
+            return vec![Happened::NotTried("the tick's deadline is too near for a grace"); reaps.len()];
+        }
+        let targets: Vec<_> = reaps
+            .iter()
+            .map(|reap| {
+                let marker = marker(&self.lineage, &reap.run);
+                let cgroup = tags::group(&self.run_dir(&reap.run), &marker);
+                // Of a pid namespace that is gone only tags could be seen: a pid of it is another process here.
+                let is_gone =
+                    |launcher: &&Process| self.life(&reap.run, launcher) == LauncherLife::DeadElsewhere;
+                let launcher = reap.launcher.as_ref().filter(|launcher| !is_gone(launcher)).cloned();
+                Target { marker, launcher, cgroup }
+            })
+            .collect();
+        let (grace, deadline) = (self.settings.grace, until);
+        let until = until.min(Instant::now() + grace + KILL_PATIENCE);
+        let reaped = tree::end_trees(&targets, &self.host, guard, grace, until);
+        reaps
+            .iter()
+            .zip(reaped)
+            .enumerate()
+            .map(|(nth, (reap, mut reaped))| {
+                // Each receipt takes two syncs. Without it the next tick looks again.
+                if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
+                    return Happened::NotTried("the tick's deadline came before it could be noted");
+                }
+                let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
+                reaped.survivors.extend(unseen);
+                tags::remove(&self.run_dir(&reap.run), &marker(&self.lineage, &reap.run));
+                if reaped.survivors.is_empty() {
+                    // What is left of it goes with the run's own directory.
+                    let _ = tmp::remove(&self.run_dir(&reap.run), Some(deadline));
+                }
+                match self.leave_swept(reap, &reaped) {
+                    Ok(()) => Happened::Reaped(reaped),
+                    Err(error) => Happened::Failed(format!("{error:#}")),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Those on record that live and were not found again: one that has become another user's shows nothing any
+/// more by which a scan could tell whose it is. They are not signalled for being on record, only not forgotten.
+fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec<Survivor> {
+    let lives = |one: &Survivor| match Entry::read(one.pid) {
+        Ok(entry) => entry.is_some_and(|entry| entry.start_ticks == one.start_ticks && !entry.is_dead()),
+        Err(_) => true,
+    };
+    let is_found = |one: &Survivor| found.iter().any(|other| other.pid == one.pid);
+    on_record
+        .iter()
+        .filter(|one| !is_found(one) && guard.protects(one.pid).is_none() && lives(one))
+        .cloned()
+        .collect()
+}
+
+/// A run that can never start. Without the receipt of a look nobody knows whether it left processes: its claim may have been
+/// taken away before it was fenced. One that has a receipt of its end did run.
+fn fenced(files: &RunFiles) -> Result<Sighting> {
+    let Some(Swept { survivors, after_run, .. }) = files.swept()? else {
+        return Ok(Sighting::Orphaned { claim: None });
+    };
+    let ended = match files.exit()? {
+        None if survivors.is_empty() => return Ok(Sighting::Fenced),
+        None => Ended { survivors, ..Ended::default() },
+        Some(exit) => {
+            let said = exit.said.clone();
+            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()?, after_run }
+        }
+    };
+    Ok(Sighting::Ended(Box::new(ended)))
+}
+
+/// The folder of workspaces.
+pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
+    config.workspace_root.clone().unwrap_or_else(|| state.join("workspaces"))
+}
+
+impl Fleet for LocalFleet {
+    fn observe(
+        &self,
+        quarry: &[Quarry],
+        known: &BTreeMap<AgentName, u64>,
+        until: Instant,
+    ) -> Observed<FleetView> {
+        let found = match self.unrecorded(quarry, known, until) {
+            Ok(found) => found,
+            Err(error) => return Observed::Unknown(format!("{error:#}")),
+        };
+        let mut runs = BTreeMap::new();
+        for quarry in quarry {
+            let sighting = match Instant::now() < until {
+                true => self.sight(quarry),
+                false => Sighting::Unknown("the tick's deadline came before it was looked at".to_owned()),
+            };
+            runs.insert(quarry.run.clone(), sighting);
+        }
+        match self.look_at_unrecorded(found, &mut runs, until) {
+            Ok((strays, unlooked)) => {
+                Observed::Known(FleetView { runs, strays, unlooked, names_held: BTreeMap::new() })
+            }
+            Err(error) => Observed::Unknown(format!("{error:#}")),
+        }
+    }
+
+    fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
+        match self.workspaces.canonicalize() {
+            Ok(root) => Marks::of(&root, &self.lineage).taken(wanted),
+            // Nobody has made any. What else is wrong with the folder, a launcher tells.
+            Err(_) => BTreeMap::new(),
+        }
+    }
+
+    fn start(&self, launch: &Launch) -> Happened {
+        let means = match self.means(launch) {
+            Ok(means) => means,
+            Err(not_started) => return not_started,
+        };
+        let started = self
+            .prepare(launch, &means, None)
+            .and_then(|dir| self.spawn(launch, &dir, &means.vars).context("cannot start a launcher"));
+        match started {
+            Ok(()) => Happened::Tried,
+            Err(error) => {
+                let class = machine::class_of_start(&error);
+                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.run) }
+            }
+        }
+    }
+
+    fn fence(&self, run: &RunId) -> Happened {
+        self.fenced(run)
+    }
+
+    fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
+        self.find_fenced(fenced)
+    }
+
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
+        let guard = match self.guard() {
+            Ok(guard) => guard,
+            Err(error) => return vec![Happened::Failed(format!("{error:#}")); reaps.len()],
+        };
+        let stopped = self.stop_launchers(reaps, &guard, until);
+        let mut happened: Vec<Option<Happened>> = Vec::new();
+        let mut left = Vec::new();
+        for (reap, signalled) in reaps.iter().zip(&stopped) {
+            let swept = signalled.is_some() && self.swept_by_launcher(reap);
+            let reaped = Reaped { signalled: signalled.iter().cloned().collect(), ..Reaped::default() };
+            let done = if swept {
+                Some(Happened::Reaped(reaped))
+            } else if self.runs_hook(reap) {
+                Some(Happened::NotTried("its after_run hook has not ended yet"))
+            } else if self.lives_elsewhere(reap) {
+                let why =
+                    "its launcher lives in another pid namespace, and has not ended at its stop file yet";
+                Some(Happened::Failed(format!("{}: {why}", reap.run)))
+            } else {
+                left.push(*reap);
+                None
+            };
+            happened.push(done);
+        }
+        let mut by_scan =
+            if left.is_empty() { Vec::new() } else { self.end_trees(&left, &guard, until) }.into_iter();
+        happened
+            .into_iter()
+            .map(|done| {
+                done.or_else(|| by_scan.next()).unwrap_or_else(|| Happened::Failed("not looked at".into()))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! `factory-tick __exec <run directory> <launcher pid>`: the last step before an agent's program.
+//!
+//! It runs between the launcher's fork and the agent's exec, where the launcher itself could do nothing
+//! safely: it binds its life to the launcher's, puts signals back to their defaults and becomes the agent.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use signal_hook::consts as sig;
+
+use crate::launcher::terminal::Terminal;
+use crate::model::ExitReason;
+use crate::run::directory::{EXEC_ERROR, RunDir};
+use crate::run::{machine, tags};
+
+/// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
+pub const EXEC_FAILED: u8 = 127;
+
+/// Becomes the agent. Returns only with an error, which it has also left in the run directory.
+pub fn become_agent(run_dir: PathBuf, launcher: i32) -> anyhow::Error {
+    let run_dir = RunDir::new(run_dir);
+    let error = match prepare(&run_dir, launcher) {
+        Ok(mut command) => {
+            let error = command.exec();
+            let os = error.raw_os_error();
+            let program = command.get_program().to_string_lossy().into_owned();
+            let failure = ExecError { text: format!("cannot execute {program}: {error}"), os };
+            leave(&run_dir, failure)
+        }
+        Err(error) => leave(&run_dir, ExecError { text: format!("{error:#}"), os: None }),
+    };
+    anyhow::anyhow!(error)
+}
+
+/// `factory-tick __hook <parent pid> <run directory> <program> <arguments>`: becomes a hook in the same way, for a
+/// launcher or whoever else looks after one. The directory is empty for a hook of no run. Returns only with an error.
+pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> anyhow::Error {
+    let executed = || -> anyhow::Result<std::convert::Infallible> {
+        bind_to(parent)?;
+        if let Some(run_dir) = run_dir.map(RunDir::new) {
+            tags::follow(&run_dir, &crate::launcher::read_spec(&run_dir)?.marker());
+        }
+        let (program, args) = argv.split_first().context("its command is empty")?;
+        let error = program_of(program, args).exec();
+        Err(error).with_context(|| format!("cannot execute {}", program.to_string_lossy()))
+    };
+    match executed() {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+/// Why a program could not be executed.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub struct ExecError {
+    /// For people.
+    pub text: String,
+    /// The system's error number.
+    pub os: Option<i32>,
+}
+
+impl ExecError {
+    /// Why there is no agent: the machine was short of something, the program was being written at that moment, or it
+    /// is not to be had.
+    pub(crate) fn reason(&self) -> ExitReason {
+        match self.os {
+            Some(os) if machine::is_fault(os) => ExitReason::Machine,
+            Some(os) if Errno::from_raw_os_error(os) == Errno::TXTBSY => ExitReason::Infra,
+            _ => ExitReason::Launch,
+        }
+    }
+}
+
+fn leave(run_dir: &RunDir, error: ExecError) -> String {
+    if let Err(unwritten) = run_dir.put(EXEC_ERROR, &error) {
+        return format!("{} ({unwritten:#})", error.text);
+    }
+    error.text
+}
+
+fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
+    bind_to(launcher)?;
+    let spec = crate::launcher::read_spec(run_dir)?;
+    tags::follow(run_dir, &spec.marker());
+    if spec.terminal == Some(Terminal::Own) {
+        take_terminal().context("cannot make its terminal its own")?;
+    }
+    let (program, args) = spec.argv.split_first().context("its command is empty")?;
+    Ok(program_of(program, args))
+}
+
+/// What stdin is becomes the controlling terminal, with this process as the leader of its session: what is typed there
+/// may mean a signal, to this session and to nobody else.
+fn take_terminal() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(rustix::process::ioctl_tiocsctty(std::io::stdin())?)
+}
+
+fn program_of(program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command {
+    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent, or a hook")]
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+/// From here on this process dies with its parent, and signals mean to it what they mean to everybody.
+fn bind_to(parent: i32) -> Result<()> {
+    hear_death_of(parent, Signal::KILL)?;
+    default_signals()
+}
+
+/// From here on this process is sent that signal when its parent dies.
+pub(crate) fn hear_death_of(parent: i32, signal: Signal) -> Result<()> {
+    set_parent_process_death_signal(Some(signal)).context("cannot bind to the life of its parent")?;
+    // It may have died before that took effect.
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) != Some(parent) {
+        bail!("its parent, pid {parent}, is dead");
+    }
+    Ok(())
+}
+
+/// An ignored signal stays ignored across exec, a caught one falls back to its default: so each is caught.
+fn default_signals() -> Result<()> {
+    let never_read = Arc::new(AtomicBool::new(false));
+    let ignorable = [
+        sig::SIGHUP,
+        sig::SIGINT,
+        sig::SIGQUIT,
+        sig::SIGPIPE,
+        sig::SIGALRM,
+        sig::SIGTERM,
+        sig::SIGUSR1,
+        sig::SIGUSR2,
+        sig::SIGCHLD,
+        sig::SIGCONT,
+        sig::SIGTSTP,
+        sig::SIGTTIN,
+        sig::SIGTTOU,
+        sig::SIGWINCH,
+        sig::SIGURG,
+        sig::SIGXCPU,
+        sig::SIGXFSZ,
+        sig::SIGVTALRM,
+        sig::SIGPROF,
+        sig::SIGIO,
+        sig::SIGSYS,
+        sig::SIGTRAP,
+        sig::SIGABRT,
+    ];
+    for signal in ignorable {
+        signal_hook::flag::register(signal, never_read.clone())
+            .with_context(|| format!("cannot reset signal {signal}"))?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).context("cannot unblock signals")
+}

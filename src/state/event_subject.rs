@@ -1,0 +1,83 @@
+//! Whom an event is about, by every name that somebody may search the log for.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use crate::model::{Action, ItemId, Plan, Refresh, RunId, Step};
+use crate::registry::Registry;
+
+/// The names of what a plan is about.
+pub(crate) struct About<'a> {
+    /// From before the plan: by its end what is forgotten has no key any more, and what starts anew no session.
+    before: &'a Registry,
+    plan: &'a Plan,
+    /// What the plan tells of sessions, by run. To search the plan for each of its events took 60 s of 20,000.
+    sessions: HashMap<&'a RunId, &'a str>,
+}
+
+impl<'a> About<'a> {
+    pub(crate) fn new(before: &'a Registry, plan: &'a Plan) -> About<'a> {
+        // The later step knows better: a run may have told its session only when it was seen to be over.
+        let sessions = plan.steps.iter().filter_map(session_in).collect();
+        About { before, plan, sessions }
+    }
+
+    /// Adds `key`, `agent` and `session` to the event of a step; null where there is none, or nobody knows it.
+    pub(crate) fn add_to(&self, mut event: Value, step: &Step) -> Value {
+        let (item, run) = match step {
+            Step::Decide(decision) => (decision.item.as_ref(), decision.action.run()),
+            Step::Refresh(Refresh::Renew { item, .. }) => (Some(item), None),
+            Step::Refresh(_) => (None, None),
+        };
+        event["key"] = json!(item.and_then(|item| self.key(item)));
+        event["agent"] = json!(run.map(|run| &run.agent));
+        event["session"] = json!(run.and_then(|run| self.session(run)));
+        event
+    }
+
+    fn key(&self, item: &ItemId) -> Option<&str> {
+        let recorded = self.before.items.get(item).map(|record| record.key.as_str());
+        let planned = || self.plan.steps.iter().find_map(|step| key_in(step, item));
+        recorded.filter(|key| !key.is_empty()).or_else(planned)
+    }
+
+    fn session(&self, run: &RunId) -> Option<&str> {
+        self.sessions.get(run).copied().or_else(|| {
+            let agent = self.before.agents.get(&run.agent)?;
+            agent.session.as_deref().filter(|_| agent.n == run.n)
+        })
+    }
+}
+
+/// The key of an item that is new with this step.
+fn key_in<'a>(step: &'a Step, wanted: &ItemId) -> Option<&'a str> {
+    let (item, key) = match step {
+        Step::Refresh(Refresh::Seen { item, key, .. }) => (item, key),
+        Step::Decide(decision) => match &decision.action {
+            Action::AdoptStray { spec, .. } => (&spec.item, &spec.key),
+            _ => return None,
+        },
+        Step::Refresh(_) => return None,
+    };
+    (item == wanted).then_some(key)
+}
+
+/// A run and its session, where this step tells it.
+fn session_in(step: &Step) -> Option<(&RunId, &str)> {
+    let (run, session) = match step {
+        Step::Refresh(Refresh::Session { run, session }) => (run, Some(session)),
+        Step::Decide(decision) => match &decision.action {
+            Action::Start(launch) | Action::Resume(launch) => {
+                (&launch.run, launch.session.as_ref().or(launch.chosen_session.as_ref()))
+            }
+            Action::AdoptStray { run, spec } => (run, spec.session.as_ref().or(spec.chosen_session.as_ref())),
+            Action::Done { run: Some(run), left, .. } | Action::Fail { run: Some(run), left, .. } => {
+                (run, left.session.as_ref())
+            }
+            _ => return None,
+        },
+        Step::Refresh(_) => return None,
+    };
+    Some((run, session?.as_str()))
+}

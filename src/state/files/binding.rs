@@ -1,0 +1,45 @@
+//! What a registry is bound to, beside the real path of its configuration: enough to tell a state that was moved from one
+//! that was copied.
+
+use serde::{Deserialize, Serialize};
+
+/// What a registry is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// The repository of its configuration; `None`: the configuration lies in none that has an origin.
+    pub repository: Option<Repository>,
+    /// The state directory.
+    pub directory: Directory,
+}
+
+/// A configuration by its repository: the same in every clone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// The address of its origin, without credentials.
+    pub origin: String,
+    /// The configuration's path below the top level.
+    pub path: String,
+}
+
+/// A state directory. Device and inode tell it from a copy of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Directory {
+    /// Where it was.
+    pub path: String,
+    /// Its device. A boot or another mount may give it another number.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
+impl Binding {
+    /// As a field of the registry's file.
+    pub(crate) fn to_field(&self) -> String {
+        // A struct of strings and numbers has nothing that can't be written.
+        let json = serde_json::to_string(self).unwrap_or_default();
+        format!(r#""binding":{json},"#)
+    }
+}

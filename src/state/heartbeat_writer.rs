@@ -1,0 +1,105 @@
+//! The heartbeats of one tick.
+
+use super::{State, steady};
+use crate::config::Config;
+use crate::exit::ExitStatus;
+use crate::model::{Moment, Process};
+use crate::state::files::heartbeat::{self, GroupsLook, Heartbeat, Leg, Pulse, Retained, Status};
+use crate::tick::Ticked;
+use crate::views::report::TickReport;
+
+/// The heartbeats of one tick.
+pub struct Beats {
+    beat: Heartbeat,
+}
+
+impl Beats {
+    /// The first: the tick runs.
+    pub fn begin(state: &State, config: &Config, me: &Process, now: &Moment) -> Beats {
+        let before = match &state.pulse {
+            Pulse::Beat(beat) => Some(beat.as_ref()),
+            Pulse::Absent | Pulse::Unreadable(_) => None,
+        };
+        let unseen = Leg { ok: true, since: None, error: None };
+        let beat = Heartbeat {
+            schema: heartbeat::SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: config.path.to_string_lossy().into_owned(),
+            pid: me.pid,
+            start_ticks: me.start_ticks,
+            boot_id: me.boot_id.clone(),
+            host: hostname(),
+            status: Status::Running,
+            serial: state.serial(),
+            ticks: before.map_or(0, |beat| beat.ticks).saturating_add(1),
+            started_at: now.at,
+            updated_at: now.at,
+            updated_at_ms: now.at.as_millisecond(),
+            exit_code: before.and_then(|beat| beat.exit_code),
+            paused: state.registry.paused.is_some(),
+            source: before.map_or_else(|| unseen.clone(), |beat| beat.source.clone()),
+            fleet: before.map_or(unseen, |beat| beat.fleet.clone()),
+            reason: before.and_then(|beat| beat.reason.clone()),
+            reported_at: before.and_then(|beat| beat.reported_at),
+            retained: before.and_then(|beat| beat.retained.clone()),
+            groups: before.and_then(|beat| beat.groups.clone()),
+            steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
+        };
+        state.beat(&beat);
+        Beats { beat }
+    }
+
+    /// What became of a look at what may be removed.
+    pub fn retained(&mut self, retained: Retained) {
+        self.beat.retained = Some(retained);
+    }
+
+    /// What became of a look for left-over control groups.
+    pub fn groups(&mut self, groups: GroupsLook) {
+        self.beat.groups = Some(groups);
+    }
+
+    /// The last: how it ended.
+    pub fn end(
+        mut self,
+        state: &State,
+        report: &TickReport,
+        ticked: Option<&Ticked>,
+        told: bool,
+        now: &Moment,
+    ) {
+        let beat = &mut self.beat;
+        beat.status = match report.exit() {
+            ExitStatus::Interrupted | ExitStatus::Terminated => Status::Stopping,
+            ExitStatus::Failed | ExitStatus::IoError => Status::Failed,
+            _ => Status::Idle,
+        };
+        beat.serial = state.serial();
+        beat.paused = state.registry.paused.is_some();
+        beat.exit_code = Some(report.exit().code());
+        beat.reason = Some(report.reason());
+        if told {
+            beat.reported_at = Some(now.at);
+        }
+        if let Some(ticked) = ticked {
+            if let Some(answer) = &ticked.source {
+                beat.source = leg(&beat.source, answer, now);
+            }
+            beat.fleet = leg(&beat.fleet, &ticked.fleet, now);
+        }
+        beat.updated_at = now.at;
+        beat.updated_at_ms = now.at.as_millisecond();
+        state.beat(beat);
+    }
+}
+
+/// `since` moves only when the answer does.
+fn leg(before: &Leg, answer: &Result<(), String>, now: &Moment) -> Leg {
+    let ok = answer.is_ok();
+    let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
+    Leg { ok, since: Some(since), error: answer.as_ref().err().cloned() }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

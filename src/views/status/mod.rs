@@ -1,0 +1,432 @@
+//! One screen: what `systemctl status` would say of a factory.
+
+mod screen;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::takeover::{self, Places};
+use crate::config::{Budget, Config};
+use crate::model::{AgentName, Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
+use crate::registry::{
+    AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
+    Registry, Today,
+};
+use crate::state::files::heartbeat::{Alive, Heartbeat, Pulse};
+use crate::ui::escape;
+
+/// What a status is read off.
+#[derive(Debug)]
+pub struct Looked<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The state directory.
+    pub state: &'a Path,
+    /// The folder of workspaces.
+    pub workspaces: &'a Path,
+    /// How the program is called so that it means this factory, for commands that a person copies.
+    pub program: &'a str,
+    /// What is remembered; `None` where nothing was ever written.
+    pub registry: Option<&'a Registry>,
+    /// The heartbeat.
+    pub pulse: &'a Pulse,
+    /// What that means.
+    pub alive: &'a Alive,
+    /// When.
+    pub now: &'a Moment,
+}
+
+/// Everything that `status` tells.
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    schema: u32,
+    alive: bool,
+    paused: bool,
+    pause: Option<Paused>,
+    breaker: Option<Failing>,
+    stopped: Option<Stopped>,
+    heartbeat: Option<Heartbeat>,
+    in_flight: Vec<InFlight>,
+    waiting: Vec<Waiting>,
+    parked: Vec<Parked>,
+    stuck: Vec<StuckLine>,
+    handoffs: Vec<HandoffLine>,
+    notes: Vec<NoteLine>,
+    today: Spent,
+    counters: Counters,
+    #[serde(skip)]
+    heading: Heading,
+}
+
+/// What the screen begins and ends with.
+#[derive(Debug)]
+struct Heading {
+    program: String,
+    alive: Alive,
+    now: Timestamp,
+    config: PathBuf,
+    state: PathBuf,
+    every: Duration,
+    today: Today,
+    budget: Budget,
+    /// Key of the item that failed last where too many did.
+    failed_last: Option<String>,
+    cool_offs: Vec<(String, CoolOff)>,
+    done: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct InFlight {
+    item: ItemId,
+    key: String,
+    agent: String,
+    run: RunId,
+    state: &'static str,
+    attempt: u32,
+    #[serde(skip)]
+    attempts_max: u32,
+    started_at: Option<Timestamp>,
+    deadline_at: Option<Timestamp>,
+    pid: Option<u32>,
+    log: PathBuf,
+    session: Option<String>,
+    /// What a person types to go on with its session: it ends the agent first.
+    takeover: Option<String>,
+    usd: Option<f64>,
+    tokens: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Waiting {
+    item: ItemId,
+    key: String,
+    code: HeldCode,
+    because: String,
+    until: Option<Timestamp>,
+}
+
+#[derive(Debug, Serialize)]
+struct Parked {
+    item: ItemId,
+    key: String,
+    class: Option<&'static str>,
+    because: String,
+    since: Option<Timestamp>,
+    #[serde(rename = "try", serialize_with = "as_sentence")]
+    help: Vec<Help>,
+    /// What a person types to go on with its sessions.
+    takeover: Vec<String>,
+    #[serde(skip)]
+    by_person: bool,
+}
+
+/// An item that a person alone can release, although it is not parked.
+#[derive(Debug, Serialize)]
+struct StuckLine {
+    item: ItemId,
+    key: String,
+    code: HeldCode,
+    because: String,
+    since: Timestamp,
+    #[serde(rename = "try", serialize_with = "as_sentence")]
+    help: Vec<Help>,
+}
+
+/// A way out.
+#[derive(Debug)]
+struct Help {
+    /// `to answer`
+    to: &'static str,
+    /// What to type, or the file to edit.
+    what: String,
+}
+
+#[derive(Debug, Serialize)]
+struct HandoffLine {
+    run: RunId,
+    item: Option<ItemId>,
+    why: String,
+    since: Timestamp,
+    survivors: Vec<u32>,
+}
+
+/// What went wrong after a run, and changed nothing of what its item is.
+#[derive(Debug, Serialize)]
+struct NoteLine {
+    item: ItemId,
+    key: String,
+    run: RunId,
+    because: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Spent {
+    starts: u32,
+    usd: Option<f64>,
+}
+
+impl StatusView {
+    /// Reads off the registry and the heartbeat. What happened or happens first is told first; what was parked
+    /// last, likewise.
+    pub fn new(looked: &Looked<'_>) -> StatusView {
+        let Looked { config, program, now, .. } = looked;
+        let empty = Registry::default();
+        let registry = looked.registry.unwrap_or(&empty);
+        let pause = registry.paused.as_ref().filter(|paused| paused.holds(now));
+        let breaker = registry.open_breaker(config.attempts.breaker);
+        let today = registry.today(now.at);
+        let items = || registry.items.iter();
+        let mut in_flight: Vec<_> = registry
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.state != AgentStanding::Idle)
+            .filter_map(|(name, agent)| in_flight(looked, registry, &name.0, agent))
+            .collect();
+        in_flight.sort_by_key(|one| one.started_at);
+        let mut waiting: Vec<_> = items().filter_map(|(id, record)| waiting(registry, id, record)).collect();
+        waiting.sort_by_key(|one| one.until);
+        let mut parked: Vec<_> =
+            items().filter_map(|(id, record)| parked(looked, registry, id, record)).collect();
+        parked.sort_by_key(|one| std::cmp::Reverse(one.since));
+        let mut stuck: Vec<_> =
+            registry.standstill.stuck.iter().map(|(id, one)| stuck(looked, id, one)).collect();
+        stuck.sort_by_key(|one| std::cmp::Reverse(one.since));
+        let mut handoffs: Vec<_> = registry
+            .handoffs
+            .iter()
+            .map(|(run, handoff)| HandoffLine {
+                run: run.clone(),
+                item: handoff.item.clone(),
+                why: handoff.why.clone(),
+                since: handoff.since,
+                survivors: handoff.survivors.iter().map(|survivor| survivor.pid).collect(),
+            })
+            .collect();
+        handoffs.sort_by_key(|one| one.since);
+        StatusView {
+            schema: 1,
+            alive: *looked.alive == Alive::Yes,
+            paused: pause.is_some(),
+            pause: pause.cloned(),
+            breaker: breaker.cloned(),
+            stopped: registry.standstill.stopped.clone(),
+            heartbeat: match looked.pulse {
+                Pulse::Beat(beat) => Some(beat.as_ref().clone()),
+                Pulse::Absent | Pulse::Unreadable(_) => None,
+            },
+            in_flight,
+            waiting,
+            parked,
+            stuck,
+            handoffs,
+            notes: notes(registry),
+            today: Spent { starts: today.starts, usd: today.usd },
+            counters: registry.counters.clone(),
+            heading: Heading {
+                program: (*program).to_owned(),
+                alive: looked.alive.clone(),
+                now: now.at,
+                config: config.path.clone(),
+                state: looked.state.to_owned(),
+                every: config.tick.every,
+                failed_last: breaker.map(|failing| key(registry, &failing.item)),
+                today,
+                budget: config.budget,
+                cool_offs: registry.cool_offs.clone().into_iter().collect(),
+                done: items().filter(|(_, record)| record.state == ItemStanding::Done).count(),
+            },
+        }
+    }
+
+    /// Whether an item needs a person.
+    pub fn anything_parked(&self) -> bool {
+        !self.parked.is_empty() || !self.stuck.is_empty()
+    }
+
+    /// For a script: one line.
+    pub fn to_json(&self) -> String {
+        escape::one_json_line(&json!(self))
+    }
+}
+
+fn in_flight(looked: &Looked<'_>, registry: &Registry, name: &str, agent: &AgentRecord) -> Option<InFlight> {
+    let run = agent.run.clone()?;
+    let record = registry.items.get(&agent.item);
+    let since = agent.since.as_ref().map(|since| since.at);
+    let deadline = agent.deadline_ms.map(Duration::from_millis);
+    let stop =
+        record.map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.item, record)));
+    let takeover = takeover::command(looked.config, &places(looked), registry, &run, agent);
+    Some(InFlight {
+        item: agent.item.clone(),
+        key: key(registry, &agent.item),
+        agent: name.to_owned(),
+        state: if agent.state == AgentStanding::Running { "running" } else { "starting" },
+        attempt: record.map_or(0, |record| record.attempts) + 1,
+        attempts_max: looked.config.attempts.max,
+        started_at: since,
+        deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
+        pid: agent.pid,
+        log: looked.state.join("runs").join(run.to_string()).join("stdout.log"),
+        session: agent.session.clone(),
+        takeover: stop.zip(takeover).map(|(stop, takeover)| format!("{stop} && {takeover}")),
+        usd: agent.cost,
+        tokens: agent.tokens,
+        run,
+    })
+}
+
+fn notes(registry: &Registry) -> Vec<NoteLine> {
+    let note = |(name, agent): (&AgentName, &AgentRecord)| {
+        Some(NoteLine {
+            item: agent.item.clone(),
+            key: key(registry, &agent.item),
+            run: RunId { agent: name.clone(), n: agent.n },
+            because: agent.after_run.clone()?,
+        })
+    };
+    registry.agents.iter().filter_map(note).collect()
+}
+
+fn places<'a>(looked: &Looked<'a>) -> Places<'a> {
+    Places { state: looked.state, workspaces: looked.workspaces }
+}
+
+fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Waiting> {
+    if record.state == ItemStanding::Parked {
+        // It waits for a person, whatever else.
+        return None;
+    }
+    let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
+    let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
+        (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+    } else if let Some(because) = record.taken.clone().filter(|_| !registry.running(id)) {
+        (HeldCode::WorkspaceTaken, because, None)
+    } else if record.state == ItemStanding::Waiting {
+        (HeldCode::Backoff, words, record.due_at)
+    } else if record.state == ItemStanding::Active && !registry.running(id) {
+        // Between two runs: an agent of it goes on by itself.
+        let next = registry.agents_of(id).filter_map(|(_, agent)| agent.next.as_ref());
+        (HeldCode::Backoff, words, next.map(|next| next.due_at).min())
+    } else {
+        return None;
+    };
+    Some(Waiting { item: id.clone(), key: record.key.clone(), code, because, until })
+}
+
+fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parked> {
+    if record.state != ItemStanding::Parked {
+        return None;
+    }
+    let last = record.last.as_ref();
+    let class = last.and_then(|last| last.class);
+    let by_person = record.parked_by == Some(ParkedBy::Person);
+    let runs = registry.running(id);
+    let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.ok);
+    let takeover = resting.filter_map(|(name, agent)| {
+        let run = RunId { agent: name.clone(), n: agent.n };
+        takeover::command(looked.config, &places(looked), registry, &run, agent)
+    });
+    Some(Parked {
+        item: id.clone(),
+        key: record.key.clone(),
+        class: class.map(Class::name),
+        because: last.map_or_else(String::new, |last| last.because.clone()),
+        since: last.map(|last| last.at),
+        help: help(looked, registry, id, record),
+        takeover: takeover.collect(),
+        by_person,
+    })
+}
+
+fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
+    let file = looked.config.source_path.join(&stuck.origin).display().to_string();
+    let help = match stuck.code {
+        HeldCode::WorkspaceTaken => Help {
+            to: "to release it",
+            what: "give this factory a [workspace] root of its own, or remove the mark named".to_owned(),
+        },
+        _ => Help { to: "to release it, edit", what: file },
+    };
+    StuckLine {
+        item: id.clone(),
+        key: stuck.key.clone(),
+        code: stuck.code,
+        because: stuck.because.clone(),
+        since: stuck.since,
+        help: vec![help],
+    }
+}
+
+/// What helps with a parked item.
+fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Vec<Help> {
+    let class = record.last.as_ref().and_then(|last| last.class);
+    let name = argument(registry, id, record);
+    let type_it = |to, words: &str| Help { to, what: format!("{} {words}", looked.program) };
+    let retry = format!("retry {name}");
+    let edit = |to| Help { to, what: looked.config.source_path.join(&record.origin).display().to_string() };
+    if registry.running(id) {
+        vec![type_it("its agent runs; to end it", &format!("stop {name}"))]
+    } else if record.parked_by == Some(ParkedBy::Person) {
+        vec![type_it("to bring it back", &retry)]
+    } else if record.parked_by == Some(ParkedBy::Budget) {
+        vec![type_it("to give it all starts of a day back", &retry)]
+    } else if class.is_none() {
+        let give_up =
+            |(run, _)| type_it("end the processes named, or give them up", &format!("reap --forget {run}"));
+        let mut ways: Vec<_> = registry.handoffs_of(id).map(give_up).collect();
+        ways.push(type_it("then", &retry));
+        ways
+    } else if class == Some(Class::NeedsInput) {
+        vec![type_it("to answer", &format!("{retry} --message \"…\"")), edit("or edit")]
+    } else {
+        vec![type_it("once the cause is gone", &retry), edit("or edit")]
+    }
+}
+
+/// `to answer: factory-tick retry AR-1; or edit: AR-1.md`
+fn as_sentence<S: serde::Serializer>(help: &[Help], serializer: S) -> Result<S::Ok, S::Error> {
+    let ways: Vec<_> = help.iter().map(|Help { to, what }| format!("{to}: {what}")).collect();
+    serializer.serialize_str(&ways.join("; "))
+}
+
+/// What people call an item.
+fn key(registry: &Registry, id: &ItemId) -> String {
+    registry.items.get(id).map_or_else(|| id.plain().to_owned(), |record| record.key.clone())
+}
+
+/// What names the item on a command line: its key where that is its alone.
+fn argument(registry: &Registry, id: &ItemId, record: &ItemRecord) -> String {
+    let is_shared = registry.items.iter().any(|(other, one)| other != id && one.key == record.key);
+    escape::shell_word(if is_shared { &id.0 } else { &record.key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_is_told_to_type_can_be_typed() {
+        let mut registry = Registry::default();
+        let mut told = |id: &str, key: &str| {
+            let id = ItemId(id.to_owned());
+            let seen = crate::model::Refresh::Seen {
+                item: id.clone(),
+                key: key.to_owned(),
+                origin: String::new(),
+                slug: id.0.clone(),
+                workspace: String::new(),
+            };
+            let now = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
+            registry.apply(&crate::model::Step::Refresh(seen), &now).unwrap();
+            argument(&registry, &id, &registry.items[&id])
+        };
+        assert_eq!(told("dir:1", "AR-1"), "AR-1");
+        assert_eq!(told("dir:2", "web#2"), "'web#2'");
+        assert_eq!(told("dir:4", "AR-1"), "dir:4", "two of that name");
+    }
+}
