@@ -11,7 +11,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use clap_complete::Shell;
 
 use crate::fleet::local::discard;
-use crate::model::Class;
+use crate::model::FailureClass;
 use crate::run::env::Vars;
 use crate::ui::escape;
 use crate::ui::style::{self, When};
@@ -328,7 +328,7 @@ pub struct RetryArgs {
     pub all: bool,
     /// Of everything only what is parked for this reason
     #[arg(long, value_name = "CLASS", requires = "all", conflicts_with = "target", value_parser = class_parser())]
-    pub class: Option<Class>,
+    pub class: Option<FailureClass>,
     /// From the beginning: no session goes on
     #[arg(long)]
     pub fresh: bool,
@@ -473,9 +473,9 @@ fn pid(text: &OsStr) -> i32 {
 }
 
 /// The names of failure classes, as reports tell them.
-fn class_parser() -> impl TypedValueParser<Value = Class> {
-    PossibleValuesParser::new(Class::ALL.map(Class::name)).try_map(|name| {
-        let named = Class::ALL.into_iter().find(|class| class.name() == name);
+fn class_parser() -> impl TypedValueParser<Value = FailureClass> {
+    PossibleValuesParser::new(FailureClass::ALL.map(FailureClass::name)).try_map(|name| {
+        let named = FailureClass::ALL.into_iter().find(|class| class.name() == name);
         named.ok_or("no such class")
     })
 }

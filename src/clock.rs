@@ -5,15 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::model::Moment;
+use crate::model::ClockReading;
 
 /// This instant, on both clocks; `boot_id` is the boot that the monotonic one belongs to.
-pub fn moment(boot_id: &str) -> Moment {
+pub fn moment(boot_id: &str) -> ClockReading {
     let awake = monotonic();
     let mono_ms = u64::try_from(awake.as_millis()).unwrap_or(u64::MAX);
     // Whole seconds, or it would tell how long it takes to read two clocks.
     let slept = duration(clock_gettime(ClockId::Boottime)).saturating_sub(awake);
-    Moment { at: wall(), mono_ms, boot_id: boot_id.to_owned(), slept_ms: slept.as_secs() * 1000 }
+    ClockReading { at: wall(), mono_ms, boot_id: boot_id.to_owned(), slept_ms: slept.as_secs() * 1000 }
 }
 
 /// The wall clock, to the millisecond: what is written to a file and read back is the same instant.
@@ -41,7 +41,7 @@ mod tests {
     fn a_moment_survives_being_written_down() {
         let now = moment("boot");
         let text = serde_json::to_string(&now).unwrap();
-        assert_eq!(serde_json::from_str::<Moment>(&text).unwrap(), now);
+        assert_eq!(serde_json::from_str::<ClockReading>(&text).unwrap(), now);
         assert_eq!(now.boot_id, "boot");
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::ui::layout::Page;
+use crate::ui::layout::Layout;
 
 /// How the program ended. The order of severity is [`ExitStatus::worse`]'s, not the numbers'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -124,7 +124,7 @@ pub struct Failure {
     /// What failed, where, and what to do next.
     pub text: String,
     /// The same for a terminal, where there is more to show than words.
-    pub page: Option<Page>,
+    pub page: Option<Layout>,
     /// Whether the state could not be saved for want of room.
     pub no_room: bool,
 }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
-    Action, Decision, Happened, Moment, Observed, Outcome, Plan, Quarry, Reap, Room, Step, World,
+    Action, ClockReading, Decision, Happened, Observed, Outcome, Plan, Reap, Room, RunQuery, Step, World,
 };
 use crate::registry::Registry;
 use crate::source::Source;
@@ -24,10 +24,10 @@ pub trait Store {
     fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError>;
 
     /// Tells the log of events what was decided. Never fails a tick.
-    fn log_plan(&mut self, plan: &Plan, now: &Moment);
+    fn log_plan(&mut self, plan: &Plan, now: &ClockReading);
 
     /// Tells the log of events what became of it.
-    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment);
+    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading);
 }
 
 /// What a tick works with. Everything in it was made before the tick began.
@@ -41,7 +41,7 @@ pub struct Tick<'a> {
     /// What is asked.
     pub request: Request,
     /// When it began.
-    pub now: Moment,
+    pub now: ClockReading,
     /// When it must be over.
     pub until: Instant,
     /// By role: variables that it names and that are not set.
@@ -61,7 +61,7 @@ pub struct Tick<'a> {
     /// Whether somebody asked the program to end.
     pub stop: &'a dyn Fn() -> bool,
     /// The clock, for what is written down after the effects.
-    pub clock: &'a dyn Fn() -> Moment,
+    pub clock: &'a dyn Fn() -> ClockReading,
 }
 
 /// What a tick did.
@@ -119,14 +119,14 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
 /// One look at everything outside.
 pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let current = registry.agents.values().filter_map(|agent| {
-        Some(Quarry { run: agent.run.clone()?, process: agent.process.clone(), name_taken: false })
+        Some(RunQuery { run: agent.run.clone()?, process: agent.process.clone(), name_taken: false })
     });
-    let handed_off = registry.handoffs.iter().map(|(run, handoff)| Quarry {
+    let handed_off = registry.handoffs.iter().map(|(run, handoff)| RunQuery {
         run: run.clone(),
         process: handoff.process.clone(),
         name_taken: handoff.name_taken,
     });
-    let quarry: Vec<_> = current.chain(handed_off).collect();
+    let queries: Vec<_> = current.chain(handed_off).collect();
     let source = if tick.request.needs_source() {
         tick.source.read(tick.until)
     } else {
@@ -138,7 +138,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     };
     World {
         workspaces_taken: tick.fleet.workspaces_taken(&wanted),
-        fleet: tick.fleet.observe(&quarry, &registry.names.last_n, tick.until),
+        fleet: tick.fleet.observe(&queries, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),
         room: tick.room,
@@ -250,7 +250,7 @@ impl Effect<'_> {
             Action::Writeback(note) => Some(Effect::Tell(note)),
             Action::Reap(reap) => Some(Effect::Reap(reap)),
             Action::Adopt { .. }
-            | Action::AdoptStray { .. }
+            | Action::AdoptUnrecorded { .. }
             | Action::Stop { .. }
             | Action::Done { .. }
             | Action::Fail { .. }

@@ -16,7 +16,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::broker::BrokerFleet;
 use crate::fleet::local::{self, LocalFleet};
-use crate::model::{Moment, Observed, Plan, Process, Room, WorkItem};
+use crate::model::{ClockReading, Observed, Plan, Process, Room, WorkItem};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::run::env::{self, Vars};
@@ -26,7 +26,7 @@ use crate::source::dir::DirSource;
 use crate::state::files::StateDir;
 use crate::state::{self, Access, State};
 use crate::tick::Tick;
-use crate::ui::style::Tone;
+use crate::ui::style::Style;
 use crate::views::report::TickReport;
 
 /// How long a command that a person types waits for a tick to end.
@@ -51,7 +51,7 @@ pub(crate) struct Context {
     pub(crate) access: Access,
     pub(crate) state_path: PathBuf,
     pub(crate) began: Instant,
-    pub(crate) now: Moment,
+    pub(crate) now: ClockReading,
     /// Of the page that the result is set on, in columns.
     pub(crate) width: usize,
 }
@@ -94,7 +94,7 @@ impl Context {
         let waiting = |holder: Option<&Process>, waited: Duration| {
             let holder =
                 holder.map_or_else(|| "a tick".to_owned(), |holder| format!("tick pid {}", holder.pid));
-            tell(Tone::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
+            tell(Style::Dim, &format!("waiting for {holder} ({} s)…", waited.as_secs()));
         };
         let (config, path) = (&self.config, &self.state_path);
         let locked = State::lock(config, path, &self.host, self.access, wait, &called_off, waiting)
@@ -127,7 +127,7 @@ impl Context {
         DirSource::new(self.config.source_path.clone())
     }
 
-    pub(crate) fn clock(&self) -> Moment {
+    pub(crate) fn clock(&self) -> ClockReading {
         clock::moment(&self.host.boot_id)
     }
 
@@ -177,8 +177,8 @@ impl Context {
     }
 
     /// Loads the state without its lock, for reading.
-    pub(crate) fn peek(&self) -> Result<Option<State>, Failure> {
-        State::peek(&self.config, &self.state_path, &self.host, self.access)
+    pub(crate) fn open_read_only(&self) -> Result<Option<State>, Failure> {
+        State::open_read_only(&self.config, &self.state_path, &self.host, self.access)
     }
 
     /// Prints what a command would do, decided on the state as it is, and changes nothing.
@@ -186,7 +186,7 @@ impl Context {
         &self,
         plan: impl FnOnce(&Registry, &str, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
     ) -> Result<ExitStatus, Failure> {
-        let state = self.peek()?;
+        let state = self.open_read_only()?;
         if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
             log::warn!("{why}; its backup was read, and a tick would quarantine it");
         }
@@ -289,7 +289,7 @@ pub(crate) struct Outside<'a> {
     pub(crate) lineage: &'a str,
     pub(crate) dir: Option<&'a StateDir>,
     pub(crate) stop: &'a dyn Fn() -> bool,
-    pub(crate) clock: &'a dyn Fn() -> Moment,
+    pub(crate) clock: &'a dyn Fn() -> ClockReading,
     /// When its time began to count.
     pub(crate) since: Instant,
 }

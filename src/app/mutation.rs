@@ -9,7 +9,7 @@ use crate::commands::{reap, tick};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
-use crate::registry::{ItemStanding, Registry};
+use crate::registry::{ItemPhase, Registry};
 use crate::state::State;
 use crate::state::files::StateDir;
 use crate::tick::{Store, Ticked};
@@ -40,27 +40,27 @@ impl Judged {
 }
 
 /// An order under way: it holds the lock until it ends.
-pub(crate) struct Order<'a> {
+pub(crate) struct Mutation<'a> {
     context: &'a Context,
     pub(crate) state: State,
     pub(crate) shutdown: Shutdown,
     report: TickReport,
 }
 
-impl<'a> Order<'a> {
+impl<'a> Mutation<'a> {
     /// Waits for the lock. `title` is how the report begins.
-    pub(crate) fn begin(context: &'a Context, title: &'static str) -> Result<Order<'a>, Failure> {
+    pub(crate) fn begin(context: &'a Context, title: &'static str) -> Result<Mutation<'a>, Failure> {
         let shutdown = Shutdown::listen()?;
         let state = context.lock(WAIT_LOCK, &shutdown)?;
-        Ok(Order { context, state, shutdown, report: TickReport::new(title, &context.now, false) })
+        Ok(Mutation { context, state, shutdown, report: TickReport::new(title, &context.now, false) })
     }
 
     /// Waits for the lock, for an order that must be obeyed on a full disk too: it may spend the reserve.
     pub(crate) fn begin_without_room(
         context: &'a Context,
         title: &'static str,
-    ) -> Result<Order<'a>, Failure> {
-        let mut order = Order::begin(context, title)?;
+    ) -> Result<Mutation<'a>, Failure> {
+        let mut order = Mutation::begin(context, title)?;
         order.state.may_spend_reserve();
         Ok(order)
     }
@@ -111,12 +111,12 @@ impl<'a> Order<'a> {
     }
 
     /// Lets go of the lock, waits, and takes up the state again as somebody else may have left it.
-    pub(crate) fn let_go(self, wait: impl FnOnce(&Shutdown)) -> Result<Order<'a>, Failure> {
-        let Order { context, state, shutdown, report } = self;
+    pub(crate) fn let_go(self, wait: impl FnOnce(&Shutdown)) -> Result<Mutation<'a>, Failure> {
+        let Mutation { context, state, shutdown, report } = self;
         drop(state);
         wait(&shutdown);
         let state = context.lock(WAIT_LOCK, &shutdown)?;
-        Ok(Order { context, state, shutdown, report })
+        Ok(Mutation { context, state, shutdown, report })
     }
 
     /// Something that went wrong and that a later tick or a person can get over.
@@ -143,7 +143,7 @@ pub(crate) fn give(
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
-    give_to(context, || Order::begin(context, title), judged, plan)
+    give_to(context, || Mutation::begin(context, title), judged, plan)
 }
 
 /// The same on a full disk too: it may spend the reserve.
@@ -153,12 +153,12 @@ pub(crate) fn give_without_room(
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
-    give_to(context, || Order::begin_without_room(context, title), judged, plan)
+    give_to(context, || Mutation::begin_without_room(context, title), judged, plan)
 }
 
 fn give_to<'a>(
     context: &Context,
-    begin: impl FnOnce() -> Result<Order<'a>, Failure>,
+    begin: impl FnOnce() -> Result<Mutation<'a>, Failure>,
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
@@ -216,13 +216,13 @@ pub(crate) fn decided(id: &ItemId, because: &str, action: Action) -> Step {
 /// A plan about one item. One that was never started gets a record, so that the person's word is kept.
 pub(crate) fn plan_of(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
     let unknown = items.iter().find(|item| item.id == *id && !registry.items.contains_key(id));
-    let steps = unknown.map(|item| Step::Refresh(registry.seen_as(item))).into_iter().collect();
+    let steps = unknown.map(|item| Step::RecordUpdate(registry.upsert_for(item))).into_iter().collect();
     Plan { steps, ..Plan::default() }
 }
 
 /// Whether an item is done. A done item stays done, so that nothing does its work again unasked.
 pub(crate) fn is_done(registry: &Registry, id: &ItemId) -> bool {
-    registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done)
+    registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done)
 }
 
 /// Refuses an order about an item that is done. `rest` says what there is not, or what helps.

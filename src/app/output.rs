@@ -8,8 +8,8 @@ use crate::clock;
 use crate::config::Problems;
 use crate::exit::{ExitStatus, Failure};
 use crate::ui::escape;
-use crate::ui::layout::Page;
-use crate::ui::style::{Paint, Tone};
+use crate::ui::layout::Layout;
+use crate::ui::style::{Style, Styler};
 use crate::views::report::TickReport;
 
 pub(crate) fn bad_config(problems: &Problems, width: usize) -> Failure {
@@ -25,9 +25,9 @@ pub(crate) fn tell_failure(options: &Options, failure: &Failure) -> ExitStatus {
         report.finish(None, Duration::ZERO);
         say(&report.to_json());
     } else if let Some(page) = &failure.page {
-        let _ = std::io::stderr().write_all(page.painted(Paint::stderr()).as_bytes());
+        let _ = std::io::stderr().write_all(page.painted(Styler::stderr()).as_bytes());
     } else {
-        tell(Tone::Bad, &failure.text);
+        tell(Style::Bad, &failure.text);
     }
     failure.status
 }
@@ -38,13 +38,13 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Prints a page of the result.
-pub(crate) fn say_page(page: &Page) {
-    say(page.painted(Paint::stdout()).trim_end());
+pub(crate) fn say_page(page: &Layout) {
+    say(page.painted(Styler::stdout()).trim_end());
 }
 
 /// Prints a word to people that is no result, line by line: it may quote what a tracker says.
-pub(crate) fn tell(tone: Tone, text: &str) {
+pub(crate) fn tell(style: Style, text: &str) {
     let lines: Vec<_> = text.lines().map(escape::plain).collect();
-    let name = Paint::stderr().put(tone, "factory-tick:");
+    let name = Styler::stderr().put(style, "factory-tick:");
     let _ = std::io::stderr().write_all(format!("{name} {}\n", lines.join("\n")).as_bytes());
 }

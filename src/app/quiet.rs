@@ -18,7 +18,7 @@ use crate::clock;
 use crate::durable::atomic;
 use crate::exit::ExitStatus;
 use crate::state::files::StateDir;
-use crate::state::files::heartbeat::{self, Heartbeat, Pulse};
+use crate::state::files::heartbeat::{self, Heartbeat, HeartbeatState};
 
 const FILE: &str = "mail.json";
 
@@ -82,25 +82,25 @@ fn says(before: Option<&Told>, verdict: &Verdict, now: Timestamp) -> bool {
 }
 
 /// Where it is remembered what was told of the ticks of one configuration.
-pub(crate) struct Mailbox<'a> {
+pub(crate) struct ChangeFilter<'a> {
     dir: &'a StateDir,
     config: String,
     /// The latest heartbeat of that configuration.
     beat: Option<&'a Heartbeat>,
 }
 
-impl<'a> Mailbox<'a> {
+impl<'a> ChangeFilter<'a> {
     /// `pulse` is the heartbeat before this tick's own.
-    pub(crate) fn new(dir: &'a StateDir, config: &Path, pulse: &'a Pulse) -> Mailbox<'a> {
+    pub(crate) fn new(dir: &'a StateDir, config: &Path, pulse: &'a HeartbeatState) -> ChangeFilter<'a> {
         let config = config.to_string_lossy().into_owned();
         let beat = match pulse {
-            Pulse::Beat(beat) => Some(beat.as_ref()).filter(|beat| beat.config == config),
-            Pulse::Absent | Pulse::Unreadable(_) => None,
+            HeartbeatState::Beat(beat) => Some(beat.as_ref()).filter(|beat| beat.config == config),
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
-        Mailbox { dir, config, beat }
+        ChangeFilter { dir, config, beat }
     }
 
-    pub(crate) fn is_news(&self, verdict: &Verdict, now: Timestamp) -> bool {
+    pub(crate) fn has_changed(&self, verdict: &Verdict, now: Timestamp) -> bool {
         says(self.before().as_ref(), verdict, now)
     }
 
@@ -139,23 +139,23 @@ impl<'a> Mailbox<'a> {
 
 /// Whether a tick that writes no heartbeat has something new to say; remembered when it has. Where there is no state
 /// directory to trust, everything is new.
-pub(crate) fn is_news_without_heartbeat(options: &Options, status: ExitStatus, reason: &str) -> bool {
+pub(crate) fn has_changed_without_heartbeat(options: &Options, status: ExitStatus, reason: &str) -> bool {
     let Ok((config, state)) = located(options) else { return true };
     // Whether its file system is one to trust with a lock is no matter here.
     let Ok(Some(dir)) = StateDir::open_existing(&state, true) else { return true };
     let (pulse, now) = (heartbeat::read(&dir), clock::wall());
-    let (mailbox, verdict) = (Mailbox::new(&dir, &config, &pulse), Verdict::new(status, reason));
-    let is_news = mailbox.is_news(&verdict, now);
-    if is_news {
-        mailbox.remember(&verdict, now);
+    let (change_filter, verdict) = (ChangeFilter::new(&dir, &config, &pulse), Verdict::new(status, reason));
+    let has_changed = change_filter.has_changed(&verdict, now);
+    if has_changed {
+        change_filter.remember(&verdict, now);
     }
-    is_news
+    has_changed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::files::heartbeat::{Leg, Status};
+    use crate::state::files::heartbeat::{Health, Status};
 
     const CONFIG: &str = "/f/factory.toml";
 
@@ -163,7 +163,7 @@ mod tests {
     struct Night {
         _holder: tempfile::TempDir,
         dir: StateDir,
-        pulse: Pulse,
+        pulse: HeartbeatState,
         minute: i64,
         mails: Vec<(i64, u8)>,
     }
@@ -172,7 +172,7 @@ mod tests {
         fn new() -> Night {
             let holder = tempfile::tempdir().unwrap();
             let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
-            Night { _holder: holder, dir, pulse: Pulse::Absent, minute: 0, mails: Vec::new() }
+            Night { _holder: holder, dir, pulse: HeartbeatState::Absent, minute: 0, mails: Vec::new() }
         }
 
         fn now(&self) -> Timestamp {
@@ -183,20 +183,20 @@ mod tests {
         fn tick(&mut self, status: ExitStatus, reason: &str) {
             self.minute += 1;
             let (now, verdict) = (self.now(), Verdict::new(status, reason));
-            let mailbox = Mailbox::new(&self.dir, Path::new(CONFIG), &self.pulse);
-            let is_news = mailbox.is_news(&verdict, now);
-            if is_news {
+            let change_filter = ChangeFilter::new(&self.dir, Path::new(CONFIG), &self.pulse);
+            let has_changed = change_filter.has_changed(&verdict, now);
+            if has_changed {
                 self.mails.push((self.minute, status.code()));
             }
             if status.code() > 64 {
-                if is_news {
-                    mailbox.remember(&verdict, now);
+                if has_changed {
+                    change_filter.remember(&verdict, now);
                 }
                 return;
             }
-            let before = mailbox.beat.and_then(|beat| beat.reported_at);
-            let told = if is_news { Some(now) } else { before };
-            self.pulse = Pulse::Beat(Box::new(beat(status, reason, now, told)));
+            let before = change_filter.beat.and_then(|beat| beat.reported_at);
+            let told = if has_changed { Some(now) } else { before };
+            self.pulse = HeartbeatState::Beat(Box::new(beat(status, reason, now, told)));
         }
 
         fn ticks(&mut self, count: i64, status: ExitStatus, reason: &str) {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn beat(status: ExitStatus, reason: &str, now: Timestamp, told: Option<Timestamp>) -> Heartbeat {
-        let leg = Leg { ok: true, since: None, error: None };
+        let leg = Health { ok: true, since: None, error: None };
         Heartbeat {
             schema: heartbeat::SCHEMA,
             version: String::new(),
@@ -295,10 +295,10 @@ mod tests {
         let mut mails = 0;
         for _ in 0..10 {
             night.tick(ExitStatus::Ok, "ok");
-            let mailbox = Mailbox::new(&night.dir, theirs, &night.pulse);
-            if mailbox.is_news(&verdict, night.now()) {
+            let change_filter = ChangeFilter::new(&night.dir, theirs, &night.pulse);
+            if change_filter.has_changed(&verdict, night.now()) {
                 mails += 1;
-                mailbox.remember(&verdict, night.now());
+                change_filter.remember(&verdict, night.now());
             }
         }
         assert_eq!((mails, night.mails.len()), (1, 0));

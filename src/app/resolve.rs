@@ -74,20 +74,20 @@ mod tests {
     fn registry(keys: &[(&str, &str)]) -> Registry {
         let mut registry = Registry { names: Names::default(), ..Registry::default() };
         for (id, key) in keys {
-            let seen = crate::model::Refresh::Seen {
+            let seen = crate::model::RecordUpdate::Seen {
                 item: ItemId((*id).to_owned()),
                 key: (*key).to_owned(),
                 origin: String::new(),
                 slug: key.to_lowercase(),
                 workspace: (*key).to_owned(),
             };
-            let now = crate::model::Moment {
+            let now = crate::model::ClockReading {
                 at: jiff::Timestamp::UNIX_EPOCH,
                 mono_ms: 0,
                 boot_id: String::new(),
                 slept_ms: 0,
             };
-            registry.apply(&crate::model::Step::Refresh(seen), &now).unwrap();
+            registry.apply(&crate::model::Step::RecordUpdate(seen), &now).unwrap();
         }
         registry
     }

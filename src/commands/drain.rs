@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::pause;
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, Order, decided};
+use crate::app::mutation::{self, Judged, Mutation, decided};
 use crate::app::output::tell;
 use crate::app::shutdown::Shutdown;
 use crate::cli::DrainArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Plan, Step};
-use crate::registry::{AgentRecord, AgentStanding, Registry};
-use crate::ui::style::Tone;
+use crate::registry::{AgentPhase, AgentRecord, Registry};
+use crate::ui::style::Style;
 
 /// How often it looks. An agent's end may be seen this much later, which nobody who drains for hours feels.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
         return mutation::preview(context, |_| Ok(judged(args)), |_, registry| Ok(plan(registry, args.stop)));
     }
     let until = Instant::now() + args.wait;
-    let mut order = Order::begin(context, "drain")?;
+    let mut order = Mutation::begin(context, "drain")?;
     order.judge(&judged(args))?;
     let plan = plan(&order.state.registry, args.stop);
     order.write_down(&plan)?;
@@ -47,7 +47,7 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
             return Ok(order.end());
         }
         if left != told {
-            tell(Tone::Dim, &format!("waiting for {}", left.join(", ")));
+            tell(Style::Dim, &format!("waiting for {}", left.join(", ")));
             told = left;
         }
         order = order.let_go(|shutdown| wait(shutdown, until))?;
@@ -84,7 +84,7 @@ fn stops(registry: &Registry, stop: bool) -> Vec<Step> {
 }
 
 fn in_flight(registry: &Registry) -> Vec<String> {
-    let running = registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
+    let running = registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
     // One that only waits for somebody else's name runs nothing.
     let ending = registry.handoffs.iter().filter(|(_, one)| !one.name_taken || !one.survivors.is_empty());
     let runs = running.filter_map(|agent| agent.run.as_ref()).chain(ending.map(|(run, _)| run));

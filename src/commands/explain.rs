@@ -14,7 +14,7 @@ use crate::views::explain::{ExplainView, NextHook, NextRun};
 use crate::{decide, tick, workspace};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
-    let state = context.peek()?;
+    let state = context.open_read_only()?;
     let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
     let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
     let fleet = context.agents(lineage, &context.request());

@@ -18,8 +18,8 @@ use crate::exit::{ExitStatus, Failure};
 use crate::harness::{self, Preset};
 use crate::run::env::Vars;
 use crate::ui::escape;
-use crate::ui::layout::{Page, Row, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Row, Span};
+use crate::ui::style::Style;
 
 /// All tables but the roles, each key with its default behind a `#`.
 const TABLES: &str = include_str!("init/factory.toml");
@@ -82,10 +82,10 @@ fn to_page(
     made: &[String],
     others: usize,
     folder: &Path,
-) -> Page {
-    let mut page = Page::new(width);
+) -> Layout {
+    let mut page = Layout::new(width);
     let title = if dry_run { "dry run, nothing changed: init:" } else { "init:" };
-    page.paragraph(0, &[Span::words(title).tone(Tone::Heading), Span::words("ok").tone(Tone::Good)]);
+    page.paragraph(0, &[Span::words(title).style(Style::Heading), Span::words("ok").style(Style::Good)]);
     let row = |path: &String| Row::new([Span::whole("made"), Span::whole(path)]);
     page.table(&made.iter().map(row).collect::<Vec<_>>());
     page.paragraph(0, &[Span::words(format!("Each item gets one agent: {}", agent.told()))]);

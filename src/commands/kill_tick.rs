@@ -17,7 +17,7 @@ use crate::process::identity::Host;
 use crate::process::signal::{self, Guard, Sent, Signal};
 use crate::run::env::Vars;
 use crate::state::files::StateDir;
-use crate::state::files::heartbeat::{self, Alive, Heartbeat, Pulse};
+use crate::state::files::heartbeat::{self, Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
 use crate::{clock, state};
 
@@ -63,7 +63,7 @@ fn beat_of(dir: &StateDir, holder: &Process, host: &Host) -> Result<Box<Heartbea
         Alive::Yes | Alive::Stopping | Alive::Stale { .. } => {}
         other => return Err(refused(&format!("the heartbeat is {other}"))),
     }
-    let Pulse::Beat(beat) = pulse else { return Err(refused("there is no heartbeat")) };
+    let HeartbeatState::Beat(beat) = pulse else { return Err(refused("there is no heartbeat")) };
     let named = (beat.pid, beat.start_ticks, beat.boot_id.as_str());
     if named != (holder.pid, holder.start_ticks, holder.boot_id.as_str()) {
         return Err(refused(&format!(

@@ -11,7 +11,7 @@ use crate::cli::LogsArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
-use crate::model::{AgentName, Observed, Quarry, RunId, Sighting};
+use crate::model::{AgentName, Observed, RunId, RunObservation, RunQuery};
 use crate::registry::Registry;
 use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
 use crate::run::log_reader::LogReader;
@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Failure> {
     let refuse = |why: String| Failure::new(ExitStatus::Refused, why);
-    let state = context.peek()?;
+    let state = context.open_read_only()?;
     let state = state.ok_or_else(|| refuse("nothing has run here yet".to_owned()))?;
     let fleet = context.fleet(&state.lineage);
     let run = which(context, args, &state.registry, &fleet)?;
@@ -120,13 +120,13 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
 
 /// Whether nothing more can come of it.
 fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
-    let quarry = [Quarry { run: run.clone(), process: None, name_taken: false }];
+    let queries = [RunQuery { run: run.clone(), process: None, name_taken: false }];
     let known = std::collections::BTreeMap::from([(run.agent.clone(), u64::MAX)]);
     let until = Instant::now() + Duration::from_secs(5);
-    match fleet.observe(&quarry, &known, until) {
+    match fleet.observe(&queries, &known, until) {
         Observed::Known(view) => !matches!(
             view.runs.get(run),
-            Some(Sighting::Unclaimed | Sighting::Alive { .. } | Sighting::Sweeping { .. })
+            Some(RunObservation::Unclaimed | RunObservation::Alive { .. } | RunObservation::Sweeping { .. })
         ),
         Observed::Unknown(_) => true,
     }

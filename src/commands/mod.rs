@@ -32,7 +32,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::run::env::Vars;
 use crate::state::Access;
 use crate::ui::escape;
-use crate::ui::style::{Paint, Tone};
+use crate::ui::style::{Style, Styler};
 
 pub use remove::run as remove;
 
@@ -67,8 +67,8 @@ fn dispatch(invocation: Invocation) -> ExitStatus {
     carry_out(command, &options, vars).unwrap_or_else(|failure| {
         // Under cron another tick is the most ordinary thing.
         let is_busy = failure.status == ExitStatus::Busy;
-        let is_news = || quiet::is_news_without_heartbeat(&options, failure.status, &failure.text);
-        if options.quiet && is_busy || is_mailed && !is_news() {
+        let has_changed = || quiet::has_changed_without_heartbeat(&options, failure.status, &failure.text);
+        if options.quiet && is_busy || is_mailed && !has_changed() {
             return failure.status;
         }
         tell_failure(&options, &failure)
@@ -118,12 +118,12 @@ fn start_log(options: &Options) {
     env_logger::Builder::new()
         .filter_level(level)
         .format(|out, record| {
-            let tone = match record.level() {
-                log::Level::Error => Tone::Bad,
-                log::Level::Warn => Tone::Warn,
-                _ => Tone::Dim,
+            let style = match record.level() {
+                log::Level::Error => Style::Bad,
+                log::Level::Warn => Style::Warn,
+                _ => Style::Dim,
             };
-            let level = Paint::stderr().put(tone, &record.level().as_str().to_lowercase());
+            let level = Styler::stderr().put(style, &record.level().as_str().to_lowercase());
             writeln!(out, "factory-tick: {level}: {}", escape::plain(&record.args().to_string()))
         })
         .init();

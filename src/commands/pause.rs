@@ -4,7 +4,7 @@ use crate::app::context::Context;
 use crate::app::mutation::{self, Judged};
 use crate::cli::PauseArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Decision, Plan, Refresh, Step};
+use crate::model::{Action, Decision, Plan, RecordUpdate, Step};
 
 const BECAUSE: &str = "a person paused it";
 
@@ -26,7 +26,7 @@ pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
                 return Ok(Plan::default());
             }
             let mut plan = plan("a person said so", Action::Unpause);
-            plan.steps.push(Step::Refresh(Refresh::Forgiven));
+            plan.steps.push(Step::RecordUpdate(RecordUpdate::Forgiven));
             Ok(plan)
         },
     )

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use super::tick;
 use crate::app::context::Context;
-use crate::app::mutation::{self, Order};
+use crate::app::mutation::{self, Mutation};
 use crate::app::shutdown::Shutdown;
 use crate::cli::ReapArgs;
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
-use crate::model::{Action, Decision, Observed, Plan, Quarry, RunId, Sighting, Step};
+use crate::model::{Action, Decision, Observed, Plan, RunId, RunObservation, RunQuery, Step};
 use crate::registry::{Registry, name_survivors};
 use crate::state::State;
 use crate::views::report::TickReport;
@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
             Ok((mutation::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin_without_room(context, "reap")?;
+    let mut order = Mutation::begin_without_room(context, "reap")?;
     order.reap()?;
     Ok(order.end())
 }
@@ -43,7 +43,7 @@ fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
             Ok((give_up(wanted, registry, unknown)?, ExitStatus::Ok))
         });
     }
-    let mut order = Order::begin_without_room(context, "reap")?;
+    let mut order = Mutation::begin_without_room(context, "reap")?;
     let (registry, lineage) = (&order.state.registry, &order.state.lineage);
     let plan = give_up(wanted, registry, |run| why_unknown(context, lineage, registry, run))?;
     order.write_down(&plan)?;
@@ -53,12 +53,12 @@ fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
 /// Why nobody can tell whether a handed-off run lives; `None` where it can be told.
 fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunId) -> Option<String> {
     let process = registry.handoffs.get(run)?.process.clone();
-    let quarry = [Quarry { run: run.clone(), process, name_taken: false }];
+    let queries = [RunQuery { run: run.clone(), process, name_taken: false }];
     let until = Instant::now() + context.config.tick.deadline;
-    match context.fleet(lineage).observe(&quarry, &registry.names.last_n, until) {
+    match context.fleet(lineage).observe(&queries, &registry.names.last_n, until) {
         Observed::Unknown(why) => Some(why),
         Observed::Known(view) => match view.runs.get(run)? {
-            Sighting::Unknown(why) => Some(why.clone()),
+            RunObservation::Unknown(why) => Some(why.clone()),
             _ => None,
         },
     }

@@ -14,7 +14,7 @@ use crate::workspace::ownership::Marks;
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     // Looked for first: to take the lock makes the directory.
-    let state = context.peek()?.ok_or_else(|| refused("there is no state yet"))?;
+    let state = context.open_read_only()?.ok_or_else(|| refused("there is no state yet"))?;
     if context.options.dry_run {
         refuse(context, &state)?;
         return Ok(tell(context, &state, "would be"));

@@ -15,13 +15,13 @@ use crate::config::{self, Config};
 use crate::durable::{Lock, LockError, Trash, atomic};
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::before_remove::{BeforeRemove, Then};
-use crate::model::{AgentName, ItemId, Process, Steady};
+use crate::model::{AgentName, ClockTracker, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::run::env::Vars;
 use crate::state::files::{Loaded, Origin, StateDir, events, heartbeat, registry_file};
 use crate::state::{self, Standing};
-use crate::workspace::ledger::Made;
+use crate::workspace::ledger::WorkspaceLedger;
 use crate::workspace::ownership::Marks;
 use crate::workspace::retention::{self, Removal};
 use crate::{clock, launcher};
@@ -105,7 +105,7 @@ impl Remover {
     }
 
     /// How old something is. Asked anew each time: the clock may leap while a hook runs.
-    fn clock(&self) -> Steady {
+    fn clock(&self) -> ClockTracker {
         state::steady(&heartbeat::read(&self.dir), &self.me.boot_id, self.config.retention.age)
     }
 
@@ -134,7 +134,7 @@ impl Remover {
         // Once more: a start is on record before its launcher asks for its lock, so either it is seen now, or that
         // launcher is refused.
         let Some((Removal { what, because, .. }, _)) = self.ask(id)? else { return NEXT };
-        let (folder, made) = (root.join(&what), Made::at(self.dir.made()));
+        let (folder, made) = (root.join(&what), WorkspaceLedger::at(self.dir.made()));
         // No other factory claims it before it is given up.
         if !marks.is_ours(&what) {
             return NEXT;

@@ -5,7 +5,7 @@
 use super::retry;
 use super::stop::{carry_out, stopping};
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, Order};
+use crate::app::mutation::{self, Judged, Mutation};
 use crate::app::resolve;
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
         };
         return mutation::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
     }
-    let mut order = Order::begin(context, "restart")?;
+    let mut order = Mutation::begin(context, "restart")?;
     let items = context.items();
     let id = resolve::item(&args.target, &order.state.registry, &items)?;
     order.judge(&Judged::Item(id.clone()))?;

@@ -7,8 +7,8 @@ use crate::cli::RetryArgs;
 use crate::config::Config;
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Class, Decision, Held, HeldCode, ItemId, Plan, Step, WorkItem};
-use crate::registry::{ItemRecord, ItemStanding, Registry};
+use crate::model::{Action, Decision, FailureClass, Held, HoldReason, ItemId, Plan, Step, WorkItem};
+use crate::registry::{ItemPhase, ItemRecord, Registry};
 
 pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Failure> {
     // Read for a name alone.
@@ -75,10 +75,10 @@ pub(super) fn refuse_done(wanted: &str, id: &ItemId) -> Failure {
 }
 
 /// Everything that is parked, or was for this reason. What still runs is left alone.
-fn plan_of_all(registry: &Registry, class: Option<Class>, retry: impl Fn(&ItemId) -> Step) -> Plan {
+fn plan_of_all(registry: &Registry, class: Option<FailureClass>, retry: impl Fn(&ItemId) -> Step) -> Plan {
     let is_meant = |record: &ItemRecord| {
         let parked_for = record.last.as_ref().and_then(|last| last.class);
-        record.state == ItemStanding::Parked && (class.is_none() || class == parked_for)
+        record.state == ItemPhase::Parked && (class.is_none() || class == parked_for)
     };
     let mut plan = Plan::default();
     for (id, _) in registry.items.iter().filter(|(_, record)| is_meant(record)) {
@@ -86,7 +86,7 @@ fn plan_of_all(registry: &Registry, class: Option<Class>, retry: impl Fn(&ItemId
             None => plan.steps.push(retry(id)),
             Some(run) => plan.held.push(Held {
                 item: id.clone(),
-                code: HeldCode::AlreadyActive,
+                code: HoldReason::AlreadyActive,
                 because: format!("{run} is in flight"),
                 until: None,
             }),
@@ -109,7 +109,7 @@ pub(super) fn retry(
     message: Option<String>,
 ) -> Step {
     // What is done is done again from the beginning.
-    let done = registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done);
+    let done = registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done);
     let answered = message.is_some() || registry.items.get(id).is_some_and(ItemRecord::is_answered);
     let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent, answered));
     let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();

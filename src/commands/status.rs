@@ -8,18 +8,18 @@ use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::state;
-use crate::state::files::heartbeat::{self, Alive, Pulse};
-use crate::views::status::{Looked, StatusView};
+use crate::state::files::heartbeat::{self, Alive, HeartbeatState};
+use crate::views::status::{StatusInput, StatusView};
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
-    let state = context.peek()?;
-    let absent = Pulse::Absent;
+    let state = context.open_read_only()?;
+    let absent = HeartbeatState::Absent;
     let pulse = state.as_ref().map_or(&absent, |state| &state.pulse);
     let same_process =
         |pid: u32, start_ticks: u64, boot_id: &str| state::is_alive(&context.host, pid, start_ticks, boot_id);
     let alive = heartbeat::judge(pulse, &context.now, context.config.tick.heartbeat_stale, same_process);
     let registry = state.as_ref().map(|state| &state.registry);
-    let view = StatusView::new(&Looked {
+    let view = StatusView::new(&StatusInput {
         config: &context.config,
         state: &context.state_path,
         workspaces: &local::workspaces(&context.config, &context.state_path),

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, Order, decided, plan_of};
+use crate::app::mutation::{self, Judged, Mutation, decided, plan_of};
 use crate::app::resolve;
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, ItemId, Plan, WorkItem};
-use crate::registry::{ItemRecord, ItemStanding, Registry};
+use crate::registry::{ItemPhase, ItemRecord, Registry};
 
 const BECAUSE: &str = "a person stopped it";
 
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
             Ok(plan(registry, &items, id.as_ref()))
         });
     }
-    let mut order = Order::begin_without_room(context, "stop")?;
+    let mut order = Mutation::begin_without_room(context, "stop")?;
     let items = items();
     let id = wanted(&order.state.registry, &items)?;
     let before = order.state.registry.clone();
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
 }
 
 fn judge_and_carry_out(
-    order: &mut Order<'_>,
+    order: &mut Mutation<'_>,
     items: &[WorkItem],
     id: Option<&ItemId>,
 ) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ fn judge_and_carry_out(
 /// The last resort: the agents end, and nothing is written down. `before`: the registry that the plan was made of.
 fn end_without_room(
     context: &Context,
-    order: &Order<'_>,
+    order: &Mutation<'_>,
     before: &Registry,
     plan: &Plan,
     failure: Failure,
@@ -105,7 +105,7 @@ fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> 
 
 /// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
 /// registry was an older one. What a person's word means is known before: a hand-off that has ended has no name any more.
-pub(super) fn carry_out(order: &mut Order<'_>, plan: impl Fn(&Registry) -> Plan) -> Result<(), Failure> {
+pub(super) fn carry_out(order: &mut Mutation<'_>, plan: impl Fn(&Registry) -> Plan) -> Result<(), Failure> {
     order.write_down(&plan(&order.state.registry))?;
     order.reap()?;
     let found = plan(&order.state.registry);
@@ -122,9 +122,8 @@ fn plan(registry: &Registry, items: &[WorkItem], id: Option<&ItemId>) -> Plan {
         return stopping(registry, items, id);
     }
     // An item whose session is about to go on has no agent for the moment, and would have one again.
-    let busy = |(id, record): &(&ItemId, &ItemRecord)| {
-        record.state == ItemStanding::Active || registry.in_flight(id)
-    };
+    let busy =
+        |(id, record): &(&ItemId, &ItemRecord)| record.state == ItemPhase::Active || registry.in_flight(id);
     let mut plan = Plan::default();
     registry.items.iter().filter(busy).for_each(|(id, _)| stop(&mut plan, registry, id));
     plan

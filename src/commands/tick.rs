@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::app::context::{BY_THE_LAST_GOOD, Context, Outside};
 use crate::app::output::{bad_config, tell_failure};
-use crate::app::quiet::{self, Mailbox, Verdict};
+use crate::app::quiet::{self, ChangeFilter, Verdict};
 use crate::app::resolve;
 use crate::app::shutdown::Shutdown;
 use crate::app::upkeep::{groups, retain};
@@ -16,9 +16,9 @@ use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::ItemId;
 use crate::registry::Registry;
-use crate::state::files::heartbeat::Pulse;
+use crate::state::files::heartbeat::HeartbeatState;
 use crate::state::files::last_good;
-use crate::state::{Beats, State};
+use crate::state::{HeartbeatWriter, State};
 use crate::tick::{self, Ticked};
 use crate::ui::layout::Span;
 use crate::views::report::TickReport;
@@ -58,7 +58,7 @@ fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> 
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
     let item = wanted_item(context, args, &state.registry)?;
     last_good::keep(&state.dir, &context.original);
-    let mut beats = Beats::begin(&state, &context.config, &context.me()?, &context.now);
+    let mut beats = HeartbeatWriter::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
     // Before anything starts: the first agent of a new factory may be the one that fills the disk.
     state.keep_reserve(context.config.limits.disk_free_min_bytes);
@@ -79,9 +79,9 @@ fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> 
     }
     finish(context, &state, &shutdown, &mut report);
     let now = context.clock();
-    let mailbox = Mailbox::new(&state.dir, &context.config.path, &state.pulse);
+    let change_filter = ChangeFilter::new(&state.dir, &context.config.path, &state.pulse);
     let verdict = Verdict::new(report.exit(), &report.reason());
-    let tell = !context.options.quiet || report.is_alarming() || mailbox.is_news(&verdict, now.at);
+    let tell = !context.options.quiet || report.is_alarming() || change_filter.has_changed(&verdict, now.at);
     beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
     if tell {
         context.print(&report);
@@ -111,8 +111,8 @@ fn reconciliation(context: &Context, args: &TickArgs, problems: &Problems) -> Re
     }
     finish(context, &state, &shutdown, &mut report);
     let reason = format!("{}\n{problems}", report.reason());
-    let is_news = || quiet::is_news_without_heartbeat(&context.options, report.exit(), &reason);
-    if !context.options.quiet || is_news() || report.is_alarming() {
+    let has_changed = || quiet::has_changed_without_heartbeat(&context.options, report.exit(), &reason);
+    if !context.options.quiet || has_changed() || report.is_alarming() {
         tell_problems(context, problems);
         context.print(&report);
     }
@@ -227,7 +227,7 @@ fn note_crash(context: &Context, state: &mut State) {
     if !state.last_tick_died(&context.host) {
         return;
     }
-    let Pulse::Beat(beat) = &state.pulse else { return };
+    let HeartbeatState::Beat(beat) = &state.pulse else { return };
     log::warn!("the last tick, pid {}, died in the middle (it began at {})", beat.pid, beat.started_at);
     let event = json!({
         "at": context.now.at, "event": "crashed_tick", "pid": beat.pid, "started_at": beat.started_at,

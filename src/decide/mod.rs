@@ -2,7 +2,7 @@
 //! randomness, no log.
 //!
 //! The phases run in this order, each on the registry as the phases before it leave it: runs that were
-//! forgotten (`strays`), runs in flight (`runs`), runs that must end (`handoffs`), what that means
+//! forgotten (`unrecorded`), runs in flight (`runs`), runs that must end (`handoffs`), what that means
 //! for their items (`items`), sessions to go on with and items to dispatch (`dispatch`, past the `gates`), and
 //! what trackers have to be told (`notes`).
 
@@ -21,8 +21,8 @@ use jiff::Timestamp;
 
 use crate::config::{Config, Role};
 use crate::model::{
-    Action, Decision, FleetView, GateVerdict, Gates, Held, HeldCode, ItemId, Launch, Moment, Observed, Plan,
-    Refresh, RunId, Sighting, SourceView, Step, WorkItem, World,
+    Action, ClockReading, Decision, FleetView, GateVerdict, Gates, Held, HoldReason, ItemId, Launch,
+    Observed, Plan, RecordUpdate, RunId, RunObservation, SourceView, Step, WorkItem, World,
 };
 use crate::registry::{AgentRecord, Registry};
 
@@ -51,19 +51,19 @@ impl Request {
 
 /// The plan for one tick.
 pub fn decide(config: &Config, registry: &Registry, world: &World, request: &Request) -> Plan {
-    let mut draft = Draft::new(config, registry, world, request);
-    draft.write(registry);
-    draft.plan
+    let mut planner = Planner::new(config, registry, world, request);
+    planner.write(registry);
+    planner.plan
 }
 
 /// The plan for one tick, and what every rule says in it of starting one item: those behind the first one that holds
 /// too.
 pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId) -> (Plan, Gates) {
     let request = Request::default();
-    let mut draft = Draft::new(config, registry, world, &request);
-    draft.explained = Some(id.clone());
-    draft.write(registry);
-    (draft.plan, draft.gates)
+    let mut planner = Planner::new(config, registry, world, &request);
+    planner.explained = Some(id.clone());
+    planner.write(registry);
+    (planner.plan, planner.gates)
 }
 
 /// Whether an agent of an item that a person wants tried again can go on with its session. `answered`: the person has
@@ -94,16 +94,16 @@ pub fn next_launches(
     id: &ItemId,
 ) -> Result<Vec<Launch>, String> {
     let request = Request::default();
-    let mut draft = Draft::new(config, registry, world, &request);
-    dispatch::queue::next_launches(&mut draft, id)
+    let mut planner = Planner::new(config, registry, world, &request);
+    dispatch::queue::next_launches(&mut planner, id)
 }
 
 /// A plan in the making, and the registry as it leaves it.
-struct Draft<'a> {
+struct Planner<'a> {
     config: &'a Config,
     world: &'a World,
     request: &'a Request,
-    now: &'a Moment,
+    now: &'a ClockReading,
     /// The remembered state with every step so far applied.
     registry: Registry,
     plan: Plan,
@@ -119,10 +119,10 @@ struct Draft<'a> {
     gates: Gates,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> Planner<'a> {
     fn new(config: &'a Config, registry: &Registry, world: &'a World, request: &'a Request) -> Self {
         let seen = world.source.known().map(|view| view.items.iter().map(|item| (&item.id, item)).collect());
-        Draft {
+        Planner {
             config,
             world,
             request,
@@ -177,8 +177,8 @@ impl<'a> Draft<'a> {
         self.step(Step::Decide(decision));
     }
 
-    fn refresh(&mut self, refresh: Refresh) {
-        self.step(Step::Refresh(refresh));
+    fn refresh(&mut self, refresh: RecordUpdate) {
+        self.step(Step::RecordUpdate(refresh));
     }
 
     /// Adds a step. One that the records refuse is an error of its item, and no step.
@@ -188,14 +188,20 @@ impl<'a> Draft<'a> {
             Err(why) => {
                 let item = match &step {
                     Step::Decide(decision) => decision.item.clone(),
-                    Step::Refresh(_) => None,
+                    Step::RecordUpdate(_) => None,
                 };
-                self.unsure(item.as_ref(), why);
+                self.mark_unknown(item.as_ref(), why);
             }
         }
     }
 
-    fn hold(&mut self, item: &ItemId, code: HeldCode, because: impl Into<String>, until: Option<Timestamp>) {
+    fn hold(
+        &mut self,
+        item: &ItemId,
+        code: HoldReason,
+        because: impl Into<String>,
+        until: Option<Timestamp>,
+    ) {
         self.plan.held.push(Held { item: item.clone(), code, because: because.into(), until });
     }
 
@@ -208,13 +214,13 @@ impl<'a> Draft<'a> {
     }
 
     /// What can't be told is reported, and its item is left alone.
-    fn unsure(&mut self, item: Option<&ItemId>, what: String) {
+    fn mark_unknown(&mut self, item: Option<&ItemId>, what: String) {
         self.plan.errors.push(what);
         self.uncertain.extend(item.cloned());
     }
 
     /// Whether this tick looks at the item at all.
-    fn concerns(&self, item: &ItemId) -> bool {
+    fn is_selected(&self, item: &ItemId) -> bool {
         self.request.item.as_ref().is_none_or(|only| only == item)
     }
 
@@ -230,12 +236,12 @@ impl<'a> Draft<'a> {
         self.world.source.known()
     }
 
-    fn sighting(&self, run: &RunId) -> Option<&'a Sighting> {
+    fn observation(&self, run: &RunId) -> Option<&'a RunObservation> {
         self.fleet()?.runs.get(run)
     }
 
     /// Items, runs of which this tick may decide about.
     fn item_ids(&self) -> Vec<ItemId> {
-        self.registry.items.keys().filter(|id| self.concerns(id)).cloned().collect()
+        self.registry.items.keys().filter(|id| self.is_selected(id)).cloned().collect()
     }
 }

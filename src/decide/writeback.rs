@@ -2,36 +2,36 @@
 
 use jiff::Timestamp;
 
-use super::Draft;
+use super::Planner;
 use crate::config::WritebackMode;
 use crate::decide::items::completion;
 use crate::model::{Action, DoneWhen, ItemId, RunId, Status, Writeback};
-use crate::registry::{AgentStanding, ItemRecord, ItemStanding};
+use crate::registry::{AgentPhase, ItemPhase, ItemRecord};
 
-pub(super) fn tell(draft: &mut Draft) {
-    if draft.source().is_none() {
+pub(super) fn tell(planner: &mut Planner) {
+    if planner.source().is_none() {
         return;
     }
-    for id in draft.item_ids() {
-        let Some(record) = draft.registry.items.get(&id) else { continue };
-        let Some(status) = wanted(draft, &id, record) else { continue };
-        if let Some(note) = note(draft, &id, status) {
+    for id in planner.item_ids() {
+        let Some(record) = planner.registry.items.get(&id) else { continue };
+        let Some(status) = wanted(planner, &id, record) else { continue };
+        if let Some(note) = note(planner, &id, status) {
             let because = note.because.clone();
-            draft.decide(Some(&id), because, Action::Writeback(Box::new(note)));
+            planner.decide(Some(&id), because, Action::Writeback(Box::new(note)));
         }
     }
 }
 
 /// The status that the tracker does not know yet.
-fn wanted(draft: &Draft, id: &ItemId, record: &ItemRecord) -> Option<Status> {
+fn wanted(planner: &Planner, id: &ItemId, record: &ItemRecord) -> Option<Status> {
     let status = match record.state {
         // A dispatch is announced with its starts; here only by a tick after one that died before it could.
         // What a person parked meanwhile is no different: it is parked for the tracker when nothing of it runs.
-        ItemStanding::Active | ItemStanding::Parked if announced_late(draft, id, record) => Status::Started,
-        ItemStanding::Active | ItemStanding::Waiting => return None,
-        ItemStanding::Done => Status::Done,
-        ItemStanding::Parked if draft.registry.running(id) => return None,
-        ItemStanding::Parked => Status::Parked,
+        ItemPhase::Active | ItemPhase::Parked if announced_late(planner, id, record) => Status::Started,
+        ItemPhase::Active | ItemPhase::Waiting => return None,
+        ItemPhase::Done => Status::Done,
+        ItemPhase::Parked if planner.registry.running(id) => return None,
+        ItemPhase::Parked => Status::Parked,
     };
     (!is_told(record, status)).then_some(status)
 }
@@ -49,11 +49,11 @@ fn parked_at(record: &ItemRecord, now: Timestamp) -> Timestamp {
     record.last.as_ref().map_or(now, |last| last.at)
 }
 
-fn announced_late(draft: &Draft, id: &ItemId, record: &ItemRecord) -> bool {
-    draft
+fn announced_late(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
+    planner
         .registry
         .agents_of(id)
-        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentStanding::Running)
+        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentPhase::Running)
 }
 
 /// What made an item done.
@@ -66,9 +66,9 @@ fn why_done(rule: DoneWhen) -> &'static str {
 }
 
 /// The note for a status, unless that kind of note is switched off.
-pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeback> {
-    let record = draft.registry.items.get(id)?;
-    let modes = &draft.config.writeback;
+pub(super) fn note(planner: &Planner, id: &ItemId, status: Status) -> Option<Writeback> {
+    let record = planner.registry.items.get(id)?;
+    let modes = &planner.config.writeback;
     let mode = match status {
         Status::Started => modes.started,
         Status::Done => modes.done,
@@ -79,10 +79,10 @@ pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeba
     }
     let because = match status {
         Status::Started => format!("dispatch {} was started", record.dispatch),
-        Status::Done => why_done(completion::rule(draft, id)).to_owned(),
+        Status::Done => why_done(completion::rule(planner, id)).to_owned(),
         Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
     };
-    let of_dispatch = draft.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
+    let of_dispatch = planner.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
     Some(Writeback {
         item: id.clone(),
         slug: record.slug.clone(),
@@ -90,8 +90,8 @@ pub(super) fn note(draft: &Draft, id: &ItemId, status: Status) -> Option<Writeba
         dispatch: record.dispatch,
         runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
         at: match status {
-            Status::Parked => parked_at(record, draft.now.at),
-            Status::Started | Status::Done => draft.now.at,
+            Status::Parked => parked_at(record, planner.now.at),
+            Status::Started | Status::Done => planner.now.at,
         },
         because,
         required: mode == WritebackMode::Required,

@@ -6,7 +6,7 @@ pub mod local;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
+use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery};
 
 /// A place where agents run.
 ///
@@ -16,7 +16,7 @@ pub trait Fleet {
     /// Looks at these runs, and for run directories numbered above `known`.
     fn observe(
         &self,
-        quarry: &[Quarry],
+        queries: &[RunQuery],
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView>;

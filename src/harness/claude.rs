@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
-use crate::harness::schema::{End, Field, Servers, Talk, Tasks};
+use super::{ARGS, Counts, Home, Meaning, PermissionTable, Preset, SESSION, SessionFrom};
+use crate::harness::schema::{End, Field, OutputSchema, Servers, Tasks};
 
 /// With `text` or `json` it prints nothing until its end, which looks like a stall; `stream-json` needs `--verbose`.
 /// The role's arguments come last: some of its options take every word that follows.
@@ -35,7 +35,7 @@ pub(super) const PRESET: Preset = Preset {
         grant: "\"permissions\"",
         login: ".credentials.json",
     },
-    grants: Grants {
+    grants: PermissionTable {
         // `default`, `plan` and `dontAsk` deny whatever is not allowed elsewhere.
         valued: &[(&["--permission-mode"], &["acceptEdits", "auto", "bypassPermissions"])],
         flags: &[
@@ -50,7 +50,7 @@ pub(super) const PRESET: Preset = Preset {
         suggested: &["--permission-mode", "acceptEdits"],
         without: "claude -p denies its agent every tool that changes something, and ends well",
     },
-    talk: Talk {
+    talk: OutputSchema {
         // On every line.
         session: Field { on: &[], at: "/session_id" },
         message: Field {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{ARGS, Counts, Grants, Home, Meaning, Preset, SESSION, SessionFrom};
-use crate::harness::schema::{End, Field, Talk, Tasks};
+use super::{ARGS, Counts, Home, Meaning, PermissionTable, Preset, SESSION, SessionFrom};
+use crate::harness::schema::{End, Field, OutputSchema, Tasks};
 
 /// A program that replaces itself is not the one that was tried. No variable switches that off.
 const NO_UPDATE: &str = "check_for_update_on_startup=false";
@@ -41,7 +41,7 @@ pub(super) const PRESET: Preset = Preset {
         grant: "sandbox_mode",
         login: "auth.json",
     },
-    grants: Grants {
+    grants: PermissionTable {
         valued: &[
             (&["--sandbox", "-s"], &["workspace-write", "danger-full-access"]),
             (&["--config", "-c"], &["sandbox_mode=workspace-write", "sandbox_mode=danger-full-access"]),
@@ -54,7 +54,7 @@ pub(super) const PRESET: Preset = Preset {
         suggested: &["--sandbox", "workspace-write"],
         without: "codex exec runs its agent in a sandbox that is read-only, and ends well",
     },
-    talk: Talk {
+    talk: OutputSchema {
         session: Field { on: &[("/type", "thread.started")], at: "/thread_id" },
         message: Field {
             on: &[("/type", "item.completed"), ("/item/type", "agent_message")],

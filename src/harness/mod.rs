@@ -34,10 +34,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fingerprint::sha256_hex;
-use crate::harness::schema::Talk;
+use crate::harness::schema::OutputSchema;
 use crate::model::RunId;
 
-pub use permissions::{Granted, Grants, Home};
+pub use permissions::{Home, PermissionTable, Permitted};
 pub use verdict::read;
 
 /// Every preset; `command` is none, its words are the configuration's.
@@ -80,9 +80,9 @@ pub struct Preset {
     /// Where it keeps its settings and its login.
     pub home: Home,
     /// What allows its agent to act.
-    pub grants: Grants,
+    pub grants: PermissionTable,
     /// How its lines are read.
-    talk: Talk,
+    talk: OutputSchema,
 }
 
 /// Who names a session.

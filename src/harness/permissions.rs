@@ -3,7 +3,7 @@
 
 /// What allows a program's agent to act, as far as its arguments tell.
 #[derive(Debug)]
-pub struct Grants {
+pub struct PermissionTable {
     /// Options with a value, each by all its names, and the values that allow something.
     pub(crate) valued: &'static [(&'static [&'static str], &'static [&'static str])],
     /// Options that allow something by being there.
@@ -37,7 +37,7 @@ pub struct Home {
 
 /// What arguments allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Granted {
+pub enum Permitted {
     /// Something, by these words.
     By(String),
     /// Whatever the file says that these words name.
@@ -46,19 +46,19 @@ pub enum Granted {
     Nothing,
 }
 
-impl Grants {
+impl PermissionTable {
     /// What these arguments of the program allow its agent.
-    pub fn of(&self, args: &[String]) -> Granted {
+    pub fn of(&self, args: &[String]) -> Permitted {
         let options = || options(args);
         for (name, value) in options() {
             for (names, values) in self.valued {
                 if names.contains(&name) && value.is_some_and(|value| values.contains(&bare(value).as_str()))
                 {
-                    return Granted::By(format!("{name} {}", bare(value.unwrap_or_default())));
+                    return Permitted::By(format!("{name} {}", bare(value.unwrap_or_default())));
                 }
             }
             if self.flags.contains(&name) {
-                return Granted::By(name.to_owned());
+                return Permitted::By(name.to_owned());
             }
         }
         let begins = |text: &str| {
@@ -66,8 +66,8 @@ impl Grants {
         };
         let named =
             options().find(|(name, value)| self.elsewhere.contains(name) || value.is_some_and(begins));
-        named.map_or(Granted::Nothing, |(name, value)| {
-            Granted::Elsewhere(format!("{name} {}", value.unwrap_or_default()).trim_end().to_owned())
+        named.map_or(Permitted::Nothing, |(name, value)| {
+            Permitted::Elsewhere(format!("{name} {}", value.unwrap_or_default()).trim_end().to_owned())
         })
     }
 
@@ -111,7 +111,7 @@ mod tests {
         line.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn granted(name: &str, line: &str) -> Granted {
+    fn granted(name: &str, line: &str) -> Permitted {
         preset(name).unwrap().grants.of(&words(line))
     }
 
@@ -131,14 +131,14 @@ mod tests {
             ("codex", "exec -c sandbox_mode=\"workspace-write\"", "-c sandbox_mode=workspace-write"),
             ("codex", "exec --config=sandbox_mode=workspace-write", "--config sandbox_mode=workspace-write"),
         ] {
-            assert_eq!(granted(name, line), Granted::By(by.to_owned()), "{name} {line}");
+            assert_eq!(granted(name, line), Permitted::By(by.to_owned()), "{name} {line}");
         }
         for (name, line, by) in [
             ("claude", "-p --settings team.json", "--settings team.json"),
             ("codex", "exec --profile ci", "--profile ci"),
             ("codex", "exec -c default_permissions=ci", "-c default_permissions=ci"),
         ] {
-            assert_eq!(granted(name, line), Granted::Elsewhere(by.to_owned()), "{name} {line}");
+            assert_eq!(granted(name, line), Permitted::Elsewhere(by.to_owned()), "{name} {line}");
         }
     }
 
@@ -157,11 +157,11 @@ mod tests {
             ("codex", "exec -c sandbox_mode=read-only"),
             ("codex", "exec -c model=workspace-write"),
         ] {
-            assert_eq!(granted(name, line), Granted::Nothing, "{name} {line}");
+            assert_eq!(granted(name, line), Permitted::Nothing, "{name} {line}");
         }
         for preset in PRESETS {
             let plain = preset.start_argv("x", &[]);
-            assert_eq!(preset.grants.of(&plain[1..]), Granted::Nothing, "{}", preset.name);
+            assert_eq!(preset.grants.of(&plain[1..]), Permitted::Nothing, "{}", preset.name);
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         for preset in PRESETS {
             let args = preset.grants.suggested.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
             let argv = preset.start_argv("x", &args);
-            assert!(matches!(preset.grants.of(&argv), Granted::By(_)), "{}", preset.name);
+            assert!(matches!(preset.grants.of(&argv), Permitted::By(_)), "{}", preset.name);
             assert_eq!(preset.grants.refused_to_root(&argv), None);
         }
     }

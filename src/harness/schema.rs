@@ -16,7 +16,7 @@ pub(crate) struct Field {
 
 /// How a program's lines are read.
 #[derive(Debug)]
-pub(crate) struct Talk {
+pub(crate) struct OutputSchema {
     /// The session's id.
     pub(crate) session: Field,
     /// A message of the agent.
@@ -27,7 +27,7 @@ pub(crate) struct Talk {
     pub(crate) wait: Field,
     /// It waits for its provider, and the reason is inside the text at `at`.
     pub(crate) wait_text: Field,
-    /// A class of failure in the program's own words, as [`Talk::codes`] has them.
+    /// A class of failure in the program's own words, as [`OutputSchema::codes`] has them.
     pub(crate) code: Field,
     /// When the limit that was hit ends, in seconds since 1970.
     pub(crate) reset: Field,
@@ -153,7 +153,7 @@ impl Field {
     }
 }
 
-impl Talk {
+impl OutputSchema {
     /// That a line says its program waits for the provider, and what for.
     pub(crate) fn wait_on(&self, line: &Value) -> Option<Meaning> {
         if is(line, self.wait.on) {

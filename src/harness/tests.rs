@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::model::{AgentName, Exit, ExitReason, Moment, Output, Said};
+use crate::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported};
 
 const INDEX: &str = include_str!("../../fixtures/harness/INDEX");
 
@@ -12,7 +12,7 @@ const INDEX: &str = include_str!("../../fixtures/harness/INDEX");
 const ID: &str = "00000000-0000-4000-8000-000000000001";
 
 fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
-    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
+    let moment = ClockReading { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
     Exit {
         code,
         signal,
@@ -22,7 +22,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Said::default(),
+        said: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,
@@ -72,7 +72,7 @@ fn recorded(name: &str) -> Reading {
     let argv = if how == "servers" { vec!["--mcp-config".to_owned()] } else { Vec::new() };
     let mut unconnected =
         output.stdout_tail.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
-    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
+    let said = Reported { unconnected: unconnected.next_back().unwrap_or_default(), ..Reported::default() };
     read(preset, &exit, &said, &output, resumed)
 }
 
@@ -87,7 +87,7 @@ fn last_said(name: &str, message: &str) -> Reading {
             "{{\"type\":\"item.completed\",\"item\":{{\"type\":\"agent_message\",\"text\":{words}}}}}\n{{\"type\":\"turn.completed\"}}"
         ),
     };
-    read(named(name), &exited(0), &Said::default(), &printed(&stdout, ""), false)
+    read(named(name), &exited(0), &Reported::default(), &printed(&stdout, ""), false)
 }
 
 // Origin: claude ends with code 0 when it was refused its tools or asks back, and calls an error of its provider a
@@ -163,7 +163,7 @@ fn a_limit_says_when_it_ends_where_the_program_does() {
     let after = |words: &str| {
         let line = serde_json::json!({"type": "turn.failed", "error": {"message": words}});
         let reading =
-            read(named("codex"), &exited(1), &Said::default(), &printed(&line.to_string(), ""), false);
+            read(named("codex"), &exited(1), &Reported::default(), &printed(&line.to_string(), ""), false);
         (reading.verdict, reading.reset_at)
     };
     let limited = |ms| (Meaning::RateLimited, Some(ResetHint::After(Duration::from_millis(ms))));
@@ -187,12 +187,12 @@ fn silence_is_no_success() {
         for stdout in
             ["", "\n", "hello\n", "{\"type\":\"thread.started\",\"thread_id\":\"t\"}\n", "[]\n5\nnull\n"]
         {
-            let reading = read(named(name), &exited(0), &Said::default(), &printed(stdout, ""), false);
+            let reading = read(named(name), &exited(0), &Reported::default(), &printed(stdout, ""), false);
             assert_eq!(reading.verdict, Meaning::NoEffect, "{name}: {stdout:?}");
         }
     }
     let nothing = r#"{"type":"result","subtype":"success","is_error":false,"num_turns":0,"result":"x"}"#;
-    let reading = read(named("claude"), &exited(0), &Said::default(), &printed(nothing, ""), false);
+    let reading = read(named("claude"), &exited(0), &Reported::default(), &printed(nothing, ""), false);
     assert_eq!(reading.verdict, Meaning::NoEffect);
 }
 
@@ -200,7 +200,7 @@ fn silence_is_no_success() {
 fn work_without_a_word_is_work() {
     let stdout = "{\"type\":\"item.completed\",\"item\":{\"type\":\"file_change\",\"status\":\"completed\"}}\n\
                   {\"type\":\"turn.completed\",\"usage\":{}}\n";
-    let reading = read(named("codex"), &exited(0), &Said::default(), &printed(stdout, ""), false);
+    let reading = read(named("codex"), &exited(0), &Reported::default(), &printed(stdout, ""), false);
     assert_eq!((reading.verdict, reading.tokens), (Meaning::Ok, None));
 }
 
@@ -231,13 +231,13 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
             "{name}"
         );
     }
-    let said = Said { session: None, park: Some("help".into()), ..Said::default() };
+    let said = Reported { session: None, park: Some("help".into()), ..Reported::default() };
     let reading = read(named("codex"), &exited(1), &said, &printed("", ""), false);
     assert_eq!(reading.verdict, Meaning::NeedsInput);
     // Only the agent's own words count, not what a tool printed.
     let tool = r#"{"type":"item.completed","item":{"type":"command_execution","aggregated_output":"FACTORY_PARK=no"}}"#;
     let stdout = format!("{tool}\n{{\"type\":\"turn.completed\"}}\n");
-    let reading = read(named("codex"), &exited(0), &Said::default(), &printed(&stdout, ""), false);
+    let reading = read(named("codex"), &exited(0), &Reported::default(), &printed(&stdout, ""), false);
     assert_eq!(reading.verdict, Meaning::Ok);
 }
 
@@ -247,7 +247,7 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
 #[test]
 fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     let codex = |stderr: &str, resumed| {
-        read(named("codex"), &exited(1), &Said::default(), &printed("", stderr), resumed).verdict
+        read(named("codex"), &exited(1), &Reported::default(), &printed("", stderr), resumed).verdict
     };
     let gone = file("codex-resume-unknown.stderr");
     assert_eq!(codex(&gone, true), Meaning::SessionGone);
@@ -257,7 +257,7 @@ fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     );
     assert_eq!(codex(&busy, true), Meaning::Agent);
     let claude = |stderr: &str, resumed| {
-        read(named("claude"), &exited(1), &Said::default(), &printed("", stderr), resumed).verdict
+        read(named("claude"), &exited(1), &Reported::default(), &printed("", stderr), resumed).verdict
     };
     let taken = file("claude-session-in-use.stderr");
     assert_eq!(claude(&taken, false), Meaning::SessionTaken);
@@ -265,7 +265,7 @@ fn gone_is_only_what_was_resumed_and_busy_is_not_gone() {
     assert_eq!(claude("Error: port 3000 is already in use.", false), Meaning::Agent);
     // A session whose run ends well is not gone, whatever was said on the way.
     let output = printed(&file("codex-resume.stdout"), &gone);
-    assert_eq!(read(named("codex"), &exited(0), &Said::default(), &output, true).verdict, Meaning::Ok);
+    assert_eq!(read(named("codex"), &exited(0), &Reported::default(), &output, true).verdict, Meaning::Ok);
 }
 
 // covers: V38
@@ -283,7 +283,7 @@ fn half_lines_noise_and_news_change_nothing() {
         ];
         let cut = [1, last_lines / 2, last_lines].map(|at| stdout[at..].to_owned());
         let read = |stdout: &str| {
-            let said = Said { session: whole.session.clone(), park: None, ..Said::default() };
+            let said = Reported { session: whole.session.clone(), park: None, ..Reported::default() };
             let preset = named(name.split('-').next().unwrap());
             read(preset, &exited(end.parse().unwrap()), &said, &printed(stdout, ""), false)
         };
@@ -298,7 +298,7 @@ fn half_lines_noise_and_news_change_nothing() {
 fn a_result_longer_than_what_is_read_is_not_taken_for_success() {
     let stdout = file("claude-tools-denied.stdout");
     let tail = &stdout[stdout.find("permission_denials").unwrap()..];
-    let reading = read(named("claude"), &exited(0), &Said::default(), &printed(tail, ""), false);
+    let reading = read(named("claude"), &exited(0), &Reported::default(), &printed(tail, ""), false);
     assert_eq!(reading.verdict, Meaning::NoEffect);
     assert!(reading.because.contains("too long"), "{}", reading.because);
 }
@@ -309,24 +309,24 @@ fn what_was_overcome_is_no_cause() {
     let limited = file("claude-429.stdout");
     let failed = file("claude-max-turns.stdout");
     let output = printed(&(limited.clone() + &failed), "");
-    let reading = read(named("claude"), &exited(1), &Said::default(), &output, false);
+    let reading = read(named("claude"), &exited(1), &Reported::default(), &output, false);
     assert_eq!(reading.verdict, Meaning::Agent, "it went on after the limit");
     let full = r#"{"type":"turn.failed","error":{"message":"Codex ran out of room in the model's context window."}}"#;
     let logged = "ERROR codex_core: stream disconnected before completion; retrying";
-    let reading = read(named("codex"), &exited(1), &Said::default(), &printed(full, logged), false);
+    let reading = read(named("codex"), &exited(1), &Reported::default(), &printed(full, logged), false);
     assert_eq!(reading.verdict, Meaning::Agent, "it reconnected, and failed for another reason");
     let waited = file("claude-down.stdout");
     let went_on = file("claude-killed.stdout");
     let killed = exit(None, Some(9), ExitReason::Exited);
     let output = printed(&(waited + &went_on), "");
-    assert_eq!(read(named("claude"), &killed, &Said::default(), &output, false).verdict, Meaning::Agent);
+    assert_eq!(read(named("claude"), &killed, &Reported::default(), &output, false).verdict, Meaning::Agent);
 }
 
 // covers: V04
 #[test]
 fn a_code_of_0_does_not_hide_an_error() {
     let output = printed(&file("claude-429.stdout"), "");
-    let reading = read(named("claude"), &exited(0), &Said::default(), &output, false);
+    let reading = read(named("claude"), &exited(0), &Reported::default(), &output, false);
     assert_eq!(reading.verdict, Meaning::RateLimited);
     assert!(reading.because.starts_with("exit code 0, but it reports an error: "), "{}", reading.because);
 }
@@ -334,7 +334,10 @@ fn a_code_of_0_does_not_hide_an_error() {
 #[test]
 fn a_success_does_not_hide_a_code() {
     let output = printed(&file("claude-fresh.stdout"), "");
-    assert_eq!(read(named("claude"), &exited(3), &Said::default(), &output, false).verdict, Meaning::Agent);
+    assert_eq!(
+        read(named("claude"), &exited(3), &Reported::default(), &output, false).verdict,
+        Meaning::Agent
+    );
 }
 
 // covers: V17
@@ -345,7 +348,7 @@ fn what_its_launcher_ended_was_waiting_or_was_not() {
         read(
             named(name.split('-').next().unwrap()),
             &exit(None, Some(15), reason),
-            &Said::default(),
+            &Reported::default(),
             &output,
             false,
         )

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Meaning, is_session};
-use crate::harness::schema::{Talk, Tasks, is};
+use crate::harness::schema::{OutputSchema, Tasks, is};
 
 /// A line by which an agent asks for a person. It never reaches stdout as a line of its own here: the program wraps
 /// what its agent says.
@@ -50,7 +50,7 @@ pub(crate) struct Ended {
 }
 
 /// Listens to the end of stdout. What is no JSON is not the program's: half a line, or noise between lines.
-pub(crate) fn hear(talk: &Talk, stdout: &str) -> Heard {
+pub(crate) fn hear(talk: &OutputSchema, stdout: &str) -> Heard {
     let mut heard = Heard::default();
     for line in stdout.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match serde_json::from_str::<Value>(line) {
@@ -62,7 +62,7 @@ pub(crate) fn hear(talk: &Talk, stdout: &str) -> Heard {
 }
 
 impl Heard {
-    fn line(&mut self, talk: &Talk, line: &Value) {
+    fn line(&mut self, talk: &OutputSchema, line: &Value) {
         self.torn = false;
         self.waits = talk.wait_on(line);
         if let Some(id) = talk.session.text_in(line).filter(|id| is_session(id)) {
@@ -121,7 +121,7 @@ impl Heard {
 }
 
 impl Ended {
-    fn read(talk: &Talk, line: &Value) -> Ended {
+    fn read(talk: &OutputSchema, line: &Value) -> Ended {
         let end = &talk.end;
         let at = |pointer: Option<&str>| pointer.and_then(|pointer| line.pointer(pointer));
         let numbers: Vec<u64> =

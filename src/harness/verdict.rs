@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Meaning, Preset, Reading, ResetHint, SessionFrom};
-use crate::harness::schema::{Talk, of_status};
+use crate::harness::schema::{OutputSchema, of_status};
 use crate::harness::transcript::{Ended, Heard, hear};
-use crate::model::{Exit, ExitReason, Output, Said};
+use crate::model::{Exit, ExitReason, Output, Reported};
 
 /// How much of a program's or an agent's own words goes into a reason, in bytes.
 const QUOTE_BYTES: usize = 200;
@@ -27,7 +27,7 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 ///
 /// Tolerates half lines, lines that are no JSON, unknown fields and missing ones: versions differ, and the output is
 /// the end of a bounded log.
-pub fn read(preset: &Preset, exit: &Exit, said: &Said, output: &Output, resumed: bool) -> Reading {
+pub fn read(preset: &Preset, exit: &Exit, said: &Reported, output: &Output, resumed: bool) -> Reading {
     let talk = &preset.talk;
     let mut heard = hear(talk, &output.stdout_tail);
     if let Some(end) = heard.end.as_ref().filter(|end| !end.failed)
@@ -60,9 +60,9 @@ pub fn read(preset: &Preset, exit: &Exit, said: &Said, output: &Output, resumed:
 
 /// Everything that is known of one run.
 struct Run<'a> {
-    talk: &'a Talk,
+    talk: &'a OutputSchema,
     exit: &'a Exit,
-    said: &'a Said,
+    said: &'a Reported,
     heard: &'a Heard,
     stderr: &'a str,
     resumed: bool,

@@ -13,10 +13,10 @@ use crate::clock;
 use crate::launcher::child::{self, Pipe};
 use crate::launcher::exec::ExecError;
 use crate::launcher::hooks::HookLog;
-use crate::launcher::stdout::Listener;
+use crate::launcher::stdout::StdoutParser;
 use crate::launcher::terminal::Relay;
 use crate::launcher::{Launcher, NeverRan};
-use crate::model::Moment;
+use crate::model::ClockReading;
 use crate::run::directory::{PROMPT, RunDir, SAID};
 use crate::run::log::BoundedLog;
 use crate::run::machine;
@@ -26,13 +26,13 @@ pub(crate) struct Agent {
     pub(crate) pid: Pid,
     /// Its deadline counts from here.
     pub(crate) begun: Instant,
-    pub(crate) started: Moment,
+    pub(crate) started: ClockReading,
     /// What it says, also where it says it in a terminal: there stderr has nothing.
     stdout: Stream,
     stderr: Stream,
     /// Between it and the terminal that the run was given.
     relay: Option<Relay>,
-    pub(crate) listener: Listener,
+    pub(crate) listener: StdoutParser,
     pub(crate) last_stdout: Instant,
 }
 
@@ -67,7 +67,7 @@ impl Launcher {
             stdout: Stream { pipe: Pipe::new(stdout), log: stdout_log },
             stderr: Stream { pipe: Pipe::new(child.stderr.take()), log: stderr_log },
             relay,
-            listener: Listener::of(&self.spec),
+            listener: StdoutParser::of(&self.spec),
             last_stdout: Instant::now(),
         })
     }

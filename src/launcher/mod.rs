@@ -37,13 +37,15 @@ use crate::launcher::agent::Agent;
 use crate::launcher::hooks::HookLog;
 pub(crate) use crate::launcher::stop_file::STOP_FILE_CHECK;
 use crate::launcher::stop_file::StopFile;
-use crate::model::{Claim, Claimed, Class, Exit, ExitReason, Process, Refusal, Room, Survivor, Swept};
+use crate::model::{
+    Claim, Claimed, CleanupReceipt, Exit, ExitReason, FailureClass, Process, Refusal, Room, Survivor,
+};
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
 use crate::process::{protected, sweep};
 use crate::run::directory::{EXIT, HOOKS_LOG, RunDir, SWEPT, Spec};
 use crate::run::env::Vars;
-use crate::run::tags::{self, Traces};
+use crate::run::tags::{self, Tags};
 use crate::run::{env_pipe, machine, tmp};
 
 /// How often a launcher looks whether its run directory is still there: `git clean -ffdx` in a checkout
@@ -164,7 +166,7 @@ fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<
             // Said in the claim, so that the next tick need not wait for the end of the start grace.
             let because =
                 format!("cannot take the lock of {} in {}: {error}", spec.run.agent, spec.live.display());
-            let machine = machine::class_of_start(&error.into()) == Class::Machine;
+            let machine = machine::class_of_start(&error.into()) == FailureClass::Machine;
             refuse(run_dir, Refusal { because, duplicate: false, machine })?;
             Ok(None)
         }
@@ -187,7 +189,7 @@ struct Launcher {
     claimed: Claimed,
     signals: SignalFd,
     claimed_at: Instant,
-    traces: Traces,
+    traces: Tags,
     /// Who started it in somebody's terminal.
     relay: Option<i32>,
     /// What is set for all that it starts, above its own environment.
@@ -226,7 +228,7 @@ impl Launcher {
                 let error = format!("cannot tell who must never be signalled: {error:#}");
                 let never_ran = NeverRan { reason: ExitReason::Infra, error };
                 let exit = self.receipt_of_nothing(never_ran);
-                return self.close(&exit, self.run_dir.put(EXIT, &exit), Swept::default());
+                return self.close(&exit, self.run_dir.put(EXIT, &exit), CleanupReceipt::default());
             }
         };
         let started = self.take_environment().and_then(|()| {
@@ -241,7 +243,7 @@ impl Launcher {
                 // A hook may have left something.
                 let survivors = self.sweep(&mut guard, self.spec.grace());
                 hooks_log.finish();
-                return self.close(&exit, written, Swept { survivors, ..Swept::default() });
+                return self.close(&exit, written, CleanupReceipt { survivors, ..CleanupReceipt::default() });
             }
         };
         let (status, ending) = self.watch(&mut agent, &mut guard);
@@ -264,7 +266,7 @@ impl Launcher {
             survivors = self.sweep(&mut guard, self.spec.grace());
         }
         hooks_log.finish();
-        self.close(&exit, written, Swept { survivors, after_run, ..Swept::default() })
+        self.close(&exit, written, CleanupReceipt { survivors, after_run, ..CleanupReceipt::default() })
     }
 
     /// Ends everything that the run has started.
@@ -274,7 +276,7 @@ impl Launcher {
     }
 
     /// The last receipt. `written`: whether the one before it could be, at its time.
-    fn close(&self, exit: &Exit, written: Result<()>, swept: Swept) -> Result<()> {
+    fn close(&self, exit: &Exit, written: Result<()>, swept: CleanupReceipt) -> Result<()> {
         self.traces.remove();
         let tmp = self.tmp.clone().filter(|_| swept.survivors.is_empty());
         let remove = |path: &PathBuf, until: Option<Instant>| {
@@ -287,7 +289,7 @@ impl Launcher {
         if written.is_err() {
             self.put_patiently(EXIT, exit)?;
         }
-        let closed = self.put_patiently(SWEPT, &Swept { by: "launcher".into(), ..swept });
+        let closed = self.put_patiently(SWEPT, &CleanupReceipt { by: "launcher".into(), ..swept });
         if let Some(path) = tmp.filter(|_| is_large) {
             let _ = remove(&path, None);
         }

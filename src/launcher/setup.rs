@@ -7,7 +7,7 @@ use crate::launcher::hooks::{self, Hook, HookEnd, HookLog};
 use crate::launcher::{Launcher, NeverRan, child};
 use crate::model::ExitReason;
 use crate::run::{machine, tmp};
-use crate::workspace::ledger::Made;
+use crate::workspace::ledger::WorkspaceLedger;
 use crate::workspace::ownership::Taken;
 use crate::workspace::{Place, SetUp};
 
@@ -82,7 +82,7 @@ impl Launcher {
     /// After the folder is there: one that was there before must never be taken for ours. An agent can do without.
     fn note_made(&self, folder: &Path, log: &mut HookLog) {
         let Some(made) = &self.spec.made else { return };
-        if let Err(error) = Made::at(made.clone()).note(folder) {
+        if let Err(error) = WorkspaceLedger::at(made.clone()).note(folder) {
             log.note(&format!(
                 "its workspace will never be removed: that it was made can't be noted: {error}"
             ));

@@ -4,7 +4,7 @@
 use regex::Regex;
 
 use crate::harness::{self, Preset};
-use crate::model::Said;
+use crate::model::Reported;
 use crate::run::directory::Spec;
 
 const SESSION: &str = "FACTORY_SESSION=";
@@ -32,42 +32,43 @@ enum Naming {
 
 /// Reads a stream line by line.
 #[derive(Debug)]
-pub struct Listener {
+pub struct StdoutParser {
     naming: Naming,
     /// The command line of the program that speaks.
     argv: Vec<String>,
-    said: Said,
+    said: Reported,
     line: Vec<u8>,
     too_long: bool,
     news: bool,
 }
 
-impl Listener {
+impl StdoutParser {
     /// For the output of this run.
-    pub fn of(spec: &Spec) -> Listener {
-        let listener = Listener::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone());
-        Listener { argv: spec.argv.clone(), ..listener }
+    pub fn of(spec: &Spec) -> StdoutParser {
+        let listener =
+            StdoutParser::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone());
+        StdoutParser { argv: spec.argv.clone(), ..listener }
     }
 
     /// `harness`: by its name; a preset names its session in its own way. For any other the first group of `pattern`
     /// is the session id, and without one `FACTORY_SESSION=<id>` lines are. A run that goes on with a session has it
     /// from the beginning.
-    fn new(harness: &str, pattern: Option<&str>, session: Option<String>) -> Listener {
+    fn new(harness: &str, pattern: Option<&str>, session: Option<String>) -> StdoutParser {
         // The configuration was checked; an older one's pattern that no longer compiles hears nothing.
         let pattern = pattern.and_then(|pattern| Regex::new(pattern).ok());
         let naming = harness::preset(harness).map(Naming::Preset);
         let naming = naming.or_else(|| pattern.map(Naming::Pattern)).unwrap_or(Naming::Own);
-        let said = Said { session, ..Said::default() };
-        Listener { naming, argv: Vec::new(), said, line: Vec::new(), too_long: false, news: false }
+        let said = Reported { session, ..Reported::default() };
+        StdoutParser { naming, argv: Vec::new(), said, line: Vec::new(), too_long: false, news: false }
     }
 
     /// Everything so far.
-    pub fn said(&self) -> &Said {
+    pub fn said(&self) -> &Reported {
         &self.said
     }
 
     /// Everything so far, if something was added since the last call.
-    pub fn news(&mut self) -> Option<&Said> {
+    pub fn news(&mut self) -> Option<&Reported> {
         std::mem::take(&mut self.news).then_some(&self.said)
     }
 
@@ -156,16 +157,16 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
 mod tests {
     use super::*;
 
-    fn heard(pattern: Option<&str>, chunks: &[&str]) -> Said {
-        let mut listener = Listener::new("command", pattern, None);
+    fn heard(pattern: Option<&str>, chunks: &[&str]) -> Reported {
+        let mut listener = StdoutParser::new("command", pattern, None);
         for chunk in chunks {
             listener.hear(chunk.as_bytes());
         }
         listener.said().clone()
     }
 
-    fn said(session: Option<&str>, park: Option<&str>) -> Said {
-        Said { session: session.map(Into::into), park: park.map(Into::into), ..Said::default() }
+    fn said(session: Option<&str>, park: Option<&str>) -> Reported {
+        Reported { session: session.map(Into::into), park: park.map(Into::into), ..Reported::default() }
     }
 
     #[test]
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn an_endless_line_costs_no_memory_and_hides_nothing_after_it() {
-        let mut listener = Listener::new("command", None, None);
+        let mut listener = StdoutParser::new("command", None, None);
         for _ in 0..100 {
             listener.hear(&[b'x'; 8192]);
             assert!(listener.line.len() <= LINE_BYTES_MAX);
@@ -218,7 +219,7 @@ mod tests {
     // covers: F77
     #[test]
     fn a_preset_names_its_session_and_waiting_is_no_progress() {
-        let mut listener = Listener::new("codex", None, None);
+        let mut listener = StdoutParser::new("codex", None, None);
         assert!(listener.hear(b"{\"type\":\"thread.started\",\"thread_id\":\"t-1\"}\n"));
         assert_eq!(listener.said().session.as_deref(), Some("t-1"));
         let waiting: &[u8] = b"{\"type\":\"error\",\"message\":\"Reconnecting... 1/5\"}\n";

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// only within one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Moment {
+pub struct ClockReading {
     /// Wall clock.
     pub at: Timestamp,
     /// `CLOCK_MONOTONIC`, in milliseconds.
@@ -29,9 +29,9 @@ fn is_zero(ms: &u64) -> bool {
     *ms == 0
 }
 
-impl Moment {
+impl ClockReading {
     /// Whether something that began at `later` began after this instant. Where the clocks can't tell, it did not.
-    pub fn precedes(&self, later: Option<&Moment>, now: &Moment) -> bool {
+    pub fn precedes(&self, later: Option<&ClockReading>, now: &ClockReading) -> bool {
         let Some(later) = later else { return false };
         if self.boot_id == later.boot_id {
             later.mono_ms >= self.mono_ms
@@ -41,13 +41,13 @@ impl Moment {
     }
 
     /// How long ago `earlier` was, or `None` when it belongs to another boot and cannot be told.
-    pub fn since(&self, earlier: &Moment) -> Option<Duration> {
+    pub fn since(&self, earlier: &ClockReading) -> Option<Duration> {
         (self.boot_id == earlier.boot_id)
             .then(|| Duration::from_millis(self.mono_ms.saturating_sub(earlier.mono_ms)))
     }
 
     /// The same with the time that the machine slept: for what a person waits for.
-    pub fn since_asleep_or_not(&self, earlier: &Moment) -> Option<Duration> {
+    pub fn since_asleep_or_not(&self, earlier: &ClockReading) -> Option<Duration> {
         let slept = Duration::from_millis(self.slept_ms.saturating_sub(earlier.slept_ms));
         Some(self.since(earlier)? + slept)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::ClockReading;
 
 /// So far the clock may be put forward within one boot, at the most, and what is old stays so: what a time daemon mends,
 /// and a hardware clock that was taken for one of another zone.
@@ -23,27 +23,27 @@ const OFF_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// What is deleted because it is old is gone for ever, and a clock that is wrong for a minute makes everything old. So a
 /// leap forward of it makes nothing older: what was there before then gets old from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Steady {
+pub struct ClockTracker {
     /// That look.
-    pub now: Moment,
+    pub now: ClockReading,
     /// Since when the clock has been steady; `None`: nobody has seen it leap.
     pub since: Option<Timestamp>,
 }
 
-impl Steady {
+impl ClockTracker {
     /// The first look: there is nothing to compare it with.
-    pub fn first(now: Moment) -> Steady {
-        Steady { now, since: None }
+    pub fn first(now: ClockReading) -> ClockTracker {
+        ClockTracker { now, since: None }
     }
 
     /// The first look after one that was lost: what the clock did since can't be told.
-    pub fn after_loss(now: Moment) -> Steady {
-        Steady { since: Some(now.at), now }
+    pub fn after_loss(now: ClockReading) -> ClockTracker {
+        ClockTracker { since: Some(now.at), now }
     }
 
     /// The next look. `age`: what is asked of the clock, whether something is so old; of a short one less is known
     /// after a leap.
-    pub fn next(&self, now: Moment, age: Option<Duration>) -> Steady {
+    pub fn next(&self, now: ClockReading, age: Option<Duration>) -> ClockTracker {
         let by_the_clock = now.at.duration_since(self.now.at);
         let leap = match now.since_asleep_or_not(&self.now) {
             Some(passed) => {
@@ -56,7 +56,7 @@ impl Steady {
         // Set back so far, it was wrong before, or is now; nothing that is to be deleted depends on which.
         let back = by_the_clock < -LEAP_MAX;
         let since = if leap || back { Some(now.at) } else { self.since.map(|since| since.min(now.at)) };
-        Steady { now, since }
+        ClockTracker { now, since }
     }
 
     /// When something was made that has the stamp `at`, as far as can be told. One from the future was stamped before the
@@ -90,7 +90,7 @@ mod tests {
         booted: i64,
         /// So long in this boot.
         slept: i64,
-        steady: Option<Steady>,
+        steady: Option<ClockTracker>,
     }
 
     impl Machine {
@@ -111,14 +111,14 @@ mod tests {
 
         fn look(&mut self) {
             let seconds = |seconds: i64| seconds.unsigned_abs() * 1000;
-            let now = Moment {
+            let now = ClockReading {
                 at: self.wall(),
                 mono_ms: seconds(self.second - self.booted - self.slept),
                 boot_id: format!("boot {}", self.boot),
                 slept_ms: seconds(self.slept),
             };
             self.steady = Some(match &self.steady {
-                None => Steady::first(now),
+                None => ClockTracker::first(now),
                 Some(before) => before.next(now, Some(AGE)),
             });
         }
@@ -250,7 +250,7 @@ mod tests {
         assert!(!machine.is_older(before));
         machine.goes_on(2 * DAY);
         assert!(machine.is_older(before));
-        let now = Moment { at: machine.wall(), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
-        assert!(!Steady::after_loss(now).is_older(before, AGE));
+        let now = ClockReading { at: machine.wall(), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+        assert!(!ClockTracker::after_loss(now).is_older(before, AGE));
     }
 }

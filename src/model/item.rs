@@ -22,7 +22,7 @@ pub enum Gone {
     /// It was absent from its source.
     Absent,
     /// It was closed, or left the scope.
-    Left,
+    RunFacts,
 }
 
 /// One piece of work as its source tells it. Every field is present; nothing is invented.
@@ -61,7 +61,7 @@ pub struct WorkItem {
 
 /// Something in a source that may be an item but could not be read as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unclear {
+pub struct UnreadableItem {
     /// Where it was found: a file name for `dir`.
     pub origin: String,
     /// The id that it has or would have, where that can be told.
@@ -76,7 +76,7 @@ pub struct SourceView {
     /// Well-formed items, open and closed, in and out of scope; ids are unique.
     pub items: Vec<WorkItem>,
     /// What could not be read as an item: neither present nor gone.
-    pub unclear: Vec<Unclear>,
+    pub unclear: Vec<UnreadableItem>,
 }
 
 /// What was looked at, or why it could not be: absent is not unknown.

@@ -13,18 +13,19 @@ mod standstill;
 mod verdict;
 mod world;
 
-pub use clock_reading::Moment;
-pub use clock_tracker::Steady;
-pub use item::{Gone, ItemState, Observed, SourceView, Unclear, WorkItem};
+pub use clock_reading::ClockReading;
+pub use clock_tracker::ClockTracker;
+pub use item::{Gone, ItemState, Observed, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
-    Action, Cooling, Decision, DoneWhen, FollowUpReason, Launch, Left, Next, Plan, Reap, Refresh, Status,
-    Step, Usage, Writeback,
+    Action, Cooling, Decision, DoneWhen, FollowUp, FollowUpReason, Launch, Plan, Reap, RecordUpdate,
+    RunFacts, Status, Step, Usage, Writeback,
 };
 pub use receipt::{
-    Claim, Claimed, Exit, ExitReason, Free, Output, Process, Refusal, Room, Said, Survivor, Swept,
+    Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, Output, Process, Refusal, Reported, Room,
+    Survivor,
 };
 pub use standstill::{Standstill, Stopped, Stuck};
-pub use verdict::{Class, GateVerdict, Gates, Held, HeldCode};
-pub use world::{Ended, FleetView, Quarry, RunTrace, Sighting, Stray, StraySpec, World};
+pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
+pub use world::{Ended, FleetView, RunObservation, RunQuery, RunTrace, UnrecordedRun, UnrecordedSpec, World};

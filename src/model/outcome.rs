@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Class, Survivor};
+use super::{FailureClass, Survivor};
 
 /// What became of one decision's effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub enum Happened {
     /// It is certain that nothing was started.
     NotStarted {
         /// `Launch`, `Infra`, `Machine` or `NameTaken`.
-        class: Class,
+        class: FailureClass,
         /// What failed, and what to do.
         error: String,
     },

@@ -5,7 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, Claimed, Class, Gone, Held, ItemId, Process, RunId, Standstill, StraySpec, Survivor};
+use super::{
+    AgentName, Claimed, FailureClass, Gone, Held, ItemId, Process, RunId, Standstill, Survivor,
+    UnrecordedSpec,
+};
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub struct Launch {
     /// Hash of title and body as the run is given them, or its session was.
     pub content_hash: String,
     /// What its agent was to do next, where that leads to it; `None`: it belongs to a dispatch of its item.
-    pub next: Option<Next>,
+    pub next: Option<FollowUp>,
     /// What makes its item done, once it has ended well.
     pub done: DoneWhen,
 }
@@ -112,7 +115,7 @@ pub struct Writeback {
 /// What an agent does next by itself, outside its item's next dispatch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Next {
+pub struct FollowUp {
     /// True: its session goes on. False: it alone starts again, in the same dispatch.
     pub resume: bool,
     /// Not before.
@@ -147,16 +150,16 @@ impl FollowUpReason {
     }
 }
 
-impl Next {
+impl FollowUp {
     /// After a failure of its run.
-    pub fn after_failure(resume: bool, due_at: Timestamp) -> Next {
-        Next { resume, due_at, reason: FollowUpReason::Failure, text: None }
+    pub fn after_failure(resume: bool, due_at: Timestamp) -> FollowUp {
+        FollowUp { resume, due_at, reason: FollowUpReason::Failure, text: None }
     }
 
     /// The same once more: the run that was to do it never ran.
-    pub fn again(before: Option<&Next>, resume: bool, due_at: Timestamp) -> Next {
-        let before = before.cloned().unwrap_or_else(|| Next::after_failure(resume, due_at));
-        Next { resume, due_at, ..before }
+    pub fn again(before: Option<&FollowUp>, resume: bool, due_at: Timestamp) -> FollowUp {
+        let before = before.cloned().unwrap_or_else(|| FollowUp::after_failure(resume, due_at));
+        FollowUp { resume, due_at, ..before }
     }
 }
 
@@ -174,7 +177,7 @@ pub enum DoneWhen {
 
 /// What a run leaves behind, whatever its end means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Left {
+pub struct RunFacts {
     /// The session that it named.
     pub session: Option<String>,
     /// What it used.
@@ -229,11 +232,11 @@ pub enum Action {
         may_have_heard: bool,
     },
     /// A run directory that the registry had forgotten becomes its agent's current run.
-    AdoptStray {
+    AdoptUnrecorded {
         /// Which run.
         run: RunId,
         /// What its spec says.
-        spec: Box<StraySpec>,
+        spec: Box<UnrecordedSpec>,
     },
     /// Start a fresh run.
     Start(Box<Launch>),
@@ -262,7 +265,7 @@ pub enum Action {
         /// The run that ended well; `None` for the whole item.
         run: Option<RunId>,
         /// What the run leaves behind.
-        left: Left,
+        left: RunFacts,
     },
     /// A run ended without success.
     Fail {
@@ -271,11 +274,11 @@ pub enum Action {
         /// Which run; `None` where nothing could be started.
         run: Option<RunId>,
         /// What it means.
-        class: Class,
+        class: FailureClass,
         /// What the run leaves behind.
-        left: Left,
+        left: RunFacts,
         /// What the agent does next by itself.
-        next: Option<Next>,
+        next: Option<FollowUp>,
         /// No fresh start before this.
         due_at: Option<Timestamp>,
         /// Whether it ended so because another run of its agent was alive.
@@ -286,7 +289,7 @@ pub enum Action {
         /// Which item.
         item: ItemId,
         /// The failure behind it, if one is.
-        class: Option<Class>,
+        class: Option<FailureClass>,
         /// True: only a person brings it back.
         by_person: bool,
     },
@@ -347,7 +350,7 @@ impl Action {
     /// The public name of the action (contract: `decisions[].action`).
     pub fn name(&self) -> &'static str {
         match self {
-            Action::Adopt { .. } | Action::AdoptStray { .. } => "adopt",
+            Action::Adopt { .. } | Action::AdoptUnrecorded { .. } => "adopt",
             Action::Start(_) => "start",
             Action::Resume(_) => "resume",
             Action::Fence { .. } => "fence",
@@ -369,7 +372,7 @@ impl Action {
     pub fn run(&self) -> Option<&RunId> {
         match self {
             Action::Adopt { run, .. }
-            | Action::AdoptStray { run, .. }
+            | Action::AdoptUnrecorded { run, .. }
             | Action::Fence { run }
             | Action::Stop { run, .. }
             | Action::Release { run }
@@ -391,7 +394,7 @@ impl Action {
     pub fn code(&self) -> Option<&'static str> {
         match self {
             Action::Fail { class, .. } => Some(class.name()),
-            Action::Park { class, .. } => class.map(Class::name),
+            Action::Park { class, .. } => class.map(FailureClass::name),
             Action::Writeback(writeback) => Some(writeback.status.name()),
             _ => None,
         }
@@ -413,7 +416,7 @@ pub struct Decision {
 
 /// A correction of the record that is no decision: it makes no plan non-empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refresh {
+pub enum RecordUpdate {
     /// An item is to be remembered from now on, or was seen again under another key or in another place.
     Seen {
         /// Which item.
@@ -472,7 +475,7 @@ pub enum Refresh {
         why: String,
     },
     /// A run ended well, and more than that makes its item done.
-    EndedWell {
+    LastSuccess {
         /// Which run.
         run: RunId,
         /// sha256 of the end of its stdout.
@@ -516,7 +519,7 @@ pub enum Refresh {
     /// A person has looked at what failed: it does not count any more against what else there is to start.
     Forgiven,
     /// What was spent was recorded for a day that has not come: the clock was wrong. It counts for today.
-    Today,
+    DailySpend,
     /// The budget of the day keeps an item from starting.
     BudgetHolds,
     /// What does not go on by itself is no longer what it was.
@@ -541,7 +544,7 @@ pub enum Step {
     /// A decision: an event, a line of the report, perhaps an effect.
     Decide(Decision),
     /// A silent correction of the record.
-    Refresh(Refresh),
+    RecordUpdate(RecordUpdate),
 }
 
 /// What one tick will do, complete: no meaningful choice is left for whoever performs it.
@@ -560,7 +563,7 @@ impl Plan {
     pub fn decisions(&self) -> impl Iterator<Item = (usize, &Decision)> {
         self.steps.iter().enumerate().filter_map(|(index, step)| match step {
             Step::Decide(decision) => Some((index, decision)),
-            Step::Refresh(_) => None,
+            Step::RecordUpdate(_) => None,
         })
     }
 
@@ -568,7 +571,7 @@ impl Plan {
     pub fn withdraw(&mut self, refused: Vec<(usize, String)>) {
         let group = |step: &Step| match step {
             Step::Decide(decision) => Some(decision.group),
-            Step::Refresh(_) => None,
+            Step::RecordUpdate(_) => None,
         };
         let groups: Vec<_> = refused.iter().filter_map(|(index, _)| group(self.steps.get(*index)?)).collect();
         self.steps.retain(|step| group(step).is_none_or(|group| !groups.contains(&group)));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::ClockReading;
 
 /// A process, so exactly that no other process can pass for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub struct Claimed {
     /// The launcher itself.
     pub process: Process,
     /// When.
-    pub since: Moment,
+    pub since: ClockReading,
 }
 
 /// Why the main process of a run is over.
@@ -80,7 +80,7 @@ pub enum ExitReason {
 /// What an agent said of itself on lines of its stdout.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Said {
+pub struct Reported {
     /// `FACTORY_SESSION=<id>`, or the first group of the role's `session` pattern; the last one wins.
     pub session: Option<String>,
     /// `FACTORY_PARK=<reason>`: it wants a person.
@@ -145,16 +145,16 @@ pub struct Exit {
     /// The error text where it never ran.
     pub error: Option<String>,
     /// When the main process was started; when the run was claimed, where it never ran.
-    pub started: Moment,
+    pub started: ClockReading,
     /// When it ended.
-    pub ended: Moment,
+    pub ended: ClockReading,
     /// User and system time of the main process and the children it waited for, in milliseconds; that of the
     /// hooks before it is included.
     pub cpu_ms: u64,
     /// Largest resident set of any of them, in KiB.
     pub peak_kib: u64,
     /// What it said of itself.
-    pub said: Said,
+    pub said: Reported,
     /// How much longer than for a sweep alone its launcher may take from then on, in milliseconds: it runs the
     /// `after_run` hook. `None`: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,7 +180,7 @@ impl Exit {
 /// `runs/<run>/swept`: what became of everything the run had started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Swept {
+pub struct CleanupReceipt {
     /// Who looked: `launcher`, or `tick` where the launcher had died.
     pub by: String,
     /// Processes that could not be ended; empty is the promise.

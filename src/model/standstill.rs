@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HeldCode, ItemId};
+use super::{HoldReason, ItemId};
 
 /// What the latest complete tick found that does not go on by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl Standstill {
 #[serde(deny_unknown_fields)]
 pub struct Stopped {
     /// The gate that holds.
-    pub code: HeldCode,
+    pub code: HoldReason,
     /// In words, as it was when it began.
     pub because: String,
     /// When it began.
@@ -47,7 +47,7 @@ pub struct Stuck {
     /// Where it was read, within its source.
     pub origin: String,
     /// The gate that holds it.
-    pub code: HeldCode,
+    pub code: HoldReason,
     /// In words.
     pub because: String,
     /// When that was found first.

@@ -8,7 +8,7 @@ use super::{ItemId, RunId};
 /// What a run's end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Class {
+pub enum FailureClass {
     /// It ended with an error of its own.
     Agent,
     /// It is gone and nobody saw it end.
@@ -49,94 +49,100 @@ pub enum Class {
     Budget,
 }
 
-impl Class {
+impl FailureClass {
     /// Every one there is.
-    pub const ALL: [Class; 19] = [
-        Class::Agent,
-        Class::Vanished,
-        Class::Deadline,
-        Class::Stalled,
-        Class::Launch,
-        Class::Writeback,
-        Class::SessionGone,
-        Class::SessionTaken,
-        Class::NameTaken,
-        Class::RateLimited,
-        Class::Unreachable,
-        Class::Denied,
-        Class::NeedsInput,
-        Class::NoEffect,
-        Class::Unfinished,
-        Class::Killed,
-        Class::Infra,
-        Class::Machine,
-        Class::Budget,
+    pub const ALL: [FailureClass; 19] = [
+        FailureClass::Agent,
+        FailureClass::Vanished,
+        FailureClass::Deadline,
+        FailureClass::Stalled,
+        FailureClass::Launch,
+        FailureClass::Writeback,
+        FailureClass::SessionGone,
+        FailureClass::SessionTaken,
+        FailureClass::NameTaken,
+        FailureClass::RateLimited,
+        FailureClass::Unreachable,
+        FailureClass::Denied,
+        FailureClass::NeedsInput,
+        FailureClass::NoEffect,
+        FailureClass::Unfinished,
+        FailureClass::Killed,
+        FailureClass::Infra,
+        FailureClass::Machine,
+        FailureClass::Budget,
     ];
 
     /// Whether it costs the item an attempt. What is the machine's fault or the provider's, a dead session, and what
-    /// needs a person anyway do not. Nor does the first [`Class::Unfinished`] of an agent; each further one does.
+    /// needs a person anyway do not. Nor does the first [`FailureClass::Unfinished`] of an agent; each further one does.
     pub fn charged(self) -> bool {
         match self {
-            Class::Agent
-            | Class::Vanished
-            | Class::Deadline
-            | Class::Stalled
-            | Class::Launch
-            | Class::Writeback => true,
-            Class::SessionGone
-            | Class::SessionTaken
-            | Class::NameTaken
-            | Class::RateLimited
-            | Class::Unreachable
-            | Class::Denied
-            | Class::NeedsInput
-            | Class::NoEffect
-            | Class::Unfinished
-            | Class::Killed
-            | Class::Infra
-            | Class::Machine
-            | Class::Budget => false,
+            FailureClass::Agent
+            | FailureClass::Vanished
+            | FailureClass::Deadline
+            | FailureClass::Stalled
+            | FailureClass::Launch
+            | FailureClass::Writeback => true,
+            FailureClass::SessionGone
+            | FailureClass::SessionTaken
+            | FailureClass::NameTaken
+            | FailureClass::RateLimited
+            | FailureClass::Unreachable
+            | FailureClass::Denied
+            | FailureClass::NeedsInput
+            | FailureClass::NoEffect
+            | FailureClass::Unfinished
+            | FailureClass::Killed
+            | FailureClass::Infra
+            | FailureClass::Machine
+            | FailureClass::Budget => false,
         }
     }
 
     /// Whether an agent that its provider answered could have ended so.
     pub fn is_of_agent(self) -> bool {
-        matches!(self, Class::Agent | Class::NeedsInput | Class::NoEffect | Class::Unfinished)
+        matches!(
+            self,
+            FailureClass::Agent
+                | FailureClass::NeedsInput
+                | FailureClass::NoEffect
+                | FailureClass::Unfinished
+        )
     }
 
     /// Whether the provider is behind it: then everybody who needs it waits, and no item is blamed.
     pub fn of_provider(self) -> bool {
-        matches!(self, Class::RateLimited | Class::Unreachable | Class::Denied)
+        matches!(self, FailureClass::RateLimited | FailureClass::Unreachable | FailureClass::Denied)
     }
 
     /// Whether an uncharged failure of this class counts in the streak that parks its item. A cool-off bounds the
     /// failures of a provider and of the machine, and no item can end them.
     pub fn counts_in_streak(self) -> bool {
-        !self.charged() && !self.of_provider() && self != Class::Machine
+        !self.charged() && !self.of_provider() && self != FailureClass::Machine
     }
 
     /// The name in registry, reports and `--class`.
     pub fn name(self) -> &'static str {
         match self {
-            Class::Agent => "agent",
-            Class::Vanished => "vanished",
-            Class::Deadline => "deadline",
-            Class::Stalled => "stalled",
-            Class::Launch => "launch",
-            Class::Writeback => "writeback",
-            Class::SessionGone => "session_gone",
-            Class::SessionTaken => "session_taken",
-            Class::NameTaken => "name_taken",
-            Class::RateLimited => "rate_limited",
-            Class::Unreachable => "unreachable",
-            Class::Denied => "denied",
-            Class::NeedsInput => "needs_input",
-            Class::NoEffect => "no_effect",
-            Class::Unfinished => "unfinished",
-            Class::Killed => "killed",
-            Class::Infra => "infra",
-            Class::Machine => "machine",
-            Class::Budget => "budget",
+            FailureClass::Agent => "agent",
+            FailureClass::Vanished => "vanished",
+            FailureClass::Deadline => "deadline",
+            FailureClass::Stalled => "stalled",
+            FailureClass::Launch => "launch",
+            FailureClass::Writeback => "writeback",
+            FailureClass::SessionGone => "session_gone",
+            FailureClass::SessionTaken => "session_taken",
+            FailureClass::NameTaken => "name_taken",
+            FailureClass::RateLimited => "rate_limited",
+            FailureClass::Unreachable => "unreachable",
+            FailureClass::Denied => "denied",
+            FailureClass::NeedsInput => "needs_input",
+            FailureClass::NoEffect => "no_effect",
+            FailureClass::Unfinished => "unfinished",
+            FailureClass::Killed => "killed",
+            FailureClass::Infra => "infra",
+            FailureClass::Machine => "machine",
+            FailureClass::Budget => "budget",
         }
     }
 }
@@ -144,7 +150,7 @@ impl Class {
 /// Why an item is not started now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HeldCode {
+pub enum HoldReason {
     /// Closed, or outside the configured scope.
     NotInScope,
     /// An agent is at it.
@@ -191,7 +197,7 @@ pub struct Held {
     /// Which item.
     pub item: ItemId,
     /// For what.
-    pub code: HeldCode,
+    pub code: HoldReason,
     /// In words.
     pub because: String,
     /// Until when, where that is known.
@@ -202,7 +208,7 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GateVerdict {
     /// The rule: what the item waits for where it holds.
-    pub code: HeldCode,
+    pub code: HoldReason,
     /// The run that it was asked about; `None`: the item.
     pub run: Option<RunId>,
     /// Whether it keeps that from starting.

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, DoneWhen, Exit, ItemId, Moment, Next, Observed, Output, Process, Refusal, Room,
-    RunId, Said, SourceView, Survivor,
+    AgentName, Claimed, ClockReading, DoneWhen, Exit, FollowUp, ItemId, Observed, Output, Process, Refusal,
+    Reported, Room, RunId, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
 ///
 /// `claim` is there when the claim was read: for a run that is on record with its launcher it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum RunObservation {
     /// Nobody has claimed it.
     Unclaimed,
     /// A tick fenced it, looked for its processes and found none: it can never start.
@@ -26,7 +26,7 @@ pub enum Sighting {
         /// The launcher, and since when.
         claim: Option<Claimed>,
         /// What the agent has said so far.
-        said: Said,
+        said: Reported,
     },
     /// The main process ended; the launcher is still ending what it left behind.
     Sweeping {
@@ -61,40 +61,43 @@ pub struct Ended {
     /// What could not be ended.
     pub survivors: Vec<Survivor>,
     /// What the agent had said.
-    pub said: Said,
+    pub said: Reported,
     /// Its last output.
     pub output: Output,
     /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
     pub after_run: Option<String>,
 }
 
-impl Sighting {
+impl RunObservation {
     /// The launcher that was seen to hold the claim.
     pub fn claim(&self) -> Option<&Claimed> {
         match self {
-            Sighting::Alive { claim, .. }
-            | Sighting::Sweeping { claim, .. }
-            | Sighting::Orphaned { claim } => claim.as_ref(),
-            Sighting::Ended(ended) | Sighting::Rebooted(ended) | Sighting::Replaced(ended) => {
-                ended.claim.as_ref()
-            }
-            Sighting::Unclaimed | Sighting::Fenced | Sighting::Refused(_) | Sighting::Unknown(_) => None,
+            RunObservation::Alive { claim, .. }
+            | RunObservation::Sweeping { claim, .. }
+            | RunObservation::Orphaned { claim } => claim.as_ref(),
+            RunObservation::Ended(ended)
+            | RunObservation::Rebooted(ended)
+            | RunObservation::Replaced(ended) => ended.claim.as_ref(),
+            RunObservation::Unclaimed
+            | RunObservation::Fenced
+            | RunObservation::Refused(_)
+            | RunObservation::Unknown(_) => None,
         }
     }
 }
 
 /// A run directory that the registry knows nothing of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stray {
+pub struct UnrecordedRun {
     /// Which run.
     pub run: RunId,
     /// What it was to be, where its `spec.json` can be read.
-    pub spec: Option<StraySpec>,
+    pub spec: Option<UnrecordedSpec>,
 }
 
 /// What a spec says of the run it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StraySpec {
+pub struct UnrecordedSpec {
     /// The item it works on.
     pub item: ItemId,
     /// That item's key.
@@ -114,7 +117,7 @@ pub struct StraySpec {
     /// The item's dispatch that it belongs to.
     pub dispatch: u64,
     /// When it was to start.
-    pub since: Moment,
+    pub since: ClockReading,
     /// The longest from its claim to the end of its agent, in milliseconds; `None` is no limit.
     pub deadline_ms: Option<u64>,
     /// How often its session was gone on with, this time included; `None` where an earlier version did not say.
@@ -124,7 +127,7 @@ pub struct StraySpec {
     /// Hash of title and body likewise.
     pub content_hash: Option<String>,
     /// What its agent was to do, where it followed another run of it.
-    pub next: Option<Next>,
+    pub next: Option<FollowUp>,
     /// What makes its item done; `None` where an earlier version did not say.
     pub done: Option<DoneWhen>,
 }
@@ -133,12 +136,12 @@ pub struct StraySpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetView {
     /// One sighting for each run that was asked for, and for each stray.
-    pub runs: BTreeMap<RunId, Sighting>,
+    pub runs: BTreeMap<RunId, RunObservation>,
     /// Runs that nobody asked for, numbered above what the registry knows.
-    pub strays: Vec<Stray>,
+    pub unrecorded: Vec<UnrecordedRun>,
     /// Agents that have more such runs than one look takes, and how many were not looked at. Those that were have the lowest
     /// numbers.
-    pub unlooked: BTreeMap<AgentName, usize>,
+    pub unexamined: BTreeMap<AgentName, usize>,
     /// Names that something else than a run of this factory has in the fleet, and what that is.
     pub names_held: BTreeMap<AgentName, String>,
 }
@@ -154,7 +157,7 @@ pub struct RunTrace {
 
 /// What a run is, as far as the registry knows; what the fleet is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarry {
+pub struct RunQuery {
     /// Which run.
     pub run: RunId,
     /// The launcher that was seen, if one ever was.
@@ -167,7 +170,7 @@ pub struct Quarry {
 #[derive(Clone, Debug)]
 pub struct World {
     /// When it was taken.
-    pub now: Moment,
+    pub now: ClockReading,
     /// The items.
     pub source: Observed<SourceView>,
     /// The runs.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Registry;
-use super::records::{ItemRecord, ItemStanding, Told};
-use crate::model::{Gone, ItemId, Moment, Status};
+use super::records::{ItemPhase, ItemRecord, Notified};
+use crate::model::{ClockReading, Gone, ItemId, Status};
 
 /// The work of an item that is no longer remembered was done. Small, for it is kept for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +32,15 @@ impl DoneWork {
 
 impl Registry {
     /// Keeps of an item that is about to be forgotten that its work was done.
-    pub(super) fn keep_done(&mut self, id: &ItemId, now: &Moment) {
-        let Some(record) = self.items.get(id).filter(|record| record.state == ItemStanding::Done) else {
+    pub(super) fn keep_done(&mut self, id: &ItemId, now: &ClockReading) {
+        let Some(record) = self.items.get(id).filter(|record| record.state == ItemPhase::Done) else {
             return;
         };
         let work = DoneWork {
             key: Some(record.key.clone()).filter(|key| key != id.plain()),
             content_hash: record.content_hash.clone().unwrap_or_default(),
             at: now.at,
-            left: record.gone == Some(Gone::Left),
+            left: record.gone == Some(Gone::RunFacts),
         };
         self.done.insert(id.clone(), work);
     }
@@ -52,9 +52,9 @@ impl Registry {
         let record = ItemRecord {
             key: key.to_owned(),
             origin: origin.to_owned(),
-            state: ItemStanding::Done,
+            state: ItemPhase::Done,
             content_hash: Some(work.content_hash),
-            told: Some(Told { status: Status::Done, dispatch: 0, dropped: false, at: None }),
+            told: Some(Notified { status: Status::Done, dispatch: 0, dropped: false, at: None }),
             ..ItemRecord::new(slug)
         };
         self.items.insert(id.clone(), record);

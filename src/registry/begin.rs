@@ -1,26 +1,26 @@
 //! How a run is put on record: one that is intended, and one that was found.
 
 use super::Registry;
-use super::records::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Named};
-use crate::model::{Launch, Moment, RunId, StraySpec};
+use super::records::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, Named};
+use crate::model::{ClockReading, Launch, RunId, UnrecordedSpec};
 
 /// Stands for a hash, and is none.
 const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
 
 impl Registry {
-    pub(super) fn start(&mut self, launch: &Launch, now: &Moment, resumed: bool) {
+    pub(super) fn start(&mut self, launch: &Launch, now: &ClockReading, resumed: bool) {
         self.names.raise(&launch.run);
         self.count_start(&launch.item, now);
         self.names.take_up(&launch.item);
         let Some(record) = self.items.get_mut(&launch.item) else { return };
-        record.state = ItemStanding::Active;
+        record.state = ItemPhase::Active;
         let anew = launch.dispatch > record.dispatch;
         record.dispatch = record.dispatch.max(launch.dispatch);
         if !resumed {
             give(&mut record.hash, &launch.hash, anew);
             give(&mut record.content_hash, &launch.content_hash, anew);
             record.due_at = None;
-            record.tell_tries = 0;
+            record.notify_tries = 0;
         }
         let before = self.agents.get(&launch.run.agent);
         let agent = AgentRecord {
@@ -28,7 +28,7 @@ impl Registry {
             role: launch.role.clone(),
             harness: launch.harness.clone(),
             n: launch.run.n,
-            state: AgentStanding::Starting,
+            state: AgentPhase::Starting,
             run: Some(launch.run.clone()),
             since: Some(now.clone()),
             pid: None,
@@ -56,7 +56,7 @@ impl Registry {
         self.agents.insert(launch.run.agent.clone(), agent);
     }
 
-    pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &StraySpec) {
+    pub(super) fn adopt_stray(&mut self, run: &RunId, spec: &UnrecordedSpec) {
         self.names.raise(run);
         let named = Named {
             slug: spec.slug.clone(),
@@ -73,8 +73,8 @@ impl Registry {
         }
         let anew = spec.dispatch > record.dispatch;
         // What is parked was not, when this was started. If an edit had brought it back, that edit is still to count.
-        if record.state != ItemStanding::Parked {
-            record.state = ItemStanding::Active;
+        if record.state != ItemPhase::Parked {
+            record.state = ItemPhase::Active;
             self.given_as(run, spec, anew);
         }
         if let Some(record) = self.items.get_mut(&spec.item) {
@@ -88,7 +88,7 @@ impl Registry {
             role: spec.role.clone(),
             harness: spec.harness.clone(),
             n: run.n,
-            state: AgentStanding::Starting,
+            state: AgentPhase::Starting,
             run: Some(run.clone()),
             since: Some(spec.since.clone()),
             pid: None,
@@ -118,10 +118,10 @@ impl Registry {
     }
 
     /// Which text a forgotten run of an item was given, so that a later edit of it counts.
-    fn given_as(&mut self, run: &RunId, spec: &StraySpec, anew: bool) {
+    fn given_as(&mut self, run: &RunId, spec: &UnrecordedSpec, anew: bool) {
         // Where others are still at what they were given before, this text is not that of all.
         let alone = !self.agents_of(&spec.item).any(|(name, agent)| {
-            *name != run.agent && (agent.state != AgentStanding::Idle || agent.next.is_some())
+            *name != run.agent && (agent.state != AgentPhase::Idle || agent.next.is_some())
         });
         let Some(record) = self.items.get_mut(&spec.item) else { return };
         let (Some(hash), Some(content_hash)) = (&spec.hash, &spec.content_hash) else { return };
@@ -144,7 +144,7 @@ impl Registry {
         found.iter().filter(|run| run.may_be_found()).for_each(|run| self.names.raise(run));
         self.handoffs.clear();
         for agent in self.agents.values_mut() {
-            agent.state = AgentStanding::Idle;
+            agent.state = AgentPhase::Idle;
             agent.run = None;
             agent.since = None;
             agent.pid = None;
@@ -155,7 +155,7 @@ impl Registry {
             agent.resumes = 0;
         }
         let items: Vec<_> = self.items.keys().cloned().collect();
-        items.iter().for_each(|item| self.settle(item));
+        items.iter().for_each(|item| self.recompute_phase(item));
     }
 }
 

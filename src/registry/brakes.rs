@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Registry;
 use super::records::CoolOff;
 use crate::config::Budget;
-use crate::model::{Class, ItemId, Moment, RunId};
+use crate::model::{ClockReading, FailureClass, ItemId, RunId};
 use crate::registry::backoff::growing;
 
 /// The scope of the cool-off that a fault of the machine begins: it holds for every role.
@@ -20,7 +20,7 @@ const DAYS_AHEAD_MAX: i32 = 1;
 /// Charged failures of all items together since anything ended well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Failing {
+pub struct FailureStreak {
     /// How many.
     pub failures: u32,
     /// When the first of them was seen.
@@ -38,13 +38,13 @@ pub struct Refusals {
     /// How many. Runs that were under way at the latest one are no further refusal.
     pub streak: u32,
     /// When the latest was seen.
-    pub at: Moment,
+    pub at: ClockReading,
 }
 
 /// What was spent on one day, in UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Today {
+pub struct DailySpend {
     /// Which day.
     pub day: Date,
     /// Starts and resumes, with their intents: a brake does not ask what came of them. Those that are known not to have
@@ -64,26 +64,26 @@ pub struct Today {
     pub held: bool,
 }
 
-impl Today {
-    fn begin(at: Timestamp) -> Today {
-        Today { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None, held: false }
+impl DailySpend {
+    fn begin(at: Timestamp) -> DailySpend {
+        DailySpend { day: date(at), starts: 0, usd: None, tokens: None, taken_back_from: None, held: false }
     }
 
     /// The same at a later time: a new day begins with nothing. One that is further ahead than a clock is set back in
     /// passing was recorded by a clock that was wrong: what was spent counts today instead. Unless it is this clock that is
     /// wrong: when that day is back, it counts there.
-    fn at(&self, at: Timestamp) -> Today {
+    fn at(&self, at: Timestamp) -> DailySpend {
         let now = date(at);
         if self.taken_back_from == Some(now) {
-            return Today { day: now, taken_back_from: None, ..self.clone() };
+            return DailySpend { day: now, taken_back_from: None, ..self.clone() };
         }
         if now > self.day {
-            return Today::begin(at);
+            return DailySpend::begin(at);
         }
         if (self.day - now).get_days() <= DAYS_AHEAD_MAX {
             return self.clone();
         }
-        Today { day: now, taken_back_from: self.taken_back_from.or(Some(self.day)), ..self.clone() }
+        DailySpend { day: now, taken_back_from: self.taken_back_from.or(Some(self.day)), ..self.clone() }
     }
 
     /// When the next day begins.
@@ -113,13 +113,13 @@ fn date(at: Timestamp) -> Date {
 
 impl Registry {
     /// What was spent on the day of that instant.
-    pub fn today(&self, at: Timestamp) -> Today {
-        self.today.as_ref().map_or_else(|| Today::begin(at), |today| today.at(at))
+    pub fn today(&self, at: Timestamp) -> DailySpend {
+        self.today.as_ref().map_or_else(|| DailySpend::begin(at), |today| today.at(at))
     }
 
     /// Adds what a run is known to have cost, at its agent and to the day: US dollars and tokens, where its harness
     /// tells them. To be called once for each run, when it is over.
-    pub fn spend(&mut self, run: &RunId, usd: Option<f64>, tokens: Option<u64>, now: &Moment) {
+    pub fn spend(&mut self, run: &RunId, usd: Option<f64>, tokens: Option<u64>, now: &ClockReading) {
         // What an agent prints may be anything; a cost below nothing would buy more starts.
         let usd = usd.filter(|usd| usd.is_finite() && *usd >= 0.0);
         if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
@@ -135,7 +135,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn count_start(&mut self, item: &ItemId, now: &Moment) {
+    pub(super) fn count_start(&mut self, item: &ItemId, now: &ClockReading) {
         let mut today = self.today(now.at);
         today.starts = today.starts.saturating_add(1);
         self.names.count_start(item, today.day);
@@ -159,14 +159,14 @@ impl Registry {
     pub(super) fn count_refusal(
         &mut self,
         role: &str,
-        begun: Option<&Moment>,
-        class: Option<Class>,
-        now: &Moment,
+        begun: Option<&ClockReading>,
+        class: Option<FailureClass>,
+        now: &ClockReading,
     ) {
-        if class.is_none_or(Class::is_of_agent) {
+        if class.is_none_or(FailureClass::is_of_agent) {
             self.refusals.remove(role);
         }
-        if class != Some(Class::Denied) {
+        if class != Some(FailureClass::Denied) {
             return;
         }
         let streak = match self.refusals.get(role) {
@@ -178,7 +178,7 @@ impl Registry {
 
     /// The machine could not start a run: nothing is started before the growing wait is over. All starts of one tick are
     /// one failure.
-    pub(super) fn cool_machine(&mut self, because: &str, now: &Moment) {
+    pub(super) fn cool_machine(&mut self, because: &str, now: &ClockReading) {
         let before = self.cool_offs.get(MACHINE);
         if before.is_some_and(|before| before.begun.as_ref() == Some(now)) {
             return;
@@ -196,13 +196,13 @@ impl Registry {
     }
 
     /// What failed, where it is enough to start nothing any more. `max`: `[attempts] breaker`, 0 is off.
-    pub fn open_breaker(&self, max: u32) -> Option<&Failing> {
+    pub fn open_breaker(&self, max: u32) -> Option<&FailureStreak> {
         self.failing.as_ref().filter(|failing| max > 0 && failing.failures >= max)
     }
 
-    pub(super) fn count_failure(&mut self, item: &ItemId, because: &str, now: &Moment) {
+    pub(super) fn count_failure(&mut self, item: &ItemId, because: &str, now: &ClockReading) {
         let before = self.failing.as_ref();
-        self.failing = Some(Failing {
+        self.failing = Some(FailureStreak {
             failures: before.map_or(0, |failing| failing.failures).saturating_add(1),
             since: before.map_or(now.at, |failing| failing.since),
             item: item.clone(),

@@ -5,22 +5,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Registry;
-use super::records::{
-    AgentRecord, AgentStanding, CoolOff, Handoff, ItemStanding, Last, Message, ParkedBy, Paused,
-};
+use super::records::{AgentPhase, AgentRecord, CoolOff, Handoff, ItemPhase, Last, Message, ParkedBy, Paused};
 use crate::model::{
-    Action, AgentName, Class, Cooling, FollowUpReason, ItemId, Left, Moment, Next, RunId, Survivor,
+    Action, AgentName, ClockReading, Cooling, FailureClass, FollowUp, FollowUpReason, ItemId, RunFacts,
+    RunId, Survivor,
 };
 
 /// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
 const STREAK_STEP: Duration = Duration::from_secs(30);
 
 impl Registry {
-    pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &Moment) {
+    pub(super) fn act(&mut self, action: &Action, item: Option<&ItemId>, because: &str, now: &ClockReading) {
         match action {
             Action::Adopt { run, launcher, may_have_heard } => {
                 let Some(agent) = self.current(run) else { return };
-                agent.state = AgentStanding::Running;
+                agent.state = AgentPhase::Running;
                 agent.since = Some(launcher.since.clone());
                 agent.pid = Some(launcher.process.pid);
                 agent.process = Some(launcher.process.clone());
@@ -31,7 +30,7 @@ impl Registry {
                     self.hear_messages(&item);
                 }
             }
-            Action::AdoptStray { run, spec } => self.adopt_stray(run, spec),
+            Action::AdoptUnrecorded { run, spec } => self.adopt_stray(run, spec),
             Action::Start(launch) => self.start(launch, now, false),
             Action::Resume(launch) => self.start(launch, now, true),
             Action::Fence { run } => self.names.raise(run),
@@ -48,16 +47,16 @@ impl Registry {
                 }
                 self.keep(run, left, now);
                 if let Some(record) = self.items.get_mut(item) {
-                    record.infra_row = 0;
-                    record.infra_at = None;
+                    record.uncharged_streak = 0;
+                    record.uncharged_at = None;
                 }
                 self.failing = None;
             }
             Action::Done { run: None, item, .. } => {
                 let Some(record) = self.items.get_mut(item) else { return };
-                record.state = ItemStanding::Done;
+                record.state = ItemPhase::Done;
                 record.due_at = None;
-                record.tell_tries = 0;
+                record.notify_tries = 0;
                 record.messages.clear();
                 self.names.finish(item, now.at);
             }
@@ -72,7 +71,7 @@ impl Registry {
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
                 }
-                self.blame(item, *class, charged, because, *due_at, now);
+                self.record_failure(item, *class, charged, because, *due_at, now);
             }
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
@@ -116,32 +115,33 @@ impl Registry {
     }
 
     /// Whether a class that is free once befell this agent before.
-    fn repeats(&self, run: &RunId, class: Class) -> bool {
-        class == Class::Unfinished && self.agents.get(&run.agent).is_some_and(|agent| agent.unfinished > 0)
+    fn repeats(&self, run: &RunId, class: FailureClass) -> bool {
+        class == FailureClass::Unfinished
+            && self.agents.get(&run.agent).is_some_and(|agent| agent.unfinished > 0)
     }
 
     /// Writes a failure down at the item.
-    pub(super) fn blame(
+    pub(super) fn record_failure(
         &mut self,
         item: &ItemId,
-        class: Class,
+        class: FailureClass,
         charged: bool,
         because: &str,
         due_at: Option<Timestamp>,
-        now: &Moment,
+        now: &ClockReading,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
         if charged {
             record.attempts += 1;
-            record.infra_row = 0;
-            record.infra_at = None;
+            record.uncharged_streak = 0;
+            record.uncharged_at = None;
             self.counters.dispatch_backoffs += u64::from(due_at.is_some());
         } else if class.counts_in_streak() {
             // One misfortune strikes a whole crew at once, or 5 ticks within 14 ms: it must not park the item.
-            let age = record.infra_at.as_ref().and_then(|at| now.since(at));
+            let age = record.uncharged_at.as_ref().and_then(|at| now.since(at));
             if age.is_none_or(|age| age >= STREAK_STEP) {
-                record.infra_row += 1;
-                record.infra_at = Some(now.clone());
+                record.uncharged_streak += 1;
+                record.uncharged_at = Some(now.clone());
             }
         }
         record.due_at = due_at.or(record.due_at);
@@ -162,7 +162,7 @@ impl Registry {
     }
 
     /// What a run leaves behind: the session that it named, and what it cost.
-    fn keep(&mut self, run: &RunId, left: &Left, now: &Moment) {
+    fn keep(&mut self, run: &RunId, left: &RunFacts, now: &ClockReading) {
         if let Some(agent) = self.agents.get_mut(&run.agent) {
             note_session(agent, left.session.as_deref());
             agent.question = left.question.clone();
@@ -176,21 +176,27 @@ impl Registry {
 
     /// What the end of a run says of the credentials of its role. No start of the item is counted that the machine kept from
     /// becoming an agent.
-    fn count_answer(&mut self, run: &RunId, class: Option<Class>, left: &Left, now: &Moment) {
+    fn count_answer(
+        &mut self,
+        run: &RunId,
+        class: Option<FailureClass>,
+        left: &RunFacts,
+        now: &ClockReading,
+    ) {
         let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
         let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
         // An agent that fills the disk itself did run: each of its starts counts.
-        let never_ran = left.never_began || agent.state == AgentStanding::Starting;
+        let never_ran = left.never_began || agent.state == AgentPhase::Starting;
         self.count_refusal(&role, begun.as_ref(), class, now);
-        if class == Some(Class::Machine) && never_ran {
+        if class == Some(FailureClass::Machine) && never_ran {
             self.names.give_start_back(&item);
         }
     }
 
     /// Between runs nothing of a run is left in the agent but its number and its session.
-    pub(super) fn end_run(&mut self, run: &RunId, now: &Moment) {
+    pub(super) fn end_run(&mut self, run: &RunId, now: &ClockReading) {
         let Some(agent) = self.current(run) else { return };
-        agent.state = AgentStanding::Idle;
+        agent.state = AgentPhase::Idle;
         agent.run = None;
         agent.since = None;
         agent.pid = None;
@@ -199,7 +205,7 @@ impl Registry {
     }
 
     /// A start that is known not to have happened. Its number stays used; its resume was none.
-    pub(super) fn withdraw(&mut self, run: &RunId, now: &Moment) {
+    pub(super) fn withdraw(&mut self, run: &RunId, now: &ClockReading) {
         if let Some(agent) = self.current(run) {
             let counted = agent.follows.as_ref().is_none_or(|next| next.reason.is_failure());
             match agent.resumed {
@@ -214,13 +220,13 @@ impl Registry {
     pub(super) fn fail_run(
         &mut self,
         run: &RunId,
-        class: Class,
-        left: &Left,
-        next: Option<Next>,
-        now: &Moment,
+        class: FailureClass,
+        left: &RunFacts,
+        next: Option<FollowUp>,
+        now: &ClockReading,
     ) {
-        let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentStanding::Starting);
-        if matches!(class, Class::Infra | Class::Machine) && never_claimed {
+        let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentPhase::Starting);
+        if matches!(class, FailureClass::Infra | FailureClass::Machine) && never_claimed {
             self.withdraw(run, now);
         } else {
             self.end_run(run, now);
@@ -228,8 +234,8 @@ impl Registry {
         self.keep(run, left, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
         agent.next = next;
-        agent.unfinished = agent.unfinished.saturating_add(u32::from(class == Class::Unfinished));
-        if class == Class::SessionGone {
+        agent.unfinished = agent.unfinished.saturating_add(u32::from(class == FailureClass::Unfinished));
+        if class == FailureClass::SessionGone {
             agent.session = None;
             agent.resumes = 0;
             self.counters.sessions_not_found += 1;
@@ -241,7 +247,7 @@ impl Registry {
         run: &RunId,
         item: Option<&ItemId>,
         why: &str,
-        now: &Moment,
+        now: &ClockReading,
         survivors: &[Survivor],
         dispatch_failed: bool,
     ) {
@@ -272,46 +278,46 @@ impl Registry {
     pub(super) fn park(
         &mut self,
         item: &ItemId,
-        class: Option<Class>,
+        class: Option<FailureClass>,
         by_person: bool,
         because: &str,
-        now: &Moment,
+        now: &ClockReading,
     ) {
         let Some(record) = self.items.get_mut(item) else { return };
         // A rule never takes over what a person parked: the person's word must hold. Nobody parks what is done: that it
         // is must be remembered, or the work is done again.
         let is_settled = matches!(record.parked_by, Some(ParkedBy::Person | ParkedBy::Budget)) && !by_person;
-        if is_settled || record.state == ItemStanding::Done {
+        if is_settled || record.state == ItemPhase::Done {
             return;
         }
-        record.state = ItemStanding::Parked;
+        record.state = ItemPhase::Parked;
         record.parked_by = Some(match class {
             _ if by_person => ParkedBy::Person,
-            Some(Class::Budget) => ParkedBy::Budget,
+            Some(FailureClass::Budget) => ParkedBy::Budget,
             _ => ParkedBy::Rule,
         });
         record.due_at = None;
-        record.tell_tries = 0;
+        record.notify_tries = 0;
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
         self.counters.dispatch_terminal_failures += u64::from(!by_person);
         self.forget_next(item);
     }
 
     /// A new life, as a person wants it. What is done of it stays done, unless all of it is.
-    fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &Moment) {
+    fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &ClockReading) {
         let Some(record) = self.items.get_mut(item) else { return };
         // Somebody has looked.
         self.failing = None;
         self.names.forget_starts(item);
-        let again = record.state == ItemStanding::Done;
+        let again = record.state == ItemPhase::Done;
         // Whoever has nothing to go on with is settled as waiting.
-        record.state = ItemStanding::Active;
+        record.state = ItemPhase::Active;
         record.attempts = 0;
-        record.infra_row = 0;
-        record.infra_at = None;
+        record.uncharged_streak = 0;
+        record.uncharged_at = None;
         record.continued = 0;
         record.due_at = None;
-        record.tell_tries = 0;
+        record.notify_tries = 0;
         record.parked_by = None;
         let agents = self.agents.iter_mut().filter(|(_, agent)| agent.item == *item);
         let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();
@@ -325,7 +331,7 @@ impl Registry {
             // How it ended well still tells whether the item is done.
             agent.well = agent.well.take().filter(|_| agent.ok);
             if go_on.contains(name) {
-                agent.next = Some(Next { resume: true, due_at: now.at, reason, text: None });
+                agent.next = Some(FollowUp { resume: true, due_at: now.at, reason, text: None });
             } else {
                 agent.next = None;
                 agent.session = None;
@@ -336,25 +342,25 @@ impl Registry {
 
     /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
     /// none does, all of them start with the item's next dispatch.
-    pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &Moment) {
+    pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &ClockReading) {
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
             agent.ok = false;
             let resume = sessions.contains(name);
             let reason = FollowUpReason::NotDone;
             agent.next =
-                (!sessions.is_empty()).then_some(Next { resume, due_at: now.at, reason, text: None });
+                (!sessions.is_empty()).then_some(FollowUp { resume, due_at: now.at, reason, text: None });
         }
         if let Some(record) = self.items.get_mut(item) {
             record.continued = record.continued.saturating_add(1);
             // Whatever had failed before, it was got over.
             record.due_at = None;
         }
-        self.settle(item);
+        self.recompute_phase(item);
     }
 
     /// What a person had to say was said, once every run that was to hear it was seen to run.
     fn hear_messages(&mut self, item: &ItemId) {
-        let unheard = |agent: &AgentRecord| agent.state == AgentStanding::Starting || agent.next.is_some();
+        let unheard = |agent: &AgentRecord| agent.state == AgentPhase::Starting || agent.next.is_some();
         if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
             return;
         }
@@ -370,13 +376,13 @@ impl Registry {
     }
 
     /// An item of which nothing runs or follows by itself waits for its next dispatch; any other is active.
-    pub(super) fn settle(&mut self, item: &ItemId) {
+    pub(super) fn recompute_phase(&mut self, item: &ItemId) {
         let busy =
-            self.agents_of(item).any(|(_, agent)| agent.state != AgentStanding::Idle || agent.next.is_some());
+            self.agents_of(item).any(|(_, agent)| agent.state != AgentPhase::Idle || agent.next.is_some());
         if let Some(record) = self.items.get_mut(item) {
             record.state = match record.state {
-                ItemStanding::Active | ItemStanding::Waiting if busy => ItemStanding::Active,
-                ItemStanding::Active | ItemStanding::Waiting => ItemStanding::Waiting,
+                ItemPhase::Active | ItemPhase::Waiting if busy => ItemPhase::Active,
+                ItemPhase::Active | ItemPhase::Waiting => ItemPhase::Waiting,
                 settled => settled,
             };
         }

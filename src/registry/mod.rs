@@ -22,14 +22,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Action, AgentName, ItemId, Launch, Moment, Plan, Refresh, RunId, Standstill, Step, Survivor, WorkItem,
+    Action, AgentName, ClockReading, ItemId, Launch, Plan, RecordUpdate, RunId, Standstill, Step, Survivor,
+    WorkItem,
 };
 
 pub use absent::DoneWork;
-pub use brakes::{Failing, MACHINE, Refusals, Today};
+pub use brakes::{DailySpend, FailureStreak, MACHINE, Refusals};
 pub use records::{
-    AgentRecord, AgentStanding, CoolOff, Counters, DayStarts, EndedWell, Handoff, ItemRecord, ItemStanding,
-    Last, Message, Named, Names, ParkedBy, Paused, Told,
+    AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, Handoff, ItemPhase, ItemRecord, Last, LastSuccess,
+    Message, Named, Names, Notified, ParkedBy, Paused,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost
@@ -60,7 +61,7 @@ pub struct Registry {
     pub paused: Option<Paused>,
     /// What has failed since anything ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing: Option<Failing>,
+    pub failing: Option<FailureStreak>,
     /// What was done of items that are no longer remembered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub done: BTreeMap<ItemId, DoneWork>,
@@ -69,7 +70,7 @@ pub struct Registry {
     pub standstill: Standstill,
     /// What was spent on the day of the last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub today: Option<Today>,
+    pub today: Option<DailySpend>,
 }
 
 impl Registry {
@@ -112,7 +113,7 @@ impl Registry {
 
     /// Whether an agent of the item has a run.
     pub fn running(&self, id: &ItemId) -> bool {
-        self.agents_of(id).any(|(_, agent)| agent.state != AgentStanding::Idle)
+        self.agents_of(id).any(|(_, agent)| agent.state != AgentPhase::Idle)
     }
 
     /// The hand-offs of an item: also those of which nobody knows the item, of agents that have its name.
@@ -125,7 +126,7 @@ impl Registry {
     }
 
     /// The record of an item that is to be remembered, with the names that it has or gets now.
-    pub fn seen_as(&self, item: &WorkItem) -> Refresh {
+    pub fn upsert_for(&self, item: &WorkItem) -> RecordUpdate {
         let given = &self.names.items;
         let (slug, workspace) = match given.get(&item.id) {
             Some(named) => (named.slug.clone(), named.workspace.clone()),
@@ -137,7 +138,7 @@ impl Registry {
             ),
         };
         let (key, origin) = (item.key.clone(), item.origin.clone());
-        Refresh::Seen { item: item.id.clone(), key, origin, slug, workspace }
+        RecordUpdate::Seen { item: item.id.clone(), key, origin, slug, workspace }
     }
 
     /// The workspaces that items may be started in, as far as they have names. An item that has no name yet gets one that
@@ -145,7 +146,7 @@ impl Registry {
     pub fn workspaces_wanted(&self, items: &[WorkItem]) -> BTreeSet<String> {
         // An item that was edited since it was done starts again in this tick. So does one whose run has just ended.
         let is_done = |item: &WorkItem, record: &ItemRecord| {
-            record.state == ItemStanding::Done && record.hash.as_ref() == Some(&item.hash)
+            record.state == ItemPhase::Done && record.hash.as_ref() == Some(&item.hash)
         };
         let is_settled =
             |item: &WorkItem| self.items.get(&item.id).is_some_and(|record| is_done(item, record));
@@ -171,7 +172,7 @@ impl Registry {
     /// The first contradiction, in words.
     pub fn check(&self) -> Result<(), String> {
         for (name, agent) in &self.agents {
-            let idle = agent.state == AgentStanding::Idle;
+            let idle = agent.state == AgentPhase::Idle;
             if idle != agent.run.is_none() {
                 return Err(format!("agent {name} is {:?} with run {:?}", agent.state, agent.run));
             }
@@ -187,7 +188,7 @@ impl Registry {
         }
         for (id, record) in &self.items {
             let busy = |agent: &AgentRecord| agent.run.is_some() || agent.next.is_some();
-            if record.state == ItemStanding::Active && !self.agents_of(id).any(|(_, agent)| busy(agent)) {
+            if record.state == ItemPhase::Active && !self.agents_of(id).any(|(_, agent)| busy(agent)) {
                 return Err(format!("{id} is active, and no agent of it has a run or is about to"));
             }
         }
@@ -196,7 +197,7 @@ impl Registry {
 
     /// Writes a plan down before any of its effects. Steps that the records refuse change nothing; they are returned, with
     /// the reason, and must not be performed.
-    pub fn intend(&mut self, plan: &Plan, now: &Moment) -> Vec<(usize, String)> {
+    pub fn intend(&mut self, plan: &Plan, now: &ClockReading) -> Vec<(usize, String)> {
         let steps = plan.steps.iter().enumerate();
         steps.filter_map(|(index, step)| Some((index, self.apply(step, now).err()?))).collect()
     }
@@ -206,9 +207,9 @@ impl Registry {
     /// # Errors
     ///
     /// Why a start is refused. Nothing was changed.
-    pub fn apply(&mut self, step: &Step, now: &Moment) -> Result<(), String> {
+    pub fn apply(&mut self, step: &Step, now: &ClockReading) -> Result<(), String> {
         match step {
-            Step::Refresh(refresh) => self.refresh(refresh, now),
+            Step::RecordUpdate(refresh) => self.refresh(refresh, now),
             Step::Decide(decision) => {
                 if let Action::Start(launch) | Action::Resume(launch) = &decision.action
                     && let Some(why) = self.start_refusal(launch)
@@ -217,7 +218,7 @@ impl Registry {
                 }
                 self.act(&decision.action, decision.item.as_ref(), &decision.because, now);
                 if let Some(item) = &decision.item {
-                    self.settle(item);
+                    self.recompute_phase(item);
                 }
             }
         }

@@ -34,7 +34,7 @@ pub fn slug(key: &str, id: &ItemId, taken: impl Fn(&str) -> bool) -> String {
     }
     base.truncate(base.trim_end_matches('-').len());
     let whole = base == folded;
-    told_apart(&base, whole, SLUG_BYTES_MAX, id, taken)
+    disambiguate(&base, whole, SLUG_BYTES_MAX, id, taken)
 }
 
 /// The name of the agent that has the role with this suffix (`[a-z0-9]+`): as a suffix holds no
@@ -85,11 +85,11 @@ pub fn workspace(key: &str, id: &ItemId, taken: impl Fn(&str) -> bool) -> String
         base.replace_range(..1, "_");
     }
     let whole = base == key;
-    told_apart(&base, whole, WORKSPACE_BYTES_MAX, id, taken)
+    disambiguate(&base, whole, WORKSPACE_BYTES_MAX, id, taken)
 }
 
 /// `base` itself where it will do, else `base` and a hash of `id`. Both are ASCII.
-fn told_apart(
+fn disambiguate(
     base: &str,
     whole: bool,
     bytes_max: usize,

@@ -2,18 +2,18 @@
 
 use jiff::Timestamp;
 
-use super::records::Told;
+use super::records::Notified;
 use super::{NOTE_TRIES_MAX, Registry, name_survivors};
 use crate::config::Attempts;
 use crate::model::{
-    Action, Class, Decision, Happened, ItemId, Launch, Moment, Next, Outcome, Plan, Reaped, RunId, Status,
-    Step, Writeback,
+    Action, ClockReading, Decision, FailureClass, FollowUp, Happened, ItemId, Launch, Outcome, Plan, Reaped,
+    RunId, Status, Step, Writeback,
 };
 use crate::registry::backoff::backoff;
 
 impl Registry {
     /// Writes down what became of a plan's effects.
-    pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome], attempts: &Attempts, now: &Moment) {
+    pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome], attempts: &Attempts, now: &ClockReading) {
         self.withdraw_all(plan, outcomes, now);
         for outcome in outcomes {
             let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { continue };
@@ -50,14 +50,14 @@ impl Registry {
         let decisions = outcomes.iter().filter_map(|outcome| plan.steps.get(outcome.step));
         for step in decisions {
             if let Step::Decide(Decision { item: Some(item), .. }) = step {
-                self.settle(item);
+                self.recompute_phase(item);
             }
         }
     }
 
     /// Everything that was not started, before anything is made of it: whether one of a crew starts again by
     /// itself depends on whether any other of them was started.
-    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
+    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) {
         for outcome in outcomes {
             if let Happened::NotTried(_) | Happened::NotStarted { .. } = outcome.happened
                 && let Some(Step::Decide(decision)) = plan.steps.get(outcome.step)
@@ -69,19 +69,19 @@ impl Registry {
         }
     }
 
-    fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &Moment) {
+    fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &ClockReading) {
         let resume = launch.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
-        let again = Next::again(launch.next.as_ref(), resume, Timestamp::MIN);
+        let again = FollowUp::again(launch.next.as_ref(), resume, Timestamp::MIN);
         match happened {
             Happened::NotTried(_) => self.try_again(launch, again),
-            Happened::NotStarted { class: Class::NameTaken, error } => {
+            Happened::NotStarted { class: FailureClass::NameTaken, error } => {
                 self.note_name_taken(launch, error, now);
             }
             Happened::NotStarted { class, error } => {
                 self.try_again(launch, again);
-                self.blame(&launch.item, *class, class.charged(), error, None, now);
-                if *class == Class::Machine {
+                self.record_failure(&launch.item, *class, class.charged(), error, None, now);
+                if *class == FailureClass::Machine {
                     self.cool_machine(error, now);
                 }
             }
@@ -91,7 +91,7 @@ impl Registry {
 
     /// Terminal for the name: nobody asks for it again before it was seen to be free, and a session of it that could
     /// have gone on is given up for a fresh start then.
-    fn note_name_taken(&mut self, launch: &Launch, error: &str, now: &Moment) {
+    fn note_name_taken(&mut self, launch: &Launch, error: &str, now: &ClockReading) {
         self.hand_off(&launch.run, Some(&launch.item), error, now, &[], false);
         if let Some(handoff) = self.handoffs.get_mut(&launch.run) {
             handoff.name_taken = true;
@@ -103,20 +103,20 @@ impl Registry {
                 agent.resumes = 0;
             }
         }
-        self.try_again(launch, Next::again(launch.next.as_ref(), false, Timestamp::MIN));
-        self.blame(&launch.item, Class::NameTaken, false, error, None, now);
+        self.try_again(launch, FollowUp::again(launch.next.as_ref(), false, Timestamp::MIN));
+        self.record_failure(&launch.item, FailureClass::NameTaken, false, error, None, now);
     }
 
     /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
     /// other with its item's next dispatch.
-    fn try_again(&mut self, launch: &Launch, again: Next) {
+    fn try_again(&mut self, launch: &Launch, again: FollowUp) {
         let alone = again.resume || self.running(&launch.item);
         if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
             agent.next = alone.then_some(again);
         }
     }
 
-    fn note_reaped(&mut self, run: &RunId, reaped: &Reaped, now: &Moment) {
+    fn note_reaped(&mut self, run: &RunId, reaped: &Reaped, now: &ClockReading) {
         self.counters.pid_identity_mismatches += reaped.identity_mismatches;
         if reaped.survivors.is_empty() && !reaped.signalled.is_empty() {
             self.counters.agents_reaped += 1;
@@ -144,19 +144,19 @@ impl Registry {
     fn note_told(&mut self, note: &Writeback, dropped: bool) {
         let Some(record) = self.items.get_mut(&note.item) else { return };
         let at = Some(note.at).filter(|_| note.status == Status::Parked);
-        record.told = Some(Told { status: note.status, dispatch: note.dispatch, dropped, at });
-        record.tell_tries = 0;
+        record.told = Some(Notified { status: note.status, dispatch: note.dispatch, dropped, at });
+        record.notify_tries = 0;
     }
 
-    fn note_untold(&mut self, note: &Writeback, error: &str, attempts: &Attempts, now: &Moment) {
+    fn note_untold(&mut self, note: &Writeback, error: &str, attempts: &Attempts, now: &ClockReading) {
         if note.required && note.status == Status::Started {
             // Tried once per dispatch: told or not, this dispatch is over.
             self.note_told(note, true);
-            return self.fail_dispatch(&note.item, Class::Writeback, error, attempts, now);
+            return self.fail_dispatch(&note.item, FailureClass::Writeback, error, attempts, now);
         }
         let Some(record) = self.items.get_mut(&note.item) else { return };
-        record.tell_tries += 1;
-        if record.tell_tries >= NOTE_TRIES_MAX && !note.required {
+        record.notify_tries += 1;
+        if record.notify_tries >= NOTE_TRIES_MAX && !note.required {
             self.note_told(note, true);
         }
     }
@@ -165,10 +165,10 @@ impl Registry {
     fn fail_dispatch(
         &mut self,
         item: &ItemId,
-        class: Class,
+        class: FailureClass,
         because: &str,
         attempts: &Attempts,
-        now: &Moment,
+        now: &ClockReading,
     ) {
         let Some(dispatch) = self.items.get(item).map(|record| record.dispatch) else { return };
         let ours: Vec<_> = self
@@ -183,7 +183,7 @@ impl Registry {
             let Some(agent) = self.agents.get_mut(&name) else { continue };
             agent.next = None;
             // What was never announced must not count as done, nor go on after a person's retry.
-            if class == Class::Writeback {
+            if class == FailureClass::Writeback {
                 agent.ok = false;
                 agent.session = None;
                 agent.resumes = 0;
@@ -192,9 +192,16 @@ impl Registry {
         self.charge(item, class, because, attempts, now);
     }
 
-    fn charge(&mut self, item: &ItemId, class: Class, because: &str, attempts: &Attempts, now: &Moment) {
+    fn charge(
+        &mut self,
+        item: &ItemId,
+        class: FailureClass,
+        because: &str,
+        attempts: &Attempts,
+        now: &ClockReading,
+    ) {
         let Some(record) = self.items.get(item) else { return };
         let due_at = now.after(backoff(attempts, item, record.attempts + 1));
-        self.blame(item, class, class.charged(), because, Some(due_at), now);
+        self.record_failure(item, class, class.charged(), because, Some(due_at), now);
     }
 }

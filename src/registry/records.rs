@@ -8,13 +8,13 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AgentName, Class, DoneWhen, Gone, ItemId, Moment, Next, Process, RunId, Status, Survivor,
+    AgentName, ClockReading, DoneWhen, FailureClass, FollowUp, Gone, ItemId, Process, RunId, Status, Survivor,
 };
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ItemStanding {
+pub enum ItemPhase {
     /// Not in flight; to be dispatched when due.
     Waiting,
     /// A run of it is in flight, or about to follow one by itself.
@@ -48,7 +48,7 @@ pub struct ItemRecord {
     /// Where it was read last, within its source.
     pub origin: String,
     /// Where it stands.
-    pub state: ItemStanding,
+    pub state: ItemPhase,
     /// Charged failures since it last changed.
     pub attempts: u32,
     /// No fresh dispatch before this.
@@ -60,14 +60,14 @@ pub struct ItemRecord {
     /// How often it was dispatched.
     pub dispatch: u64,
     /// What its tracker was told last.
-    pub told: Option<Told>,
+    pub told: Option<Notified>,
     /// How often telling it the next thing has failed in a row.
-    pub tell_tries: u32,
+    pub notify_tries: u32,
     /// Uncharged failures in a row, of which those within 30 s of another count once.
-    pub infra_row: u32,
+    pub uncharged_streak: u32,
     /// When that streak grew last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub infra_at: Option<Moment>,
+    pub uncharged_at: Option<ClockReading>,
     /// Who parked it.
     pub parked_by: Option<ParkedBy>,
     /// The last thing that went wrong or parked it.
@@ -76,7 +76,7 @@ pub struct ItemRecord {
     pub missing_reads: u32,
     /// When the first of those reads was. Ages of another boot cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missing_since: Option<Moment>,
+    pub missing_since: Option<ClockReading>,
     /// Why the item is gone, where those reads were enough for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone: Option<Gone>,
@@ -110,7 +110,7 @@ pub struct Message {
 #[serde(deny_unknown_fields)]
 pub struct Last {
     /// What it means; `None` where a person did it.
-    pub class: Option<Class>,
+    pub class: Option<FailureClass>,
     /// In words.
     pub because: String,
     /// When.
@@ -120,7 +120,7 @@ pub struct Last {
 /// A note that needs no telling any more.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Told {
+pub struct Notified {
     /// What was said.
     pub status: Status,
     /// Of which dispatch.
@@ -135,7 +135,7 @@ pub struct Told {
 /// Whether an agent has a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AgentStanding {
+pub enum AgentPhase {
     /// No run.
     Idle,
     /// A run was intended; nobody has seen it yet.
@@ -157,11 +157,11 @@ pub struct AgentRecord {
     /// Number of its latest run.
     pub n: u64,
     /// Whether it has a run.
-    pub state: AgentStanding,
+    pub state: AgentPhase,
     /// That run.
     pub run: Option<RunId>,
     /// When the run was intended; once it was seen, when it was claimed.
-    pub since: Option<Moment>,
+    pub since: Option<ClockReading>,
     /// The launcher's pid, for people.
     pub pid: Option<u32>,
     /// The launcher.
@@ -177,7 +177,7 @@ pub struct AgentRecord {
     /// Whether the role is done for this item.
     pub ok: bool,
     /// What it does next by itself.
-    pub next: Option<Next>,
+    pub next: Option<FollowUp>,
     /// The item's dispatch that its latest run belongs to.
     pub dispatch: u64,
     /// Longest life of its run, in milliseconds from the claim, the hooks before its agent included.
@@ -194,13 +194,13 @@ pub struct AgentRecord {
     pub session_tokens: Option<u64>,
     /// How a run of it ended well, where more than that makes its item done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub well: Option<EndedWell>,
+    pub well: Option<LastSuccess>,
     /// Cost of its latest run in US dollars, where the harness told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_usd: Option<f64>,
     /// What its latest run was to do, where it followed another run of it by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follows: Option<Next>,
+    pub follows: Option<FollowUp>,
     /// What its latest run asked a person, until that person answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
@@ -218,7 +218,7 @@ pub struct AgentRecord {
 /// What the end of a run left that ended well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct EndedWell {
+pub struct LastSuccess {
     /// sha256 of the end of its stdout.
     pub printed: String,
     /// Whether the one before it that ended well printed the same.
@@ -353,13 +353,13 @@ pub struct Paused {
     pub until: Option<Timestamp>,
     /// When it began, by clocks that nobody sets; `None` where an earlier version did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun: Option<Moment>,
+    pub begun: Option<ClockReading>,
 }
 
 impl Paused {
     /// Whether it holds at that instant. What a person said is how long: within one boot no clock that is set makes it
     /// shorter or longer.
-    pub fn holds(&self, now: &Moment) -> bool {
+    pub fn holds(&self, now: &ClockReading) -> bool {
         let Some(until) = self.until else { return true };
         match self.begun.as_ref().and_then(|begun| now.since_asleep_or_not(begun)) {
             Some(passed) => passed < self.length(until),
@@ -369,7 +369,7 @@ impl Paused {
 
     /// When it is over instead, where it would last for longer than it was to: in an earlier boot, by a clock that was
     /// ahead. Nobody knows how much of it is over.
-    pub fn anew(&self, now: &Moment) -> Option<Timestamp> {
+    pub fn anew(&self, now: &ClockReading) -> Option<Timestamp> {
         let until = self.until?;
         let is_of_this_boot = self.begun.as_ref().is_some_and(|begun| begun.boot_id == now.boot_id);
         let latest = now.after(self.length(until));
@@ -391,7 +391,7 @@ pub struct CoolOff {
     pub since: Timestamp,
     /// The same by a clock that nobody sets; `None` where an earlier version did not say. Tells which runs began later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun: Option<Moment>,
+    pub begun: Option<ClockReading>,
     /// Until when; `None`: until its reason is gone. A harness whose time is over is tried with one run, and the
     /// record stays until that has ended.
     pub until: Option<Timestamp>,
@@ -410,7 +410,7 @@ impl CoolOff {
     }
 
     /// Whether a run began after this cool-off did. Where the clocks can't tell, it did not.
-    pub fn precedes(&self, run_since: Option<&Moment>, now: &Moment) -> bool {
+    pub fn precedes(&self, run_since: Option<&ClockReading>, now: &ClockReading) -> bool {
         match &self.begun {
             Some(begun) => begun.precedes(run_since, now),
             None => run_since.is_some_and(|since| since.at >= self.since),
@@ -479,16 +479,16 @@ impl ItemRecord {
             key: String::new(),
             slug,
             origin: String::new(),
-            state: ItemStanding::Waiting,
+            state: ItemPhase::Waiting,
             attempts: 0,
             due_at: None,
             hash: None,
             content_hash: None,
             dispatch: 0,
             told: None,
-            tell_tries: 0,
-            infra_row: 0,
-            infra_at: None,
+            notify_tries: 0,
+            uncharged_streak: 0,
+            uncharged_at: None,
             taken: None,
             parked_by: None,
             last: None,

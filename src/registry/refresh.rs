@@ -1,14 +1,14 @@
 //! Corrections of the record that are no decisions.
 
 use super::intend::note_session;
-use super::records::{EndedWell, ItemRecord, Named};
-use super::{Registry, Today};
-use crate::model::{Moment, Refresh};
+use super::records::{ItemRecord, LastSuccess, Named};
+use super::{DailySpend, Registry};
+use crate::model::{ClockReading, RecordUpdate};
 
 impl Registry {
-    pub(super) fn refresh(&mut self, refresh: &Refresh, now: &Moment) {
+    pub(super) fn refresh(&mut self, refresh: &RecordUpdate, now: &ClockReading) {
         match refresh {
-            Refresh::Seen { item, key, origin, slug, workspace } => {
+            RecordUpdate::Seen { item, key, origin, slug, workspace } => {
                 let named = Named {
                     slug: slug.clone(),
                     workspace: workspace.clone(),
@@ -24,7 +24,7 @@ impl Registry {
                 record.gone = None;
                 self.done.remove(item);
             }
-            Refresh::Missing { item, reads, gone } => {
+            RecordUpdate::Missing { item, reads, gone } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.missing_reads = *reads;
                     record.gone = *gone;
@@ -33,16 +33,16 @@ impl Registry {
                     }
                 }
             }
-            Refresh::KeepDone { item } => self.keep_done(item, now),
-            Refresh::StillDone { item, key, origin } => self.restore_done(item, key, origin),
-            Refresh::Used { run } => self.names.raise(run),
-            Refresh::Given { item, hash, content_hash } => {
+            RecordUpdate::KeepDone { item } => self.keep_done(item, now),
+            RecordUpdate::StillDone { item, key, origin } => self.restore_done(item, key, origin),
+            RecordUpdate::Used { run } => self.names.raise(run),
+            RecordUpdate::Given { item, hash, content_hash } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.hash = Some(hash.clone());
                     record.content_hash = Some(content_hash.clone());
                 }
             }
-            Refresh::Renew { item, .. } => {
+            RecordUpdate::Renew { item, .. } => {
                 let Some(record) = self.items.get_mut(item) else { return };
                 *record = ItemRecord {
                     key: record.key.clone(),
@@ -62,46 +62,46 @@ impl Registry {
                     agent.unfinished = 0;
                 }
             }
-            Refresh::AfterRun { run, why } => {
+            RecordUpdate::AfterRun { run, why } => {
                 if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
                     agent.after_run = Some(why.clone());
                 }
             }
-            Refresh::EndedWell { run, printed, answer } => {
+            RecordUpdate::LastSuccess { run, printed, answer } => {
                 let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
                     return;
                 };
                 let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
-                agent.well = Some(EndedWell { printed: printed.clone(), repeated, answer: *answer });
+                agent.well = Some(LastSuccess { printed: printed.clone(), repeated, answer: *answer });
             }
-            Refresh::Regroup { item } => {
+            RecordUpdate::Regroup { item } => {
                 self.forget_next(item);
-                self.settle(item);
+                self.recompute_phase(item);
             }
-            Refresh::NotDone { item, go_on } => self.go_on(item, go_on, now),
-            Refresh::Taken { item, because } => {
+            RecordUpdate::NotDone { item, go_on } => self.go_on(item, go_on, now),
+            RecordUpdate::Taken { item, because } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.taken.clone_from(because);
                 }
             }
-            Refresh::Clamp { item, due_at } => {
+            RecordUpdate::Clamp { item, due_at } => {
                 if let Some(record) = self.items.get_mut(item) {
                     record.due_at = Some(*due_at);
                 }
             }
-            Refresh::Today => self.today = Some(self.today(now.at)),
-            Refresh::BudgetHolds => self.today = Some(Today { held: true, ..self.today(now.at) }),
-            Refresh::Standstill(standstill) => self.standstill = standstill.clone(),
-            Refresh::Forgiven => self.failing = None,
-            Refresh::Session { run, session } => {
+            RecordUpdate::DailySpend => self.today = Some(self.today(now.at)),
+            RecordUpdate::BudgetHolds => self.today = Some(DailySpend { held: true, ..self.today(now.at) }),
+            RecordUpdate::Standstill(standstill) => self.standstill = standstill.clone(),
+            RecordUpdate::Forgiven => self.failing = None,
+            RecordUpdate::Session { run, session } => {
                 if let Some(agent) = self.current(run) {
                     note_session(agent, Some(session));
                 }
             }
-            Refresh::RoleGone { agent } => {
+            RecordUpdate::RoleGone { agent } => {
                 if let Some(gone) = self.agents.remove(agent) {
                     // What it would have done next by itself may have been all that its item waited for.
-                    self.settle(&gone.item);
+                    self.recompute_phase(&gone.item);
                 }
             }
         }

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Class, Cooling, Decision, DoneWhen, Happened, Launch, Left, Next, Outcome, Process,
-    Reap, Reaped, Signalled, Skipped, StraySpec, Usage,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, Happened, Launch, Outcome, Process,
+    Reap, Reaped, RunFacts, Signalled, Skipped, UnrecordedSpec, Usage,
 };
 
-fn moment(seconds: i64) -> Moment {
-    Moment {
+fn moment(seconds: i64) -> ClockReading {
+    ClockReading {
         at: Timestamp::from_second(1_800_000_000 + seconds).unwrap(),
         mono_ms: 1_000_000 + seconds.unsigned_abs() * 1000,
         slept_ms: 0,
@@ -68,8 +68,8 @@ fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
     })
 }
 
-fn stray(dispatch: u64, hash: &str, session: Option<&str>) -> Box<StraySpec> {
-    Box::new(StraySpec {
+fn unrecorded(dispatch: u64, hash: &str, session: Option<&str>) -> Box<UnrecordedSpec> {
+    Box::new(UnrecordedSpec {
         item: id("A"),
         key: "A".to_owned(),
         slug: "a".to_owned(),
@@ -102,14 +102,14 @@ impl Registry {
     /// Item A, of which nothing was ever started.
     fn of_a() -> Registry {
         let mut registry = Registry::default();
-        let refresh = Refresh::Seen {
+        let refresh = RecordUpdate::Seen {
             item: id("A"),
             key: "A".to_owned(),
             origin: "A.md".to_owned(),
             slug: "a".to_owned(),
             workspace: "A".to_owned(),
         };
-        registry.apply(&Step::Refresh(refresh), &moment(0)).unwrap();
+        registry.apply(&Step::RecordUpdate(refresh), &moment(0)).unwrap();
         registry
     }
 
@@ -135,12 +135,12 @@ impl Registry {
         self.note(&plan(action), &[Outcome { step: 0, happened }], &attempts(), &moment(0));
     }
 
-    fn fails(&mut self, text: &str, class: Class) {
+    fn fails(&mut self, text: &str, class: FailureClass) {
         self.does(Action::Fail {
             item: id("A"),
             run: Some(run(text)),
             class,
-            left: Left::default(),
+            left: RunFacts::default(),
             next: None,
             due_at: class.charged().then(|| moment(300).at),
             duplicate: false,
@@ -179,16 +179,16 @@ fn what_every_step_leaves_fits_together() {
     assert_eq!(registry.check(), Ok(()));
     registry.does(adopt("a-impl.1"));
     assert_eq!(registry.check(), Ok(()));
-    registry.fails("a-impl.1", Class::Agent);
+    registry.fails("a-impl.1", FailureClass::Agent);
     assert_eq!(registry.check(), Ok(()));
 }
 
 #[test]
 fn an_agent_with_a_run_and_without_one_is_a_contradiction() {
     let mut idle = Registry::started();
-    idle.agent("a-impl").state = AgentStanding::Idle;
+    idle.agent("a-impl").state = AgentPhase::Idle;
     assert!(idle.check().unwrap_err().starts_with("agent a-impl is Idle with run Some("));
-    for state in [AgentStanding::Starting, AgentStanding::Running] {
+    for state in [AgentPhase::Starting, AgentPhase::Running] {
         let mut busy = Registry::started();
         busy.agent("a-impl").state = state;
         busy.agent("a-impl").run = None;
@@ -213,14 +213,14 @@ fn an_agent_of_an_item_without_a_record_is_a_contradiction() {
 #[test]
 fn an_active_item_of_which_nothing_runs_or_follows_is_a_contradiction() {
     let mut registry = Registry::started();
-    registry.fails("a-impl.1", Class::Agent);
-    for state in [ItemStanding::Waiting, ItemStanding::Parked, ItemStanding::Done] {
+    registry.fails("a-impl.1", FailureClass::Agent);
+    for state in [ItemPhase::Waiting, ItemPhase::Parked, ItemPhase::Done] {
         registry.a().state = state;
         assert_eq!(registry.check(), Ok(()), "{state:?}");
     }
-    registry.a().state = ItemStanding::Active;
+    registry.a().state = ItemPhase::Active;
     assert_eq!(registry.check().unwrap_err(), "dir:A is active, and no agent of it has a run or is about to");
-    registry.agent("a-impl").next = Some(Next::after_failure(false, moment(0).at));
+    registry.agent("a-impl").next = Some(FollowUp::after_failure(false, moment(0).at));
     assert_eq!(registry.check(), Ok(()), "its agent is about to");
 }
 
@@ -245,8 +245,8 @@ fn two_items_with_one_key_share_neither_agents_nor_workspace() {
         hash: String::new(),
         content_hash: String::new(),
     };
-    let names = |id: &str, key: &str| match registry.seen_as(&item(id, key)) {
-        Refresh::Seen { slug, workspace, .. } => (slug, workspace),
+    let names = |id: &str, key: &str| match registry.upsert_for(&item(id, key)) {
+        RecordUpdate::Seen { slug, workspace, .. } => (slug, workspace),
         other => panic!("{other:?}"),
     };
     assert_eq!(names("dir:A", "A"), ("a".to_owned(), "A".to_owned()), "its own, as before");
@@ -260,7 +260,7 @@ fn a_workspace_is_needed_by_nobody_since_its_item_was_first_done_and_by_somebody
     let mut registry = Registry::started();
     let finished = |registry: &Registry| registry.names.items[&id("A")].finished_at;
     assert_eq!(finished(&registry), None);
-    let done = plan(Action::Done { item: id("A"), run: None, left: Left::default() });
+    let done = plan(Action::Done { item: id("A"), run: None, left: RunFacts::default() });
     registry.intend(&done, &moment(10));
     registry.intend(&done, &moment(20));
     assert_eq!(finished(&registry), Some(moment(10).at));
@@ -268,7 +268,7 @@ fn a_workspace_is_needed_by_nobody_since_its_item_was_first_done_and_by_somebody
     assert_eq!(finished(&registry), None);
     registry.intend(&plan(Action::Forget { item: id("A") }), &moment(30));
     assert_eq!(finished(&registry), Some(moment(30).at), "forgotten before it was done");
-    registry.does(Action::AdoptStray { run: run("a-impl.3"), spec: stray(3, "text 1", None) });
+    registry.does(Action::AdoptUnrecorded { run: run("a-impl.3"), spec: unrecorded(3, "text 1", None) });
     assert_eq!(finished(&registry), None);
 }
 
@@ -300,8 +300,8 @@ fn one_of_a_crew_that_starts_again_alone_with_a_later_text_leaves_the_dispatch_w
 #[test]
 fn a_forgotten_run_of_a_dispatch_that_is_known_leaves_it_without_one_text_likewise() {
     let mut registry = Registry::started();
-    registry.fails("a-impl.1", Class::Infra);
-    registry.does(Action::AdoptStray { run: run("a-impl.2"), spec: stray(1, "text 2", None) });
+    registry.fails("a-impl.1", FailureClass::Infra);
+    registry.does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(1, "text 2", None) });
     for text in ["text 1", "text 2"] {
         assert_ne!(registry.a().hash.as_deref(), Some(text));
     }
@@ -309,18 +309,18 @@ fn a_forgotten_run_of_a_dispatch_that_is_known_leaves_it_without_one_text_likewi
 
 #[test]
 fn the_text_of_a_forgotten_dispatch_is_that_of_all_unless_somebody_is_at_an_earlier_one() {
-    let next = || Some(Next::after_failure(true, moment(0).at));
+    let next = || Some(FollowUp::after_failure(true, moment(0).at));
     for (state, next, alone) in [
-        (AgentStanding::Idle, None, true),
-        (AgentStanding::Idle, next(), false),
-        (AgentStanding::Running, None, false),
+        (AgentPhase::Idle, None, true),
+        (AgentPhase::Idle, next(), false),
+        (AgentPhase::Running, None, false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
-        registry.fails("a-impl.1", Class::Agent);
+        registry.fails("a-impl.1", FailureClass::Agent);
         registry.agent("a-rev").state = state;
         registry.agent("a-rev").next = next;
-        registry.does(Action::AdoptStray { run: run("a-impl.2"), spec: stray(2, "text 2", None) });
+        registry.does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(2, "text 2", None) });
         assert_eq!(registry.a().hash.as_deref() == Some("text 2"), alone);
     }
 }
@@ -330,8 +330,9 @@ fn what_was_done_of_an_earlier_text_is_not_done_of_that_of_a_forgotten_dispatch(
     for (dispatch, text, done) in [(2, "text 2", false), (2, "text 1", true), (1, "text 2", true)] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
-        registry.does(Action::Done { item: id("A"), run: Some(run("a-rev.1")), left: Left::default() });
-        registry.does(Action::AdoptStray { run: run("a-impl.2"), spec: stray(dispatch, text, None) });
+        registry.does(Action::Done { item: id("A"), run: Some(run("a-rev.1")), left: RunFacts::default() });
+        registry
+            .does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(dispatch, text, None) });
         assert_eq!(registry.agent("a-rev").ok, done, "dispatch {dispatch}, {text}");
     }
 }
@@ -341,9 +342,10 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
     for (session, kept) in [(Some("s-1"), Some(100)), (Some("s-2"), None), (None, None)] {
         let mut registry = Registry::started();
         let usage = Usage { micro_usd: None, tokens: Some(100), session_tokens: Some(100) };
-        let left = Left { session: Some("s-1".to_owned()), usage, ..Left::default() };
+        let left = RunFacts { session: Some("s-1".to_owned()), usage, ..RunFacts::default() };
         registry.does(Action::Done { item: id("A"), run: Some(run("a-impl.1")), left });
-        registry.does(Action::AdoptStray { run: run("a-impl.2"), spec: stray(1, "text 1", session) });
+        registry
+            .does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(1, "text 1", session) });
         assert_eq!(registry.agent("a-impl").session_tokens, kept, "{session:?}");
     }
 }
@@ -352,13 +354,13 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
 fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
     let mut registry = Registry::started();
     registry.does(adopt("a-impl.1"));
-    registry.fails("a-impl.1", Class::Agent);
+    registry.fails("a-impl.1", FailureClass::Agent);
     *registry.a() = ItemRecord {
-        told: Some(Told { status: crate::model::Status::Started, dispatch: 1, dropped: false, at: None }),
+        told: Some(Notified { status: crate::model::Status::Started, dispatch: 1, dropped: false, at: None }),
         parked_by: Some(ParkedBy::Rule),
-        state: ItemStanding::Parked,
-        tell_tries: 1,
-        infra_row: 2,
+        state: ItemPhase::Parked,
+        notify_tries: 1,
+        uncharged_streak: 2,
         missing_reads: 3,
         continued: 4,
         messages: vec![message()],
@@ -367,16 +369,16 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
     let before = registry.a().clone();
     registry
         .apply(
-            &Step::Refresh(Refresh::Renew { item: id("A"), because: "it was edited".to_owned() }),
+            &Step::RecordUpdate(RecordUpdate::Renew { item: id("A"), because: "it was edited".to_owned() }),
             &moment(10),
         )
         .unwrap();
     let expected = ItemRecord {
-        state: ItemStanding::Waiting,
+        state: ItemPhase::Waiting,
         attempts: 0,
         due_at: None,
-        tell_tries: 0,
-        infra_row: 0,
+        notify_tries: 0,
+        uncharged_streak: 0,
         taken: None,
         parked_by: None,
         last: None,
@@ -469,9 +471,12 @@ fn a_wait_holds_until_its_end_and_one_without_an_end_for_ever() {
 
 #[test]
 fn a_resume_that_nobody_claimed_before_the_machine_failed_it_was_none() {
-    for (class, seen, resumes) in
-        [(Class::Infra, false, 0), (Class::Infra, true, 1), (Class::Agent, false, 1), (Class::Agent, true, 1)]
-    {
+    for (class, seen, resumes) in [
+        (FailureClass::Infra, false, 0),
+        (FailureClass::Infra, true, 1),
+        (FailureClass::Agent, false, 1),
+        (FailureClass::Agent, true, 1),
+    ] {
         let mut registry = Registry::of_a();
         let mut resumed = launch("a-impl.1", 1, "text 1");
         (resumed.session, resumed.resumes) = (Some("s-1".to_owned()), 1);
@@ -490,12 +495,12 @@ fn message() -> Message {
 
 #[test]
 fn what_a_person_says_is_kept_until_every_run_that_is_to_hear_it_was_seen() {
-    let next = || Some(Next::after_failure(true, moment(0).at));
+    let next = || Some(FollowUp::after_failure(true, moment(0).at));
     for (state, next, forgotten) in [
-        (AgentStanding::Idle, None, true),
-        (AgentStanding::Running, None, true),
-        (AgentStanding::Starting, None, false),
-        (AgentStanding::Idle, next(), false),
+        (AgentPhase::Idle, None, true),
+        (AgentPhase::Running, None, true),
+        (AgentPhase::Starting, None, false),
+        (AgentPhase::Idle, next(), false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
@@ -540,10 +545,10 @@ fn the_number_of_a_run_that_was_fenced_is_used() {
 #[test]
 fn run_that_could_not_be_started_charges_nothing() {
     for (class, session) in [
-        (Class::Infra, Some("s-1")),
-        (Class::Infra, None),
-        (Class::Machine, Some("s-1")),
-        (Class::Machine, None),
+        (FailureClass::Infra, Some("s-1")),
+        (FailureClass::Infra, None),
+        (FailureClass::Machine, Some("s-1")),
+        (FailureClass::Machine, None),
     ] {
         let mut registry = Registry::started();
         registry.does(adopt("a-impl.1"));
@@ -553,8 +558,8 @@ fn run_that_could_not_be_started_charges_nothing() {
         registry.does(action.clone());
         registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
         assert_eq!((registry.a().attempts, registry.a().due_at), (0, None));
-        assert_eq!(registry.a().infra_row, u32::from(class == Class::Infra), "{class:?}");
-        assert_eq!(registry.cool_offs.contains_key(MACHINE), class == Class::Machine);
+        assert_eq!(registry.a().uncharged_streak, u32::from(class == FailureClass::Infra), "{class:?}");
+        assert_eq!(registry.cool_offs.contains_key(MACHINE), class == FailureClass::Machine);
         assert!(registry.agent("a-impl").run.is_some() && registry.handoffs.is_empty());
     }
 }
@@ -583,8 +588,8 @@ fn what_is_counted_is_counted_each_time_it_happens() {
         resumed.session = Some("s-1".to_owned());
         registry.does(Action::Resume(resumed));
         registry.does(adopt(&format!("a-impl.{n}")));
-        registry.fails(&format!("a-impl.{n}"), Class::Agent);
-        registry.does(Action::Park { item: id("A"), class: Some(Class::Agent), by_person: false });
+        registry.fails(&format!("a-impl.{n}"), FailureClass::Agent);
+        registry.does(Action::Park { item: id("A"), class: Some(FailureClass::Agent), by_person: false });
         registry.does(stop(&format!("a-rev.{n}"), vec![survivor(7)]));
         registry.notes(Action::Fence { run: run(&format!("a-rev.{}", n + 10)) }, Happened::FenceWon);
     }
@@ -643,15 +648,15 @@ fn an_item_whose_processes_live_on_is_parked_when_that_is_first_seen_and_not_aga
     let mut registry = Registry::started();
     registry.does(stop("a-impl.1", Vec::new()));
     registry.notes(reap("a-impl.1"), Happened::Reaped(Reaped::default()));
-    assert_eq!(registry.a().state, ItemStanding::Waiting, "nothing survived");
+    assert_eq!(registry.a().state, ItemPhase::Waiting, "nothing survived");
     let met = Reaped { survivors: vec![survivor(7)], ..Reaped::default() };
     registry.notes(reap("a-impl.1"), Happened::Reaped(met.clone()));
-    assert_eq!(registry.a().state, ItemStanding::Parked);
+    assert_eq!(registry.a().state, ItemPhase::Parked);
     let why = registry.a().last.as_ref().map(|last| last.because.clone());
     assert_eq!(why.as_deref(), Some("processes of a-impl.1 could not be ended: 7 (sleep): not permitted"));
-    registry.a().state = ItemStanding::Waiting;
+    registry.a().state = ItemPhase::Waiting;
     registry.notes(reap("a-impl.1"), Happened::Reaped(met));
-    assert_eq!(registry.a().state, ItemStanding::Waiting, "a person may have brought it back");
+    assert_eq!(registry.a().state, ItemPhase::Waiting, "a person may have brought it back");
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -674,10 +679,10 @@ fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
     registry.does(adopt("a-impl.1"));
     registry.does(stop("a-rev.4", Vec::new()));
     registry.agent("a-impl").session = Some("s-1".to_owned());
-    assert_eq!(registry.a().state, ItemStanding::Active);
+    assert_eq!(registry.a().state, ItemPhase::Active);
     registry.let_go_of_runs(&[run("a-impl.7"), run("b-impl.2")]);
     assert_eq!(registry.check(), Ok(()));
-    assert_eq!(registry.a().state, ItemStanding::Waiting);
+    assert_eq!(registry.a().state, ItemPhase::Waiting);
     assert!(registry.handoffs.is_empty());
     let agent = registry.agent("a-impl");
     assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
@@ -711,7 +716,7 @@ fn refused_step_takes_its_group_from_the_plan() {
         decision(start("a-impl.1"), 1),
         decision(Action::Unpause, 1),
         decision(Action::Unpause, 2),
-        Step::Refresh(Refresh::Forgiven),
+        Step::RecordUpdate(RecordUpdate::Forgiven),
     ];
     let mut plan = Plan { steps, ..Plan::default() };
     plan.withdraw(vec![(0, "it lives".to_owned())]);

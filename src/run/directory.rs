@@ -18,7 +18,8 @@ use crate::launcher::exec::ExecError;
 use crate::launcher::hooks::RunHooks;
 use crate::launcher::terminal::Terminal;
 use crate::model::{
-    COUNT_MAX, Claim, DoneWhen, Exit, ItemId, Moment, Next, Output, RunId, Said, StraySpec, Swept,
+    COUNT_MAX, Claim, CleanupReceipt, ClockReading, DoneWhen, Exit, FollowUp, ItemId, Output, Reported,
+    RunId, UnrecordedSpec,
 };
 use crate::run::tags::Group;
 use crate::run::tmp;
@@ -79,7 +80,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen_session: Option<String>,
     /// When it was asked for.
-    pub since: Moment,
+    pub since: ClockReading,
     /// Program and arguments, nothing left to replace; the program is an absolute path.
     pub argv: Vec<String>,
     /// Names of the variables that the launcher was given.
@@ -133,7 +134,7 @@ pub struct Spec {
     pub content_hash: Option<String>,
     /// What its agent was to do next, where that led to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<Next>,
+    pub next: Option<FollowUp>,
     /// What makes its item done, once the agent has ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_when: Option<DoneWhen>,
@@ -166,9 +167,9 @@ impl Spec {
     }
 }
 
-impl From<Spec> for StraySpec {
-    fn from(spec: Spec) -> StraySpec {
-        StraySpec {
+impl From<Spec> for UnrecordedSpec {
+    fn from(spec: Spec) -> UnrecordedSpec {
+        UnrecordedSpec {
             item: spec.item,
             key: spec.key,
             slug: spec.slug,
@@ -354,7 +355,7 @@ impl RunFiles {
     /// # Errors
     ///
     /// That the system refused, so that nothing is known.
-    pub fn swept(&self) -> Result<Option<Swept>> {
+    pub fn swept(&self) -> Result<Option<CleanupReceipt>> {
         self.receipt(SWEPT)
     }
 
@@ -363,7 +364,7 @@ impl RunFiles {
     /// # Errors
     ///
     /// That the system refused, so that nothing is known.
-    pub fn said(&self) -> Result<Said> {
+    pub fn said(&self) -> Result<Reported> {
         Ok(self.receipt(SAID)?.unwrap_or_default())
     }
 
@@ -460,7 +461,7 @@ mod tests {
         }
         assert!(files.exit().unwrap().is_none() && files.swept().unwrap().is_none());
         assert!(files.whole_spec().unwrap().is_none());
-        assert_eq!(files.said().unwrap(), Said::default());
+        assert_eq!(files.said().unwrap(), Reported::default());
         assert_eq!(files.output().unwrap(), Output::default());
 
         // Nothing can be opened below what is no directory: one of the system's refusals, whoever runs this.

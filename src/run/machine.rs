@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::model::{Class, ExitReason};
+use crate::model::{ExitReason, FailureClass};
 
 /// Error numbers of a machine that is short of processes, memory, files or room, or whose disk refuses writes. The next
 /// start would fail in the same way, whichever item it is of.
@@ -39,12 +39,12 @@ pub(crate) fn is_behind(error: &anyhow::Error) -> bool {
 
 /// The class of a start that failed in the factory's own folders. Also one that may not be written to, or is not there,
 /// fails every start.
-pub(crate) fn class_of_start(error: &anyhow::Error) -> Class {
+pub(crate) fn class_of_start(error: &anyhow::Error) -> FailureClass {
     const OF_FOLDER: [Errno; 5] = [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
     let of_folder = |os: i32| OF_FOLDER.contains(&Errno::from_raw_os_error(os));
     match os_error(error) {
-        Some(os) if is_fault(os) || of_folder(os) => Class::Machine,
-        _ => Class::Infra,
+        Some(os) if is_fault(os) || of_folder(os) => FailureClass::Machine,
+        _ => FailureClass::Infra,
     }
 }
 
@@ -68,21 +68,21 @@ mod tests {
     #[test]
     fn faults_of_the_machine_are_told_by_number() {
         for errno in FAULTS {
-            assert_eq!(class_of_start(&error(errno)), Class::Machine, "{errno}");
+            assert_eq!(class_of_start(&error(errno)), FailureClass::Machine, "{errno}");
             assert_eq!(reason_of(&error(errno)), ExitReason::Machine, "{errno}");
         }
         for errno in [Errno::EXIST, Errno::TXTBSY, Errno::TOOBIG] {
-            assert_eq!(class_of_start(&error(errno)), Class::Infra, "{errno}");
+            assert_eq!(class_of_start(&error(errno)), FailureClass::Infra, "{errno}");
             assert_eq!(reason_of(&error(errno)), ExitReason::Infra, "{errno}");
         }
-        assert_eq!(class_of_start(&anyhow::anyhow!("its path is not UTF-8")), Class::Infra);
+        assert_eq!(class_of_start(&anyhow::anyhow!("its path is not UTF-8")), FailureClass::Infra);
     }
 
     // covers: P05
     #[test]
     fn unwritable_run_folder_is_a_fault_of_the_machine() {
         for errno in [Errno::ACCESS, Errno::PERM, Errno::NOTDIR] {
-            assert_eq!(class_of_start(&error(errno)), Class::Machine, "{errno}");
+            assert_eq!(class_of_start(&error(errno)), FailureClass::Machine, "{errno}");
             assert_eq!(reason_of(&error(errno)), ExitReason::Infra, "an agent's own folder: {errno}");
         }
     }

@@ -21,9 +21,9 @@ pub struct Group {
 
 /// What a launcher has laid, and must take away.
 #[derive(Debug)]
-pub(crate) struct Traces(Option<Cgroup>);
+pub(crate) struct Tags(Option<Cgroup>);
 
-impl Traces {
+impl Tags {
     /// Removes the group, when nothing of the run is left. One that still holds somebody stays for a tick. Needs no run
     /// directory: that may have been deleted meanwhile.
     pub(crate) fn remove(&self) {
@@ -35,17 +35,17 @@ impl Traces {
 
 /// Lays the traces of a run, in its launcher. Its group is on record before it is made: one that nobody knows of
 /// would never be removed.
-pub(crate) fn lay(run_dir: &RunDir, marker: &str) -> Traces {
+pub(crate) fn lay(run_dir: &RunDir, marker: &str) -> Tags {
     // Below another run an ordinary user may not raise the limit.
     let _ = limit::wear(marker);
-    let Some(cgroup) = Cgroup::of_run(marker) else { return Traces(None) };
+    let Some(cgroup) = Cgroup::of_run(marker) else { return Tags(None) };
     let group = Group { dir: cgroup.dir().to_owned() };
     let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
     match laid {
-        Ok(()) => Traces(Some(cgroup)),
+        Ok(()) => Tags(Some(cgroup)),
         Err(error) => {
             log::info!("the run goes without a control group: {error:#}");
-            Traces(None)
+            Tags(None)
         }
     }
 }

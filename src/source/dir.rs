@@ -15,9 +15,9 @@ use std::time::Instant;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
-use super::record::{Draft, Problem, id_of_stem};
+use super::record::{Problem, RawItem, id_of_stem};
 use super::{Source, markdown, note, one_line};
-use crate::model::{Observed, SourceView, Unclear, WorkItem, Writeback};
+use crate::model::{Observed, SourceView, UnreadableItem, WorkItem, Writeback};
 
 /// The largest file that is read, in bytes. An item is a text for a prompt; a log or a dump that
 /// strayed into the folder must not fill the memory of a cron job.
@@ -68,7 +68,7 @@ struct Reading<'a> {
 /// What one file turned out to be.
 enum Found {
     Item(Box<WorkItem>),
-    Unclear(Unclear),
+    UnreadableItem(UnreadableItem),
     /// It went away after it had been listed.
     Nothing,
 }
@@ -89,7 +89,7 @@ impl Reading<'_> {
             buffer.clear();
             match self.file(folder, name, *kind, &mut buffer)? {
                 Found::Item(item) => items.push(*item),
-                Found::Unclear(one) => unclear.push(one),
+                Found::UnreadableItem(one) => unclear.push(one),
                 Found::Nothing => {}
             }
             bytes_read += buffer.len() as u64;
@@ -148,7 +148,7 @@ impl Reading<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<Found, String> {
         let origin = name.to_string_lossy().into_owned();
-        let problem = |problem| Found::Unclear(self.unclear(&origin, problem));
+        let problem = |problem| Found::UnreadableItem(self.unclear(&origin, problem));
         if !matches!(listed_as, FileType::RegularFile | FileType::Unknown) {
             // Not even opened: opening alone is an act for some devices.
             return Ok(problem(Problem::new(not_a_file(listed_as))));
@@ -173,7 +173,7 @@ impl Reading<'_> {
 
     /// Items whose id no other item has. Of those that share one none is kept: which of them an
     /// agent had been given could only be guessed.
-    fn without_shared_ids(&self, items: Vec<WorkItem>, unclear: &mut Vec<Unclear>) -> Vec<WorkItem> {
+    fn without_shared_ids(&self, items: Vec<WorkItem>, unclear: &mut Vec<UnreadableItem>) -> Vec<WorkItem> {
         let mut origins: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for item in &items {
             origins.entry(item.id.0.clone()).or_default().push(item.origin.clone());
@@ -192,19 +192,20 @@ impl Reading<'_> {
                 item.id,
                 others.join(", ")
             );
-            unclear.push(Unclear { id: Some(item.id), ..self.unclear(&item.origin, Problem::new(what)) });
+            unclear
+                .push(UnreadableItem { id: Some(item.id), ..self.unclear(&item.origin, Problem::new(what)) });
         }
         unique
     }
 
-    fn unclear(&self, origin: &str, problem: Problem) -> Unclear {
+    fn unclear(&self, origin: &str, problem: Problem) -> UnreadableItem {
         let file = self.path.join(origin);
         let place = match problem.at {
             Some((line, column)) => format!("{}:{line}:{column}", file.display()),
             None => file.display().to_string(),
         };
         let stem = origin.strip_suffix(".json").or_else(|| origin.strip_suffix(".md"));
-        Unclear {
+        UnreadableItem {
             origin: origin.to_owned(),
             id: stem.and_then(id_of_stem),
             why: one_line(&format!("{place}: {}", problem.what)),
@@ -275,11 +276,11 @@ fn fill(buffer: &mut Vec<u8>, file: OwnedFd) -> Result<(), Problem> {
 fn as_item(name: &CStr, bytes: &[u8]) -> Result<WorkItem, Problem> {
     let name = name.to_str().map_err(|_| Problem::new("has a name that is not UTF-8; rename it"))?;
     let text = as_text(bytes)?;
-    let (stem, draft) = match name.strip_suffix(".json") {
-        Some(stem) => (stem, Draft::from_json(text)?),
+    let (stem, raw) = match name.strip_suffix(".json") {
+        Some(stem) => (stem, RawItem::from_json(text)?),
         None => (name.strip_suffix(".md").unwrap_or(name), markdown::read(text)?),
     };
-    draft.into_item(stem, name)
+    raw.into_item(stem, name)
 }
 
 /// The bytes as text, without the mark that some editors put before it.
@@ -534,7 +535,7 @@ mod tests {
             (c"c.json", "a named pipe"),
             (c"d.json", "no regular file"),
         ] {
-            let Found::Unclear(one) = look(name) else { panic!("{name:?} was not found out") };
+            let Found::UnreadableItem(one) = look(name) else { panic!("{name:?} was not found out") };
             assert!(one.why.contains(what), "{}", one.why);
         }
         assert!(matches!(look(c"z.json"), Found::Item(_)));

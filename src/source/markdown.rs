@@ -1,7 +1,7 @@
 //! Items as people like to write them: a heading and a text, with TOML before it where more is
 //! to be said.
 
-use super::record::{Draft, Problem};
+use super::record::{Problem, RawItem};
 
 /// Alone on the first line and again below: what lies between is TOML.
 const FENCE: &str = "+++";
@@ -10,22 +10,22 @@ const FENCE: &str = "+++";
 ///
 /// The first line of the text, where it is a heading `# …`, is the title unless the front matter
 /// has one; all the rest is the body, without blank lines around it.
-pub(super) fn read(text: &str) -> Result<Draft, Problem> {
+pub(super) fn read(text: &str) -> Result<RawItem, Problem> {
     if text.trim().is_empty() {
         // An editor that empties a file before it fills it must not look like an edit.
         return Err(Problem::new("is empty; write a line `# Title`, or delete it"));
     }
-    let (mut draft, rest) = match line_at(text, 0).0 {
+    let (mut raw, rest) = match line_at(text, 0).0 {
         FENCE => front_matter(text)?,
         "---" => {
             let what = "front matter in YAML (`---`) is not read; write it as TOML between two lines `+++`";
             return Err(Problem::at_byte(text, 0, what));
         }
-        _ => (Draft::default(), 0),
+        _ => (RawItem::default(), 0),
     };
 
     let mut body = after_blank_lines(text, rest);
-    if draft.title.is_none() {
+    if raw.title.is_none() {
         let (line, below) = line_at(text, body);
         if let Some(title) = line.strip_prefix("# ").map(str::trim).filter(|title| !title.is_empty()) {
             if let Some(control) = title.chars().find(|c| c.is_control()) {
@@ -33,30 +33,30 @@ pub(super) fn read(text: &str) -> Result<Draft, Problem> {
                     format!("the title holds the control character {}; remove it", control.escape_default());
                 return Err(Problem::at_byte(text, body, what));
             }
-            draft.title = Some(title.to_owned());
+            raw.title = Some(title.to_owned());
             body = after_blank_lines(text, below);
         }
     }
     let rest = text[body..].trim_end();
-    if draft.body.is_some() && !rest.is_empty() {
+    if raw.body.is_some() && !rest.is_empty() {
         let what = "here is a text, but the front matter has a `body` too; keep one of them";
         return Err(Problem::at_byte(text, body, what));
     }
     if let Some(nul) = rest.find('\0') {
         return Err(Problem::at_byte(text, body + nul, "the text holds a NUL character; remove it"));
     }
-    draft.body.get_or_insert_with(|| rest.to_owned());
-    Ok(draft)
+    raw.body.get_or_insert_with(|| rest.to_owned());
+    Ok(raw)
 }
 
 /// What the front matter says, and where the text below it begins.
-fn front_matter(text: &str) -> Result<(Draft, usize), Problem> {
+fn front_matter(text: &str) -> Result<(RawItem, usize), Problem> {
     let (_, start) = line_at(text, 0);
     let mut end = start;
     while end < text.len() {
         let (line, next) = line_at(text, end);
         if line == FENCE {
-            return Ok((Draft::from_toml(text, start..end)?, next));
+            return Ok((RawItem::from_toml(text, start..end)?, next));
         }
         end = next;
     }
@@ -88,8 +88,8 @@ mod tests {
 
     /// Title and body.
     fn told(text: &str) -> (Option<String>, String) {
-        let draft = read(text).unwrap();
-        (draft.title, draft.body.unwrap())
+        let raw = read(text).unwrap();
+        (raw.title, raw.body.unwrap())
     }
 
     fn wrong(text: &str) -> (Option<(usize, usize)>, String) {

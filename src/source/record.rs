@@ -50,7 +50,7 @@ impl Problem {
 
 /// An item before its defaults.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Draft {
+pub(super) struct RawItem {
     pub(super) id: Option<String>,
     pub(super) key: Option<String>,
     pub(super) title: Option<String>,
@@ -63,9 +63,9 @@ pub(super) struct Draft {
     updated_at: Option<Timestamp>,
 }
 
-impl Draft {
+impl RawItem {
     /// Reads a JSON file.
-    pub(super) fn from_json(text: &str) -> Result<Draft, Problem> {
+    pub(super) fn from_json(text: &str) -> Result<RawItem, Problem> {
         serde_json::from_str(text).map_err(|error| {
             let shown = error.to_string();
             // The position is told once, in front, like that of every other problem.
@@ -79,7 +79,7 @@ impl Draft {
     }
 
     /// Reads the TOML that lies at `range` of `text`.
-    pub(super) fn from_toml(text: &str, range: Range<usize>) -> Result<Draft, Problem> {
+    pub(super) fn from_toml(text: &str, range: Range<usize>) -> Result<RawItem, Problem> {
         toml::from_str(&text[range.clone()]).map_err(|error| {
             let byte = error.span().map_or(0, |span| span.start);
             Problem::at_byte(text, range.start + byte, error.message())
@@ -228,7 +228,7 @@ fn is_rfc3339(text: &str) -> bool {
 // ---------------------------------------------------------------------------------------------
 // Reading with the position of each mistake: every check runs while its value is being read
 
-impl<'de> Deserialize<'de> for Draft {
+impl<'de> Deserialize<'de> for RawItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(DraftVisitor)
     }
@@ -237,31 +237,31 @@ impl<'de> Deserialize<'de> for Draft {
 struct DraftVisitor;
 
 impl<'de> Visitor<'de> for DraftVisitor {
-    type Value = Draft;
+    type Value = RawItem;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an object with some of the fields {}", FIELDS.join(", "))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Draft, A::Error> {
-        let mut draft = Draft::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawItem, A::Error> {
+        let mut raw = RawItem::default();
         let mut seen = Vec::with_capacity(FIELDS.len());
         while let Some(field) = map.next_key_seed(Field { seen: &mut seen })? {
             match field {
-                "id" => draft.id = map.next_value_seed(Text { field, read: name })?,
-                "key" => draft.key = map.next_value_seed(Text { field, read: name })?,
-                "title" => draft.title = map.next_value_seed(Text { field, read: line })?,
-                "body" => draft.body = map.next_value_seed(Text { field, read: text })?,
-                "labels" => draft.labels = map.next_value_seed(Texts { field })?,
-                "priority" => draft.priority = map.next_value_seed(Integer { field })?,
-                "state" => draft.state = map.next_value_seed(Text { field, read: state })?,
-                "blocked_by" => draft.blocked_by = map.next_value_seed(Texts { field })?,
-                "created_at" => draft.created_at = map.next_value_seed(Time { field })?,
-                "updated_at" => draft.updated_at = map.next_value_seed(Time { field })?,
+                "id" => raw.id = map.next_value_seed(Text { field, read: name })?,
+                "key" => raw.key = map.next_value_seed(Text { field, read: name })?,
+                "title" => raw.title = map.next_value_seed(Text { field, read: line })?,
+                "body" => raw.body = map.next_value_seed(Text { field, read: text })?,
+                "labels" => raw.labels = map.next_value_seed(Texts { field })?,
+                "priority" => raw.priority = map.next_value_seed(Integer { field })?,
+                "state" => raw.state = map.next_value_seed(Text { field, read: state })?,
+                "blocked_by" => raw.blocked_by = map.next_value_seed(Texts { field })?,
+                "created_at" => raw.created_at = map.next_value_seed(Time { field })?,
+                "updated_at" => raw.updated_at = map.next_value_seed(Time { field })?,
                 _ => unreachable!("{field} is in FIELDS but is not read"),
             }
         }
-        Ok(draft)
+        Ok(raw)
     }
 }
 
@@ -454,11 +454,11 @@ mod tests {
     use super::*;
 
     fn item(json: &str) -> WorkItem {
-        Draft::from_json(json).unwrap().into_item("AR-1", "AR-1.json").unwrap()
+        RawItem::from_json(json).unwrap().into_item("AR-1", "AR-1.json").unwrap()
     }
 
     fn wrong(json: &str) -> String {
-        match Draft::from_json(json).and_then(|draft| draft.into_item("AR-1", "AR-1.json")) {
+        match RawItem::from_json(json).and_then(|raw| raw.into_item("AR-1", "AR-1.json")) {
             Ok(item) => panic!("{json} is {item:?}"),
             Err(Problem { at: Some((line, column)), what }) => format!("{line}:{column}: {what}"),
             Err(Problem { at: None, what }) => what,
@@ -547,18 +547,18 @@ mod tests {
         for (stem, told) in
             [("a\nb", "control character \\n"), ("  ", "is empty"), (&"x".repeat(513) as &str, "513 bytes")]
         {
-            let problem = Draft::default().into_item(stem, "x.json").unwrap_err();
+            let problem = RawItem::default().into_item(stem, "x.json").unwrap_err();
             assert!(problem.what.contains(told) && problem.what.contains("rename it"), "{}", problem.what);
             assert_eq!(id_of_stem(stem), None);
         }
-        let named = Draft { id: Some("AR-1".to_owned()), ..Draft::default() };
+        let named = RawItem { id: Some("AR-1".to_owned()), ..RawItem::default() };
         assert_eq!(named.into_item("a\nb", "a\nb.json").unwrap().id.0, "dir:AR-1");
     }
 
     // covers: S14
     #[test]
     fn times_are_told_in_both_formats() {
-        let toml = |text: &str| Draft::from_toml(text, 0..text.len());
+        let toml = |text: &str| RawItem::from_toml(text, 0..text.len());
         let noon: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         for text in [
             "2026-01-31T12:00:00Z",

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::model::{Action, ItemId, Plan, Refresh, RunId, Step};
+use crate::model::{Action, ItemId, Plan, RecordUpdate, RunId, Step};
 use crate::registry::Registry;
 
 /// The names of what a plan is about.
-pub(crate) struct About<'a> {
+pub(crate) struct EventSubject<'a> {
     /// From before the plan: by its end what is forgotten has no key any more, and what starts anew no session.
     before: &'a Registry,
     plan: &'a Plan,
@@ -16,19 +16,19 @@ pub(crate) struct About<'a> {
     sessions: HashMap<&'a RunId, &'a str>,
 }
 
-impl<'a> About<'a> {
-    pub(crate) fn new(before: &'a Registry, plan: &'a Plan) -> About<'a> {
+impl<'a> EventSubject<'a> {
+    pub(crate) fn new(before: &'a Registry, plan: &'a Plan) -> EventSubject<'a> {
         // The later step knows better: a run may have told its session only when it was seen to be over.
         let sessions = plan.steps.iter().filter_map(session_in).collect();
-        About { before, plan, sessions }
+        EventSubject { before, plan, sessions }
     }
 
     /// Adds `key`, `agent` and `session` to the event of a step; null where there is none, or nobody knows it.
     pub(crate) fn add_to(&self, mut event: Value, step: &Step) -> Value {
         let (item, run) = match step {
             Step::Decide(decision) => (decision.item.as_ref(), decision.action.run()),
-            Step::Refresh(Refresh::Renew { item, .. }) => (Some(item), None),
-            Step::Refresh(_) => (None, None),
+            Step::RecordUpdate(RecordUpdate::Renew { item, .. }) => (Some(item), None),
+            Step::RecordUpdate(_) => (None, None),
         };
         event["key"] = json!(item.and_then(|item| self.key(item)));
         event["agent"] = json!(run.map(|run| &run.agent));
@@ -53,12 +53,12 @@ impl<'a> About<'a> {
 /// The key of an item that is new with this step.
 fn key_in<'a>(step: &'a Step, wanted: &ItemId) -> Option<&'a str> {
     let (item, key) = match step {
-        Step::Refresh(Refresh::Seen { item, key, .. }) => (item, key),
+        Step::RecordUpdate(RecordUpdate::Seen { item, key, .. }) => (item, key),
         Step::Decide(decision) => match &decision.action {
-            Action::AdoptStray { spec, .. } => (&spec.item, &spec.key),
+            Action::AdoptUnrecorded { spec, .. } => (&spec.item, &spec.key),
             _ => return None,
         },
-        Step::Refresh(_) => return None,
+        Step::RecordUpdate(_) => return None,
     };
     (item == wanted).then_some(key)
 }
@@ -66,18 +66,20 @@ fn key_in<'a>(step: &'a Step, wanted: &ItemId) -> Option<&'a str> {
 /// A run and its session, where this step tells it.
 fn session_in(step: &Step) -> Option<(&RunId, &str)> {
     let (run, session) = match step {
-        Step::Refresh(Refresh::Session { run, session }) => (run, Some(session)),
+        Step::RecordUpdate(RecordUpdate::Session { run, session }) => (run, Some(session)),
         Step::Decide(decision) => match &decision.action {
             Action::Start(launch) | Action::Resume(launch) => {
                 (&launch.run, launch.session.as_ref().or(launch.chosen_session.as_ref()))
             }
-            Action::AdoptStray { run, spec } => (run, spec.session.as_ref().or(spec.chosen_session.as_ref())),
+            Action::AdoptUnrecorded { run, spec } => {
+                (run, spec.session.as_ref().or(spec.chosen_session.as_ref()))
+            }
             Action::Done { run: Some(run), left, .. } | Action::Fail { run: Some(run), left, .. } => {
                 (run, left.session.as_ref())
             }
             _ => return None,
         },
-        Step::Refresh(_) => return None,
+        Step::RecordUpdate(_) => return None,
     };
     Some((run, session?.as_str()))
 }

@@ -3,24 +3,24 @@
 use super::{State, steady};
 use crate::config::Config;
 use crate::exit::ExitStatus;
-use crate::model::{Moment, Process};
-use crate::state::files::heartbeat::{self, GroupsLook, Heartbeat, Leg, Pulse, Retained, Status};
+use crate::model::{ClockReading, Process};
+use crate::state::files::heartbeat::{self, GroupsLook, Health, Heartbeat, HeartbeatState, Retained, Status};
 use crate::tick::Ticked;
 use crate::views::report::TickReport;
 
 /// The heartbeats of one tick.
-pub struct Beats {
+pub struct HeartbeatWriter {
     beat: Heartbeat,
 }
 
-impl Beats {
+impl HeartbeatWriter {
     /// The first: the tick runs.
-    pub fn begin(state: &State, config: &Config, me: &Process, now: &Moment) -> Beats {
+    pub fn begin(state: &State, config: &Config, me: &Process, now: &ClockReading) -> HeartbeatWriter {
         let before = match &state.pulse {
-            Pulse::Beat(beat) => Some(beat.as_ref()),
-            Pulse::Absent | Pulse::Unreadable(_) => None,
+            HeartbeatState::Beat(beat) => Some(beat.as_ref()),
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
-        let unseen = Leg { ok: true, since: None, error: None };
+        let unseen = Health { ok: true, since: None, error: None };
         let beat = Heartbeat {
             schema: heartbeat::SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -46,7 +46,7 @@ impl Beats {
             steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
         };
         state.beat(&beat);
-        Beats { beat }
+        HeartbeatWriter { beat }
     }
 
     /// What became of a look at what may be removed.
@@ -66,7 +66,7 @@ impl Beats {
         report: &TickReport,
         ticked: Option<&Ticked>,
         told: bool,
-        now: &Moment,
+        now: &ClockReading,
     ) {
         let beat = &mut self.beat;
         beat.status = match report.exit() {
@@ -94,10 +94,10 @@ impl Beats {
 }
 
 /// `since` moves only when the answer does.
-fn leg(before: &Leg, answer: &Result<(), String>, now: &Moment) -> Leg {
+fn leg(before: &Health, answer: &Result<(), String>, now: &ClockReading) -> Health {
     let ok = answer.is_ok();
     let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
-    Leg { ok, since: Some(since), error: answer.as_ref().err().cloned() }
+    Health { ok, since: Some(since), error: answer.as_ref().err().cloned() }
 }
 
 fn hostname() -> String {

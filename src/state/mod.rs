@@ -18,18 +18,18 @@ use crate::clock;
 use crate::config::Config;
 use crate::durable::{Lock, LockError};
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Moment, Outcome, Plan, Process, Refresh, RunId, Steady, Step};
+use crate::model::{Action, ClockReading, ClockTracker, Outcome, Plan, Process, RecordUpdate, RunId, Step};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::run::env::Vars;
 use crate::run::lives;
-use crate::state::event_subject::About;
-use crate::state::files::heartbeat::{self, Heartbeat, Pulse, Status};
+use crate::state::event_subject::EventSubject;
+use crate::state::files::heartbeat::{self, Heartbeat, HeartbeatState, Status};
 use crate::state::files::{
     Binding, Bound, Committed, Directory, Loaded, Origin, RegistryFile, StateDir, StoreError, events,
     registry_file, reserve,
 };
-pub use crate::state::heartbeat_writer::Beats;
+pub use crate::state::heartbeat_writer::HeartbeatWriter;
 use crate::tick::Store;
 use crate::views::report;
 
@@ -42,7 +42,7 @@ pub struct State {
     /// Names this factory.
     pub lineage: String,
     /// The heartbeat as it was before this command wrote its own.
-    pub pulse: Pulse,
+    pub pulse: HeartbeatState,
     /// Since when it is held; what a tick may take counts from here, not from when it began to wait.
     pub held_since: Instant,
     /// What is wrong with the registry's latest generation, where its backup was read.
@@ -93,7 +93,12 @@ impl State {
     }
 
     /// Loads without the lock, for reading: changes nothing, creates nothing. `None`: there is no state yet.
-    pub fn peek(config: &Config, path: &Path, host: &Host, access: Access) -> Result<Option<State>, Failure> {
+    pub fn open_read_only(
+        config: &Config,
+        path: &Path,
+        host: &Host,
+        access: Access,
+    ) -> Result<Option<State>, Failure> {
         match StateDir::open_existing(path, config.allow_network_fs)? {
             Some(dir) => State::load(config, dir, None, host, access).map(Some),
             None => Ok(None),
@@ -110,8 +115,8 @@ impl State {
         // Before it is overwritten: it tells whether the last tick died, and how far the serials had come.
         let pulse = heartbeat::read(&dir);
         let serial = match &pulse {
-            Pulse::Beat(beat) => Some(beat.serial),
-            Pulse::Absent | Pulse::Unreadable(_) => None,
+            HeartbeatState::Beat(beat) => Some(beat.serial),
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
         let (loaded, mut file): (Loaded<Registry>, _) = registry_file::load(&dir, serial)?;
         let (standing, binding) = standing(&config.path, &dir, &loaded, &pulse, host)?;
@@ -208,10 +213,10 @@ impl State {
     /// Whether the last tick said `running` and its process is gone.
     pub fn last_tick_died(&self, host: &Host) -> bool {
         match &self.pulse {
-            Pulse::Beat(beat) => {
+            HeartbeatState::Beat(beat) => {
                 beat.status == Status::Running && !is_alive(host, beat.pid, beat.start_ticks, &beat.boot_id)
             }
-            Pulse::Absent | Pulse::Unreadable(_) => false,
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => false,
         }
     }
 
@@ -266,7 +271,7 @@ pub fn standing(
     config: &Path,
     dir: &StateDir,
     loaded: &Loaded<Registry>,
-    pulse: &Pulse,
+    pulse: &HeartbeatState,
     host: &Host,
 ) -> Result<(Standing, Binding), Failure> {
     let binding = found_binding(config, dir)?;
@@ -284,9 +289,9 @@ pub fn standing(
         config: there_of_config(bound, config),
         directory,
         is_this_boot: match pulse {
-            Pulse::Beat(beat) => beat.boot_id == host.boot_id,
+            HeartbeatState::Beat(beat) => beat.boot_id == host.boot_id,
             // A tick of this boot may have been killed before its heartbeat.
-            Pulse::Absent | Pulse::Unreadable(_) => true,
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => true,
         },
         may_live: &may_live,
     };
@@ -348,14 +353,14 @@ fn log_move(dir: &StateDir, before: &Bound, now: &Binding, config: &Config, host
 }
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
-pub fn steady(pulse: &Pulse, boot_id: &str, age: Option<Duration>) -> Steady {
+pub fn steady(pulse: &HeartbeatState, boot_id: &str, age: Option<Duration>) -> ClockTracker {
     let now = clock::moment(boot_id);
     match pulse {
-        Pulse::Absent => Steady::first(now),
-        Pulse::Unreadable(_) => Steady::after_loss(now),
-        Pulse::Beat(beat) => match &beat.steady {
+        HeartbeatState::Absent => ClockTracker::first(now),
+        HeartbeatState::Unreadable(_) => ClockTracker::after_loss(now),
+        HeartbeatState::Beat(beat) => match &beat.steady {
             Some(before) => before.next(now, age),
-            None => Steady::first(now),
+            None => ClockTracker::first(now),
         },
     }
 }
@@ -378,25 +383,25 @@ impl Store for State {
         self.file.commit(registry)
     }
 
-    fn log_plan(&mut self, plan: &Plan, now: &Moment) {
-        let about = About::new(&self.registry, plan);
-        let event = |step| Some(about.add_to(step_event(step, now)?, step));
+    fn log_plan(&mut self, plan: &Plan, now: &ClockReading) {
+        let subject = EventSubject::new(&self.registry, plan);
+        let event = |step| Some(subject.add_to(step_event(step, now)?, step));
         let lines: Vec<_> = plan.steps.iter().filter_map(event).collect();
         log_lines(&self.dir, &lines, self.events_bytes_max);
     }
 
-    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &Moment) {
-        let about = About::new(&self.registry, plan);
+    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) {
+        let subject = EventSubject::new(&self.registry, plan);
         let event = |outcome: &Outcome| {
             let step = plan.steps.get(outcome.step)?;
-            Some(about.add_to(report::outcome_event(plan, outcome, now)?, step))
+            Some(subject.add_to(report::outcome_event(plan, outcome, now)?, step))
         };
         let lines: Vec<_> = outcomes.iter().filter_map(event).collect();
         log_lines(&self.dir, &lines, self.events_bytes_max);
     }
 }
 
-fn step_event(step: &Step, now: &Moment) -> Option<Value> {
+fn step_event(step: &Step, now: &ClockReading) -> Option<Value> {
     match step {
         Step::Decide(decision) => Some(json!({
             "at": now.at,
@@ -410,9 +415,9 @@ fn step_event(step: &Step, now: &Moment) -> Option<Value> {
                 _ => None,
             },
         })),
-        Step::Refresh(Refresh::Renew { item, because }) => {
+        Step::RecordUpdate(RecordUpdate::Renew { item, because }) => {
             Some(json!({"at": now.at, "event": "renew", "item": item, "because": because}))
         }
-        Step::Refresh(_) => None,
+        Step::RecordUpdate(_) => None,
     }
 }

@@ -6,7 +6,7 @@
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::ui::escape;
-use crate::ui::style::{Paint, Tone};
+use crate::ui::style::{Style, Styler};
 
 /// Width of a page, in columns, where no terminal tells its own.
 pub const WIDTH: usize = 100;
@@ -20,7 +20,7 @@ const PROSE_MIN: usize = 24;
 /// A piece of text.
 #[derive(Clone, Debug)]
 pub struct Span {
-    tone: Tone,
+    style: Style,
     text: String,
     is_whole: bool,
 }
@@ -28,7 +28,7 @@ pub struct Span {
 impl Span {
     /// Prose.
     pub fn words(text: impl AsRef<str>) -> Span {
-        Span { tone: Tone::Plain, text: escape::plain(text.as_ref().trim_end()), is_whole: false }
+        Span { style: Style::Plain, text: escape::plain(text.as_ref().trim_end()), is_whole: false }
     }
 
     /// Something to copy, which stays on one line.
@@ -37,8 +37,8 @@ impl Span {
     }
 
     /// The same with a meaning.
-    pub fn tone(self, tone: Tone) -> Span {
-        Span { tone, ..self }
+    pub fn style(self, style: Style) -> Span {
+        Span { style, ..self }
     }
 
     fn width(&self) -> usize {
@@ -67,8 +67,8 @@ impl Row {
     }
 
     /// All of it in this tone, but the fields.
-    pub fn tone(mut self, tone: Tone) -> Row {
-        self.cells.iter_mut().chain(&mut self.prose).for_each(|span| span.tone = tone);
+    pub fn style(mut self, style: Style) -> Row {
+        self.cells.iter_mut().chain(&mut self.prose).for_each(|span| span.style = style);
         self
     }
 
@@ -79,31 +79,31 @@ impl Row {
 
     /// A field below it.
     pub fn field(mut self, label: impl AsRef<str>, value: Span) -> Row {
-        self.fields.push((Span::words(label).tone(Tone::Dim), value));
+        self.fields.push((Span::words(label).style(Style::Dim), value));
         self
     }
 }
 
 /// What stands on one line, and how much room it takes before it.
 struct Piece {
-    tone: Tone,
+    style: Style,
     text: String,
     gap: usize,
 }
 
-type Line = Vec<(Tone, String)>;
+type Line = Vec<(Style, String)>;
 
 /// Lines for a terminal of some width.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct Layout {
     width: usize,
     lines: Vec<Line>,
 }
 
-impl Page {
+impl Layout {
     /// An empty page of this width, in columns.
-    pub fn new(width: usize) -> Page {
-        Page { width, lines: Vec::new() }
+    pub fn new(width: usize) -> Layout {
+        Layout { width, lines: Vec::new() }
     }
 
     /// How many lines it has.
@@ -113,7 +113,7 @@ impl Page {
 
     /// A headline.
     pub fn heading(&mut self, text: impl AsRef<str>) {
-        self.paragraph(0, &[Span::words(text).tone(Tone::Heading)]);
+        self.paragraph(0, &[Span::words(text).style(Style::Heading)]);
     }
 
     /// Spans with a space between them; what does not fit on the first line is indented by two columns more.
@@ -124,7 +124,7 @@ impl Page {
 
     /// One line as it is, however long.
     pub fn verbatim(&mut self, indent: usize, text: &str) {
-        self.lines.push(vec![(Tone::Plain, " ".repeat(indent) + escape::plain(text).trim_end())]);
+        self.lines.push(vec![(Style::Plain, " ".repeat(indent) + escape::plain(text).trim_end())]);
     }
 
     /// An empty line.
@@ -140,7 +140,7 @@ impl Page {
             let pieces: Vec<_> = pieces(value).collect();
             let room = self.width.saturating_sub(beside);
             if value.width() <= room || (room >= PROSE_MIN && longest(&pieces) <= room) {
-                let begun = vec![(Tone::Plain, " ".repeat(indent)), (label.tone, label.text.clone())];
+                let begun = vec![(Style::Plain, " ".repeat(indent)), (label.style, label.text.clone())];
                 self.flow(begun, beside, beside, pieces);
             } else {
                 if !named.is_empty() {
@@ -174,10 +174,10 @@ impl Page {
     }
 
     fn in_columns(&mut self, row: &Row, columns: &[usize]) {
-        let mut line = vec![(Tone::Plain, "  ".to_owned())];
+        let mut line = vec![(Style::Plain, "  ".to_owned())];
         for (cell, width) in row.cells.iter().zip(columns).filter(|(_, width)| **width > 0) {
-            line.push((cell.tone, cell.text.clone()));
-            line.push((Tone::Plain, " ".repeat(width - cell.width() + 2)));
+            line.push((cell.style, cell.text.clone()));
+            line.push((Style::Plain, " ".repeat(width - cell.width() + 2)));
         }
         let start = start_of_prose(columns);
         let mut pieces: Vec<_> = row.prose.iter().flat_map(pieces).collect();
@@ -216,7 +216,7 @@ impl Page {
         let mut line = begun;
         pad(&mut line, start);
         let (mut column, mut is_empty) = (start, true);
-        for Piece { tone, mut text, gap } in pieces {
+        for Piece { style, mut text, gap } in pieces {
             let gap = if is_empty { 0 } else { gap };
             if !is_empty && column + gap + text.width() > self.width {
                 self.lines.push(std::mem::take(&mut line));
@@ -226,19 +226,19 @@ impl Page {
                 text = escape::plain(&text);
             } else {
                 // Of one colour with what stands on both sides, so that it is painted as one.
-                let is_amid = line.last().is_some_and(|(before, _)| *before == tone);
-                line.push((if is_amid { tone } else { Tone::Plain }, " ".repeat(gap)));
+                let is_amid = line.last().is_some_and(|(before, _)| *before == style);
+                line.push((if is_amid { style } else { Style::Plain }, " ".repeat(gap)));
                 column += gap;
             }
             column += text.width();
-            line.push((tone, text));
+            line.push((style, text));
             is_empty = false;
         }
         self.lines.push(line);
     }
 
     /// The page in its colours; without anything that only fills the end of a line.
-    pub fn painted(&self, paint: Paint) -> String {
+    pub fn painted(&self, paint: Styler) -> String {
         let mut out = String::new();
         for line in &self.lines {
             let used = line.iter().rposition(|(_, text)| !text.trim_end().is_empty()).map_or(0, |at| at + 1);
@@ -253,14 +253,14 @@ impl Page {
 
     /// The page without colours.
     pub fn to_text(&self) -> String {
-        self.painted(Paint::OFF)
+        self.painted(Styler::OFF)
     }
 }
 
 /// Fills a line with spaces up to a column.
 fn pad(line: &mut Line, column: usize) {
     let used: usize = line.iter().map(|(_, text)| text.width()).sum();
-    line.push((Tone::Plain, " ".repeat(column.saturating_sub(used))));
+    line.push((Style::Plain, " ".repeat(column.saturating_sub(used))));
 }
 
 fn start_of_prose(columns: &[usize]) -> usize {
@@ -270,7 +270,7 @@ fn start_of_prose(columns: &[usize]) -> usize {
 /// What of a span must stay on one line. Prose can be broken at spaces, and beside a character of East Asian
 /// writing, which has none.
 fn pieces(span: &Span) -> impl Iterator<Item = Piece> + '_ {
-    let piece = |text: &str, gap| Piece { tone: span.tone, text: text.to_owned(), gap };
+    let piece = |text: &str, gap| Piece { style: span.style, text: text.to_owned(), gap };
     let whole = span.is_whole.then(|| piece(&span.text, 1));
     let prose = if span.is_whole { "" } else { &span.text };
     let words = prose.split(' ').filter(|word| !word.is_empty());
@@ -309,8 +309,8 @@ fn clip(pieces: &mut Vec<Piece>, room: usize) {
     if ends.last().is_some_and(|end| *end > room) {
         let fit = ends.iter().take_while(|end| **end < room).count().max(1);
         pieces.truncate(fit);
-        pieces.extend(pieces.last().map(|last| last.tone).map(|tone| Piece {
-            tone,
+        pieces.extend(pieces.last().map(|last| last.style).map(|style| Piece {
+            style,
             text: "…".to_owned(),
             gap: 0,
         }));
@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     fn table(width: usize, rows: &[Row]) -> String {
-        let mut page = Page::new(width);
+        let mut page = Layout::new(width);
         page.table(rows);
         page.to_text()
     }
@@ -403,18 +403,18 @@ mod tests {
     // A runner of GitHub takes a line that begins with `::` for a command: a line break must not make one.
     #[test]
     fn a_line_break_makes_no_command_for_a_ci_runner() {
-        let mut page = Page::new(24);
+        let mut page = Layout::new(24);
         page.paragraph(2, &[Span::words("the agent said: then ::error::boo")]);
         assert_eq!(page.to_text(), "  the agent said: then\n    \\u{3a}:error::boo\n");
     }
 
     #[test]
     fn colour_means_something_and_changes_no_word() {
-        let mut page = Page::new(60);
+        let mut page = Layout::new(60);
         page.heading("Parked: 1");
-        page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words("it is \u{1b}[2J gone")]);
-        let (heading, bad) = (Paint::ON.put(Tone::Heading, "Parked: 1"), Paint::ON.put(Tone::Bad, "!"));
-        assert_eq!(page.painted(Paint::ON), format!("{heading}\n  {bad} it is \\u{{1b}}[2J gone\n"));
+        page.paragraph(2, &[Span::words("!").style(Style::Bad), Span::words("it is \u{1b}[2J gone")]);
+        let (heading, bad) = (Styler::ON.put(Style::Heading, "Parked: 1"), Styler::ON.put(Style::Bad, "!"));
+        assert_eq!(page.painted(Styler::ON), format!("{heading}\n  {bad} it is \\u{{1b}}[2J gone\n"));
         assert_eq!(page.to_text(), "Parked: 1\n  ! it is \\u{1b}[2J gone\n");
     }
 

@@ -4,7 +4,7 @@
 //! `TERM` and whether it is a terminal, as everywhere.
 
 use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 use clap::ValueEnum;
 
 /// When there is colour.
@@ -21,7 +21,7 @@ pub enum When {
 
 /// What a text in colour means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub enum Style {
     /// What most text is.
     Plain,
     /// It went well.
@@ -36,16 +36,16 @@ pub enum Tone {
     Heading,
 }
 
-impl Tone {
-    fn style(self) -> Style {
-        let colored = |color: AnsiColor| Style::new().fg_color(Some(color.into()));
+impl Style {
+    fn style(self) -> anstyle::Style {
+        let colored = |color: AnsiColor| anstyle::Style::new().fg_color(Some(color.into()));
         match self {
-            Tone::Plain => Style::new(),
-            Tone::Good => colored(AnsiColor::Green),
-            Tone::Warn => colored(AnsiColor::Yellow),
-            Tone::Bad => colored(AnsiColor::Red).bold(),
-            Tone::Dim => Style::new().dimmed(),
-            Tone::Heading => Style::new().bold(),
+            Style::Plain => anstyle::Style::new(),
+            Style::Good => colored(AnsiColor::Green),
+            Style::Warn => colored(AnsiColor::Yellow),
+            Style::Bad => colored(AnsiColor::Red).bold(),
+            Style::Dim => anstyle::Style::new().dimmed(),
+            Style::Heading => anstyle::Style::new().bold(),
         }
     }
 }
@@ -62,33 +62,33 @@ pub fn choose(when: When) {
 
 /// A brush for one stream, which leaves text as it is where there is to be no colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Paint {
+pub struct Styler {
     on: bool,
 }
 
-impl Paint {
+impl Styler {
     /// The one that never colours.
-    pub const OFF: Paint = Paint { on: false };
+    pub const OFF: Styler = Styler { on: false };
 
     /// The one that always does.
-    pub const ON: Paint = Paint { on: true };
+    pub const ON: Styler = Styler { on: true };
 
     /// For what goes to stdout.
-    pub fn stdout() -> Paint {
-        Paint { on: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never }
+    pub fn stdout() -> Styler {
+        Styler { on: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never }
     }
 
     /// For what goes to stderr.
-    pub fn stderr() -> Paint {
-        Paint { on: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never }
+    pub fn stderr() -> Styler {
+        Styler { on: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never }
     }
 
     /// The text in a tone. It must be fit for a terminal already: nothing is escaped here.
-    pub fn put(self, tone: Tone, text: &str) -> String {
-        if !self.on || tone == Tone::Plain || text.is_empty() {
+    pub fn put(self, style: Style, text: &str) -> String {
+        if !self.on || style == Style::Plain || text.is_empty() {
             return text.to_owned();
         }
-        let style = tone.style();
+        let style = style.style();
         format!("{style}{text}{style:#}")
     }
 }
@@ -99,13 +99,13 @@ mod tests {
 
     #[test]
     fn a_tone_begins_and_ends_and_changes_no_word() {
-        for tone in [Tone::Good, Tone::Warn, Tone::Bad, Tone::Dim, Tone::Heading] {
-            assert_eq!(Paint::OFF.put(tone, "held"), "held");
-            let painted = Paint::ON.put(tone, "held");
+        for style in [Style::Good, Style::Warn, Style::Bad, Style::Dim, Style::Heading] {
+            assert_eq!(Styler::OFF.put(style, "held"), "held");
+            let painted = Styler::ON.put(style, "held");
             assert!(painted.starts_with("\u{1b}[") && painted.ends_with("\u{1b}[0m"), "{painted:?}");
             assert_eq!(anstream::adapter::strip_str(&painted).to_string(), "held");
-            assert_eq!(Paint::ON.put(tone, ""), "", "nothing is no place for a style");
+            assert_eq!(Styler::ON.put(style, ""), "", "nothing is no place for a style");
         }
-        assert_eq!(Paint::ON.put(Tone::Plain, "held"), "held");
+        assert_eq!(Styler::ON.put(Style::Plain, "held"), "held");
     }
 }

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::exit::ExitStatus;
 use crate::ui::escape;
-use crate::ui::layout::{Page, Row, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Row, Span};
+use crate::ui::style::Style;
 
 /// How a thing was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,11 +28,11 @@ impl Level {
         }
     }
 
-    fn tone(self) -> Tone {
+    fn style(self) -> Style {
         match self {
-            Level::Ok => Tone::Good,
-            Level::Note => Tone::Warn,
-            Level::Problem(_) => Tone::Bad,
+            Level::Ok => Style::Good,
+            Level::Note => Style::Warn,
+            Level::Problem(_) => Style::Bad,
         }
     }
 }
@@ -72,7 +72,7 @@ impl Finding {
     }
 
     fn row(&self, name: &str) -> Row {
-        let level = Span::whole(self.level.name()).tone(self.level.tone());
+        let level = Span::whole(self.level.name()).style(self.level.style());
         let row = Row::new([level, Span::whole(name), Span::whole(&self.subject)]).prose(&self.because);
         match &self.hint {
             Some(hint) => row.field("→", Span::words(hint)),
@@ -124,8 +124,8 @@ impl CheckView {
     }
 
     /// For a person, on a terminal of this width. The lines for a crontab are shown to the letter.
-    pub fn to_page(&self, width: usize) -> Page {
-        let mut page = Page::new(width);
+    pub fn to_page(&self, width: usize) -> Layout {
+        let mut page = Layout::new(width);
         page.paragraph(0, &self.headline());
         page.table(&self.findings.iter().map(|(name, finding)| finding.row(name)).collect::<Vec<_>>());
         if !self.is_whole {
@@ -145,10 +145,10 @@ impl CheckView {
             (count > 0).then(|| format!("{count} {level}{plural}"))
         };
         let counts: Vec<_> = ["ok", "note", "problem"].into_iter().filter_map(count).collect();
-        let tone = if self.status() == ExitStatus::Ok { Tone::Good } else { Tone::Bad };
+        let style = if self.status() == ExitStatus::Ok { Style::Good } else { Style::Bad };
         [
-            Span::words(if self.as_cron { "check as cron:" } else { "check:" }).tone(Tone::Heading),
-            Span::words(self.status().name()).tone(tone),
+            Span::words(if self.as_cron { "check as cron:" } else { "check:" }).style(Style::Heading),
+            Span::words(self.status().name()).style(style),
             Span::words(format!("({})", counts.join(", "))),
         ]
     }

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::model::{
-    Action, AgentName, Decision, GateVerdict, Gates, Held, HeldCode, ItemId, Plan, RunId, Step,
+    Action, AgentName, Decision, GateVerdict, Gates, Held, HoldReason, ItemId, Plan, RunId, Step,
 };
 use crate::registry::{AgentRecord, ItemRecord};
 use crate::ui::escape;
-use crate::ui::layout::{Page, Row, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Row, Span};
+use crate::ui::style::Style;
 
 /// How many of the latest events are shown.
 const EVENTS_MAX: usize = 10;
@@ -177,8 +177,8 @@ impl ExplainView {
     }
 
     /// For a person, on a terminal of this width.
-    pub fn to_page(&self, width: usize) -> Page {
-        let mut page = Page::new(width);
+    pub fn to_page(&self, width: usize) -> Layout {
+        let mut page = Layout::new(width);
         let title = self.title.as_ref().map_or_else(String::new, |title| format!(": {title}"));
         page.heading(format!("{} ({}){title}", self.key, self.item));
         page.heading("Now");
@@ -187,7 +187,7 @@ impl ExplainView {
         }
         page.table(&self.rules.iter().map(Rule::row).collect::<Vec<_>>());
         for error in &self.errors {
-            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(error)]);
+            page.paragraph(2, &[Span::words("!").style(Style::Bad), Span::words(error)]);
         }
         if let Some(record) = &self.record {
             page.heading("Record");
@@ -200,7 +200,7 @@ impl ExplainView {
         }
         if let Some(why) = &self.next_runs_error {
             page.heading("Next run");
-            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(why)]);
+            page.paragraph(2, &[Span::words("!").style(Style::Bad), Span::words(why)]);
         }
         if !self.events.is_empty() {
             page.heading("Lately");
@@ -273,7 +273,7 @@ impl Rule {
         Rule::of(held.code, &held.because, held.until)
     }
 
-    fn of(code: HeldCode, because: &str, until: Option<Timestamp>) -> Rule {
+    fn of(code: HoldReason, because: &str, until: Option<Timestamp>) -> Rule {
         Rule {
             name: json!(code).as_str().unwrap_or_default().to_owned(),
             run: None,
@@ -288,17 +288,17 @@ impl Rule {
 
     fn row(&self) -> Row {
         let mark = if self.decides { "→" } else { "" };
-        let tone = match self.verdict {
-            Verdict::Holds if self.decides => Tone::Warn,
-            Verdict::Acts if self.decides => Tone::Good,
-            _ => Tone::Plain,
+        let style = match self.verdict {
+            Verdict::Holds if self.decides => Style::Warn,
+            Verdict::Acts if self.decides => Style::Good,
+            _ => Style::Plain,
         };
         let until = self.until.map_or_else(String::new, |until| format!("until {}: ", escape::time(until)));
         let run = self.run.as_ref().map_or_else(String::new, ToString::to_string);
-        let cells = [mark, &self.name, self.verdict.name()].map(|cell| Span::whole(cell).tone(tone));
+        let cells = [mark, &self.name, self.verdict.name()].map(|cell| Span::whole(cell).style(style));
         let row = Row::new(cells.into_iter().chain([Span::whole(run)]));
         let row = row.prose(format!("{until}{}", self.because));
-        if self.verdict == Verdict::Passes { row.tone(Tone::Dim) } else { row }
+        if self.verdict == Verdict::Passes { row.style(Style::Dim) } else { row }
     }
 }
 
@@ -309,7 +309,7 @@ impl Spent {
 }
 
 impl NextRun {
-    fn add_to(&self, page: &mut Page) {
+    fn add_to(&self, page: &mut Layout) {
         let mut fields = vec![
             field("role", Span::whole(&self.role)),
             field("argv", Span::whole(json!(self.argv).to_string())),
@@ -328,7 +328,7 @@ impl NextRun {
 }
 
 fn field(label: &str, value: Span) -> (Span, Span) {
-    (Span::words(label).tone(Tone::Dim), value)
+    (Span::words(label).style(Style::Dim), value)
 }
 
 /// What is remembered, without what is nothing.
@@ -351,13 +351,13 @@ fn event_row(event: &Value) -> Row {
 mod tests {
     use super::*;
 
-    fn gate(code: HeldCode, run: Option<&str>, holds: bool) -> GateVerdict {
+    fn gate(code: HoldReason, run: Option<&str>, holds: bool) -> GateVerdict {
         let run = run.map(|run| run.parse().unwrap());
         GateVerdict { code, run, holds, because: String::new(), until: None }
     }
 
     /// The names of the rules that decide, of a plan in which nothing is done.
-    fn deciding(verdicts: Vec<GateVerdict>, held: &[HeldCode]) -> Vec<String> {
+    fn deciding(verdicts: Vec<GateVerdict>, held: &[HoldReason]) -> Vec<String> {
         let id = ItemId("dir:A".to_owned());
         let held = held.iter().map(|code| Held {
             item: id.clone(),
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_holds_decides_and_those_behind_it_are_told() {
-        use HeldCode::{Backoff, Blocked, NoSlot, Parked, SourceUnknown};
+        use HoldReason::{Backoff, Blocked, NoSlot, Parked, SourceUnknown};
         let item = vec![gate(Parked, None, false), gate(Blocked, None, true), gate(NoSlot, None, true)];
         assert_eq!(deciding(item, &[Blocked]), ["blocked"]);
         let runs = vec![

@@ -15,14 +15,14 @@ const PATH_BYTES_MAX: u64 = 4096;
 
 /// The notes of one state directory.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct WorkspaceLedger {
     dir: PathBuf,
 }
 
-impl Made {
+impl WorkspaceLedger {
     /// The notes in `made/`.
-    pub(crate) fn at(dir: PathBuf) -> Made {
-        Made { dir }
+    pub(crate) fn at(dir: PathBuf) -> WorkspaceLedger {
+        WorkspaceLedger { dir }
     }
 
     /// The folder at this real path was made just now, by the caller. Durable.
@@ -85,9 +85,9 @@ mod tests {
 
     use super::*;
 
-    fn made() -> (tempfile::TempDir, Made) {
+    fn made() -> (tempfile::TempDir, WorkspaceLedger) {
         let dir = tempfile::tempdir().unwrap();
-        let made = Made::at(dir.path().to_owned());
+        let made = WorkspaceLedger::at(dir.path().to_owned());
         (dir, made)
     }
 

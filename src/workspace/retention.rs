@@ -18,7 +18,7 @@
 //!
 //! # What stays
 //!
-//! Whatever a leap of the clock has made old ([`Steady`]).
+//! Whatever a leap of the clock has made old ([`ClockTracker`]).
 //!
 //! A run that is some agent's current one, or must end. A run that is not on record yet: its number is above the
 //! highest that was ever given out. The latest run of each agent of an item that is remembered: its log is the one that
@@ -31,8 +31,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Retention;
-use crate::model::{AgentName, ItemId, RunId, RunTrace, Steady};
-use crate::registry::{ItemStanding, Registry};
+use crate::model::{AgentName, ClockTracker, ItemId, RunId, RunTrace};
+use crate::registry::{ItemPhase, Registry};
 use crate::ui::escape;
 
 /// A directory that may go.
@@ -51,7 +51,7 @@ pub fn runs(
     registry: &Registry,
     traces: &[RunTrace],
     rules: &Retention,
-    clock: &Steady,
+    clock: &ClockTracker,
 ) -> Vec<Removal<RunId>> {
     let owners: BTreeMap<&str, &ItemId> =
         registry.names.items.iter().map(|(id, named)| (named.slug.as_str(), id)).collect();
@@ -81,7 +81,7 @@ pub fn workspaces(
     registry: &Registry,
     owned: &BTreeSet<String>,
     rules: &Retention,
-    clock: &Steady,
+    clock: &ClockTracker,
 ) -> Vec<Removal<String>> {
     let ours = registry.names.items.iter().filter(|(_, named)| owned.contains(&named.workspace));
     ours.filter_map(|(id, _)| workspace(registry, id, rules, clock)).collect()
@@ -93,11 +93,11 @@ pub fn workspace(
     registry: &Registry,
     id: &ItemId,
     rules: &Retention,
-    clock: &Steady,
+    clock: &ClockTracker,
 ) -> Option<Removal<String>> {
     let (named, age) = (registry.names.items.get(id)?, rules.age?);
     let record = registry.items.get(id);
-    let finished = record.is_none_or(|record| record.state == ItemStanding::Done);
+    let finished = record.is_none_or(|record| record.state == ItemPhase::Done);
     // A hand-off of which nobody knows the item any more may be of this one all the same.
     let to_be_ended = registry.handoffs.values().any(|handoff| handoff.agent.slug() == named.slug);
     if !finished || to_be_ended || registry.in_flight(id) {
@@ -136,7 +136,7 @@ fn needed(registry: &Registry) -> BTreeSet<RunId> {
 fn by_item<'a>(
     registry: &Registry,
     traces: &'a [RunTrace],
-    clock: &Steady,
+    clock: &ClockTracker,
 ) -> BTreeMap<&'a str, Vec<(Timestamp, &'a RunId)>> {
     let is_known = |run: &RunId| registry.names.last_n.get(&run.agent).is_some_and(|last| run.n <= *last);
     let mut known: Vec<_> = traces.iter().filter(|trace| is_known(&trace.run)).collect();
@@ -163,13 +163,13 @@ fn in_words(age: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, Decision, Launch, Moment, Refresh, Step, StraySpec};
+    use crate::model::{Action, ClockReading, Decision, Launch, RecordUpdate, Step, UnrecordedSpec};
 
     const DAY: i64 = 24 * 60 * 60;
 
     /// A clock that nobody has seen leap.
-    fn clock(day: i64) -> Steady {
-        Steady::first(Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 })
+    fn clock(day: i64) -> ClockTracker {
+        ClockTracker::first(ClockReading { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 })
     }
 
     fn at(day: i64) -> Timestamp {
@@ -200,7 +200,7 @@ mod tests {
 
     impl Story {
         fn act(&mut self, key: &str, day: i64, action: Action) {
-            let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+            let now = ClockReading { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
             let decision = Decision { action, item: Some(id(key)), because: "told".to_owned(), group: 0 };
             self.registry.apply(&Step::Decide(decision), &now).unwrap();
         }
@@ -209,11 +209,11 @@ mod tests {
         fn start(&mut self, key: &str, name: &str, day: i64) {
             let slug = key.to_lowercase();
             if !self.registry.items.contains_key(&id(key)) {
-                let now = Moment { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+                let now = ClockReading { at: at(day), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
                 let (item, origin) = (id(key), format!("{key}.md"));
                 let (key, workspace) = (key.to_owned(), key.to_owned());
-                let seen = Refresh::Seen { item, key, origin, slug, workspace };
-                self.registry.apply(&Step::Refresh(seen), &now).unwrap();
+                let seen = RecordUpdate::Seen { item, key, origin, slug, workspace };
+                self.registry.apply(&Step::RecordUpdate(seen), &now).unwrap();
             }
             self.act(key, day, Action::Start(Box::new(launch(key, name))));
             self.leaves(name, day);
@@ -370,7 +370,7 @@ mod tests {
         story.goes_well("AR-1", "ar-1-impl.1", 0);
         story.is_done("AR-1", 0);
         let fresh = story.registry.clone();
-        let stray = StraySpec {
+        let unrecorded = UnrecordedSpec {
             item: id("AR-1"),
             key: "AR-1".to_owned(),
             slug: "ar-1".to_owned(),
@@ -385,16 +385,20 @@ mod tests {
             next: None,
             done: None,
             dispatch: 2,
-            since: Moment { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },
+            since: ClockReading { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },
             deadline_ms: None,
         };
-        let renewed = Refresh::Renew { item: id("AR-1"), because: "it was edited".to_owned() };
-        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
-        story.registry.apply(&Step::Refresh(renewed), &now).unwrap();
+        let renewed = RecordUpdate::Renew { item: id("AR-1"), because: "it was edited".to_owned() };
+        let now = ClockReading { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+        story.registry.apply(&Step::RecordUpdate(renewed), &now).unwrap();
         assert_eq!(story.cleared(30, 1000), [""; 0], "it is to be done again");
 
         story.registry = fresh.clone();
-        story.act("AR-1", 50, Action::AdoptStray { run: run("ar-1-impl.2"), spec: Box::new(stray) });
+        story.act(
+            "AR-1",
+            50,
+            Action::AdoptUnrecorded { run: run("ar-1-impl.2"), spec: Box::new(unrecorded) },
+        );
         assert_eq!(story.cleared(30, 1000), [""; 0], "a forgotten run of it was found");
 
         story.registry = fresh.clone();
@@ -407,7 +411,7 @@ mod tests {
         story.registry = fresh;
         story.act("AR-1", 50, Action::Forget { item: id("AR-1") });
         let stop = Action::Stop { run: run("ar-1-impl.1"), survivors: Vec::new(), dispatch_failed: false };
-        let now = Moment { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
+        let now = ClockReading { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };
         let nobodys = Decision { action: stop, item: None, because: "found".to_owned(), group: 0 };
         story.registry.apply(&Step::Decide(nobodys), &now).unwrap();
         assert_eq!(story.cleared(30, 1000), [""; 0], "a run of it may still be alive");

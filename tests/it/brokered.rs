@@ -2,9 +2,9 @@
 
 mod killed;
 mod names;
+mod protected;
 mod proxy;
 mod secrets;
-mod spared;
 mod trouble;
 mod work;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use factory_tick::registry::{AgentStanding, ItemStanding, ParkedBy, Registry};
+use factory_tick::registry::{AgentPhase, ItemPhase, ParkedBy, Registry};
 use factory_tick::state::files::{Loaded, Origin, RegistryFile, StateDir, registry_file};
 
 /// Written by factory-tick 0.1.0: an item in each state there is, two runs that must end, a role that
@@ -39,7 +39,7 @@ fn the_first_registry_is_read_for_ever() {
         .iter()
         .map(|(id, item)| (id.0.as_str(), item.key.as_str(), item.state, item.attempts, item.parked_by))
         .collect();
-    use ItemStanding::{Active, Done, Parked, Waiting};
+    use ItemPhase::{Active, Done, Parked, Waiting};
     assert_eq!(
         standing,
         [
@@ -58,7 +58,7 @@ fn the_first_registry_is_read_for_ever() {
     let in_flight: Vec<_> = registry
         .agents
         .values()
-        .filter(|agent| agent.state != AgentStanding::Idle)
+        .filter(|agent| agent.state != AgentPhase::Idle)
         .map(|agent| (agent.run.as_ref().map(ToString::to_string), agent.process.is_some()))
         .collect();
     let running = |run: &str| (Some(run.to_owned()), true);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use factory_tick::harness::{
     Preset, SessionFrom, chosen_session, is_progress, preset, read, session_on, unconnected_on,
 };
-use factory_tick::model::{AgentName, Exit, ExitReason, Moment, Output, RunId, Said};
+use factory_tick::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported, RunId};
 use regex::{Captures, Regex};
 use tempfile::TempDir;
 
@@ -147,7 +147,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
         End::Signal(signal) => (None, Some(signal), ExitReason::Exited),
         End::Stalled => (None, Some(9), ExitReason::Stalled),
     };
-    let moment = Moment {
+    let moment = ClockReading {
         at: "2026-01-01T00:00:00Z".parse().unwrap(),
         mono_ms: 0,
         boot_id: String::new(),
@@ -162,7 +162,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Said::default(),
+        said: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,
@@ -172,7 +172,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
     let argv = if how == "servers" { words(&["--mcp-config", SERVERS]) } else { Vec::new() };
     let mut unconnected =
         ran.stdout.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
-    let said = Said { unconnected: unconnected.next_back().unwrap_or_default(), ..Said::default() };
+    let said = Reported { unconnected: unconnected.next_back().unwrap_or_default(), ..Reported::default() };
     read(preset, &exit, &said, &output, resumed)
 }
 

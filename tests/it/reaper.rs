@@ -111,7 +111,7 @@ impl Cell {
     fn play(&self, kit: &Kit) -> Outcome {
         let order = json!({ "cell": self.name(), "kit": kit.0 }).to_string();
         let answer = match alone::run(TEST, &order, self.groups(), &kit.agent()) {
-            Answer::Said(answer) => answer,
+            Answer::Reported(answer) => answer,
             Answer::Failed(how) => return Outcome { wrong: Some(how), ..Outcome::default() },
             Answer::Impossible(why) => return Outcome { skipped: Some(why), ..Outcome::default() },
         };

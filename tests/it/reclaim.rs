@@ -87,7 +87,7 @@ enum Way {
     /// Passes it on, and keeps the reply.
     Lost,
     /// Answers it.
-    Said(&'static str, String),
+    Reported(&'static str, String),
 }
 
 /// What came by, in its order: at which door, method and path, and the body.
@@ -115,7 +115,7 @@ fn door(to: String, prefix: &'static str, notes: Notes, ways: Ways) -> Origin {
             };
             notes.lock().unwrap().push((note, head.clone(), sent));
             let reply = match way {
-                Way::Said(status, body) => format!(
+                Way::Reported(status, body) => format!(
                     "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                     body.len()
                 )
@@ -365,7 +365,7 @@ fn an_older_service_replaces_the_token_of_who_was_looked_at() {
     // No look, no new token: the old one would be gone for nothing.
     let before = lab.service.put(&json!({"name": "unseen"}));
     lab.once("service: GET", Way::Open);
-    lab.once("service: GET", Way::Said("500 Internal Server Error", String::new()));
+    lab.once("service: GET", Way::Reported("500 Internal Server Error", String::new()));
     let (requests, spawned) = lab.spawn(&met, "unseen", "exec sleep 600");
     assert!(matches!(spawned, Err(Failure::NoService(_))), "{spawned:?}");
     assert_eq!(requests, ladder("unseen", 5));
@@ -400,8 +400,8 @@ fn nobody_who_works_and_no_person_loses_a_name() {
     // Of a live service only the id is certain.
     lab.service.put(&json!({"name": "bare"}));
     let bare = format!(r#"{{"ok":true,"data":{{"id":{}}}}}"#, lab.service.agent("bare")["id"]);
-    lab.once("service: GET", Way::Said("200 OK", bare.clone()));
-    lab.once("service: GET", Way::Said("200 OK", bare));
+    lab.once("service: GET", Way::Reported("200 OK", bare.clone()));
+    lab.once("service: GET", Way::Reported("200 OK", bare));
     let (_, spawned) = lab.spawn(&met, "bare", "exec sleep 600");
     assert!(spawned.is_ok(), "{spawned:?}");
     assert_eq!(names(&met.0), ["bare"]);
@@ -416,7 +416,7 @@ fn another_agents_name_or_token_is_not_taken() {
     let withheld = |name: &'static str, ways: Vec<(&'static str, String)>, upto: Vec<String>| {
         lab.service.put(&json!({ "name": name }));
         for (part, said) in ways {
-            lab.once(part, Way::Said("200 OK", said));
+            lab.once(part, Way::Reported("200 OK", said));
         }
         let (requests, spawned) = lab.spawn(&met, name, "exec sleep 600");
         let Err(Failure::Withheld(why)) = spawned else { panic!("{name}: {spawned:?}") };
@@ -433,7 +433,7 @@ fn another_agents_name_or_token_is_not_taken() {
     withheld("id", vec![("takeover", issued(r#","agent_id":"agent_other""#))], ladder("id", 6));
     // The broker would start an agent with that, and it would be the other one to everybody.
     withheld("unsaid", vec![("takeover", issued(""))], ladder("unsaid", 6));
-    lab.once("takeover", Way::Said("404 Not Found", "404 Not Found".to_owned()));
+    lab.once("takeover", Way::Reported("404 Not Found", "404 Not Found".to_owned()));
     let rotated = [ladder("name", 6), vec!["service: POST /v1/agents/name/rotate-token".to_owned()]].concat();
     withheld("name", vec![("rotate-token", issued(r#","name":"other""#))], rotated);
     assert_eq!(names(&met.0), Vec::<String>::new());
@@ -450,7 +450,7 @@ fn what_the_service_refuses_is_not_asked_for_in_another_way() {
         for status in ["401 Unauthorized", "403 Forbidden", "429 Too Many Requests\r\nRetry-After: 7"] {
             let name = "refused";
             lab.service.put(&json!({ "name": name }));
-            lab.once(step, Way::Said(status, said.to_owned()));
+            lab.once(step, Way::Reported(status, said.to_owned()));
             let (requests, spawned) = lab.spawn(&met, name, "exec sleep 600");
             assert_eq!(requests, ladder(name, upto), "{step} {status}");
             let failure = spawned.unwrap_err();
@@ -466,7 +466,7 @@ fn what_the_service_refuses_is_not_asked_for_in_another_way() {
         }
     }
     // It knows takeovers after all: then it does not replace a token for the key of a workspace.
-    lab.once("takeover", Way::Said("404 Not Found", "404 Not Found".to_owned()));
+    lab.once("takeover", Way::Reported("404 Not Found", "404 Not Found".to_owned()));
     let (requests, spawned) = lab.spawn(&met, "refused", "exec sleep 600");
     assert!(matches!(spawned, Err(Failure::Withheld(_))), "{spawned:?}");
     assert_eq!(requests.len(), 7, "{requests:?}");
@@ -479,8 +479,8 @@ fn after_a_lost_reply_nothing_more_is_sent() {
     let Some(lab) = Lab::start(false) else { return };
     let met = lab.meet();
     let takeover = r#"{"ok":false,"error":{"code":"internal","message":"oops"}}"#.to_owned();
-    let oops = Way::Said("500 Internal Server Error", takeover);
-    let rubbish = Way::Said("200 OK", "<html>".to_owned());
+    let oops = Way::Reported("500 Internal Server Error", takeover);
+    let rubbish = Way::Reported("200 OK", "<html>".to_owned());
     let lost = [
         ("service: GET", Way::Lost, 2),
         ("service: GET", rubbish.clone(), 2),
@@ -545,7 +545,7 @@ fn a_name_that_comes_free_on_the_way_is_used() {
     let Some(lab) = Lab::start(false) else { return };
     let met = lab.meet();
     let held = r#"{"error":"failed to pre-register worker 'NAME': agent 'NAME' already exists and registration is create-only; x","name":"NAME","success":false}"#;
-    let refused = |name: &str| Way::Said("500 Internal Server Error", held.replace("NAME", name));
+    let refused = |name: &str| Way::Reported("500 Internal Server Error", held.replace("NAME", name));
     for _ in 0..2 {
         lab.once("POST /api/spawn", refused("ag"));
     }

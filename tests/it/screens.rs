@@ -8,16 +8,17 @@ use factory_tick::config::{self, Config, Problems};
 use factory_tick::decide::{self, Request};
 use factory_tick::exit::ExitStatus;
 use factory_tick::model::{
-    FleetView, ItemId, ItemState, Moment, Next, Observed, Sighting, SourceView, WorkItem, World,
+    ClockReading, FleetView, FollowUp, ItemId, ItemState, Observed, RunObservation, SourceView, WorkItem,
+    World,
 };
-use factory_tick::registry::{AgentStanding, CoolOff, Failing, ItemRecord, Paused, Registry};
-use factory_tick::state::files::heartbeat::{Alive, Heartbeat, Leg, Pulse, Status};
+use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
+use factory_tick::state::files::heartbeat::{Alive, Health, Heartbeat, HeartbeatState, Status};
 use factory_tick::ui::escape;
-use factory_tick::ui::style::Paint;
+use factory_tick::ui::style::Styler;
 use factory_tick::views::check::{CheckView, Finding};
 use factory_tick::views::explain::{ExplainView, NextRun};
 use factory_tick::views::report::TickReport;
-use factory_tick::views::status::{Looked, StatusView};
+use factory_tick::views::status::{StatusInput, StatusView};
 use nix::pty::{Winsize, openpty};
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -37,7 +38,7 @@ struct Still {
     config: Config,
     registry: Registry,
     beat: Heartbeat,
-    now: Moment,
+    now: ClockReading,
 }
 
 impl Still {
@@ -50,7 +51,7 @@ impl Still {
             config: config.unwrap(),
             registry: serde_json::from_str(include_str!("../../fixtures/screens/registry.json")).unwrap(),
             beat: serde_json::from_str(include_str!("../../fixtures/screens/heartbeat.json")).unwrap(),
-            now: Moment { at, mono_ms: 3_600_000, boot_id: "boot".to_owned(), slept_ms: 0 },
+            now: ClockReading { at, mono_ms: 3_600_000, boot_id: "boot".to_owned(), slept_ms: 0 },
         }
     }
 
@@ -60,10 +61,10 @@ impl Still {
 
     fn status_when(&self, alive: &Alive) -> StatusView {
         let pulse = match alive {
-            Alive::Absent => Pulse::Absent,
-            _ => Pulse::Beat(Box::new(self.beat.clone())),
+            Alive::Absent => HeartbeatState::Absent,
+            _ => HeartbeatState::Beat(Box::new(self.beat.clone())),
         };
-        StatusView::new(&Looked {
+        StatusView::new(&StatusInput {
             config: &self.config,
             state: Path::new(STATE),
             workspaces: Path::new(WORKSPACES),
@@ -129,9 +130,9 @@ impl Still {
             hash: record.hash.clone().unwrap(),
             content_hash: record.content_hash.clone().unwrap(),
         });
-        let flying = self.registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
+        let flying = self.registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
         let runs = flying.filter_map(|agent| agent.run.clone()).chain(self.registry.handoffs.keys().cloned());
-        let runs = runs.map(|run| (run, Sighting::Alive { claim: None, said: Default::default() }));
+        let runs = runs.map(|run| (run, RunObservation::Alive { claim: None, said: Default::default() }));
         World {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unclear: Vec::new() }),
@@ -356,7 +357,7 @@ fn colour_adds_nothing_to_the_words() {
         bad_config().to_page(100),
     ];
     for page in pages {
-        let painted = page.painted(Paint::ON);
+        let painted = page.painted(Styler::ON);
         assert!(painted.contains("\u{1b}["), "{painted}");
         assert_eq!(anstream::adapter::strip_str(&painted).to_string(), page.to_text());
     }
@@ -391,11 +392,11 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
     let mut still = Still::new();
     let since = "2026-11-20T08:42:00Z".parse().unwrap();
     still.beat.source =
-        Leg { ok: false, since: Some(since), error: Some("issues: permission denied".to_owned()) };
+        Health { ok: false, since: Some(since), error: Some("issues: permission denied".to_owned()) };
     let until = Some("2026-11-20T10:52:00Z".parse().unwrap());
     still.registry.paused = Some(Paused { because: "the bill".to_owned(), since, until, begun: None });
     let (because, item) = ("no login".to_owned(), ItemId("dir:AR-3".to_owned()));
-    still.registry.failing = Some(Failing { failures: 5, since, item, because });
+    still.registry.failing = Some(FailureStreak { failures: 5, since, item, because });
     still.registry.today.as_mut().unwrap().starts = 200;
     let because = "API_KEY is not set".to_owned();
     let cool_off = CoolOff { because, since, begun: None, until: None, row: 0, credentials: None };
@@ -435,7 +436,7 @@ fn an_item_between_two_of_its_runs_waits() {
     let due_at = "2026-11-20T08:57:00Z".parse().unwrap();
     let agent = still.registry.agents.values_mut().find(|agent| agent.item.0 == "dir:AR-6").unwrap();
     (agent.state, agent.run, agent.next) =
-        (AgentStanding::Idle, None, Some(Next::after_failure(true, due_at)));
+        (AgentPhase::Idle, None, Some(FollowUp::after_failure(true, due_at)));
     let screen = still.status().to_page(100, false).to_text();
     assert_has(
         &screen,

@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 
 use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
-use factory_tick::model::{Action, Decision, Free, HeldCode, ItemId, Plan, Room, RunId, Step};
-use factory_tick::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, Registry};
+use factory_tick::model::{Action, Decision, Free, HoldReason, ItemId, Plan, Room, RunId, Step};
+use factory_tick::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, Registry};
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -344,7 +344,7 @@ impl Simulation {
         };
         let (id, mut plan) = (tracked.item.id.clone(), Plan::default());
         if !registry.items.contains_key(&id) {
-            plan.steps.push(Step::Refresh(registry.seen_as(&tracked.item)));
+            plan.steps.push(Step::RecordUpdate(registry.upsert_for(&tracked.item)));
         }
         match order {
             Fault::PersonPauses => {
@@ -496,8 +496,8 @@ impl Simulation {
         let world = &mut *self.world.borrow_mut();
         if !world.today.source_unknown && request.needs_source() {
             let remembered = committed && !world.dead;
-            let concerns = |id: &ItemId| request.item.as_ref().is_none_or(|only| only == id);
-            world.tracker.count_read(|id| remembered && concerns(id));
+            let is_selected = |id: &ItemId| request.item.as_ref().is_none_or(|only| only == id);
+            world.tracker.count_read(|id| remembered && is_selected(id));
         }
     }
 
@@ -571,8 +571,7 @@ impl Simulation {
         if let Some((run, handoff)) = registry.handoffs.first_key_value() {
             return broken(format!("the hand-off {run} stays: {handoff:?}"));
         }
-        if let Some((name, agent)) = registry.agents.iter().find(|(_, one)| one.state != AgentStanding::Idle)
-        {
+        if let Some((name, agent)) = registry.agents.iter().find(|(_, one)| one.state != AgentPhase::Idle) {
             return broken(format!("{name} is not idle: {agent:?}"));
         }
         if let Some(error) = plan.errors.first() {
@@ -581,10 +580,10 @@ impl Simulation {
         for id in world.tracker.items.keys() {
             let held = plan.held.iter().find(|held| held.item == *id);
             let fine = match registry.items.get(id).map(|record| record.state) {
-                Some(ItemStanding::Done | ItemStanding::Parked) => true,
+                Some(ItemPhase::Done | ItemPhase::Parked) => true,
                 _ if !world.tracker.is_eligible(id) => !registry.items.contains_key(id),
                 // What has failed too often waits for a person.
-                _ => held.is_some_and(|held| matches!(held.code, HeldCode::Blocked | HeldCode::Breaker)),
+                _ => held.is_some_and(|held| matches!(held.code, HoldReason::Blocked | HoldReason::Breaker)),
             };
             if !fine {
                 return broken(format!("{id}: {held:?}, {:?}", registry.items.get(id)));
@@ -672,7 +671,7 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
         );
     }
     for step in &scene.plan.steps {
-        if let Step::Refresh(refresh) = step {
+        if let Step::RecordUpdate(refresh) = step {
             let _ = writeln!(text, "    {refresh:?}");
         }
     }
@@ -691,7 +690,7 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
             "    = {id} {:?} attempts {} row {} due {:?} dispatch {} told {:?} missing {}",
             record.state,
             record.attempts,
-            record.infra_row,
+            record.uncharged_streak,
             record.due_at.map(|due| due.to_string()),
             record.dispatch,
             record.told.as_ref().map(|told| (told.status, told.dispatch, told.dropped)),

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::context::Context;
 use crate::app::shutdown::Shutdown;
 use crate::run::tags;
-use crate::state::files::heartbeat::{GroupsLook, Pulse};
+use crate::state::files::heartbeat::{GroupsLook, HeartbeatState};
 use crate::state::{self, State};
 
 /// How often a tick looks. A left-over group costs a few kilobytes of the kernel's memory, and nothing else.
@@ -17,8 +17,8 @@ const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
 pub(crate) fn look(context: &Context, state: &State, shutdown: &Shutdown) -> Option<GroupsLook> {
     let now = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age).now.at;
     let before = match &state.pulse {
-        Pulse::Beat(beat) => beat.groups.as_ref(),
-        Pulse::Absent | Pulse::Unreadable(_) => None,
+        HeartbeatState::Beat(beat) => beat.groups.as_ref(),
+        HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
     };
     if !is_due(before, now) || shutdown.asked() {
         return None;

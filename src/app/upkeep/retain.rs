@@ -14,8 +14,8 @@ use crate::app::shutdown::Shutdown;
 use crate::durable::Trash;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::discard::Discarded;
-use crate::model::{RunId, RunTrace, Steady};
-use crate::state::files::heartbeat::{Pulse, Retained};
+use crate::model::{ClockTracker, RunId, RunTrace};
+use crate::state::files::heartbeat::{HeartbeatState, Retained};
 use crate::state::{self, State};
 use crate::workspace::retention::{self, Removal};
 
@@ -45,8 +45,8 @@ pub(crate) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> O
 }
 
 /// A look from the future tells nothing: then the clock was set back.
-fn is_due(pulse: &Pulse, now: Timestamp) -> bool {
-    let Pulse::Beat(beat) = pulse else { return true };
+fn is_due(pulse: &HeartbeatState, now: Timestamp) -> bool {
+    let HeartbeatState::Beat(beat) = pulse else { return true };
     let last = beat.retained.as_ref().and_then(|retained| retained.looked_at);
     last.is_none_or(|last| last > now || now.duration_since(last) >= LOOK_EVERY)
 }
@@ -55,7 +55,7 @@ struct Look<'a> {
     context: &'a Context,
     state: &'a State,
     fleet: LocalFleet,
-    clock: Steady,
+    clock: ClockTracker,
     until: Instant,
 }
 

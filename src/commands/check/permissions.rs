@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Finding, Subject, programs};
 use crate::config::Role;
 use crate::exit::ExitStatus;
-use crate::harness::{self, Granted, Preset};
+use crate::harness::{self, Permitted, Preset};
 use crate::run::env::Vars;
 
 /// Settings have a few hundred.
@@ -52,9 +52,11 @@ fn judge(subject: &Subject<'_>, role: &Role, preset: &Preset, args: &[String]) -
         return Finding::problem(ExitStatus::BadConfig, &role.name, because).hint(hint);
     }
     match grants.of(args) {
-        Granted::By(words) => Finding::ok(&role.name, format!("its agent may act, by {words}")),
-        Granted::Elsewhere(words) => Finding::ok(&role.name, format!("its agent may do what {words} allows")),
-        Granted::Nothing => match settings_that_grant(preset, &vars) {
+        Permitted::By(words) => Finding::ok(&role.name, format!("its agent may act, by {words}")),
+        Permitted::Elsewhere(words) => {
+            Finding::ok(&role.name, format!("its agent may do what {words} allows"))
+        }
+        Permitted::Nothing => match settings_that_grant(preset, &vars) {
             Some(file) => Finding::ok(&role.name, format!("its agent may do what {} allows", file.display())),
             None => {
                 let words: Vec<_> = grants.suggested.iter().map(|word| format!("\"{word}\"")).collect();

@@ -21,7 +21,7 @@ pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {
     let shown = path.display().to_string();
     let peeked = Host::read()
         .map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))
-        .and_then(|host| State::peek(config, path, &host, state::Access::Act));
+        .and_then(|host| State::open_read_only(config, path, &host, state::Access::Act));
     let finding = match peeked {
         Err(failure) => Finding::problem(failure.status, shown, failure.text),
         Ok(Some(state)) => match &state.damage {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use unicode_width::UnicodeWidthStr;
 
 use crate::ui::escape;
-use crate::ui::layout::{Page, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Span};
+use crate::ui::style::Style;
 
 /// Why there is no configuration where there is no file.
 const ABSENT: &str = "there is no such file";
@@ -97,12 +97,12 @@ impl std::error::Error for Problems {}
 impl Problems {
     /// The same for a terminal of this width, with the lines that it is about. Each problem begins with its place in
     /// the file, as editors want it.
-    pub fn to_page(&self, width: usize) -> Page {
-        let mut page = Page::new(width);
-        let tell = |page: &mut Page, place: &str, what: &str, quote: Option<[String; 2]>, hint: &str| {
-            page.paragraph(0, &[Span::whole(place).tone(Tone::Bad), Span::words(what)]);
+    pub fn to_page(&self, width: usize) -> Layout {
+        let mut page = Layout::new(width);
+        let tell = |page: &mut Layout, place: &str, what: &str, quote: Option<[String; 2]>, hint: &str| {
+            page.paragraph(0, &[Span::whole(place).style(Style::Bad), Span::words(what)]);
             quote.iter().flatten().for_each(|line| page.verbatim(2, line));
-            page.paragraph(2, &[Span::words("hint:").tone(Tone::Good), Span::words(hint)]);
+            page.paragraph(2, &[Span::words("hint:").style(Style::Good), Span::words(hint)]);
         };
         match self {
             Problems::Absent { path } => {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::items::lifecycle;
 use crate::model::{ItemId, ItemState, WorkItem};
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 /// A cycle of blockers may be as long as a folder; so many links of it are told.
 const LINKS_MAX: usize = 6;
@@ -37,12 +37,11 @@ pub(in crate::decide) struct Blocker {
 
 impl Blockers {
     /// The names of everything that is seen or remembered.
-    pub(in crate::decide) fn new(draft: &Draft) -> Blockers {
+    pub(in crate::decide) fn new(planner: &Planner) -> Blockers {
         let mut blockers = Blockers::default();
-        let registry = &draft.registry;
-        let done =
-            |id: &ItemId| registry.items.get(id).is_some_and(|record| record.state == ItemStanding::Done);
-        for item in draft.seen.values() {
+        let registry = &planner.registry;
+        let done = |id: &ItemId| registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done);
+        for item in planner.seen.values() {
             if item.state == ItemState::Closed || done(&item.id) {
                 blockers.resolved.extend(names(&item.id, &item.key));
             } else {
@@ -51,38 +50,38 @@ impl Blockers {
                 }
             }
         }
-        let unseen = registry.items.iter().filter(|(id, _)| !draft.seen.contains_key(id));
+        let unseen = registry.items.iter().filter(|(id, _)| !planner.seen.contains_key(id));
         for (id, record) in unseen {
-            let is_done = record.state == ItemStanding::Done;
+            let is_done = record.state == ItemPhase::Done;
             let known = if is_done { &mut blockers.resolved } else { &mut blockers.away };
             known.extend(names(id, &record.key));
         }
         // The files of done items are archived, and what waited for the items may start all the same.
-        let archived = registry.done.iter().filter(|(id, _)| !draft.seen.contains_key(id));
+        let archived = registry.done.iter().filter(|(id, _)| !planner.seen.contains_key(id));
         for (id, done) in archived.filter(|(id, _)| !registry.items.contains_key(id)) {
             blockers.resolved.extend(names(id, done.key(id)));
         }
-        let unclear = draft.source().into_iter().flat_map(|view| &view.unclear);
+        let unclear = planner.source().into_iter().flat_map(|view| &view.unclear);
         for id in unclear.filter_map(|one| one.id.as_ref()) {
             blockers.away.extend(names(id, id.plain()));
         }
-        blockers.find_cycles(draft);
+        blockers.find_cycles(planner);
         blockers
     }
 
     /// Items of which each waits first for the next one of them. Other blockers of theirs may be open too: when those are
     /// resolved, the next cycle is found.
-    fn find_cycles(&mut self, draft: &Draft) {
+    fn find_cycles(&mut self, planner: &Planner) {
         let may_start = |item: &&WorkItem| {
-            let record = draft.registry.items.get(&item.id);
-            let is_under_way = record
-                .is_some_and(|record| matches!(record.state, ItemStanding::Active | ItemStanding::Parked));
+            let record = planner.registry.items.get(&item.id);
+            let is_under_way =
+                record.is_some_and(|record| matches!(record.state, ItemPhase::Active | ItemPhase::Parked));
             !item.blocked_by.is_empty()
                 && !is_under_way
-                && lifecycle::eligible(draft, item)
-                && !draft.registry.in_flight(&item.id)
+                && lifecycle::eligible(planner, item)
+                && !planner.registry.in_flight(&item.id)
         };
-        let waiting = draft.seen.values().copied().filter(may_start);
+        let waiting = planner.seen.values().copied().filter(may_start);
         let next: BTreeMap<&ItemId, ItemId> =
             waiting.filter_map(|item| Some((&item.id, self.first_open(item)?.clone()))).collect();
         let mut walks: HashMap<&ItemId, usize> = HashMap::new();
@@ -95,7 +94,7 @@ impl Blockers {
             }
             let begin = at.and_then(|id| path.iter().position(|one| *one == id));
             let Some(cycle) = begin.map(|begin| &path[begin..]) else { continue };
-            let key = |id: &&ItemId| draft.seen.get(*id).map_or_else(String::new, |item| item.key.clone());
+            let key = |id: &&ItemId| planner.seen.get(*id).map_or_else(String::new, |item| item.key.clone());
             let keys = Arc::new(cycle.iter().map(key).collect::<Vec<_>>());
             let places = cycle.iter().enumerate();
             self.cycles.extend(places.map(|(place, id)| ((*id).clone(), (Arc::clone(&keys), place))));

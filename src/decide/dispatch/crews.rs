@@ -1,17 +1,17 @@
 //! Crews: roles of one item that start together, also where none of them ran.
 
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::reconcile::runs;
 use crate::decide::throttle::cool_offs;
-use crate::model::{Class, ItemId, Left, Next, Refresh, Refusal, RunId};
-use crate::registry::{AgentRecord, AgentStanding};
+use crate::model::{FailureClass, FollowUp, ItemId, RecordUpdate, Refusal, RunFacts, RunId};
+use crate::registry::{AgentPhase, AgentRecord};
 
 /// A run that the machine ended or never began. Its verdict waits until those of its crew are known.
 pub(in crate::decide) struct NeverRan {
     run: RunId,
-    class: Class,
+    class: FailureClass,
     because: String,
-    left: Left,
+    left: RunFacts,
     /// Whether another run of its agent was alive.
     duplicate: bool,
     /// Whether its agent may have begun.
@@ -19,33 +19,38 @@ pub(in crate::decide) struct NeverRan {
     /// Whether processes of it may live where they can't be seen: it is handed off.
     unseen: bool,
     /// The resume that follows where it had begun, if its session can go on.
-    resume: Option<Next>,
+    resume: Option<FollowUp>,
 }
 
 impl NeverRan {
     /// A launcher claimed it and could not start its agent.
-    pub(in crate::decide) fn claimed(run: &RunId, class: Class, because: String, left: Left) -> NeverRan {
+    pub(in crate::decide) fn claimed(
+        run: &RunId,
+        class: FailureClass,
+        because: String,
+        left: RunFacts,
+    ) -> NeverRan {
         let run = run.clone();
         NeverRan { run, class, because, left, duplicate: false, began: false, unseen: false, resume: None }
     }
 
     pub(in crate::decide) fn fenced(run: &RunId) -> NeverRan {
         let because = "fenced: nobody had claimed it in time".to_owned();
-        NeverRan::claimed(run, Class::Infra, because, Left::default())
+        NeverRan::claimed(run, FailureClass::Infra, because, RunFacts::default())
     }
 
     pub(in crate::decide) fn refused(run: &RunId, refusal: &Refusal) -> NeverRan {
-        let class = if refusal.machine { Class::Machine } else { Class::Infra };
-        let refused = NeverRan::claimed(run, class, refusal.because.clone(), Left::default());
+        let class = if refusal.machine { FailureClass::Machine } else { FailureClass::Infra };
+        let refused = NeverRan::claimed(run, class, refusal.because.clone(), RunFacts::default());
         NeverRan { duplicate: refusal.duplicate, ..refused }
     }
 
-    pub(in crate::decide) fn rebooted(run: &RunId, left: Left, resume: Option<Next>) -> NeverRan {
+    pub(in crate::decide) fn rebooted(run: &RunId, left: RunFacts, resume: Option<FollowUp>) -> NeverRan {
         let because = "the machine was restarted".to_owned();
-        NeverRan { began: true, resume, ..NeverRan::claimed(run, Class::Infra, because, left) }
+        NeverRan { began: true, resume, ..NeverRan::claimed(run, FailureClass::Infra, because, left) }
     }
 
-    pub(in crate::decide) fn replaced(run: &RunId, left: Left, resume: Option<Next>) -> NeverRan {
+    pub(in crate::decide) fn replaced(run: &RunId, left: RunFacts, resume: Option<FollowUp>) -> NeverRan {
         let because = "its container was replaced".to_owned();
         NeverRan { because, unseen: true, ..NeverRan::rebooted(run, left, resume) }
     }
@@ -56,62 +61,63 @@ impl NeverRan {
 ///
 /// All verdicts of the tick come first: of two runs that were fenced together, the first was once started alone, and the
 /// second only when the first had ended.
-pub(in crate::decide) fn start_again(draft: &mut Draft, never_ran: Vec<NeverRan>) {
+pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<NeverRan>) {
     let gone: Vec<_> = never_ran.iter().map(|one| one.run.clone()).collect();
-    let resumes = |draft: &Draft, one: &NeverRan| {
+    let resumes = |planner: &Planner, one: &NeverRan| {
         if one.began {
             return one.resume.clone();
         }
-        let agent = draft.registry.agents.get(&one.run.agent)?;
+        let agent = planner.registry.agents.get(&one.run.agent)?;
         let again = agent.resumed && agent.session.is_some();
-        again.then(|| Next::again(agent.follows.as_ref(), true, draft.now.at))
+        again.then(|| FollowUp::again(agent.follows.as_ref(), true, planner.now.at))
     };
     // Sessions first: a session that goes on is the crew of the starts.
     let (first, then): (Vec<_>, Vec<_>) =
-        never_ran.into_iter().partition(|one| resumes(draft, one).is_some());
+        never_ran.into_iter().partition(|one| resumes(planner, one).is_some());
     for one in first.into_iter().chain(then) {
-        let next = resumes(draft, &one);
+        let next = resumes(planner, &one);
         let NeverRan { run, class, because, left, duplicate, unseen, .. } = one;
-        let Some(agent) = draft.registry.agents.get(&run.agent).cloned() else { continue };
+        let Some(agent) = planner.registry.agents.get(&run.agent).cloned() else { continue };
         // Another verdict has handed it off meanwhile.
         if agent.run.as_ref() != Some(&run) {
             continue;
         }
         if unseen {
             // First, while the record still tells the launcher.
-            runs::stop(draft, &agent, &run, runs::REPLACED, false);
+            runs::stop(planner, &agent, &run, runs::REPLACED, false);
         }
-        let alone = || has_crew(draft, &agent.item, &gone);
-        let next = next.or_else(|| alone().then(|| Next::again(agent.follows.as_ref(), false, draft.now.at)));
-        runs::fail(draft, &agent, &run, class, &because, &left, next, None, duplicate);
-        if class == Class::Machine {
-            cool_offs::begin(draft, &agent, class, &because, None);
+        let alone = || has_crew(planner, &agent.item, &gone);
+        let next =
+            next.or_else(|| alone().then(|| FollowUp::again(agent.follows.as_ref(), false, planner.now.at)));
+        runs::fail(planner, &agent, &run, class, &because, &left, next, None, duplicate);
+        if class == FailureClass::Machine {
+            cool_offs::begin(planner, &agent, class, &because, None);
         }
     }
 }
 
 /// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
-pub(in crate::decide) fn regroup(draft: &mut Draft) {
-    for id in draft.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.next.is_some() && !resumes(draft, agent);
-        let any = draft.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
-        if any && !has_crew(draft, &id, &[]) {
-            draft.refresh(Refresh::Regroup { item: id });
+pub(in crate::decide) fn regroup(planner: &mut Planner) {
+    for id in planner.item_ids() {
+        let starts_alone = |agent: &AgentRecord| agent.next.is_some() && !resumes(planner, agent);
+        let any = planner.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
+        if any && !has_crew(planner, &id, &[]) {
+            planner.refresh(RecordUpdate::Regroup { item: id });
         }
     }
 }
 
 /// Whether anything of the item's dispatch is kept, or goes on: a run in flight but for these, or a session.
-fn has_crew(draft: &Draft, item: &ItemId, without: &[RunId]) -> bool {
-    draft.registry.agents_of(item).any(|(_, agent)| {
+fn has_crew(planner: &Planner, item: &ItemId, without: &[RunId]) -> bool {
+    planner.registry.agents_of(item).any(|(_, agent)| {
         let in_flight =
-            agent.state != AgentStanding::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
-        in_flight || agent.ok || resumes(draft, agent)
+            agent.state != AgentPhase::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
+        in_flight || agent.ok || resumes(planner, agent)
     })
 }
 
 /// Whether a session of this agent is about to go on. The configuration may have made a start of it meanwhile.
-fn resumes(draft: &Draft, agent: &AgentRecord) -> bool {
+fn resumes(planner: &Planner, agent: &AgentRecord) -> bool {
     let due = agent.next.as_ref().is_some_and(|next| next.resume);
-    due && agent.session.is_some() && runs::goes_on(draft.config, agent)
+    due && agent.session.is_some() && runs::goes_on(planner.config, agent)
 }

@@ -4,24 +4,24 @@
 use jiff::Timestamp;
 
 use crate::config::Role;
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::dispatch::slots::Slots;
 use crate::decide::items::lifecycle;
 use crate::decide::reconcile::unrecorded;
 use crate::decide::throttle::cool_offs;
-use crate::model::{AgentName, GateVerdict, HeldCode, ItemId, ItemState, Next, Refresh, WorkItem};
-use crate::registry::{ItemRecord, ItemStanding};
+use crate::model::{AgentName, FollowUp, GateVerdict, HoldReason, ItemId, ItemState, RecordUpdate, WorkItem};
+use crate::registry::{ItemPhase, ItemRecord};
 
 /// Why an item waits.
 pub(in crate::decide) struct Hold {
-    pub(in crate::decide) code: HeldCode,
+    pub(in crate::decide) code: HoldReason,
     pub(in crate::decide) because: String,
     pub(in crate::decide) until: Option<Timestamp>,
 }
 
 /// What is asked of the gates.
 pub(in crate::decide) struct Asked<'a> {
-    pub(in crate::decide) draft: &'a Draft<'a>,
+    pub(in crate::decide) planner: &'a Planner<'a>,
     pub(in crate::decide) slots: &'a Slots,
     pub(in crate::decide) item: &'a WorkItem,
     /// None of an item that was never started.
@@ -36,7 +36,7 @@ pub(in crate::decide) enum Wanted<'a> {
     /// Anything at all of what its agents do next by themselves.
     GoingOn,
     /// What this agent does next by itself.
-    Next { agent: &'a AgentName, role: &'a Role, next: &'a Next },
+    FollowUp { agent: &'a AgentName, role: &'a Role, next: &'a FollowUp },
 }
 
 /// What a gate is about.
@@ -53,7 +53,7 @@ enum Of {
 /// One rule.
 struct Gate {
     /// What it is called where it holds.
-    code: HeldCode,
+    code: HoldReason,
     of: Of,
     /// Why it holds; `None`: it lets pass.
     holds: fn(&Asked) -> Option<Wait>,
@@ -68,7 +68,7 @@ const INODES_MIN: u64 = 100;
 struct Wait(String, Option<Timestamp>);
 
 const fn gate(
-    code: HeldCode,
+    code: HoldReason,
     of: Of,
     holds: fn(&Asked) -> Option<Wait>,
     passes: fn(&Asked) -> String,
@@ -78,29 +78,33 @@ const fn gate(
 
 /// The rules, the first one first.
 const GATES: [Gate; 18] = [
-    gate(HeldCode::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
-    gate(HeldCode::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
-    gate(HeldCode::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
-    gate(HeldCode::Done, Of::Item, done, |_| "not finished".to_owned()),
-    gate(HeldCode::HandoffPending, Of::Item, handoff_pending, |_| "nothing of it must end first".to_owned()),
-    gate(HeldCode::AlreadyActive, Of::Dispatch, already_active, |_| "nothing of it is in flight".to_owned()),
-    gate(HeldCode::Backoff, Of::Start, backoff, attempts_failed),
-    gate(HeldCode::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
-    gate(HeldCode::WorkspaceTaken, Of::Start, workspace_taken, |_| {
+    gate(HoldReason::NotInScope, Of::Item, not_in_scope, |_| "open, and within the scope".to_owned()),
+    gate(HoldReason::FleetUnknown, Of::Item, fleet_unknown, |_| "what runs for it can be told".to_owned()),
+    gate(HoldReason::Parked, Of::Item, parked, |_| "nobody took it out of the rotation".to_owned()),
+    gate(HoldReason::Done, Of::Item, done, |_| "not finished".to_owned()),
+    gate(HoldReason::HandoffPending, Of::Item, handoff_pending, |_| {
+        "nothing of it must end first".to_owned()
+    }),
+    gate(HoldReason::AlreadyActive, Of::Dispatch, already_active, |_| {
+        "nothing of it is in flight".to_owned()
+    }),
+    gate(HoldReason::Backoff, Of::Start, backoff, attempts_failed),
+    gate(HoldReason::Blocked, Of::Dispatch, blocked, |_| "no blocker of it is open".to_owned()),
+    gate(HoldReason::WorkspaceTaken, Of::Start, workspace_taken, |_| {
         "no other factory has its workspace".to_owned()
     }),
-    gate(HeldCode::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
-    gate(HeldCode::Breaker, Of::Start, breaker, failures_in_a_row),
-    gate(HeldCode::Budget, Of::Start, budget, spent),
-    gate(HeldCode::DiskFloor, Of::Start, disk_floor, disk_free),
-    gate(HeldCode::CoolingOff, Of::Start, cooling_off, |_| "no role of it cools off".to_owned()),
-    gate(HeldCode::NoSlot, Of::Start, no_slot, |asked| {
+    gate(HoldReason::Paused, Of::Start, paused, |_| "starts are not paused".to_owned()),
+    gate(HoldReason::Breaker, Of::Start, breaker, failures_in_a_row),
+    gate(HoldReason::Budget, Of::Start, budget, spent),
+    gate(HoldReason::DiskFloor, Of::Start, disk_floor, disk_free),
+    gate(HoldReason::CoolingOff, Of::Start, cooling_off, |_| "no role of it cools off".to_owned()),
+    gate(HoldReason::NoSlot, Of::Start, no_slot, |asked| {
         if asked.slots.holds(&asked.item.id) { "it has its slot".to_owned() } else { items_in_flight(asked) }
     }),
-    gate(HeldCode::NoLabelSlot, Of::Start, no_label_slot, |_| "no limit of a label is reached".to_owned()),
-    gate(HeldCode::StartsExhausted, Of::Start, starts_exhausted, starts_used),
+    gate(HoldReason::NoLabelSlot, Of::Start, no_label_slot, |_| "no limit of a label is reached".to_owned()),
+    gate(HoldReason::StartsExhausted, Of::Start, starts_exhausted, starts_used),
     // Last, for the name of an item that was never started has to be made up for it.
-    gate(HeldCode::FleetUnknown, Of::Dispatch, name_untold, |_| "the name of its runs is free".to_owned()),
+    gate(HoldReason::FleetUnknown, Of::Dispatch, name_untold, |_| "the name of its runs is free".to_owned()),
 ];
 
 /// Whether it can start.
@@ -116,7 +120,7 @@ pub(in crate::decide) fn pass(asked: &Asked) -> Result<(), Hold> {
 /// What every gate says, those behind the first one that holds too.
 pub(in crate::decide) fn verdicts(asked: &Asked) -> Vec<GateVerdict> {
     let run = match &asked.wanted {
-        Wanted::Next { agent, .. } => Some(asked.draft.registry.names.next_run(agent)),
+        Wanted::FollowUp { agent, .. } => Some(asked.planner.registry.names.next_run(agent)),
         Wanted::Dispatch | Wanted::GoingOn => None,
     };
     let verdict = |gate: &Gate| {
@@ -132,7 +136,7 @@ fn applying(asked: &Asked) -> impl Iterator<Item = &'static Gate> {
     GATES.iter().filter(|gate| match asked.wanted {
         Wanted::Dispatch => true,
         Wanted::GoingOn => gate.of == Of::Item,
-        Wanted::Next { .. } => gate.of == Of::Start,
+        Wanted::FollowUp { .. } => gate.of == Of::Start,
     })
 }
 
@@ -140,9 +144,9 @@ impl<'a> Asked<'a> {
     /// The roles that would be started.
     fn roles(&self) -> Vec<&'a Role> {
         match &self.wanted {
-            Wanted::Dispatch => roles_to_start(self.draft, self.item),
+            Wanted::Dispatch => roles_to_start(self.planner, self.item),
             Wanted::GoingOn => Vec::new(),
-            Wanted::Next { role, .. } => vec![role],
+            Wanted::FollowUp { role, .. } => vec![role],
         }
     }
 
@@ -151,22 +155,22 @@ impl<'a> Asked<'a> {
         self.record.and_then(|record| record.last.as_ref()).map_or("", |last| last.because.as_str())
     }
 
-    fn standing(&self) -> Option<ItemStanding> {
+    fn standing(&self) -> Option<ItemPhase> {
         self.record.map(|record| record.state)
     }
 }
 
 /// The roles of an item that are not done.
-pub(in crate::decide) fn roles_to_start<'a>(draft: &Draft<'a>, item: &WorkItem) -> Vec<&'a Role> {
+pub(in crate::decide) fn roles_to_start<'a>(planner: &Planner<'a>, item: &WorkItem) -> Vec<&'a Role> {
     let is_ok = |role: &Role| {
-        draft.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.ok)
+        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.ok)
     };
-    draft.config.roles.iter().filter(|role| !is_ok(role)).collect()
+    planner.config.roles.iter().filter(|role| !is_ok(role)).collect()
 }
 
 fn not_in_scope(asked: &Asked) -> Option<Wait> {
     let because = match asked.item.state {
-        _ if lifecycle::eligible(asked.draft, asked.item) => return None,
+        _ if lifecycle::eligible(asked.planner, asked.item) => return None,
         ItemState::Closed => "it is closed",
         ItemState::Open => "outside the configured scope",
     };
@@ -174,41 +178,41 @@ fn not_in_scope(asked: &Asked) -> Option<Wait> {
 }
 
 fn fleet_unknown(asked: &Asked) -> Option<Wait> {
-    let draft = asked.draft;
-    if let Some(why) = draft.world.fleet.unknown() {
+    let planner = asked.planner;
+    if let Some(why) = planner.world.fleet.unknown() {
         return Some(Wait(why.to_owned(), None));
     }
-    if draft.uncertain.contains(&asked.item.id) {
+    if planner.uncertain.contains(&asked.item.id) {
         return Some(Wait("what runs for it can't be told".to_owned(), None));
     }
-    number_untold(draft, &asked.record?.slug)
+    number_untold(planner, &asked.record?.slug)
 }
 
 /// A number is given out only where every directory of its agent can be told.
-fn number_untold(draft: &Draft, slug: &str) -> Option<Wait> {
-    if let Some(agent) = unrecorded::unlooked(draft, slug) {
+fn number_untold(planner: &Planner, slug: &str) -> Option<Wait> {
+    if let Some(agent) = unrecorded::unexamined(planner, slug) {
         return Some(Wait(format!("the directories of {agent} were not all looked at yet"), None));
     }
-    let run = unrecorded::untold(draft, slug)?;
+    let run = unrecorded::untold(planner, slug)?;
     Some(Wait(format!("what {run} is can't be told"), None))
 }
 
 fn parked(asked: &Asked) -> Option<Wait> {
-    (asked.standing() == Some(ItemStanding::Parked)).then(|| Wait(asked.last_words().to_owned(), None))
+    (asked.standing() == Some(ItemPhase::Parked)).then(|| Wait(asked.last_words().to_owned(), None))
 }
 
 fn done(asked: &Asked) -> Option<Wait> {
-    (asked.standing() == Some(ItemStanding::Done)).then(|| Wait("finished".to_owned(), None))
+    (asked.standing() == Some(ItemPhase::Done)).then(|| Wait("finished".to_owned(), None))
 }
 
 /// What is to end of an item that has no name yet is of the name that it would get.
 fn handoff_pending(asked: &Asked) -> Option<Wait> {
-    let registry = &asked.draft.registry;
+    let registry = &asked.planner.registry;
     let of_nobody = || {
         // A name is looked for among all that were given, so only where it matters.
         let mut handoffs = registry.handoffs.iter().filter(|(_, handoff)| handoff.item.is_none()).peekable();
         handoffs.peek()?;
-        let Refresh::Seen { slug, .. } = registry.seen_as(asked.item) else { return None };
+        let RecordUpdate::Seen { slug, .. } = registry.upsert_for(asked.item) else { return None };
         handoffs.find(|(_, handoff)| handoff.agent.slug() == slug)
     };
     let (run, handoff) = registry.handoffs_of(&asked.item.id).next().or_else(of_nobody)?;
@@ -216,8 +220,8 @@ fn handoff_pending(asked: &Asked) -> Option<Wait> {
 }
 
 fn already_active(asked: &Asked) -> Option<Wait> {
-    let (registry, id) = (&asked.draft.registry, &asked.item.id);
-    if !registry.in_flight(id) && asked.standing() != Some(ItemStanding::Active) {
+    let (registry, id) = (&asked.planner.registry, &asked.item.id);
+    if !registry.in_flight(id) && asked.standing() != Some(ItemPhase::Active) {
         let nothing_to_start = asked.record.is_some() && asked.roles().is_empty();
         return nothing_to_start
             .then(|| Wait("every role ended well; a later tick sees whether it is done".to_owned(), None));
@@ -231,10 +235,10 @@ fn already_active(asked: &Asked) -> Option<Wait> {
 
 /// Its turn has not come yet.
 fn backoff(asked: &Asked) -> Option<Wait> {
-    let now = asked.draft.now;
-    if let Wanted::Next { next, .. } = &asked.wanted {
+    let now = asked.planner.now;
+    if let Wanted::FollowUp { next, .. } = &asked.wanted {
         // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
-        let latest = now.after(asked.draft.config.attempts.backoff_max);
+        let latest = now.after(asked.planner.config.attempts.backoff_max);
         let waits = next.due_at > now.at && next.due_at <= latest;
         return waits.then(|| Wait("its session goes on later".to_owned(), Some(next.due_at)));
     }
@@ -243,7 +247,7 @@ fn backoff(asked: &Asked) -> Option<Wait> {
 }
 
 fn attempts_failed(asked: &Asked) -> String {
-    let max = asked.draft.config.attempts.max;
+    let max = asked.planner.config.attempts.max;
     match asked.record {
         Some(record) if record.attempts > 0 => {
             format!("{} of {max} attempts failed: {}", record.attempts, asked.last_words())
@@ -254,37 +258,37 @@ fn attempts_failed(asked: &Asked) -> String {
 }
 
 fn blocked(asked: &Asked) -> Option<Wait> {
-    Some(Wait(asked.slots.blocker(asked.draft, asked.item)?, None))
+    Some(Wait(asked.slots.blocker(asked.planner, asked.item)?, None))
 }
 
 /// Only a person can release it: the other factory may be at work in there.
 fn workspace_taken(asked: &Asked) -> Option<Wait> {
-    Some(Wait(taken(asked.draft, asked.item)?.to_owned(), None))
+    Some(Wait(taken(asked.planner, asked.item)?.to_owned(), None))
 }
 
 /// Why an item waits whose workspace another factory has.
-pub(in crate::decide) fn taken<'a>(draft: &Draft<'a>, item: &WorkItem) -> Option<&'a str> {
-    let taken = &draft.world.workspaces_taken;
+pub(in crate::decide) fn taken<'a>(planner: &Planner<'a>, item: &WorkItem) -> Option<&'a str> {
+    let taken = &planner.world.workspaces_taken;
     if taken.is_empty() {
         return None;
     }
-    match draft.registry.seen_as(item) {
-        Refresh::Seen { workspace, .. } => taken.get(&workspace).map(String::as_str),
+    match planner.registry.upsert_for(item) {
+        RecordUpdate::Seen { workspace, .. } => taken.get(&workspace).map(String::as_str),
         _ => None,
     }
 }
 
 fn paused(asked: &Asked) -> Option<Wait> {
-    if let Some(why) = &asked.draft.request.hold_starts {
+    if let Some(why) = &asked.planner.request.hold_starts {
         return Some(Wait(why.clone(), None));
     }
-    let paused = asked.draft.registry.paused.as_ref()?;
+    let paused = asked.planner.registry.paused.as_ref()?;
     Some(Wait(paused.because.clone(), paused.until))
 }
 
 /// Whatever is wrong, it is not one item: what is left is kept for when that is known.
 fn breaker(asked: &Asked) -> Option<Wait> {
-    let failing = asked.draft.registry.open_breaker(asked.draft.config.attempts.breaker)?;
+    let failing = asked.planner.registry.open_breaker(asked.planner.config.attempts.breaker)?;
     let because = format!(
         "{}, the last of {}: {}; when its cause is gone: `factory-tick unpause`, or retry an item",
         failures_in_a_row(asked),
@@ -295,41 +299,45 @@ fn breaker(asked: &Asked) -> Option<Wait> {
 }
 
 fn failures_in_a_row(asked: &Asked) -> String {
-    let failures = asked.draft.registry.failing.as_ref().map_or(0, |failing| failing.failures);
-    match asked.draft.config.attempts.breaker {
+    let failures = asked.planner.registry.failing.as_ref().map_or(0, |failing| failing.failures);
+    match asked.planner.config.attempts.breaker {
         0 => "any number of failures in a row".to_owned(),
         max => format!("{failures} of {max} failures in a row"),
     }
 }
 
 fn budget(asked: &Asked) -> Option<Wait> {
-    if let Some(used) = item_starts_used_up(asked.draft, &asked.item.id, asked.roles().len() as u32) {
+    if let Some(used) = item_starts_used_up(asked.planner, &asked.item.id, asked.roles().len() as u32) {
         return Some(Wait(used, None));
     }
-    let today = asked.draft.registry.today(asked.draft.now.at);
-    let because = today.exhausted(&asked.draft.config.budget, asked.roles().len() as u32)?;
+    let today = asked.planner.registry.today(asked.planner.now.at);
+    let because = today.exhausted(&asked.planner.config.budget, asked.roles().len() as u32)?;
     Some(Wait(because, Some(today.ends())))
 }
 
 /// Whether so many starts more are beyond those of the item on one day.
-pub(in crate::decide) fn item_starts_used_up(draft: &Draft, item: &ItemId, wanted: u32) -> Option<String> {
-    let max = draft.config.budget.item_starts_per_day;
-    let used = draft.registry.item_starts(item, draft.now.at);
+pub(in crate::decide) fn item_starts_used_up(
+    planner: &Planner,
+    item: &ItemId,
+    wanted: u32,
+) -> Option<String> {
+    let max = planner.config.budget.item_starts_per_day;
+    let used = planner.registry.item_starts(item, planner.now.at);
     (max > 0 && used.saturating_add(wanted) > max)
         .then(|| format!("{used} of {max} starts of the item used today ([budget] item_starts_per_day)"))
 }
 
 fn spent(asked: &Asked) -> String {
-    let today = asked.draft.registry.today(asked.draft.now.at);
-    match asked.draft.config.budget.starts_per_day {
+    let today = asked.planner.registry.today(asked.planner.now.at);
+    match asked.planner.config.budget.starts_per_day {
         0 => "any number of starts a day".to_owned(),
         max => format!("{} of {max} starts of the day used", today.starts),
     }
 }
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {
-    let floor = asked.draft.config.limits.disk_free_min_bytes;
-    asked.draft.world.room.disks().find_map(|(name, free)| {
+    let floor = asked.planner.config.limits.disk_free_min_bytes;
+    asked.planner.world.room.disks().find_map(|(name, free)| {
         if free.bytes < floor {
             return Some(Wait(
                 format!("{} MiB free for {name}, less than disk_free_min", free.bytes >> 20),
@@ -342,32 +350,32 @@ fn disk_floor(asked: &Asked) -> Option<Wait> {
 }
 
 fn disk_free(asked: &Asked) -> String {
-    let least = asked.draft.world.room.disks().map(|(_, free)| free.bytes).min();
+    let least = asked.planner.world.room.disks().map(|(_, free)| free.bytes).min();
     least.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
 }
 
 fn cooling_off(asked: &Asked) -> Option<Wait> {
-    if asked.draft.registry.cool_offs.is_empty() {
+    if asked.planner.registry.cool_offs.is_empty() {
         return None;
     }
-    let (because, until) = asked.roles().into_iter().find_map(|role| cool_offs::gate(asked.draft, role))?;
+    let (because, until) = asked.roles().into_iter().find_map(|role| cool_offs::gate(asked.planner, role))?;
     Some(Wait(because, until))
 }
 
 fn no_slot(asked: &Asked) -> Option<Wait> {
-    let full = asked.slots.items() >= asked.draft.config.limits.items_max as usize;
+    let full = asked.slots.items() >= asked.planner.config.limits.items_max as usize;
     (full && !asked.slots.holds(&asked.item.id)).then(|| Wait(items_in_flight(asked), None))
 }
 
 fn items_in_flight(asked: &Asked) -> String {
-    format!("{} of {} items in flight", asked.slots.items(), asked.draft.config.limits.items_max)
+    format!("{} of {} items in flight", asked.slots.items(), asked.planner.config.limits.items_max)
 }
 
 fn no_label_slot(asked: &Asked) -> Option<Wait> {
     if asked.slots.holds(&asked.item.id) {
         return None;
     }
-    let per_label = &asked.draft.config.limits.per_label;
+    let per_label = &asked.planner.config.limits.per_label;
     asked.item.labels.iter().find_map(|label| {
         let taken = asked.slots.labelled(label);
         let max = per_label.get(label).filter(|max| taken >= **max)?;
@@ -377,12 +385,12 @@ fn no_label_slot(asked: &Asked) -> Option<Wait> {
 
 fn starts_exhausted(asked: &Asked) -> Option<Wait> {
     let wanted = asked.roles().len() as u32;
-    let exhausted = asked.slots.starts() + wanted > asked.draft.config.tick.starts_max;
+    let exhausted = asked.slots.starts() + wanted > asked.planner.config.tick.starts_max;
     exhausted.then(|| Wait(starts_used(asked), None))
 }
 
 fn starts_used(asked: &Asked) -> String {
-    format!("{} of {} starts of this tick used", asked.slots.starts(), asked.draft.config.tick.starts_max)
+    format!("{} of {} starts of this tick used", asked.slots.starts(), asked.planner.config.tick.starts_max)
 }
 
 /// The name that it would get may be that of a directory which can't be told.
@@ -390,8 +398,8 @@ fn name_untold(asked: &Asked) -> Option<Wait> {
     if asked.record.is_some() {
         return None;
     }
-    match asked.draft.registry.seen_as(asked.item) {
-        Refresh::Seen { slug, .. } => number_untold(asked.draft, &slug),
+    match asked.planner.registry.upsert_for(asked.item) {
+        RecordUpdate::Seen { slug, .. } => number_untold(asked.planner, &slug),
         _ => None,
     }
 }

@@ -2,32 +2,32 @@
 
 use crate::config::Role;
 use crate::config::prompt::{self, PromptVars};
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::dispatch::messages;
 use crate::harness::{self, SessionFrom};
-use crate::model::{Launch, Next, RunId, WorkItem};
+use crate::model::{FollowUp, Launch, RunId, WorkItem};
 use crate::registry::ItemRecord;
 
 /// The launch of a role at an item. The error is a prompt that can't be rendered.
 pub(in crate::decide) fn launch(
-    draft: &Draft,
+    planner: &Planner,
     role: &Role,
     item: &WorkItem,
     record: &ItemRecord,
     dispatch: u64,
     session: Option<String>,
-    next: Option<Next>,
+    next: Option<FollowUp>,
 ) -> Result<Launch, String> {
-    let agent = draft.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
-    let run = draft.registry.names.next_run(&agent);
-    let workspace = &draft.registry.names.items[&item.id].workspace;
+    let agent = planner.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
+    let run = planner.registry.names.next_run(&agent);
+    let workspace = &planner.registry.names.items[&item.id].workspace;
     let prompt = match session {
         Some(_) => messages::of_session(role, record, &run.agent, next.as_ref()),
-        None => render(draft, role, item, record, &run, workspace)?,
+        None => render(planner, role, item, record, &run, workspace)?,
     };
     let preset = role.preset();
     let chooses = preset.is_some_and(|preset| preset.session == SessionFrom::Chosen) && session.is_none();
-    let chosen_session = chooses.then(|| harness::chosen_session(&draft.world.lineage, &run));
+    let chosen_session = chooses.then(|| harness::chosen_session(&planner.world.lineage, &run));
     let argv = match (preset, &session) {
         (Some(preset), Some(session)) => preset.resume_argv(session, &role.args),
         (Some(preset), None) => preset.start_argv(chosen_session.as_deref().unwrap_or_default(), &role.args),
@@ -36,7 +36,7 @@ pub(in crate::decide) fn launch(
     };
     let of_preset = preset.map_or(&[][..], |preset| preset.env);
     let env = role.env.iter().cloned().chain(of_preset.iter().map(|name| (*name).to_owned()));
-    let resumed = draft.registry.agents.get(&run.agent).filter(|_| session.is_some());
+    let resumed = planner.registry.agents.get(&run.agent).filter(|_| session.is_some());
     // A session goes on with the text that it was given.
     let given = |recorded: &Option<String>, now: &str| {
         recorded.clone().filter(|_| session.is_some()).unwrap_or_else(|| now.to_owned())
@@ -62,25 +62,25 @@ pub(in crate::decide) fn launch(
         prompt,
         workspace: workspace.clone(),
         env: env.collect(),
-        credentials: draft.world.credentials.get(&role.name).cloned(),
+        credentials: planner.world.credentials.get(&role.name).cloned(),
         session_pattern: role.session.clone(),
-        prelude: draft.config.hooks.before_agent(draft.config.fleet.grace),
+        prelude: planner.config.hooks.before_agent(planner.config.fleet.grace),
         deadline: role.deadline,
         stall: role.stall,
         next,
-        done: draft.config.done.when(),
+        done: planner.config.done.when(),
     })
 }
 
 fn render(
-    draft: &Draft,
+    planner: &Planner,
     role: &Role,
     item: &WorkItem,
     record: &ItemRecord,
     run: &RunId,
     workspace: &str,
 ) -> Result<String, String> {
-    let workspace = draft.world.workspaces.join(workspace);
+    let workspace = planner.world.workspaces.join(workspace);
     let last_error = record.last.as_ref().filter(|last| last.class.is_some());
     let message = messages::of_start(record, &run.agent);
     let vars = PromptVars {

@@ -1,7 +1,7 @@
 //! What an agent is told that goes on: what a person had to say, and why it goes on.
 
 use crate::config::{Role, prompt};
-use crate::model::{AgentName, FollowUpReason, Next};
+use crate::model::{AgentName, FollowUp, FollowUpReason};
 use crate::registry::{ItemRecord, Message};
 
 /// The prompt of a session that goes on.
@@ -9,7 +9,7 @@ pub(in crate::decide) fn of_session(
     role: &Role,
     record: &ItemRecord,
     agent: &AgentName,
-    next: Option<&Next>,
+    next: Option<&FollowUp>,
 ) -> String {
     let reason = next.map_or(FollowUpReason::Failure, |next| next.reason);
     let built_in = match reason {

@@ -11,58 +11,58 @@ use crate::decide::dispatch::slots::Slots;
 use crate::decide::items::lifecycle;
 use crate::decide::reconcile::runs;
 use crate::decide::throttle::cool_offs;
-use crate::decide::{Draft, writeback};
+use crate::decide::{Planner, writeback};
 use crate::model::{
-    Action, AgentName, Class, FollowUpReason, HeldCode, ItemId, ItemState, Launch, Next, Refresh, Status,
-    WorkItem,
+    Action, AgentName, FailureClass, FollowUp, FollowUpReason, HoldReason, ItemId, ItemState, Launch,
+    RecordUpdate, Status, WorkItem,
 };
 use crate::registry::backoff::backoff;
-use crate::registry::{ItemRecord, ItemStanding, Today};
+use crate::registry::{DailySpend, ItemPhase, ItemRecord};
 
-pub(in crate::decide) fn dispatch(draft: &mut Draft) {
-    end_pause(draft);
-    right_the_day(draft);
-    cool_offs::follow(draft);
-    let Some(view) = draft.source() else { return hold_unread(draft) };
-    let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| draft.concerns(&item.id)).collect();
+pub(in crate::decide) fn dispatch(planner: &mut Planner) {
+    end_pause(planner);
+    right_the_day(planner);
+    cool_offs::follow(planner);
+    let Some(view) = planner.source() else { return hold_unread(planner) };
+    let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| planner.is_selected(&item.id)).collect();
     queue.sort_by_cached_key(|item| rank(item));
-    note_taken(draft, &queue);
-    let mut slots = Slots::count(draft);
+    note_taken(planner, &queue);
+    let mut slots = Slots::count(planner);
     // First what is under way: a session that waits for its turn holds work that is half done.
     let mut settled = BTreeSet::new();
     for item in &queue {
-        match go_on(draft, &mut slots, item) {
+        match go_on(planner, &mut slots, item) {
             Ok(false) => continue,
             Ok(true) => {}
-            Err(Hold { code, because, until }) => draft.hold(&item.id, code, because, until),
+            Err(Hold { code, because, until }) => planner.hold(&item.id, code, because, until),
         }
         settled.insert(&item.id);
     }
     for item in queue.iter().filter(|item| !settled.contains(&item.id)) {
-        if let Err(Hold { code, because, until }) = begin(draft, &mut slots, item) {
-            draft.hold(&item.id, code, because, until);
+        if let Err(Hold { code, because, until }) = begin(planner, &mut slots, item) {
+            planner.hold(&item.id, code, because, until);
         }
     }
 }
 
 /// Remembers which items wait because another factory has their workspace: `status` tells of them without a look outside.
-fn note_taken(draft: &mut Draft, queue: &[&WorkItem]) {
+fn note_taken(planner: &mut Planner, queue: &[&WorkItem]) {
     for item in queue {
-        let record = draft.registry.items.get(&item.id);
+        let record = planner.registry.items.get(&item.id);
         let before = record.and_then(|record| record.taken.clone());
         let waits = || {
-            let is_done = record.is_some_and(|record| record.state == ItemStanding::Done);
-            lifecycle::eligible(draft, item) && !is_done && !draft.registry.running(&item.id)
+            let is_done = record.is_some_and(|record| record.state == ItemPhase::Done);
+            lifecycle::eligible(planner, item) && !is_done && !planner.registry.running(&item.id)
         };
-        let because = gates::taken(draft, item).filter(|_| waits()).map(str::to_owned);
+        let because = gates::taken(planner, item).filter(|_| waits()).map(str::to_owned);
         if before == because {
             continue;
         }
         if record.is_none() {
-            let seen = draft.registry.seen_as(item);
-            draft.refresh(seen);
+            let seen = planner.registry.upsert_for(item);
+            planner.refresh(seen);
         }
-        draft.refresh(Refresh::Taken { item: item.id.clone(), because });
+        planner.refresh(RecordUpdate::Taken { item: item.id.clone(), because });
     }
 }
 
@@ -73,62 +73,63 @@ fn rank(item: &WorkItem) -> (i64, Timestamp, String, ItemId) {
 }
 
 /// The source could not be read: nothing is started, whatever runs goes on.
-fn hold_unread(draft: &mut Draft) {
-    let waiting: Vec<_> = draft
+fn hold_unread(planner: &mut Planner) {
+    let waiting: Vec<_> = planner
         .registry
         .items
         .iter()
-        .filter(|(id, record)| record.state == ItemStanding::Waiting && draft.concerns(id))
+        .filter(|(id, record)| record.state == ItemPhase::Waiting && planner.is_selected(id))
         .map(|(id, _)| id.clone())
         .collect();
     for id in waiting {
-        draft.hold(&id, HeldCode::SourceUnknown, "its source could not be read", None);
+        planner.hold(&id, HoldReason::SourceUnknown, "its source could not be read", None);
     }
 }
 
 /// A pause that was to last so long ends by itself, or begins anew where a clock that was set back would draw it out.
-fn end_pause(draft: &mut Draft) {
-    let paused = draft.registry.paused.as_ref();
-    if let Some((paused, until)) = paused.and_then(|paused| Some((paused.clone(), paused.anew(draft.now)?))) {
-        return draft.decide(None, paused.because, Action::Pause { until: Some(until) });
+fn end_pause(planner: &mut Planner) {
+    let paused = planner.registry.paused.as_ref();
+    if let Some((paused, until)) = paused.and_then(|paused| Some((paused.clone(), paused.anew(planner.now)?)))
+    {
+        return planner.decide(None, paused.because, Action::Pause { until: Some(until) });
     }
-    if draft.registry.paused.as_ref().is_some_and(|paused| !paused.holds(draft.now)) {
-        draft.decide(None, "its time is over", Action::Unpause);
+    if planner.registry.paused.as_ref().is_some_and(|paused| !paused.holds(planner.now)) {
+        planner.decide(None, "its time is over", Action::Unpause);
     }
 }
 
 /// What was spent can't be of a day that has not come: the clock was set back. Or it is of this day after all.
-fn right_the_day(draft: &mut Draft) {
-    let today = draft.registry.today(draft.now.at).day;
-    let is_wrong = |recorded: &Today| today < recorded.day || recorded.taken_back_from == Some(today);
-    if draft.registry.today.as_ref().is_some_and(is_wrong) {
-        draft.refresh(Refresh::Today);
+fn right_the_day(planner: &mut Planner) {
+    let today = planner.registry.today(planner.now.at).day;
+    let is_wrong = |recorded: &DailySpend| today < recorded.day || recorded.taken_back_from == Some(today);
+    if planner.registry.today.as_ref().is_some_and(is_wrong) {
+        planner.refresh(RecordUpdate::DailySpend);
     }
 }
 
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
-fn go_on(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
-    let follows = draft.registry.agents_of(&item.id).filter(|(_, agent)| agent.next.is_some());
+fn go_on(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
+    let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| agent.next.is_some());
     let agents: Vec<_> = follows.map(|(name, _)| name.clone()).collect();
-    if agents.is_empty() || !lifecycle::eligible(draft, item) {
+    if agents.is_empty() || !lifecycle::eligible(planner, item) {
         return Ok(false);
     }
-    let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(false) };
-    if draft.explains(&item.id) {
-        explain_going_on(draft, slots, item, &agents);
+    let Some(record) = planner.registry.items.get(&item.id).cloned() else { return Ok(false) };
+    if planner.explains(&item.id) {
+        explain_going_on(planner, slots, item, &agents);
     }
-    gates::pass(&Asked { draft, slots, item, record: Some(&record), wanted: Wanted::GoingOn })?;
+    gates::pass(&Asked { planner, slots, item, record: Some(&record), wanted: Wanted::GoingOn })?;
     // All are worked out before any is started: one that can't be fails the dispatch of them all.
     let follows: Vec<_> =
-        agents.iter().filter_map(|name| follow_up(draft, slots, item, &record, name)).collect();
+        agents.iter().filter_map(|name| follow_up(planner, slots, item, &record, name)).collect();
     if let Some(Follow::Fails(error)) = follows.iter().find(|follow| matches!(follow, Follow::Fails(_))) {
-        return unlaunchable(draft, item, error).map(|()| true);
+        return unlaunchable(planner, item, error).map(|()| true);
     }
     // One that has to wait holds up none of the others.
     let mut first_hold = None;
     for follow in follows {
         let hold = match follow {
-            Follow::Ready(due, launch) => one_more_run(draft, slots, item, &due, launch).err(),
+            Follow::Ready(due, launch) => one_more_run(planner, slots, item, &due, launch).err(),
             Follow::Waits(hold) => Some(hold),
             Follow::Fails(_) => None,
         };
@@ -149,166 +150,171 @@ enum Follow<'a> {
 struct Due<'a> {
     agent: AgentName,
     role: &'a Role,
-    next: Next,
+    next: FollowUp,
 }
 
 impl<'a> Due<'a> {
     /// `None` where its role is gone.
-    fn of(draft: &Draft<'a>, name: &AgentName) -> Option<Due<'a>> {
-        let agent = draft.registry.agents.get(name)?;
-        Some(Due { agent: name.clone(), role: draft.role(&agent.role)?, next: agent.next.clone()? })
+    fn of(planner: &Planner<'a>, name: &AgentName) -> Option<Due<'a>> {
+        let agent = planner.registry.agents.get(name)?;
+        Some(Due { agent: name.clone(), role: planner.role(&agent.role)?, next: agent.next.clone()? })
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        Wanted::Next { agent: &self.agent, role: self.role, next: &self.next }
+        Wanted::FollowUp { agent: &self.agent, role: self.role, next: &self.next }
     }
 }
 
 /// `None` where its role is gone.
 fn follow_up<'a>(
-    draft: &Draft<'a>,
+    planner: &Planner<'a>,
     slots: &Slots,
     item: &WorkItem,
     record: &ItemRecord,
     name: &AgentName,
 ) -> Option<Follow<'a>> {
-    let due = Due::of(draft, name)?;
-    let asked = Asked { draft, slots, item, record: Some(record), wanted: due.wanted() };
+    let due = Due::of(planner, name)?;
+    let asked = Asked { planner, slots, item, record: Some(record), wanted: due.wanted() };
     if let Err(hold) = gates::pass(&asked) {
         return Some(Follow::Waits(hold));
     }
-    let agent = draft.registry.agents.get(name)?;
+    let agent = planner.registry.agents.get(name)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
     let goes_on = due.next.resume && due.role.harness == agent.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
     let next = Some(due.next.clone());
-    Some(match launch::launch(draft, due.role, item, record, agent.dispatch, session, next) {
+    Some(match launch::launch(planner, due.role, item, record, agent.dispatch, session, next) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
 }
 
 fn one_more_run(
-    draft: &mut Draft,
+    planner: &mut Planner,
     slots: &mut Slots,
     item: &WorkItem,
     due: &Due,
     launch: Box<Launch>,
 ) -> Result<(), Hold> {
-    let record = draft.registry.items.get(&item.id);
+    let record = planner.registry.items.get(&item.id);
     // Once more: another one of the item may have taken the last start.
-    gates::pass(&Asked { draft, slots, item, record, wanted: due.wanted() })?;
-    refuse_overwriting(draft, &item.id, &launch)?;
-    slots.take(draft, item, 1);
+    gates::pass(&Asked { planner, slots, item, record, wanted: due.wanted() })?;
+    refuse_overwriting(planner, &item.id, &launch)?;
+    slots.take(planner, item, 1);
     if launch.session.is_some() {
-        let resumes = draft.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
-        let max = draft.config.attempts.resumes_max;
+        let resumes = planner.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
+        let max = planner.config.attempts.resumes_max;
         let because = match due.next.reason {
             FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
             FollowUpReason::Answer => "its session goes on with a person's answer".to_owned(),
             FollowUpReason::Unfinished => "its session goes on: its work was unfinished".to_owned(),
             FollowUpReason::NotDone => "it is not done: its session goes on".to_owned(),
         };
-        draft.decide(Some(&item.id), because, Action::Resume(launch));
+        planner.decide(Some(&item.id), because, Action::Resume(launch));
     } else {
-        draft.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));
+        planner.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));
     }
     Ok(())
 }
 
 /// Holds an item of which a start would overwrite the record of a run that may live, and reports it.
-fn refuse_overwriting(draft: &mut Draft, item: &ItemId, launch: &Launch) -> Result<(), Hold> {
-    let Some(because) = draft.registry.start_refusal(launch) else { return Ok(()) };
-    draft.unsure(Some(item), because.clone());
-    Err(Hold { code: HeldCode::FleetUnknown, because, until: None })
+fn refuse_overwriting(planner: &mut Planner, item: &ItemId, launch: &Launch) -> Result<(), Hold> {
+    let Some(because) = planner.registry.start_refusal(launch) else { return Ok(()) };
+    planner.mark_unknown(Some(item), because.clone());
+    Err(Hold { code: HoldReason::FleetUnknown, because, until: None })
 }
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
-fn begin(draft: &mut Draft, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
-    lifecycle::park_returned(draft, item);
-    let record = draft.registry.items.get(&item.id);
-    let asked = Asked { draft, slots, item, record, wanted: Wanted::Dispatch };
+fn begin(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
+    lifecycle::park_returned(planner, item);
+    let record = planner.registry.items.get(&item.id);
+    let asked = Asked { planner, slots, item, record, wanted: Wanted::Dispatch };
     let passed = gates::pass(&asked);
-    if draft.explains(&item.id) {
+    if planner.explains(&item.id) {
         let verdicts = gates::verdicts(&asked);
-        draft.explain(verdicts);
+        planner.explain(verdicts);
     }
     match passed {
         // What is closed waits for nothing; what is open outside the scope may puzzle its author.
-        Err(hold) if hold.code == HeldCode::NotInScope && item.state == ItemState::Closed => return Ok(()),
+        Err(hold) if hold.code == HoldReason::NotInScope && item.state == ItemState::Closed => return Ok(()),
         passed => passed?,
     }
-    if !draft.registry.items.contains_key(&item.id) {
-        let seen = draft.registry.seen_as(item);
-        draft.refresh(seen);
+    if !planner.registry.items.contains_key(&item.id) {
+        let seen = planner.registry.upsert_for(item);
+        planner.refresh(seen);
     }
-    let roles = gates::roles_to_start(draft, item);
-    start_crew(draft, slots, item, &roles)
+    let roles = gates::roles_to_start(planner, item);
+    start_crew(planner, slots, item, &roles)
 }
 
 /// What all gates say of everything that follows by itself, each as if those before it were started.
-fn explain_going_on(draft: &mut Draft, slots: &Slots, item: &WorkItem, agents: &[AgentName]) {
+fn explain_going_on(planner: &mut Planner, slots: &Slots, item: &WorkItem, agents: &[AgentName]) {
     let mut slots = slots.clone();
-    let record = draft.registry.items.get(&item.id);
+    let record = planner.registry.items.get(&item.id);
     let mut verdicts =
-        gates::verdicts(&Asked { draft, slots: &slots, item, record, wanted: Wanted::GoingOn });
-    for due in agents.iter().filter_map(|name| Due::of(draft, name)) {
-        let each = gates::verdicts(&Asked { draft, slots: &slots, item, record, wanted: due.wanted() });
+        gates::verdicts(&Asked { planner, slots: &slots, item, record, wanted: Wanted::GoingOn });
+    for due in agents.iter().filter_map(|name| Due::of(planner, name)) {
+        let each = gates::verdicts(&Asked { planner, slots: &slots, item, record, wanted: due.wanted() });
         if !each.iter().any(|verdict| verdict.holds) {
-            slots.take(draft, item, 1);
+            slots.take(planner, item, 1);
         }
         verdicts.extend(each);
     }
-    draft.explain(verdicts);
+    planner.explain(verdicts);
 }
 
-fn start_crew(draft: &mut Draft, slots: &mut Slots, item: &WorkItem, roles: &[&Role]) -> Result<(), Hold> {
-    let Some(record) = draft.registry.items.get(&item.id).cloned() else { return Ok(()) };
+fn start_crew(
+    planner: &mut Planner,
+    slots: &mut Slots,
+    item: &WorkItem,
+    roles: &[&Role],
+) -> Result<(), Hold> {
+    let Some(record) = planner.registry.items.get(&item.id).cloned() else { return Ok(()) };
     let dispatch = record.dispatch + 1;
     let launches: Result<Vec<Launch>, String> =
-        roles.iter().map(|role| launch::launch(draft, role, item, &record, dispatch, None, None)).collect();
+        roles.iter().map(|role| launch::launch(planner, role, item, &record, dispatch, None, None)).collect();
     let launches = match launches {
         Ok(launches) => launches,
         Err(error) => {
             // The text that can't be used: an edit of it is a reason to try again, and without one there is none.
             let (hash, content_hash) = (item.hash.clone(), item.content_hash.clone());
-            draft.refresh(Refresh::Given { item: item.id.clone(), hash, content_hash });
-            return unlaunchable(draft, item, &error);
+            planner.refresh(RecordUpdate::Given { item: item.id.clone(), hash, content_hash });
+            return unlaunchable(planner, item, &error);
         }
     };
     for launch in &launches {
-        refuse_overwriting(draft, &item.id, launch)?;
+        refuse_overwriting(planner, &item.id, launch)?;
     }
-    slots.take(draft, item, launches.len());
-    draft.group += 1;
+    slots.take(planner, item, launches.len());
+    planner.group += 1;
     for launch in launches {
-        let (attempt, max) = (record.attempts + 1, draft.config.attempts.max);
+        let (attempt, max) = (record.attempts + 1, planner.config.attempts.max);
         let because = match record.continued {
             0 => format!("attempt {attempt} of {max}"),
             times if record.attempts == 0 => format!("it is not done: it goes on ({times} of {max})"),
             _ => format!("it is not done: attempt {attempt} of {max}"),
         };
-        draft.decide_in_group(Some(&item.id), because, Action::Start(Box::new(launch)));
+        planner.decide_in_group(Some(&item.id), because, Action::Start(Box::new(launch)));
     }
-    if let Some(note) = writeback::note(draft, &item.id, Status::Started) {
+    if let Some(note) = writeback::note(planner, &item.id, Status::Started) {
         let because = note.because.clone();
-        draft.decide_in_group(Some(&item.id), because, Action::Writeback(Box::new(note)));
+        planner.decide_in_group(Some(&item.id), because, Action::Writeback(Box::new(note)));
     }
     Ok(())
 }
 
 /// What the next runs of an item would be started with: its sessions where they go on, else every role of it that
 /// is not done.
-pub(in crate::decide) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result<Vec<Launch>, String> {
-    let Some(item) = draft.seen.get(id).copied() else { return Ok(Vec::new()) };
-    if !draft.registry.items.contains_key(id) {
-        let seen = draft.registry.seen_as(item);
-        draft.refresh(seen);
+pub(in crate::decide) fn next_launches(planner: &mut Planner, id: &ItemId) -> Result<Vec<Launch>, String> {
+    let Some(item) = planner.seen.get(id).copied() else { return Ok(Vec::new()) };
+    if !planner.registry.items.contains_key(id) {
+        let seen = planner.registry.upsert_for(item);
+        planner.refresh(seen);
     }
-    let record = draft.registry.items[id].clone();
-    let agents: Vec<_> = draft.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
+    let record = planner.registry.items[id].clone();
+    let agents: Vec<_> = planner.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
     let follows = agents.iter().any(|agent| agent.next.is_some());
-    let roles = draft.config.roles.iter().filter_map(|role| {
+    let roles = planner.config.roles.iter().filter_map(|role| {
         let agent = agents.iter().find(|agent| agent.role == role.name);
         let next = agent.and_then(|agent| agent.next.as_ref());
         let session = agent.and_then(|agent| agent.session.clone());
@@ -318,26 +324,26 @@ pub(in crate::decide) fn next_launches(draft: &mut Draft, id: &ItemId) -> Result
     });
     roles
         .map(|(role, session, next)| {
-            launch::launch(draft, role, item, &record, record.dispatch + 1, session, next)
+            launch::launch(planner, role, item, &record, record.dispatch + 1, session, next)
         })
         .collect()
 }
 
 /// Its prompt can't be rendered: the attempt is charged, and as a role of it can't be started, so is nobody else
 /// of its dispatch kept.
-fn unlaunchable(draft: &mut Draft, item: &WorkItem, error: &str) -> Result<(), Hold> {
-    let charged = draft.registry.items.get(&item.id).map_or(0, |record| record.attempts) + 1;
-    let due_at = draft.now.after(backoff(&draft.config.attempts, &item.id, charged));
+fn unlaunchable(planner: &mut Planner, item: &WorkItem, error: &str) -> Result<(), Hold> {
+    let charged = planner.registry.items.get(&item.id).map_or(0, |record| record.attempts) + 1;
+    let due_at = planner.now.after(backoff(&planner.config.attempts, &item.id, charged));
     let action = Action::Fail {
         item: item.id.clone(),
         run: None,
-        class: Class::Launch,
+        class: FailureClass::Launch,
         left: Default::default(),
         next: None,
         due_at: Some(due_at),
         duplicate: false,
     };
-    draft.decide(Some(&item.id), error, action);
-    runs::stop_dispatch(draft, &item.id, error);
+    planner.decide(Some(&item.id), error, action);
+    runs::stop_dispatch(planner, &item.id, error);
     Ok(())
 }

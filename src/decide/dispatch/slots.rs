@@ -3,10 +3,10 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::dispatch::blockers::Blockers;
 use crate::model::{ItemId, WorkItem};
-use crate::registry::AgentStanding;
+use crate::registry::AgentPhase;
 
 /// What this tick has taken so far, and what was taken before it.
 #[derive(Clone)]
@@ -19,26 +19,26 @@ pub(in crate::decide) struct Slots {
 }
 
 impl Slots {
-    pub(in crate::decide) fn count(draft: &Draft) -> Slots {
+    pub(in crate::decide) fn count(planner: &Planner) -> Slots {
         let mut slots =
             Slots { items: BTreeSet::new(), labels: BTreeMap::new(), starts: 0, blockers: OnceCell::new() };
-        let running = draft.registry.agents.values().filter(|agent| agent.state != AgentStanding::Idle);
-        let handed_off = draft.registry.handoffs.values().filter_map(|handoff| handoff.item.as_ref());
+        let running = planner.registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
+        let handed_off = planner.registry.handoffs.values().filter_map(|handoff| handoff.item.as_ref());
         for id in running.map(|agent| &agent.item).chain(handed_off) {
-            slots.take_item(draft, id);
+            slots.take_item(planner, id);
         }
         slots
     }
 
     /// Takes what so many starts of one item take.
-    pub(in crate::decide) fn take(&mut self, draft: &Draft, item: &WorkItem, starts: usize) {
-        self.take_item(draft, &item.id);
+    pub(in crate::decide) fn take(&mut self, planner: &Planner, item: &WorkItem, starts: usize) {
+        self.take_item(planner, &item.id);
         self.starts += starts as u32;
     }
 
-    fn take_item(&mut self, draft: &Draft, id: &ItemId) {
+    fn take_item(&mut self, planner: &Planner, id: &ItemId) {
         if self.items.insert(id.clone()) {
-            for label in draft.seen.get(id).iter().flat_map(|item| &item.labels) {
+            for label in planner.seen.get(id).iter().flat_map(|item| &item.labels) {
                 *self.labels.entry(label.clone()).or_default() += 1;
             }
         }
@@ -65,11 +65,11 @@ impl Slots {
     }
 
     /// The first unresolved blocker of an item, in words.
-    pub(in crate::decide) fn blocker(&self, draft: &Draft, item: &WorkItem) -> Option<String> {
+    pub(in crate::decide) fn blocker(&self, planner: &Planner, item: &WorkItem) -> Option<String> {
         if item.blocked_by.is_empty() {
             return None;
         }
-        let blockers = self.blockers.get_or_init(|| Blockers::new(draft));
+        let blockers = self.blockers.get_or_init(|| Blockers::new(planner));
         blockers.unresolved(item).map(|blocker| blocker.because)
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::items::completion;
 use crate::decide::items::lifecycle::{self, stop_all};
-use crate::model::{Action, DoneWhen, Gone, ItemId, ItemState, Moment, Refresh, WorkItem};
-use crate::registry::{ItemRecord, ItemStanding, ParkedBy};
+use crate::model::{Action, ClockReading, DoneWhen, Gone, ItemId, ItemState, RecordUpdate, WorkItem};
+use crate::registry::{ItemPhase, ItemRecord, ParkedBy};
 
 /// An item is gone only after this many complete reads in a row without it.
 const READS_MIN: u32 = 2;
@@ -25,19 +25,19 @@ const MASS_GONE_AFTER: Duration = Duration::from_secs(10 * 60);
 const MASS_MIN: usize = 4;
 
 /// What one complete read says of all remembered items together.
-pub(in crate::decide) fn look(draft: &mut Draft) {
-    draft.mass_absence = !draft.request.accept_missing && mass(draft).is_some();
-    bring_back_done(draft);
+pub(in crate::decide) fn look(planner: &mut Planner) {
+    planner.mass_absence = !planner.request.accept_missing && mass(planner).is_some();
+    bring_back_done(planner);
 }
 
 /// Reports that most remembered items are absent, as long as that is not believed.
-pub(in crate::decide) fn tell(draft: &mut Draft) {
-    let Some(Mass { absent, all, since }) = mass(draft).filter(|_| draft.mass_absence) else {
-        draft.mass_absence = false;
+pub(in crate::decide) fn tell(planner: &mut Planner) {
+    let Some(Mass { absent, all, since }) = mass(planner).filter(|_| planner.mass_absence) else {
+        planner.mass_absence = false;
         return;
     };
     let until = since.after(MASS_GONE_AFTER);
-    draft.plan.errors.push(format!(
+    planner.plan.errors.push(format!(
         "{absent} of {all} remembered items are absent at once: nothing of them is ended or forgotten before \
          {until}; if they are meant to be gone: `factory-tick --accept-missing`"
     ));
@@ -48,57 +48,57 @@ struct Mass {
     absent: usize,
     all: usize,
     /// When the first of them was missed.
-    since: Moment,
+    since: ClockReading,
 }
 
-fn mass(draft: &Draft) -> Option<Mass> {
-    let view = draft.source()?;
+fn mass(planner: &Planner) -> Option<Mass> {
+    let view = planner.source()?;
     // An item that is gone, and an item that is to leave its source when it is done, say nothing of the others.
     let leaves = |id: &ItemId| {
-        completion::rule(draft, id) == DoneWhen::Source && completion::all_ended_well(draft, id)
+        completion::rule(planner, id) == DoneWhen::Source && completion::all_ended_well(planner, id)
     };
     let counts = |(id, record): &(&ItemId, &ItemRecord)| {
         record.gone.is_none() && !lifecycle::is_unclear(view, id, record) && !leaves(id)
     };
-    let counted: Vec<_> = draft.registry.items.iter().filter(counts).collect();
-    let absent: Vec<_> = counted.iter().filter(|(id, _)| !draft.seen.contains_key(*id)).collect();
+    let counted: Vec<_> = planner.registry.items.iter().filter(counts).collect();
+    let absent: Vec<_> = counted.iter().filter(|(id, _)| !planner.seen.contains_key(*id)).collect();
     let (missing, all) = (absent.len(), counted.len());
     let is_empty = view.items.is_empty() && view.unclear.is_empty();
     // The only remembered item of a folder that holds others was deleted, and nothing else.
     let is_all = missing == all && (all > 1 || all == 1 && is_empty);
-    let since = absent.iter().filter_map(|(_, record)| missing_since(draft, record));
-    let since = since.min_by_key(|since| since.mono_ms).unwrap_or(draft.now).clone();
+    let since = absent.iter().filter_map(|(_, record)| missing_since(planner, record));
+    let since = since.min_by_key(|since| since.mono_ms).unwrap_or(planner.now).clone();
     (is_all || all >= MASS_MIN && missing * 2 > all).then_some(Mass { absent: missing, all, since })
 }
 
 /// When the wait for a missing item began. One of another boot begins anew: its age cannot be told, and the wall clock
 /// may have been set.
-fn missing_since<'a>(draft: &Draft, record: &'a ItemRecord) -> Option<&'a Moment> {
+fn missing_since<'a>(planner: &Planner, record: &'a ItemRecord) -> Option<&'a ClockReading> {
     let since = record.missing_since.as_ref().filter(|_| record.missing_reads > 0)?;
-    draft.now.since(since).map(|_| since)
+    planner.now.since(since).map(|_| since)
 }
 
 /// Absent items whose work was done, and that are back as they were.
-fn bring_back_done(draft: &mut Draft) {
-    if draft.registry.done.is_empty() {
+fn bring_back_done(planner: &mut Planner) {
+    if planner.registry.done.is_empty() {
         return;
     }
     let is_back = |item: &&WorkItem| {
-        let done = draft.registry.done.get(&item.id);
-        draft.concerns(&item.id)
-            && !draft.registry.items.contains_key(&item.id)
+        let done = planner.registry.done.get(&item.id);
+        planner.is_selected(&item.id)
+            && !planner.registry.items.contains_key(&item.id)
             && done.is_some_and(|done| !done.left && done.content_hash == item.content_hash)
     };
-    let back: Vec<_> = draft.seen.values().copied().filter(is_back).collect();
+    let back: Vec<_> = planner.seen.values().copied().filter(is_back).collect();
     for item in back {
         let (item, key, origin) = (item.id.clone(), item.key.clone(), item.origin.clone());
-        draft.refresh(Refresh::StillDone { item, key, origin });
+        planner.refresh(RecordUpdate::StillDone { item, key, origin });
     }
 }
 
 /// A remembered item is closed, out of scope or absent. `seen`: the item as its source has it.
 pub(in crate::decide) fn missing(
-    draft: &mut Draft,
+    planner: &mut Planner,
     id: &ItemId,
     record: &ItemRecord,
     seen: Option<&WorkItem>,
@@ -108,22 +108,22 @@ pub(in crate::decide) fn missing(
     if out_of_scope && record.parked_by == Some(ParkedBy::Person) {
         return;
     }
-    let age = missing_since(draft, record).and_then(|since| draft.now.since(since));
+    let age = missing_since(planner, record).and_then(|since| planner.now.since(since));
     let reads = age.map_or(1, |_| record.missing_reads.saturating_add(1).min(MASS_READS_MIN));
     let is_absent = seen.is_none();
-    let (reads_min, after) = match is_absent && draft.mass_absence {
+    let (reads_min, after) = match is_absent && planner.mass_absence {
         true => (MASS_READS_MIN, MASS_GONE_AFTER),
         false => (READS_MIN, GONE_AFTER),
     };
-    let is_meant = is_absent && draft.request.accept_missing;
+    let is_meant = is_absent && planner.request.accept_missing;
     let is_gone = is_meant || reads >= reads_min && age.is_some_and(|age| age >= after);
     let gone = match record.gone {
-        Some(Gone::Absent) if !is_absent => Some(Gone::Left),
-        None if is_gone => Some(if is_absent { Gone::Absent } else { Gone::Left }),
+        Some(Gone::Absent) if !is_absent => Some(Gone::RunFacts),
+        None if is_gone => Some(if is_absent { Gone::Absent } else { Gone::RunFacts }),
         gone => gone,
     };
     if age.is_none() || reads != record.missing_reads || gone != record.gone {
-        draft.refresh(Refresh::Missing { item: id.clone(), reads, gone });
+        planner.refresh(RecordUpdate::Missing { item: id.clone(), reads, gone });
     }
     if gone.is_none() {
         return;
@@ -133,18 +133,18 @@ pub(in crate::decide) fn missing(
         Some(_) => "its item was closed",
         None => "its item is gone",
     };
-    if completion::finish_gone(draft, id, because) {
+    if completion::finish_gone(planner, id, because) {
         return;
     }
-    stop_all(draft, id, because);
+    stop_all(planner, id, because);
     // Only a person gives its starts back: an agent could take its own item away for a while.
     if record.parked_by == Some(ParkedBy::Budget) && is_absent {
         return;
     }
-    if !draft.registry.in_flight(id) {
-        if record.state == ItemStanding::Done {
-            draft.refresh(Refresh::KeepDone { item: id.clone() });
+    if !planner.registry.in_flight(id) {
+        if record.state == ItemPhase::Done {
+            planner.refresh(RecordUpdate::KeepDone { item: id.clone() });
         }
-        draft.decide(Some(id), because, Action::Forget { item: id.clone() });
+        planner.decide(Some(id), because, Action::Forget { item: id.clone() });
     }
 }

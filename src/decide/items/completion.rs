@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use crate::config::{Config, DONE_COMMAND_MAX};
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::items::lifecycle;
 use crate::decide::reconcile::runs;
 use crate::fingerprint;
-use crate::model::{Action, Class, DoneWhen, Exit, ExitReason, ItemId, Output, Refresh, RunId};
-use crate::registry::{AgentRecord, ItemStanding};
+use crate::model::{Action, DoneWhen, Exit, ExitReason, FailureClass, ItemId, Output, RecordUpdate, RunId};
+use crate::registry::{AgentRecord, ItemPhase};
 
 /// The rule that the latest run of an agent was given. What is configured since holds for later runs: a launcher asks
 /// nothing that its spec does not hold.
@@ -18,9 +18,9 @@ fn rule_of_run(config: &Config, agent: Option<&AgentRecord>) -> DoneWhen {
 }
 
 /// The rule for an item: the one of its agents that asks for most.
-pub(in crate::decide) fn rule(draft: &Draft, id: &ItemId) -> DoneWhen {
-    let rules = draft.registry.agents_of(id).map(|(_, agent)| rule_of_run(draft.config, Some(agent)));
-    rules.max().unwrap_or_else(|| draft.config.done.when())
+pub(in crate::decide) fn rule(planner: &Planner, id: &ItemId) -> DoneWhen {
+    let rules = planner.registry.agents_of(id).map(|(_, agent)| rule_of_run(planner.config, Some(agent)));
+    rules.max().unwrap_or_else(|| planner.config.done.when())
 }
 
 /// How long the launcher of this agent's run may take beyond its end to ask.
@@ -39,106 +39,113 @@ pub(in crate::decide) fn asked(config: &Config, agent: Option<&AgentRecord>, exi
 
 /// Keeps of a run that ended well what is asked about later.
 pub(in crate::decide) fn note_end(
-    draft: &mut Draft,
+    planner: &mut Planner,
     agent: &AgentRecord,
     run: &RunId,
     exit: Option<&Exit>,
     output: &Output,
 ) {
-    if rule_of_run(draft.config, Some(agent)) != DoneWhen::Exit {
+    if rule_of_run(planner.config, Some(agent)) != DoneWhen::Exit {
         let printed = fingerprint::sha256_hex(&[output.stdout_tail.as_bytes()]);
         let answer = exit.and_then(|exit| exit.done);
-        draft.refresh(Refresh::EndedWell { run: run.clone(), printed, answer });
+        planner.refresh(RecordUpdate::LastSuccess { run: run.clone(), printed, answer });
     }
 }
 
 /// Whether every role of an item ended well and nobody has said yet what becomes of it.
-pub(in crate::decide) fn all_ended_well(draft: &Draft, id: &ItemId) -> bool {
-    let undecided = |state| matches!(state, ItemStanding::Active | ItemStanding::Waiting);
+pub(in crate::decide) fn all_ended_well(planner: &Planner, id: &ItemId) -> bool {
+    let undecided = |state| matches!(state, ItemPhase::Active | ItemPhase::Waiting);
     let ended_well =
-        |role: &str| draft.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.ok);
-    draft.registry.items.get(id).is_some_and(|record| undecided(record.state))
-        && !draft.registry.running(id)
-        && draft.config.roles.iter().all(|role| ended_well(&role.name))
+        |role: &str| planner.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.ok);
+    planner.registry.items.get(id).is_some_and(|record| undecided(record.state))
+        && !planner.registry.running(id)
+        && planner.config.roles.iter().all(|role| ended_well(&role.name))
 }
 
 /// Done by what is known without a look at the source.
-pub(in crate::decide) fn finish(draft: &mut Draft, id: &ItemId) {
-    if !all_ended_well(draft, id) {
+pub(in crate::decide) fn finish(planner: &mut Planner, id: &ItemId) {
+    if !all_ended_well(planner, id) {
         return;
     }
-    let because = match rule(draft, id) {
+    let because = match rule(planner, id) {
         DoneWhen::Exit => "every role ended well",
-        DoneWhen::Command if answers(draft, id).contains(&Some(0)) => "the done command says so",
+        DoneWhen::Command if answers(planner, id).contains(&Some(0)) => "the done command says so",
         DoneWhen::Command | DoneWhen::Source => return,
     };
-    decide_done(draft, id, because);
+    decide_done(planner, id, because);
 }
 
 /// An item that left its source, with all that was to be done for it. False: that is not what makes it done.
-pub(in crate::decide) fn finish_gone(draft: &mut Draft, id: &ItemId, because: &str) -> bool {
-    let is_done = rule(draft, id) == DoneWhen::Source && all_ended_well(draft, id);
+pub(in crate::decide) fn finish_gone(planner: &mut Planner, id: &ItemId, because: &str) -> bool {
+    let is_done = rule(planner, id) == DoneWhen::Source && all_ended_well(planner, id);
     if is_done {
-        decide_done(draft, id, because);
+        decide_done(planner, id, because);
     }
     is_done
 }
 
-fn decide_done(draft: &mut Draft, id: &ItemId, because: &str) {
+fn decide_done(planner: &mut Planner, id: &ItemId, because: &str) {
     let action = Action::Done { item: id.clone(), run: None, left: Default::default() };
-    draft.decide(Some(id), because, action);
+    planner.decide(Some(id), because, action);
 }
 
 /// Every role ended well and the item is not done: its agents go on, so often and as long as that changes something.
-pub(in crate::decide) fn go_on(draft: &mut Draft, id: &ItemId) {
-    let is_open = draft.seen.get(id).is_some_and(|item| lifecycle::eligible(draft, item));
+pub(in crate::decide) fn go_on(planner: &mut Planner, id: &ItemId) {
+    let is_open = planner.seen.get(id).is_some_and(|item| lifecycle::eligible(planner, item));
     // The source was read before they were seen to have ended: what they did last is seen by the next tick.
-    let just_ended = |agent: &AgentRecord| agent.stopped_at == Some(draft.now.at);
-    if rule(draft, id) == DoneWhen::Exit
+    let just_ended = |agent: &AgentRecord| agent.stopped_at == Some(planner.now.at);
+    if rule(planner, id) == DoneWhen::Exit
         || !is_open
-        || !all_ended_well(draft, id)
-        || draft.registry.agents_of(id).any(|(_, agent)| just_ended(agent))
+        || !all_ended_well(planner, id)
+        || planner.registry.agents_of(id).any(|(_, agent)| just_ended(agent))
     {
         return;
     }
-    let Err((class, because)) = may_go_on(draft, id) else {
-        let sessions = sessions(draft, id);
-        return draft.refresh(Refresh::NotDone { item: id.clone(), go_on: sessions });
+    let Err((class, because)) = may_go_on(planner, id) else {
+        let sessions = sessions(planner, id);
+        return planner.refresh(RecordUpdate::NotDone { item: id.clone(), go_on: sessions });
     };
     // Whoever brings it back wants its agents to go on, and not what they ended with judged once more.
-    draft.refresh(Refresh::NotDone { item: id.clone(), go_on: Vec::new() });
-    draft.decide(Some(id), because, Action::Park { item: id.clone(), class: Some(class), by_person: false });
+    planner.refresh(RecordUpdate::NotDone { item: id.clone(), go_on: Vec::new() });
+    planner.decide(
+        Some(id),
+        because,
+        Action::Park { item: id.clone(), class: Some(class), by_person: false },
+    );
 }
 
 /// Why not, and what that means.
-fn may_go_on(draft: &Draft, id: &ItemId) -> Result<(), (Class, String)> {
-    if rule(draft, id) == DoneWhen::Command && !answers(draft, id).contains(&Some(1)) {
-        let codes: Vec<_> = answers(draft, id).into_iter().flatten().map(|code| code.to_string()).collect();
+fn may_go_on(planner: &Planner, id: &ItemId) -> Result<(), (FailureClass, String)> {
+    if rule(planner, id) == DoneWhen::Command && !answers(planner, id).contains(&Some(1)) {
+        let codes: Vec<_> = answers(planner, id).into_iter().flatten().map(|code| code.to_string()).collect();
         let answer = if codes.is_empty() { "nothing".to_owned() } else { codes.join(", ") };
         let because =
             format!("the done command answered {answer}: 0 is done, 1 is not yet, anything else is neither");
-        return Err((Class::Infra, because));
+        return Err((FailureClass::Infra, because));
     }
-    let (continued, max) = (draft.registry.items[id].continued, draft.config.attempts.max);
+    let (continued, max) = (planner.registry.items[id].continued, planner.config.attempts.max);
     if continued >= max {
-        return Err((Class::NoEffect, format!("its agents went on {continued} times, and it is not done")));
+        return Err((
+            FailureClass::NoEffect,
+            format!("its agents went on {continued} times, and it is not done"),
+        ));
     }
     let repeated = |agent: &AgentRecord| agent.well.as_ref().is_some_and(|well| well.repeated);
-    if draft.registry.agents_of(id).all(|(_, agent)| repeated(agent)) {
+    if planner.registry.agents_of(id).all(|(_, agent)| repeated(agent)) {
         let because = "its agents went on, printed the same as before, and it is not done";
-        return Err((Class::NoEffect, because.to_owned()));
+        return Err((FailureClass::NoEffect, because.to_owned()));
     }
     Ok(())
 }
 
-fn sessions(draft: &Draft, id: &ItemId) -> Vec<crate::model::AgentName> {
-    let may = |agent: &AgentRecord| agent.session.is_some() && runs::goes_on(draft.config, agent);
-    let agents = draft.registry.agents_of(id).filter(|(_, agent)| may(agent));
+fn sessions(planner: &Planner, id: &ItemId) -> Vec<crate::model::AgentName> {
+    let may = |agent: &AgentRecord| agent.session.is_some() && runs::goes_on(planner.config, agent);
+    let agents = planner.registry.agents_of(id).filter(|(_, agent)| may(agent));
     agents.map(|(name, _)| name.clone()).collect()
 }
 
 /// What the command answered at the end of each role.
-fn answers(draft: &Draft, id: &ItemId) -> Vec<Option<i32>> {
+fn answers(planner: &Planner, id: &ItemId) -> Vec<Option<i32>> {
     let answer = |agent: &AgentRecord| agent.well.as_ref().and_then(|well| well.answer);
-    draft.registry.agents_of(id).map(|(_, agent)| answer(agent)).collect()
+    planner.registry.agents_of(id).map(|(_, agent)| answer(agent)).collect()
 }

@@ -1,151 +1,151 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::dispatch::gates;
 use crate::decide::items::{absence, completion};
 use crate::decide::reconcile::runs::stop;
-use crate::model::{Action, Class, Gone, ItemId, ItemState, Refresh, SourceView, WorkItem};
-use crate::registry::{AgentRecord, AgentStanding, ItemRecord, ItemStanding, ParkedBy};
+use crate::model::{Action, FailureClass, Gone, ItemId, ItemState, RecordUpdate, SourceView, WorkItem};
+use crate::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, ParkedBy};
 
 /// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
 const UNCHARGED_ROW_MAX: u32 = 5;
 
-pub(in crate::decide) fn follow(draft: &mut Draft) {
-    absence::look(draft);
-    for id in draft.item_ids() {
-        completion::finish(draft, &id);
+pub(in crate::decide) fn follow(planner: &mut Planner) {
+    absence::look(planner);
+    for id in planner.item_ids() {
+        completion::finish(planner, &id);
         // Before parking: an edit is a new life, and nobody need be alarmed about the old one.
-        if draft.source().is_some() {
-            follow_source(draft, &id);
-            completion::go_on(draft, &id);
+        if planner.source().is_some() {
+            follow_source(planner, &id);
+            completion::go_on(planner, &id);
         }
-        park_when_spent(draft, &id);
-        clamp_due_time(draft, &id);
+        park_when_spent(planner, &id);
+        clamp_due_time(planner, &id);
     }
-    absence::tell(draft);
+    absence::tell(planner);
 }
 
 /// Every item that its roles' ends make done by themselves.
-pub(in crate::decide) fn finish_all(draft: &mut Draft) {
-    draft.item_ids().iter().for_each(|id| completion::finish(draft, id));
+pub(in crate::decide) fn finish_all(planner: &mut Planner) {
+    planner.item_ids().iter().for_each(|id| completion::finish(planner, id));
 }
 
 /// An agent whose role is no longer configured: ended where it runs, else forgotten.
-pub(in crate::decide) fn drop_removed_roles(draft: &mut Draft) {
-    let orphans: Vec<_> = draft
+pub(in crate::decide) fn drop_removed_roles(planner: &mut Planner) {
+    let orphans: Vec<_> = planner
         .registry
         .agents
         .iter()
-        .filter(|(_, agent)| draft.role(&agent.role).is_none() && draft.concerns(&agent.item))
+        .filter(|(_, agent)| planner.role(&agent.role).is_none() && planner.is_selected(&agent.item))
         .map(|(name, agent)| (name.clone(), agent.clone()))
         .collect();
     for (name, agent) in orphans {
         if let Some(run) = &agent.run {
-            stop(draft, &agent, run, "its role is no longer configured", false);
+            stop(planner, &agent, run, "its role is no longer configured", false);
         }
-        draft.refresh(Refresh::RoleGone { agent: name });
+        planner.refresh(RecordUpdate::RoleGone { agent: name });
     }
 }
 
 /// Attempts are used up, or the machine failed it too often in a row. Parking ends its other roles.
-fn park_when_spent(draft: &mut Draft, id: &ItemId) {
-    let Some(record) = draft.registry.items.get(id) else { return };
-    let parked = record.state == ItemStanding::Parked;
-    if !parked && record.state != ItemStanding::Done {
-        let max = draft.config.attempts.max;
+fn park_when_spent(planner: &mut Planner, id: &ItemId) {
+    let Some(record) = planner.registry.items.get(id) else { return };
+    let parked = record.state == ItemPhase::Parked;
+    if !parked && record.state != ItemPhase::Done {
+        let max = planner.config.attempts.max;
         let last = record.last.as_ref();
         let class = last.and_then(|last| last.class);
         let words = last.map_or("", |last| last.because.as_str());
         let (class, because) = if record.attempts >= max {
             (class, format!("{} of {max} attempts failed; the last: {words}", record.attempts))
-        } else if record.infra_row >= UNCHARGED_ROW_MAX {
-            let row = record.infra_row;
+        } else if record.uncharged_streak >= UNCHARGED_ROW_MAX {
+            let row = record.uncharged_streak;
             (class, format!("{row} failures in a row that were not the agent's; the last: {words}"))
-        } else if let Some(because) = too_expensive(draft, id) {
-            (Some(Class::NeedsInput), because)
-        } else if let Some(because) = starts_used_up(draft, id) {
-            (Some(Class::Budget), because)
+        } else if let Some(because) = too_expensive(planner, id) {
+            (Some(FailureClass::NeedsInput), because)
+        } else if let Some(because) = starts_used_up(planner, id) {
+            (Some(FailureClass::Budget), because)
         } else {
             return;
         };
-        if edited_meanwhile(draft, id) {
+        if edited_meanwhile(planner, id) {
             return;
         }
         let park = Action::Park { item: id.clone(), class, by_person: false };
-        draft.decide(Some(id), because, park);
-    } else if !parked || draft.registry.items[id].parked_by == Some(ParkedBy::Person) {
+        planner.decide(Some(id), because, park);
+    } else if !parked || planner.registry.items[id].parked_by == Some(ParkedBy::Person) {
         return;
     }
-    stop_all(draft, id, "its item was parked");
+    stop_all(planner, id, "its item was parked");
 }
 
 /// A run is known to have cost too much when it is over; what can be kept from happening is the next one.
-fn too_expensive(draft: &Draft, id: &ItemId) -> Option<String> {
-    let max = draft.config.budget.usd_per_run;
+fn too_expensive(planner: &Planner, id: &ItemId) -> Option<String> {
+    let max = planner.config.budget.usd_per_run;
     let cost = |agent: &AgentRecord| agent.run_usd.filter(|usd| max > 0.0 && *usd > max);
-    let (name, usd) = draft.registry.agents_of(id).find_map(|(name, agent)| Some((name, cost(agent)?)))?;
+    let (name, usd) = planner.registry.agents_of(id).find_map(|(name, agent)| Some((name, cost(agent)?)))?;
     Some(format!("the last run of {name} cost {usd:.2} USD, more than [budget] usd_per_run, {max:.2}"))
 }
 
 /// Parks an item that was forgotten, is back, and used up its starts of the day.
-pub(in crate::decide) fn park_returned(draft: &mut Draft, item: &WorkItem) {
-    if draft.registry.items.contains_key(&item.id) {
+pub(in crate::decide) fn park_returned(planner: &mut Planner, item: &WorkItem) {
+    if planner.registry.items.contains_key(&item.id) {
         return;
     }
-    let Some(because) = starts_used_up(draft, &item.id) else { return };
-    let seen = draft.registry.seen_as(item);
-    draft.refresh(seen);
-    let park = Action::Park { item: item.id.clone(), class: Some(Class::Budget), by_person: false };
-    draft.decide(Some(&item.id), because, park);
+    let Some(because) = starts_used_up(planner, &item.id) else { return };
+    let seen = planner.registry.upsert_for(item);
+    planner.refresh(seen);
+    let park = Action::Park { item: item.id.clone(), class: Some(FailureClass::Budget), by_person: false };
+    planner.decide(Some(&item.id), because, park);
 }
 
 /// An item that would be started more often than it may on one day, whatever became of its runs. A run in flight ends
 /// first; the gate keeps the others of its crew from starting.
-fn starts_used_up(draft: &Draft, id: &ItemId) -> Option<String> {
-    let item = draft.seen.get(id).copied().filter(|item| eligible(draft, item))?;
-    if draft.registry.in_flight(id) {
+fn starts_used_up(planner: &Planner, id: &ItemId) -> Option<String> {
+    let item = planner.seen.get(id).copied().filter(|item| eligible(planner, item))?;
+    if planner.registry.in_flight(id) {
         return None;
     }
-    let follow_ups = draft.registry.agents_of(id).filter(|(_, agent)| agent.next.is_some()).count();
-    let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(draft, item).len() };
-    let used = gates::item_starts_used_up(draft, id, wanted as u32)?;
-    let last = draft.registry.items.get(id).and_then(|record| record.last.as_ref());
+    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| agent.next.is_some()).count();
+    let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(planner, item).len() };
+    let used = gates::item_starts_used_up(planner, id, wanted as u32)?;
+    let last = planner.registry.items.get(id).and_then(|record| record.last.as_ref());
     let last = last.map_or_else(String::new, |last| format!("; the last failure: {}", last.because));
     Some(format!("{used}, and only a person gives it more{last}"))
 }
 
 /// Whether something still runs for an item that was edited since: the edit counts when that ends, and
 /// parking would end it for nothing.
-fn edited_meanwhile(draft: &Draft, id: &ItemId) -> bool {
-    let given = draft.registry.items.get(id).and_then(|record| record.hash.as_ref());
-    let now = draft.seen.get(id).filter(|item| eligible(draft, item)).map(|item| &item.hash);
-    draft.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
+fn edited_meanwhile(planner: &Planner, id: &ItemId) -> bool {
+    let given = planner.registry.items.get(id).and_then(|record| record.hash.as_ref());
+    let now = planner.seen.get(id).filter(|item| eligible(planner, item)).map(|item| &item.hash);
+    planner.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
 }
 
-pub(in crate::decide) fn stop_all(draft: &mut Draft, id: &ItemId, because: &str) {
-    let running: Vec<_> = draft
+pub(in crate::decide) fn stop_all(planner: &mut Planner, id: &ItemId, because: &str) {
+    let running: Vec<_> = planner
         .registry
         .agents_of(id)
-        .filter(|(_, agent)| agent.state != AgentStanding::Idle)
+        .filter(|(_, agent)| agent.state != AgentPhase::Idle)
         .map(|(_, agent)| agent.clone())
         .collect();
     for agent in running {
         if let Some(run) = &agent.run {
-            stop(draft, &agent, run, because, false);
+            stop(planner, &agent, run, because, false);
         }
     }
 }
 
 /// What the latest complete read says of a remembered item.
-fn follow_source(draft: &mut Draft, id: &ItemId) {
-    let Some(record) = draft.registry.items.get(id).cloned() else { return };
-    let Some(view) = draft.source() else { return };
+fn follow_source(planner: &mut Planner, id: &ItemId) {
+    let Some(record) = planner.registry.items.get(id).cloned() else { return };
+    let Some(view) = planner.source() else { return };
     if is_unclear(view, id, &record) {
         return;
     }
-    match draft.seen.get(id).copied() {
-        Some(item) if eligible(draft, item) => present(draft, &record, item),
-        other => absence::missing(draft, id, &record, other),
+    match planner.seen.get(id).copied() {
+        Some(item) if eligible(planner, item) => present(planner, &record, item),
+        other => absence::missing(planner, id, &record, other),
     }
 }
 
@@ -155,46 +155,46 @@ pub(in crate::decide) fn is_unclear(view: &SourceView, id: &ItemId, record: &Ite
 }
 
 /// Open, and inside the scope that the configuration names.
-pub(in crate::decide) fn eligible(draft: &Draft, item: &WorkItem) -> bool {
-    item.state == ItemState::Open && draft.config.scope.holds(item)
+pub(in crate::decide) fn eligible(planner: &Planner, item: &WorkItem) -> bool {
+    item.state == ItemState::Open && planner.config.scope.holds(item)
 }
 
-fn present(draft: &mut Draft, record: &ItemRecord, item: &WorkItem) {
+fn present(planner: &mut Planner, record: &ItemRecord, item: &WorkItem) {
     let returned = record.gone.is_some();
     if record.missing_reads > 0 || record.key != item.key || record.origin != item.origin {
-        let seen = draft.registry.seen_as(item);
-        draft.refresh(seen);
+        let seen = planner.registry.upsert_for(item);
+        planner.refresh(seen);
     }
     let changed = record.hash.as_ref().is_some_and(|hash| *hash != item.hash);
     let redone = record.content_hash.as_ref().is_some_and(|hash| *hash != item.content_hash);
     let because = if returned { "it came back into scope" } else { "it was edited" };
     let renew = match record.state {
-        ItemStanding::Waiting => {
-            let untried = record.attempts == 0 && record.due_at.is_none() && record.infra_row == 0;
-            let kept = draft.registry.agents_of(&item.id).any(|(_, agent)| agent.ok);
+        ItemPhase::Waiting => {
+            let untried = record.attempts == 0 && record.due_at.is_none() && record.uncharged_streak == 0;
+            let kept = planner.registry.agents_of(&item.id).any(|(_, agent)| agent.ok);
             (changed || returned) && (!untried || kept)
         }
-        ItemStanding::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
+        ItemPhase::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
         // Doing finished work again burns money: a new label or priority is no reason.
         // That its file was away for a while is none either.
-        ItemStanding::Done => redone || record.gone == Some(Gone::Left),
-        ItemStanding::Active => changed || returned,
+        ItemPhase::Done => redone || record.gone == Some(Gone::RunFacts),
+        ItemPhase::Active => changed || returned,
     };
     // While a run of the old text is under way, it must not count as one of the new.
-    if renew && !draft.registry.running(&item.id) {
-        draft.refresh(Refresh::Renew { item: item.id.clone(), because: because.to_owned() });
+    if renew && !planner.registry.running(&item.id) {
+        planner.refresh(RecordUpdate::Renew { item: item.id.clone(), because: because.to_owned() });
     }
 }
 
 /// A due time that no backoff can have set, as the clock and the configuration are now.
-fn clamp_due_time(draft: &mut Draft, id: &ItemId) {
-    let Some(due_at) = draft.registry.items.get(id).and_then(|record| record.due_at) else { return };
-    let latest = draft.now.after(draft.config.attempts.backoff_max);
+fn clamp_due_time(planner: &mut Planner, id: &ItemId) {
+    let Some(due_at) = planner.registry.items.get(id).and_then(|record| record.due_at) else { return };
+    let latest = planner.now.after(planner.config.attempts.backoff_max);
     if due_at > latest {
-        draft.plan.errors.push(format!(
+        planner.plan.errors.push(format!(
             "{id} was due at {due_at}, later than any backoff reaches: the clock was set back, or backoff_max is \
              shorter than it was; now due at {latest}"
         ));
-        draft.refresh(Refresh::Clamp { item: id.clone(), due_at: latest });
+        planner.refresh(RecordUpdate::Clamp { item: id.clone(), due_at: latest });
     }
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::{Config, Role, WritebackMode};
-use crate::decide::Draft;
+use crate::decide::Planner;
 use crate::decide::dispatch::crews::{self, NeverRan};
 use crate::decide::reconcile::verdict::{Verdict, verdict};
 use crate::decide::throttle::cool_offs;
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FollowUpReason, ItemId, Left, Next, Reap,
-    Refresh, RunId, Said, Sighting, Status,
+    Action, AgentName, Claimed, Ended, Exit, ExitReason, FailureClass, FollowUp, FollowUpReason, ItemId,
+    Reap, RecordUpdate, Reported, RunFacts, RunId, RunObservation, Status,
 };
 use crate::registry::backoff::backoff;
-use crate::registry::{AgentRecord, AgentStanding, name_survivors};
+use crate::registry::{AgentPhase, AgentRecord, name_survivors};
 
 /// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
 pub(in crate::decide) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
@@ -27,175 +27,177 @@ pub(in crate::decide) const REPLACED: &str = "its launcher let go of its lock in
 /// processes. A launcher that can't start one ends within milliseconds.
 const STARTED_AFTER: Duration = Duration::from_secs(30);
 
-pub(in crate::decide) fn reconcile(draft: &mut Draft) {
-    if draft.fleet().is_none() {
+pub(in crate::decide) fn reconcile(planner: &mut Planner) {
+    if planner.fleet().is_none() {
         return;
     }
-    let in_flight: Vec<_> = draft
+    let in_flight: Vec<_> = planner
         .registry
         .agents
         .iter()
-        .filter(|(_, agent)| draft.concerns(&agent.item))
+        .filter(|(_, agent)| planner.is_selected(&agent.item))
         .filter_map(|(name, agent)| Some((name.clone(), agent.run.clone()?)))
         .collect();
     let mut never_ran = Vec::new();
     for (name, run) in in_flight {
-        let Some(agent) = draft.registry.agents.get(&name).cloned() else { continue };
+        let Some(agent) = planner.registry.agents.get(&name).cloned() else { continue };
         // Parking an item earlier in this loop has already taken this run away.
         if agent.run.as_ref() == Some(&run) {
-            look(draft, &name, &agent, &run, &mut never_ran);
+            look(planner, &name, &agent, &run, &mut never_ran);
         }
     }
-    crews::start_again(draft, never_ran);
+    crews::start_again(planner, never_ran);
 }
 
 fn look(
-    draft: &mut Draft,
+    planner: &mut Planner,
     name: &AgentName,
     agent: &AgentRecord,
     run: &RunId,
     never_ran: &mut Vec<NeverRan>,
 ) {
     let item = &agent.item;
-    let Some(sighting) = draft.sighting(run).cloned() else {
-        return draft.unsure(Some(item), format!("{run}: the fleet did not say anything about it"));
+    let Some(observation) = planner.observation(run).cloned() else {
+        return planner.mark_unknown(Some(item), format!("{run}: the fleet did not say anything about it"));
     };
-    if let Some(claim) = sighting.claim().filter(|_| agent.state == AgentStanding::Starting)
-        && !draft.request.reap_only
-        && !(draft.request.judge_only && is_in_flight(&sighting))
+    if let Some(claim) = observation.claim().filter(|_| agent.state == AgentPhase::Starting)
+        && !planner.request.reap_only
+        && !(planner.request.judge_only && is_in_flight(&observation))
     {
         let because = format!("its launcher was seen, pid {}", claim.process.pid);
-        let exit = match &sighting {
-            Sighting::Ended(ended) | Sighting::Rebooted(ended) | Sighting::Replaced(ended) => {
-                ended.exit.as_ref()
-            }
-            Sighting::Sweeping { exit, .. } => Some(&**exit),
+        let exit = match &observation {
+            RunObservation::Ended(ended)
+            | RunObservation::Rebooted(ended)
+            | RunObservation::Replaced(ended) => ended.exit.as_ref(),
+            RunObservation::Sweeping { exit, .. } => Some(&**exit),
             _ => None,
         };
         let may_have_heard = !exit.is_some_and(Exit::never_began);
         let adopt = Action::Adopt { run: run.clone(), launcher: claim.clone(), may_have_heard };
-        draft.decide(Some(item), because, adopt);
+        planner.decide(Some(item), because, adopt);
     }
-    match &sighting {
-        Sighting::Unclaimed => unclaimed(draft, agent, run),
-        Sighting::Orphaned { claim } => {
+    match &observation {
+        RunObservation::Unclaimed => unclaimed(planner, agent, run),
+        RunObservation::Orphaned { claim } => {
             let because = "its launcher is dead and nobody has looked for what it left behind";
-            reap(draft, agent, run, claim.as_ref(), because);
+            reap(planner, agent, run, claim.as_ref(), because);
         }
-        Sighting::Sweeping { claim, exit } => {
-            if is_late(draft, run, exit) {
+        RunObservation::Sweeping { claim, exit } => {
+            if is_late(planner, run, exit) {
                 let because = "its launcher should have ended its processes long ago";
-                reap(draft, agent, run, claim.as_ref(), because);
+                reap(planner, agent, run, claim.as_ref(), because);
             }
         }
-        Sighting::Unknown(why) => draft.unsure(Some(item), format!("{run}: {why}")),
-        _ if draft.request.reap_only => {}
-        Sighting::Fenced => never_ran.push(NeverRan::fenced(run)),
-        Sighting::Refused(refusal) => never_ran.push(NeverRan::refused(run, refusal)),
-        Sighting::Alive { said, .. } => alive(draft, name, run, said),
-        Sighting::Ended(ended) => never_ran.extend(over(draft, name, run, ended)),
-        Sighting::Rebooted(ended) if ended.exit.is_some() => never_ran.extend(over(draft, name, run, ended)),
-        Sighting::Replaced(ended) => never_ran.extend(replaced(draft, name, run, ended)),
-        Sighting::Rebooted(ended) => {
-            let agent = draft.registry.agents.get(name).unwrap_or(agent).clone();
+        RunObservation::Unknown(why) => planner.mark_unknown(Some(item), format!("{run}: {why}")),
+        _ if planner.request.reap_only => {}
+        RunObservation::Fenced => never_ran.push(NeverRan::fenced(run)),
+        RunObservation::Refused(refusal) => never_ran.push(NeverRan::refused(run, refusal)),
+        RunObservation::Alive { said, .. } => alive(planner, name, run, said),
+        RunObservation::Ended(ended) => never_ran.extend(over(planner, name, run, ended)),
+        RunObservation::Rebooted(ended) if ended.exit.is_some() => {
+            never_ran.extend(over(planner, name, run, ended))
+        }
+        RunObservation::Replaced(ended) => never_ran.extend(replaced(planner, name, run, ended)),
+        RunObservation::Rebooted(ended) => {
+            let agent = planner.registry.agents.get(name).unwrap_or(agent).clone();
             let left = heard(&ended.said);
-            let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
+            let next = resume_at(planner, &agent, &left, agent_attempts(planner, &agent), planner.now.at);
             never_ran.push(NeverRan::rebooted(run, left, next));
         }
     }
 }
 
 /// Whether the run goes on: then a judgement has nothing to say of it.
-fn is_in_flight(sighting: &Sighting) -> bool {
-    matches!(sighting, Sighting::Alive { .. } | Sighting::Sweeping { .. })
+fn is_in_flight(observation: &RunObservation) -> bool {
+    matches!(observation, RunObservation::Alive { .. } | RunObservation::Sweeping { .. })
 }
 
 /// Its launcher is dead, and what it left can't be seen from here: the run is handed off until this namespace shows
 /// nothing of it. Without a receipt of its end its item is not charged, for a container is replaced by a person.
-fn replaced(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
-    let agent = draft.registry.agents.get(name).cloned()?;
+fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
+    let agent = planner.registry.agents.get(name).cloned()?;
     if ended.exit.is_none() {
         let left = heard(&ended.said);
-        let next = resume_at(draft, &agent, &left, agent_attempts(draft, &agent), draft.now.at);
+        let next = resume_at(planner, &agent, &left, agent_attempts(planner, &agent), planner.now.at);
         return Some(NeverRan::replaced(run, left, next));
     }
-    if !awaits_note(draft, &agent) {
+    if !awaits_note(planner, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
-        stop(draft, &agent, run, REPLACED, false);
+        stop(planner, &agent, run, REPLACED, false);
         // A run of a removed role gets no verdict, and of a run without an agent there is none: its item waits.
-        drop(draft.role(&agent.role).and_then(|role| judge(draft, &agent, role, run, ended)));
+        drop(planner.role(&agent.role).and_then(|role| judge(planner, &agent, role, run, ended)));
     }
     None
 }
 
 /// What is left of it is ended now; a later tick takes the verdict.
-fn reap(draft: &mut Draft, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
+fn reap(planner: &mut Planner, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
     let launcher = claim.map(|claim| claim.process.clone()).or(agent.process.clone());
     let reap = Reap { run: run.clone(), launcher, survivors: Vec::new() };
-    draft.decide(Some(&agent.item), because, Action::Reap(reap));
+    planner.decide(Some(&agent.item), because, Action::Reap(reap));
 }
 
 /// Whether a launcher whose agent has ended should be gone by now. Before it is, it may ask whether the item is done,
 /// and run a hook.
-pub(in crate::decide) fn is_late(draft: &Draft, run: &RunId, exit: &Exit) -> bool {
-    let agent = draft.registry.agents.get(&run.agent).filter(|agent| agent.n == run.n);
+pub(in crate::decide) fn is_late(planner: &Planner, run: &RunId, exit: &Exit) -> bool {
+    let agent = planner.registry.agents.get(&run.agent).filter(|agent| agent.n == run.n);
     let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
     let patience =
-        crate::decide::items::completion::asked(draft.config, agent, exit) + patience(draft) + hook;
-    draft.now.since(&exit.ended).is_none_or(|age| age > patience)
+        crate::decide::items::completion::asked(planner.config, agent, exit) + patience(planner) + hook;
+    planner.now.since(&exit.ended).is_none_or(|age| age > patience)
 }
 
 /// How long a launcher may take to end everything.
-fn patience(draft: &Draft) -> Duration {
-    draft.config.fleet.grace + LAUNCHER_SLACK
+fn patience(planner: &Planner) -> Duration {
+    planner.config.fleet.grace + LAUNCHER_SLACK
 }
 
 /// Intended, and nobody has claimed it: give it time, then make sure that it can never start.
-fn unclaimed(draft: &mut Draft, agent: &AgentRecord, run: &RunId) {
-    if agent.state == AgentStanding::Running {
+fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
+    if agent.state == AgentPhase::Running {
         let what =
             format!("{run} is on record as running, but neither its claim nor its launcher can be found");
-        return draft.unsure(Some(&agent.item), what);
+        return planner.mark_unknown(Some(&agent.item), what);
     }
-    let grace = draft.config.fleet.start_grace;
-    let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
+    let grace = planner.config.fleet.start_grace;
+    let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
     let because = match age {
         Some(age) if age < grace => return,
         Some(age) => format!("nobody claimed it within {} s", age.as_secs()),
         None => "the machine was restarted before anybody claimed it".to_owned(),
     };
-    draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });
+    planner.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });
 }
 
 /// Its launcher ends it at its deadline. Where it did not, the launcher is stuck or stopped.
-fn alive(draft: &mut Draft, name: &AgentName, run: &RunId, said: &Said) {
-    let Some(agent) = draft.registry.agents.get(name).cloned() else { return };
-    let age = agent.since.as_ref().and_then(|since| draft.now.since(since));
-    let asking = crate::decide::items::completion::asking(draft.config, Some(&agent));
-    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(draft) + asking);
+fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, said: &Reported) {
+    let Some(agent) = planner.registry.agents.get(name).cloned() else { return };
+    let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
+    let asking = crate::decide::items::completion::asking(planner.config, Some(&agent));
+    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(planner) + asking);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
-        && !awaits_note(draft, &agent)
+        && !awaits_note(planner, &agent)
     {
         let because = "its launcher did not end it at its deadline";
         // First handed off, while the record still tells the launcher; then judged.
-        stop(draft, &agent, run, because, false);
-        return charge(draft, &agent, run, Class::Deadline, because, &heard(said));
+        stop(planner, &agent, run, because, false);
+        return charge(planner, &agent, run, FailureClass::Deadline, because, &heard(said));
     }
     if age.is_some_and(|age| age > STARTED_AFTER) {
-        cool_offs::machine_started(draft, &agent);
+        cool_offs::machine_started(planner, &agent);
     }
     if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
-        draft.refresh(Refresh::Session { run: run.clone(), session });
+        planner.refresh(RecordUpdate::Session { run: run.clone(), session });
     }
 }
 
 /// The run is over: say what that means, and hand off what could not be ended. A run without an agent is returned: its
 /// verdict waits for those of its crew.
-fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
-    let agent = draft.registry.agents.get(name).cloned()?;
-    let claimed = agent.state == AgentStanding::Running;
-    let is_untold = awaits_note(draft, &agent);
+fn over(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
+    let agent = planner.registry.agents.get(name).cloned()?;
+    let claimed = agent.state == AgentPhase::Running;
+    let is_untold = awaits_note(planner, &agent);
     if claimed && is_untold {
         return None;
     }
@@ -205,28 +207,28 @@ fn over(draft: &mut Draft, name: &AgentName, run: &RunId, ended: &Ended) -> Opti
         // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
         return Some(NeverRan::fenced(run));
     }
-    let Some(role) = draft.role(&agent.role) else {
+    let Some(role) = planner.role(&agent.role) else {
         // Its role is gone from the configuration: nothing of it is charged or kept.
-        stop(draft, &agent, run, "its role is no longer configured", false);
+        stop(planner, &agent, run, "its role is no longer configured", false);
         return None;
     };
     let survivors = &ended.survivors;
     if survivors.is_empty() {
-        return judge(draft, &agent, role, run, ended);
+        return judge(planner, &agent, role, run, ended);
     }
     let item = Some(&agent.item);
     let because = format!("processes could not be ended: {}", name_survivors(survivors));
     let stop = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
-    draft.decide(item, because.clone(), stop);
+    planner.decide(item, because.clone(), stop);
     // A run without an agent is not tried again: the item is parked.
-    drop(judge(draft, &agent, role, run, ended));
+    drop(judge(planner, &agent, role, run, ended));
     let park = Action::Park { item: agent.item.clone(), class: None, by_person: false };
-    draft.decide(item, because, park);
+    planner.decide(item, because, park);
     None
 }
 
 fn judge(
-    draft: &mut Draft,
+    planner: &mut Planner,
     agent: &AgentRecord,
     role: &Role,
     run: &RunId,
@@ -234,146 +236,169 @@ fn judge(
 ) -> Option<NeverRan> {
     let Ended { exit, said, output, .. } = ended;
     let Verdict { class, because, left, reset } =
-        verdict(agent, role, exit.as_ref(), said, output, draft.now);
+        verdict(agent, role, exit.as_ref(), said, output, planner.now);
     let hook_failed = ended.after_run.as_ref().map(|why| format!("the after_run hook failed: {why}"));
     if let Some(why) = &hook_failed {
-        draft.refresh(Refresh::AfterRun { run: run.clone(), why: why.clone() });
-        draft.plan.errors.push(format!("{run}: {why}"));
+        planner.refresh(RecordUpdate::AfterRun { run: run.clone(), why: why.clone() });
+        planner.plan.errors.push(format!("{run}: {why}"));
     }
     if class.is_none_or(|class| class.is_of_agent()) {
-        cool_offs::answered(draft, agent);
+        cool_offs::answered(planner, agent);
     }
     let was_started =
         exit.as_ref().is_none_or(|exit| !matches!(exit.reason, ExitReason::Infra | ExitReason::Machine));
-    if was_started && class != Some(Class::Machine) {
-        cool_offs::machine_started(draft, agent);
+    if was_started && class != Some(FailureClass::Machine) {
+        cool_offs::machine_started(planner, agent);
     }
-    if let (None, Some(why), true) = (class, hook_failed, draft.config.hooks.after_run_required) {
+    if let (None, Some(why), true) = (class, hook_failed, planner.config.hooks.after_run_required) {
         // It counts as not done: the work is there, and what the hook does with it is not.
-        park(draft, agent, run, Class::NeedsInput, &why, &left);
+        park(planner, agent, run, FailureClass::NeedsInput, &why, &left);
         return None;
     }
     let Some(class) = class else {
         let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
-        draft.decide(Some(&agent.item), because, done);
-        crate::decide::items::completion::note_end(draft, agent, run, exit.as_ref(), output);
+        planner.decide(Some(&agent.item), because, done);
+        crate::decide::items::completion::note_end(planner, agent, run, exit.as_ref(), output);
         return None;
     };
     match class {
-        Class::Launch => failed_launch(draft, agent, run, &because, &left),
+        FailureClass::Launch => failed_launch(planner, agent, run, &because, &left),
         // A name that was taken kept it from starting at all: no end of a run says so.
-        Class::Infra | Class::NameTaken => return Some(NeverRan::claimed(run, Class::Infra, because, left)),
-        Class::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, left)),
-        Class::Killed => {
-            let due = draft.now.after(draft.config.attempts.backoff_base);
-            let next = resume_at(draft, agent, &left, agent_attempts(draft, agent), due);
-            fail(draft, agent, run, class, &because, &left, next, Some(due), false);
+        FailureClass::Infra | FailureClass::NameTaken => {
+            return Some(NeverRan::claimed(run, FailureClass::Infra, because, left));
+        }
+        FailureClass::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, left)),
+        FailureClass::Killed => {
+            let due = planner.now.after(planner.config.attempts.backoff_base);
+            let next = resume_at(planner, agent, &left, agent_attempts(planner, agent), due);
+            fail(planner, agent, run, class, &because, &left, next, Some(due), false);
         }
         // No end of a run says that its item's starts are used up.
-        Class::NeedsInput | Class::NoEffect | Class::Budget => {
-            park(draft, agent, run, class, &because, &left);
+        FailureClass::NeedsInput | FailureClass::NoEffect | FailureClass::Budget => {
+            park(planner, agent, run, class, &because, &left);
         }
-        Class::Unfinished => unfinished(draft, agent, run, &because, &left),
+        FailureClass::Unfinished => unfinished(planner, agent, run, &because, &left),
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
-        Class::SessionGone => fail(draft, agent, run, class, &because, &left, None, None, false),
+        FailureClass::SessionGone => fail(planner, agent, run, class, &because, &left, None, None, false),
         // It is there already: an earlier run made it.
-        Class::SessionTaken => go_on_or_wait(draft, agent, run, class, &because, &left),
-        Class::RateLimited | Class::Unreachable | Class::Denied | Class::Machine => {
-            go_on_or_wait(draft, agent, run, class, &because, &left);
-            cool_offs::begin(draft, agent, class, &because, reset);
+        FailureClass::SessionTaken => go_on_or_wait(planner, agent, run, class, &because, &left),
+        FailureClass::RateLimited
+        | FailureClass::Unreachable
+        | FailureClass::Denied
+        | FailureClass::Machine => {
+            go_on_or_wait(planner, agent, run, class, &because, &left);
+            cool_offs::begin(planner, agent, class, &because, reset);
         }
-        Class::Agent | Class::Vanished | Class::Deadline | Class::Stalled | Class::Writeback => {
-            charge(draft, agent, run, class, &because, &left);
+        FailureClass::Agent
+        | FailureClass::Vanished
+        | FailureClass::Deadline
+        | FailureClass::Stalled
+        | FailureClass::Writeback => {
+            charge(planner, agent, run, class, &because, &left);
         }
     }
     None
 }
 
 /// Only a person can bring it further.
-fn park(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, left: &Left) {
-    fail(draft, agent, run, class, because, left, None, None, false);
+fn park(
+    planner: &mut Planner,
+    agent: &AgentRecord,
+    run: &RunId,
+    class: FailureClass,
+    because: &str,
+    left: &RunFacts,
+) {
+    fail(planner, agent, run, class, because, left, None, None, false);
     let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
-    draft.decide(Some(&agent.item), because, park);
+    planner.decide(Some(&agent.item), because, park);
 }
 
 /// Its session goes on, and is told why. The first time is free. Each further one costs an attempt, so that the
 /// attempts bound it and not `resumes_max`.
-fn unfinished(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
+fn unfinished(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, left: &RunFacts) {
     let repeats = agent.unfinished > 0;
-    let charged = agent_attempts(draft, agent) + u32::from(repeats);
+    let charged = agent_attempts(planner, agent) + u32::from(repeats);
     let session = left.session.as_ref().or(agent.session.as_ref());
-    let resume = session.is_some() && goes_on(draft.config, agent) && charged < draft.config.attempts.max;
+    let resume = session.is_some() && goes_on(planner.config, agent) && charged < planner.config.attempts.max;
     let (reason, text) = (FollowUpReason::Unfinished, Some(format!("You are not finished: {because}.")));
-    let next = resume.then_some(Next { resume, due_at: draft.now.at, reason, text });
-    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
+    let next = resume.then_some(FollowUp { resume, due_at: planner.now.at, reason, text });
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
     let due = Some(due).filter(|_| repeats);
-    fail(draft, agent, run, Class::Unfinished, because, left, next, due, false);
+    fail(planner, agent, run, FailureClass::Unfinished, because, left, next, due, false);
 }
 
 /// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
 fn go_on_or_wait(
-    draft: &mut Draft,
+    planner: &mut Planner,
     agent: &AgentRecord,
     run: &RunId,
-    class: Class,
+    class: FailureClass,
     because: &str,
-    left: &Left,
+    left: &RunFacts,
 ) {
-    let next = resume_at(draft, agent, left, agent_attempts(draft, agent), draft.now.at);
-    fail(draft, agent, run, class, because, left, next, None, false);
+    let next = resume_at(planner, agent, left, agent_attempts(planner, agent), planner.now.at);
+    fail(planner, agent, run, class, because, left, next, None, false);
 }
 
 /// What a run leaves behind of which nothing but its own words is known.
-fn heard(said: &Said) -> Left {
-    Left { session: said.session.clone(), ..Left::default() }
+fn heard(said: &Reported) -> RunFacts {
+    RunFacts { session: said.session.clone(), ..RunFacts::default() }
 }
 
 /// A failure that costs an attempt; its session goes on at once where it may.
-fn charge(draft: &mut Draft, agent: &AgentRecord, run: &RunId, class: Class, because: &str, left: &Left) {
-    let charged = agent_attempts(draft, agent) + 1;
-    let next = resume_at(draft, agent, left, charged, draft.now.at);
-    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
-    fail(draft, agent, run, class, because, left, next, Some(due), false);
+fn charge(
+    planner: &mut Planner,
+    agent: &AgentRecord,
+    run: &RunId,
+    class: FailureClass,
+    because: &str,
+    left: &RunFacts,
+) {
+    let charged = agent_attempts(planner, agent) + 1;
+    let next = resume_at(planner, agent, left, charged, planner.now.at);
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
+    fail(planner, agent, run, class, because, left, next, Some(due), false);
 }
 
 /// A start that could not become an agent fails its whole dispatch; a resume only itself.
-fn failed_launch(draft: &mut Draft, agent: &AgentRecord, run: &RunId, because: &str, left: &Left) {
-    let charged = agent_attempts(draft, agent) + 1;
-    let due = draft.now.after(backoff(&draft.config.attempts, &agent.item, charged));
-    fail(draft, agent, run, Class::Launch, because, left, None, Some(due), false);
+fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, left: &RunFacts) {
+    let charged = agent_attempts(planner, agent) + 1;
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
+    fail(planner, agent, run, FailureClass::Launch, because, left, None, Some(due), false);
     if agent.resumed {
         return;
     }
-    stop_dispatch(draft, &agent.item, because);
+    stop_dispatch(planner, &agent.item, because);
 }
 
 /// What still runs of an item's latest dispatch, which failed.
-pub(in crate::decide) fn stop_dispatch(draft: &mut Draft, item: &ItemId, because: &str) {
-    let dispatch = draft.registry.items.get(item).map(|record| record.dispatch);
-    let others: Vec<_> = draft
+pub(in crate::decide) fn stop_dispatch(planner: &mut Planner, item: &ItemId, because: &str) {
+    let dispatch = planner.registry.items.get(item).map(|record| record.dispatch);
+    let others: Vec<_> = planner
         .registry
         .agents_of(item)
         .filter(|(_, other)| Some(other.dispatch) == dispatch)
         .filter_map(|(_, other)| Some((other.clone(), other.run.clone()?)))
         .collect();
     for (other, run) in others {
-        stop(draft, &other, &run, &format!("its dispatch failed: {because}"), true);
+        stop(planner, &other, &run, &format!("its dispatch failed: {because}"), true);
     }
 }
 
 /// The resume that may follow a run, if its session can go on.
 fn resume_at(
-    draft: &Draft,
+    planner: &Planner,
     agent: &AgentRecord,
-    left: &Left,
+    left: &RunFacts,
     charged: u32,
     due_at: Timestamp,
-) -> Option<Next> {
+) -> Option<FollowUp> {
     // The session that was chosen for it never began.
     let known = agent.session.as_ref().filter(|_| agent.resumed || !left.never_began);
     let session = left.session.as_ref().or(known)?;
-    let may = may_resume(draft.config, agent, session) && charged < draft.config.attempts.max;
-    may.then(|| Next::after_failure(true, due_at))
+    let may = may_resume(planner.config, agent, session) && charged < planner.config.attempts.max;
+    may.then(|| FollowUp::after_failure(true, due_at))
 }
 
 /// Whether this session of an agent can be gone on with once more after a failure.
@@ -388,19 +413,19 @@ pub(in crate::decide) fn goes_on(config: &Config, agent: &AgentRecord) -> bool {
     role.is_some_and(|role| role.can_resume() && role.harness == agent.harness)
 }
 
-fn agent_attempts(draft: &Draft, agent: &AgentRecord) -> u32 {
-    draft.registry.items.get(&agent.item).map_or(0, |record| record.attempts)
+fn agent_attempts(planner: &Planner, agent: &AgentRecord) -> u32 {
+    planner.registry.items.get(&agent.item).map_or(0, |record| record.attempts)
 }
 
 #[expect(clippy::too_many_arguments, reason = "one line per field of the action, in its order")]
 pub(in crate::decide) fn fail(
-    draft: &mut Draft,
+    planner: &mut Planner,
     agent: &AgentRecord,
     run: &RunId,
-    class: Class,
+    class: FailureClass,
     because: &str,
-    left: &Left,
-    next: Option<Next>,
+    left: &RunFacts,
+    next: Option<FollowUp>,
     due_at: Option<Timestamp>,
     duplicate: bool,
 ) {
@@ -413,26 +438,26 @@ pub(in crate::decide) fn fail(
         due_at,
         duplicate,
     };
-    draft.decide(Some(&agent.item), because, action);
+    planner.decide(Some(&agent.item), because, action);
 }
 
 pub(in crate::decide) fn stop(
-    draft: &mut Draft,
+    planner: &mut Planner,
     agent: &AgentRecord,
     run: &RunId,
     because: &str,
     dispatch_failed: bool,
 ) {
     let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed };
-    draft.decide(Some(&agent.item), because, action);
+    planner.decide(Some(&agent.item), because, action);
 }
 
 /// Whether the tracker must hear of this dispatch before any of its runs counts. The tick that started it
 /// died before it could say so; this one says so, or a later one when the source can be reached again, and the
 /// tick after that takes the verdict.
-fn awaits_note(draft: &Draft, agent: &AgentRecord) -> bool {
-    draft.config.writeback.started == WritebackMode::Required
-        && draft.registry.items.get(&agent.item).is_some_and(|record| {
+fn awaits_note(planner: &Planner, agent: &AgentRecord) -> bool {
+    planner.config.writeback.started == WritebackMode::Required
+        && planner.registry.items.get(&agent.item).is_some_and(|record| {
             record.dispatch == agent.dispatch
                 && !record
                     .told

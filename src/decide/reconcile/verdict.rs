@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::config::Role;
 use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
-use crate::model::{Class, Exit, ExitReason, Left, Moment, Output, Said, Usage};
+use crate::model::{ClockReading, Exit, ExitReason, FailureClass, Output, Reported, RunFacts, Usage};
 use crate::registry::AgentRecord;
 use crate::ui::escape;
 
@@ -15,11 +15,11 @@ const QUOTE_BYTES: usize = 200;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::decide) struct Verdict {
     /// `None`: it ended well.
-    pub class: Option<Class>,
+    pub class: Option<FailureClass>,
     /// In words.
     pub because: String,
     /// What it leaves behind.
-    pub left: Left,
+    pub left: RunFacts,
     /// When its provider is worth asking again, where it said so.
     pub reset: Option<Timestamp>,
 }
@@ -32,9 +32,9 @@ pub(in crate::decide) fn verdict(
     agent: &AgentRecord,
     role: &Role,
     exit: Option<&Exit>,
-    said: &Said,
+    said: &Reported,
     output: &Output,
-    now: &Moment,
+    now: &ClockReading,
 ) -> Verdict {
     // What ran was the harness on record, whatever is configured by now.
     let preset = harness::preset(&agent.harness);
@@ -48,8 +48,8 @@ pub(in crate::decide) fn verdict(
         _ => of_receipt(role, agent.resumed, exit, said, output),
     };
     let (class, because) = match exit.and_then(full_disk) {
-        Some(full) if class.is_some_and(Class::charged) => {
-            (Some(Class::Machine), format!("{because}; no room was left for {full}"))
+        Some(full) if class.is_some_and(FailureClass::charged) => {
+            (Some(FailureClass::Machine), format!("{because}; no room was left for {full}"))
         }
         _ => (class, because),
     };
@@ -67,7 +67,7 @@ pub(in crate::decide) fn verdict(
                     now.after(wait.saturating_sub(now.since(&exit.ended).unwrap_or_default()))
                 }
             }),
-            left: Left {
+            left: RunFacts {
                 usage: usage(preset, agent, &reading),
                 session: reading.session,
                 question: reading.question.or(asked),
@@ -78,7 +78,7 @@ pub(in crate::decide) fn verdict(
             class,
             because,
             reset: None,
-            left: Left {
+            left: RunFacts {
                 session: said.session.clone(),
                 usage: Usage::default(),
                 question: asked,
@@ -107,18 +107,18 @@ fn reads_better(exit: &Exit, reading: &Reading) -> bool {
     }
 }
 
-fn class_of(meaning: Meaning) -> Option<Class> {
+fn class_of(meaning: Meaning) -> Option<FailureClass> {
     match meaning {
         Meaning::Ok => None,
-        Meaning::Agent => Some(Class::Agent),
-        Meaning::SessionGone => Some(Class::SessionGone),
-        Meaning::SessionTaken => Some(Class::SessionTaken),
-        Meaning::RateLimited => Some(Class::RateLimited),
-        Meaning::Unreachable => Some(Class::Unreachable),
-        Meaning::Denied => Some(Class::Denied),
-        Meaning::NeedsInput => Some(Class::NeedsInput),
-        Meaning::NoEffect => Some(Class::NoEffect),
-        Meaning::Unfinished => Some(Class::Unfinished),
+        Meaning::Agent => Some(FailureClass::Agent),
+        Meaning::SessionGone => Some(FailureClass::SessionGone),
+        Meaning::SessionTaken => Some(FailureClass::SessionTaken),
+        Meaning::RateLimited => Some(FailureClass::RateLimited),
+        Meaning::Unreachable => Some(FailureClass::Unreachable),
+        Meaning::Denied => Some(FailureClass::Denied),
+        Meaning::NeedsInput => Some(FailureClass::NeedsInput),
+        Meaning::NoEffect => Some(FailureClass::NoEffect),
+        Meaning::Unfinished => Some(FailureClass::Unfinished),
     }
 }
 
@@ -139,36 +139,38 @@ fn of_receipt(
     role: &Role,
     resumed: bool,
     exit: Option<&Exit>,
-    said: &Said,
+    said: &Reported,
     output: &Output,
-) -> (Option<Class>, String) {
+) -> (Option<FailureClass>, String) {
     let failed = |class, because: String| (Some(class), because);
     let Some(exit) = exit else {
         return failed(
-            Class::Vanished,
+            FailureClass::Vanished,
             "it is gone and left no exit receipt: its launcher was killed".into(),
         );
     };
     let error = || exit.error.clone().unwrap_or_else(|| "no reason given".to_owned());
     match exit.reason {
         ExitReason::Deadline => {
-            failed(Class::Deadline, format!("ended after its deadline{}", limit(" of ", exit)))
+            failed(FailureClass::Deadline, format!("ended after its deadline{}", limit(" of ", exit)))
         }
-        ExitReason::Stalled => failed(Class::Stalled, format!("nothing on stdout{}", limit(" for ", exit))),
-        ExitReason::Stopped => failed(Class::Killed, "somebody told its launcher to stop".into()),
-        ExitReason::Launch | ExitReason::Hook => failed(Class::Launch, error()),
-        ExitReason::Infra => failed(Class::Infra, error()),
-        ExitReason::Machine => failed(Class::Machine, error()),
+        ExitReason::Stalled => {
+            failed(FailureClass::Stalled, format!("nothing on stdout{}", limit(" for ", exit)))
+        }
+        ExitReason::Stopped => failed(FailureClass::Killed, "somebody told its launcher to stop".into()),
+        ExitReason::Launch | ExitReason::Hook => failed(FailureClass::Launch, error()),
+        ExitReason::Infra => failed(FailureClass::Infra, error()),
+        ExitReason::Machine => failed(FailureClass::Machine, error()),
         ExitReason::Exited => match &said.park {
             Some(reason) => {
-                failed(Class::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))
+                failed(FailureClass::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))
             }
             None => own_end(role, resumed, exit, output),
         },
     }
 }
 
-fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<Class>, String) {
+fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<FailureClass>, String) {
     let because = match (exit.code, exit.signal) {
         (Some(0), _) => return (None, "exit code 0".into()),
         (Some(code), _) => format!("exit code {code}"),
@@ -181,7 +183,7 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<
         None => because,
     };
     let gone = resumed && role.session_gone.iter().any(|text| output.stderr_tail.contains(text.as_str()));
-    (Some(if gone { Class::SessionGone } else { Class::Agent }), because)
+    (Some(if gone { FailureClass::SessionGone } else { FailureClass::Agent }), because)
 }
 
 /// The limit by which its launcher ended a run, by its receipt: the configuration may say something else by now.

@@ -95,10 +95,10 @@ fn uncharged_streak_counts_once_in_30_seconds() {
     let mut seen = Vec::new();
     for (n, ms) in [(1, 3), (2, 3), (3, 29_000), (4, 30_000), (5, 3), (6, 30_000)] {
         let refused =
-            Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
+            RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
         factory.see(&format!("a-impl.{n}"), refused);
         factory.tick_after(ms);
-        seen.push(factory.record("A").infra_row);
+        seen.push(factory.record("A").uncharged_streak);
     }
     assert_eq!(seen, [1, 1, 1, 2, 2, 3]);
 }
@@ -110,10 +110,10 @@ fn reboot_counts_towards_the_uncharged_streak() {
     factory.tick_told();
     for n in [1, 2] {
         let refused =
-            Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
+            RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
         factory.see(&format!("a-impl.{n}"), refused);
         factory.tick_after(3);
         factory.reboot();
     }
-    assert_eq!(factory.record("A").infra_row, 2);
+    assert_eq!(factory.record("A").uncharged_streak, 2);
 }

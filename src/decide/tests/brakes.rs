@@ -1,17 +1,17 @@
 //! What stops all starts at once.
 
 use super::*;
-use crate::model::{Decision, Refresh, Step};
+use crate::model::{Decision, RecordUpdate, Step};
 
 /// Ends the run of each item in the same tick, as told.
-fn end_all(factory: &mut Factory, ends: &[(&str, Sighting)]) -> Plan {
-    for (run, sighting) in ends {
-        factory.see(run, sighting.clone());
+fn end_all(factory: &mut Factory, ends: &[(&str, RunObservation)]) -> Plan {
+    for (run, observation) in ends {
+        factory.see(run, observation.clone());
     }
     factory.tick_told()
 }
 
-fn because(plan: &Plan, code: HeldCode) -> &str {
+fn because(plan: &Plan, code: HoldReason) -> &str {
     &plan.held.iter().find(|held| held.code == code).expect("held so").because
 }
 
@@ -38,7 +38,7 @@ fn failures_of_any_items_in_a_row_open_the_breaker_and_nothing_starts_any_more()
     let mut factory = nearly("");
     let plan = end_all(&mut factory, &[("c-impl.1", over(1, ExitReason::Exited, Some("s-1"), "no login"))]);
     assert_eq!(told(&plan), ["adopt c-impl.1", "fail c-impl.1 agent"], "nor does its session go on");
-    let words = because(&plan, HeldCode::Breaker);
+    let words = because(&plan, HoldReason::Breaker);
     assert!(
         words.starts_with("3 of 3 failures in a row, the last of dir:C: exit code 1: no login"),
         "{words}"
@@ -46,7 +46,7 @@ fn failures_of_any_items_in_a_row_open_the_breaker_and_nothing_starts_any_more()
     factory.later(100_000);
     let plan = factory.tick_told();
     assert!(plan.is_empty(), "{:?}", told(&plan));
-    assert_eq!(held(&plan), ["C", "A", "B"].map(|key| (key, HeldCode::Breaker)), "their backoff is over");
+    assert_eq!(held(&plan), ["C", "A", "B"].map(|key| (key, HoldReason::Breaker)), "their backoff is over");
     assert!(factory.tick_told().is_empty());
 }
 
@@ -72,7 +72,7 @@ fn a_person_closes_the_breaker_with_a_retry_or_a_word() {
         let action = Action::Retry { item: id.clone(), go_on: vec![], message: None };
         Step::Decide(Decision { action, item: Some(id), because: String::new(), group: 0 })
     };
-    for step in [retry(id("B")), Step::Refresh(Refresh::Forgiven)] {
+    for step in [retry(id("B")), Step::RecordUpdate(RecordUpdate::Forgiven)] {
         let mut factory = nearly("");
         end_all(&mut factory, &[("c-impl.1", failed())]);
         factory.later(100_000);
@@ -99,7 +99,8 @@ fn a_pause_that_ends_by_itself_is_no_word_of_a_person() {
 #[test]
 fn what_is_nobodys_fault_does_not_count_and_0_is_off() {
     let mut factory = nearly("");
-    let refused = Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
+    let refused =
+        RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
     end_all(&mut factory, &[("c-impl.1", refused)]);
     assert_eq!(factory.registry.failing.as_ref().map(|failing| failing.failures), Some(2));
     factory.config.attempts.breaker = 0;
@@ -129,8 +130,11 @@ fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
         &[("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "")), ("b-impl.1", succeeded())],
     );
     assert!(told(&plan).contains(&"resume a-impl.2".to_owned()), "{:?}", told(&plan));
-    assert_eq!(held(&plan), [("A", HeldCode::Budget), ("B", HeldCode::Done), ("C", HeldCode::Budget)][1..]);
-    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    assert_eq!(
+        held(&plan),
+        [("A", HoldReason::Budget), ("B", HoldReason::Done), ("C", HoldReason::Budget)][1..]
+    );
+    let hold = plan.held.iter().find(|held| held.code == HoldReason::Budget).unwrap();
     assert_eq!(hold.because, "3 of 3 starts of the day used");
     assert_eq!(hold.until, Some(first_midnight(&factory)));
     assert!(factory.tick_told().is_empty());
@@ -146,7 +150,7 @@ fn a_session_waits_for_the_next_day_where_this_one_has_no_start_left() {
     let plan = end_all(&mut factory, &[("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""))]);
     assert_eq!(
         (told(&plan), held(&plan)),
-        (vec!["fail a-impl.1 agent".into()], vec![("A", HeldCode::Budget)])
+        (vec!["fail a-impl.1 agent".into()], vec![("A", HoldReason::Budget)])
     );
     factory.later(DAY);
     assert_eq!(told(&factory.tick_told()), ["resume a-impl.2"]);
@@ -157,7 +161,7 @@ fn a_session_waits_for_the_next_day_where_this_one_has_no_start_left() {
 fn a_crew_starts_within_the_budget_or_not_at_all() {
     let mut factory = Factory::crew("[budget]\nstarts_per_day = 3", &["A", "B"]);
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("B", HeldCode::Budget)]);
+    assert_eq!(held(&plan), [("B", HoldReason::Budget)]);
     assert_eq!(factory.registry.today(factory.now.at).starts, 2);
 }
 
@@ -172,7 +176,7 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
     assert_eq!(factory.registry.today(factory.now.at).starts, 1);
     factory.see(
         "b-impl.1",
-        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+        RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
     );
     factory.tick();
     assert_eq!(factory.registry.today(factory.now.at).starts, 3);
@@ -190,7 +194,7 @@ fn a_clock_that_goes_back_a_day_and_forth_gives_no_second_budget() {
     const YEAR: i64 = 365 * 24;
     for hours in [-24, 0, -1, 0, -YEAR, 0, -YEAR, -2 * YEAR, -2 * YEAR, 0, -YEAR, -YEAR - 24, -YEAR, 0] {
         factory.now.at = noon.checked_add(jiff::SignedDuration::from_hours(hours)).unwrap();
-        assert_eq!(held(&factory.tick_told())[1], ("B", HeldCode::Budget), "{hours} h");
+        assert_eq!(held(&factory.tick_told())[1], ("B", HoldReason::Budget), "{hours} h");
     }
 }
 
@@ -204,7 +208,7 @@ fn a_day_in_the_far_future_was_a_wrong_clock_and_ends_with_today() {
     factory.tick_told();
     factory.now = right;
     let plan = factory.tick_told();
-    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    let hold = plan.held.iter().find(|held| held.code == HoldReason::Budget).unwrap();
     assert_eq!(hold.until, Some(first_midnight(&factory)), "it counts for today");
     factory.later(DAY);
     assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
@@ -224,7 +228,7 @@ fn dollars_of_a_day_hold_starts_until_it_ends() {
     assert_eq!(factory.registry.today(now.at).tokens, Some(1000));
     assert_eq!(factory.agent("a-impl").cost, Some(5.25));
     let plan = end_all(&mut factory, &[("a-impl.1", succeeded())]);
-    let hold = plan.held.iter().find(|held| held.code == HeldCode::Budget).unwrap();
+    let hold = plan.held.iter().find(|held| held.code == HoldReason::Budget).unwrap();
     assert_eq!(hold.because, "5.25 of 5.00 USD of the day spent");
     factory.later(DAY);
     assert!(told(&factory.tick_told()).contains(&"start b-impl.1".to_owned()));
@@ -266,7 +270,7 @@ fn self_editing_agent_is_parked_after_its_starts_of_a_day() {
     let record = factory.record("A");
     assert_eq!(
         (record.state, record.parked_by),
-        (crate::registry::ItemStanding::Parked, Some(crate::registry::ParkedBy::Budget))
+        (crate::registry::ItemPhase::Parked, Some(crate::registry::ParkedBy::Budget))
     );
     // Neither an edit nor another day brings it back; a person does, with all starts of a day.
     factory.edit("A", |item| item.title = "another".into());
@@ -286,7 +290,7 @@ fn crew_is_parked_where_its_starts_would_go_beyond_the_day() {
     let mut factory = Factory::crew("[budget]\nitem_starts_per_day = 3", &["A"]);
     factory.tick_told();
     for run in ["a-impl.1", "a-rev.1"] {
-        factory.see(run, Sighting::Fenced);
+        factory.see(run, RunObservation::Fenced);
     }
     let plan = factory.tick_told();
     assert!(told(&plan).contains(&"park A budget".to_owned()), "{:?}", told(&plan));
@@ -308,9 +312,9 @@ fn last_start_of_a_day_holds_while_its_crew_runs() {
     let mut factory = Factory::crew("[budget]\nitem_starts_per_day = 2", &["A"]);
     factory.tick_told();
     factory.see("a-impl.1", alive());
-    factory.see("a-rev.1", Sighting::Fenced);
+    factory.see("a-rev.1", RunObservation::Fenced);
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("A", HeldCode::Budget)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Budget)]);
     assert!(factory.agent("a-impl").run.is_some());
     assert!(!factory.registry.today(factory.now.at).held, "the day has starts left for others");
     factory.see("a-impl.1", succeeded());
@@ -324,7 +328,7 @@ fn machine_fault_gives_the_start_of_the_item_back() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     let refusal = Refusal { because: "no space".into(), duplicate: false, machine: true };
-    factory.see("a-impl.1", Sighting::Refused(refusal));
+    factory.see("a-impl.1", RunObservation::Refused(refusal));
     factory.tick_told();
     assert_eq!(factory.registry.item_starts(&id("A"), factory.now.at), 0);
 }
@@ -350,7 +354,7 @@ fn returned_item_without_starts_is_parked() {
 #[test]
 fn absence_gives_no_starts_back() {
     let mut factory = Factory::with("[budget]\nitem_starts_per_day = 1", &["A", "B"]).running("a-impl.1");
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", RunObservation::Fenced);
     factory.see("b-impl.1", alive());
     factory.tick_told();
     factory.see("a-impl.1", failed());

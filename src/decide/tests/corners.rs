@@ -2,8 +2,8 @@
 //! back, clocks that leap.
 
 use super::*;
-use crate::model::{Happened, Stray, Unclear};
-use crate::registry::{AgentStanding, ItemStanding};
+use crate::model::{Happened, UnreadableItem, UnrecordedRun};
+use crate::registry::{AgentPhase, ItemPhase};
 
 fn started(plan: &Plan) -> Vec<String> {
     told(plan).into_iter().filter(|line| line.starts_with("start ")).collect()
@@ -23,11 +23,11 @@ fn note(factory: &mut Factory, plan: &Plan, action: &str, happened: Happened) {
 fn a_start_that_is_first_seen_when_it_sweeps_is_adopted_and_waited_for() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
-    let exit = exit(1, ExitReason::Exited, Said::default());
-    factory.see("a-impl.1", Sighting::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
+    let exit = exit(1, ExitReason::Exited, Reported::default());
+    factory.see("a-impl.1", RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
     factory.later(5);
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
-    assert_eq!(factory.agent("a-impl").state, AgentStanding::Running);
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Running);
     factory.later(100);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
 }
@@ -48,7 +48,7 @@ fn a_start_that_is_first_seen_when_it_is_over_is_adopted_and_judged_once() {
 fn a_run_whose_launcher_died_after_the_receipt_is_judged_by_the_receipt() {
     for (end, verdict) in [(succeeded(), "done a-impl.1"), (failed(), "fail a-impl.1 agent")] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+        factory.see("a-impl.1", RunObservation::Orphaned { claim: None });
         assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
         factory.see("a-impl.1", end);
         assert_eq!(told(&factory.tick_told())[0], verdict);
@@ -61,8 +61,8 @@ fn a_receipt_from_before_a_reboot_is_a_verdict_like_any_other() {
     for (code, verdict) in [(0, "done a-impl.1"), (1, "fail a-impl.1 agent")] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
         factory.reboot();
-        let Sighting::Ended(ended) = over(code, ExitReason::Exited, None, "") else { unreachable!() };
-        factory.see("a-impl.1", Sighting::Rebooted(ended));
+        let RunObservation::Ended(ended) = over(code, ExitReason::Exited, None, "") else { unreachable!() };
+        factory.see("a-impl.1", RunObservation::Rebooted(ended));
         assert_eq!(told(&factory.tick_told())[0], verdict);
         assert_eq!(factory.record("A").attempts, u32::from(code != 0));
     }
@@ -75,15 +75,15 @@ fn a_receipt_from_before_a_reboot_is_a_verdict_like_any_other() {
 fn a_running_agent_that_nobody_can_identify_is_reported_by_every_tick_and_never_judged() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.registry.agents.values_mut().for_each(|agent| agent.process = None);
-    factory.see("a-impl.1", Sighting::Unclaimed);
+    factory.see("a-impl.1", RunObservation::Unclaimed);
     for _ in 0..3 {
         factory.later(100_000);
         let plan = factory.tick_told();
         assert!(plan.is_empty());
         assert!(plan.errors[0].starts_with("a-impl.1 is on record as running"), "{:?}", plan.errors);
-        assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+        assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown)]);
     }
-    assert_eq!(factory.agent("a-impl").state, AgentStanding::Running);
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Running);
 }
 
 // covers: D27
@@ -91,13 +91,13 @@ fn a_running_agent_that_nobody_can_identify_is_reported_by_every_tick_and_never_
 fn a_forgotten_directory_that_was_claimed_before_its_fence_is_handed_off() {
     let mut factory = Factory::new(&["A"]);
     let run: RunId = "z-impl.7".parse().unwrap();
-    factory.see("z-impl.7", Sighting::Unclaimed);
-    factory.strays.push(Stray { run: run.clone(), spec: None });
+    factory.see("z-impl.7", RunObservation::Unclaimed);
+    factory.unrecorded.push(UnrecordedRun { run: run.clone(), spec: None });
     let plan = factory.tick();
     assert_eq!(told(&plan)[0], "fence z-impl.7");
     note(&mut factory, &plan, "fence", Happened::FenceLost);
     assert!(factory.registry.handoffs.contains_key(&run));
-    factory.strays.clear();
+    factory.unrecorded.clear();
     factory.see("z-impl.7", alive());
     assert_eq!(told(&factory.tick_told())[0], "reap z-impl.7");
 }
@@ -116,7 +116,7 @@ fn a_hand_off_that_was_claimed_before_its_fence_is_reaped_by_the_next_tick() {
     assert_eq!(factory.registry.handoffs.len(), 1);
     factory.see("a-impl.1", alive());
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
 }
 
@@ -143,8 +143,9 @@ fn a_wall_clock_that_leaps_ages_nobody() {
 #[test]
 fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     let asks = || {
-        let said = Said { session: Some("s-1".into()), park: Some("which?".into()), ..Said::default() };
-        Sighting::Ended(Box::new(Ended {
+        let said =
+            Reported { session: Some("s-1".into()), park: Some("which?".into()), ..Reported::default() };
+        RunObservation::Ended(Box::new(Ended {
             exit: Some(exit(1, ExitReason::Exited, said.clone())),
             said,
             ..Ended::default()
@@ -153,7 +154,7 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     let ended = |reason| over(1, reason, Some("s-1"), "boom");
     for (end, class, attempts, resumes) in [
         (ended(ExitReason::Exited), "agent", 1, true),
-        (Sighting::Ended(Box::default()), "vanished", 1, true),
+        (RunObservation::Ended(Box::default()), "vanished", 1, true),
         (ended(ExitReason::Deadline), "deadline", 1, true),
         (ended(ExitReason::Stalled), "stalled", 1, true),
         (ended(ExitReason::Launch), "launch", 1, false),
@@ -163,8 +164,8 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
         (asks(), "needs_input", 0, false),
     ] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
-        factory.see("a-impl.1", Sighting::Alive { claim: None, said });
+        let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+        factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
         factory.tick_told();
         factory.see("a-impl.1", end);
         let lines = told(&factory.tick_told());
@@ -186,7 +187,7 @@ fn a_resume_that_cannot_launch_is_charged_alone_and_followed_by_a_fresh_start() 
     factory.see("a-impl.2", over(127, ExitReason::Launch, Some("s-1"), ""));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2", "fail a-impl.2 launch"]);
     assert_eq!(factory.record("A").attempts, 2);
-    assert_eq!(factory.agent("a-rev").state, AgentStanding::Running, "its neighbour goes on");
+    assert_eq!(factory.agent("a-rev").state, AgentPhase::Running, "its neighbour goes on");
     factory.see("a-rev.1", succeeded());
     factory.tick_told();
     factory.later(7200);
@@ -243,7 +244,7 @@ fn an_item_that_leaves_the_scope_ends_its_runs_without_a_charge() {
     assert!(factory.tick_told().is_empty(), "one read is no proof");
     let plan = factory.tick_gone();
     assert_eq!(told(&plan), ["stop a-impl.1"]);
-    assert_eq!(held(&plan), [("A", HeldCode::NotInScope)]);
+    assert_eq!(held(&plan), [("A", HoldReason::NotInScope)]);
     assert_eq!(factory.record("A").attempts, 0);
 }
 
@@ -286,24 +287,24 @@ fn finished_work_that_was_closed_and_is_opened_again_is_done_again() {
 #[test]
 fn every_end_frees_the_slot_for_the_same_tick() {
     let asks = || {
-        let said = Said { session: None, park: Some("which?".into()), ..Said::default() };
-        Sighting::Ended(Box::new(Ended {
+        let said = Reported { session: None, park: Some("which?".into()), ..Reported::default() };
+        RunObservation::Ended(Box::new(Ended {
             exit: Some(exit(0, ExitReason::Exited, said.clone())),
             said,
             ..Ended::default()
         }))
     };
     for (attempts, end, held_as) in [
-        (3, succeeded(), HeldCode::Done),
-        (3, failed(), HeldCode::Backoff),
-        (1, failed(), HeldCode::Parked),
-        (1, over(0, ExitReason::Launch, None, ""), HeldCode::Parked),
-        (3, asks(), HeldCode::Parked),
-        (3, over(0, ExitReason::Stopped, None, ""), HeldCode::Backoff),
+        (3, succeeded(), HoldReason::Done),
+        (3, failed(), HoldReason::Backoff),
+        (1, failed(), HoldReason::Parked),
+        (1, over(0, ExitReason::Launch, None, ""), HoldReason::Parked),
+        (3, asks(), HoldReason::Parked),
+        (3, over(0, ExitReason::Stopped, None, ""), HoldReason::Backoff),
     ] {
         let tables = format!("[limits]\nitems_max = 1\n[attempts]\nmax = {attempts}");
         let mut factory = Factory::with(&tables, &["A", "B"]).running("a-impl.1");
-        assert_eq!(held(&factory.plan()), [("A", HeldCode::AlreadyActive), ("B", HeldCode::NoSlot)]);
+        assert_eq!(held(&factory.plan()), [("A", HoldReason::AlreadyActive), ("B", HoldReason::NoSlot)]);
         factory.see("a-impl.1", end);
         let plan = factory.tick_told();
         assert_eq!(started(&plan), ["start b-impl.1"], "{held_as:?}");
@@ -321,12 +322,12 @@ fn a_start_that_never_happens_gives_the_only_slot_back_in_the_end() {
         factory.later(30);
         // Every fence is won, for nobody ever comes.
         if let Observed::Known(runs) = &mut factory.runs {
-            runs.values_mut().for_each(|sighting| *sighting = Sighting::Fenced);
+            runs.values_mut().for_each(|observation| *observation = RunObservation::Fenced);
         }
         ticks += 1;
         assert!(ticks < 20, "B never gets the slot");
     }
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     assert_eq!(factory.record("A").attempts, 0);
 }
 
@@ -372,7 +373,7 @@ fn a_retry_without_a_slot_stays_due_and_says_why() {
     factory.later(600);
     let plan = factory.tick_told();
     assert!(plan.is_empty(), "{:?}", told(&plan));
-    assert!(held(&plan).contains(&("A", HeldCode::NoSlot)), "{:?}", held(&plan));
+    assert!(held(&plan).contains(&("A", HoldReason::NoSlot)), "{:?}", held(&plan));
     assert_eq!((factory.record("A").due_at, factory.record("A").attempts), (due, 1));
 }
 
@@ -392,7 +393,7 @@ fn a_filter_that_nobody_knows_fails_that_attempt_alone() {
 fn a_malformed_file_beside_others_keeps_nobody_else_from_starting() {
     let mut factory = Factory::new(&["B"]);
     factory.unclear =
-        vec![Unclear { origin: "A.md".into(), id: Some(id("A")), why: "A.md:3: not TOML".into() }];
+        vec![UnreadableItem { origin: "A.md".into(), id: Some(id("A")), why: "A.md:3: not TOML".into() }];
     let plan = factory.tick_told();
     assert_eq!(started(&plan), ["start b-impl.1"]);
     assert_eq!(plan.errors, ["A.md:3: not TOML"]);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn refused() -> Sighting {
-    Sighting::Refused(Refusal { because: "no lock".into(), ..Refusal::default() })
+fn refused() -> RunObservation {
+    RunObservation::Refused(Refusal { because: "no lock".into(), ..Refusal::default() })
 }
 
 // Origin: an audit - both roles were fenced in one tick; the first started again at once, the second only when the first had
@@ -13,8 +13,8 @@ fn refused() -> Sighting {
 fn crew_that_was_fenced_starts_whole() {
     let mut factory = Factory::crew("", &["A"]);
     factory.tick_told();
-    factory.see("a-impl.1", Sighting::Fenced);
-    factory.see("a-rev.1", Sighting::Fenced);
+    factory.see("a-impl.1", RunObservation::Fenced);
+    factory.see("a-rev.1", RunObservation::Fenced);
     let plan = factory.tick_told();
     let expected = [
         "fail a-impl.1 infra",
@@ -91,8 +91,8 @@ fn restarted_machine_lets_a_crew_go_on_together() {
     factory.tick_told();
     factory.reboot();
     let over = |session: Option<&str>| {
-        let said = Said { session: session.map(Into::into), ..Said::default() };
-        Sighting::Rebooted(Box::new(Ended { claim: Some(launcher()), said, ..Ended::default() }))
+        let said = Reported { session: session.map(Into::into), ..Reported::default() };
+        RunObservation::Rebooted(Box::new(Ended { claim: Some(launcher()), said, ..Ended::default() }))
     };
     factory.see("a-impl.1", over(None));
     factory.see("a-rev.1", over(Some("s-1")));

@@ -35,7 +35,7 @@ fn all_labels_of_the_scope_must_be_on_the_item_and_a_blank_one_matches_nothing()
     factory.item("B").labels = vec!["agent".into()];
     let plan = factory.plan();
     assert_eq!(started(&plan), ["start a-impl.1"]);
-    assert_eq!(held(&plan), [("B", HeldCode::NotInScope)]);
+    assert_eq!(held(&plan), [("B", HoldReason::NotInScope)]);
     factory.config.scope.labels.push(String::new());
     assert_eq!(started(&factory.plan()), Vec::<String>::new());
 }
@@ -46,12 +46,12 @@ fn slots_count_agents_that_nobody_has_seen_yet_and_handoffs() {
     let mut factory = Factory::with("[limits]\nitems_max = 1", &["A", "B"]);
     assert_eq!(started(&factory.tick_told()), ["start a-impl.1"]);
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("A", HeldCode::AlreadyActive), ("B", HeldCode::NoSlot)]);
+    assert_eq!(held(&plan), [("A", HoldReason::AlreadyActive), ("B", HoldReason::NoSlot)]);
     factory.remove("A");
     factory.tick_told();
     factory.tick_told();
-    assert_eq!(held(&factory.plan()), [("B", HeldCode::NoSlot)], "the hand-off holds it");
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(held(&factory.plan()), [("B", HoldReason::NoSlot)], "the hand-off holds it");
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(started(&factory.tick_told()), ["start b-impl.1"]);
 }
 
@@ -74,7 +74,7 @@ fn a_label_has_slots_of_its_own() {
     factory.item("B").labels = vec!["backend".into()];
     let plan = factory.plan();
     assert_eq!(started(&plan), ["start a-impl.1", "start c-impl.1"]);
-    assert_eq!(held(&plan), [("B", HeldCode::NoLabelSlot)]);
+    assert_eq!(held(&plan), [("B", HoldReason::NoLabelSlot)]);
 }
 
 // covers: I01
@@ -83,7 +83,7 @@ fn a_crew_starts_whole_or_not_at_all() {
     let mut factory = Factory::crew("[tick]\nstarts_max = 3", &["A", "B"]);
     let plan = factory.tick_told();
     assert_eq!(started(&plan), ["start a-impl.1", "start a-rev.1"]);
-    assert_eq!(held(&plan), [("B", HeldCode::StartsExhausted)]);
+    assert_eq!(held(&plan), [("B", HoldReason::StartsExhausted)]);
     assert_eq!(started(&factory.tick_told()), ["start b-impl.1", "start b-rev.1"]);
 }
 
@@ -101,7 +101,7 @@ fn resumes_count_as_starts_and_go_first() {
         "{:?}",
         told(&plan)
     );
-    assert!(held(&plan).contains(&("C", HeldCode::StartsExhausted)));
+    assert!(held(&plan).contains(&("C", HoldReason::StartsExhausted)));
 }
 
 // covers: I19
@@ -136,17 +136,17 @@ fn workspace_of_another_factory_holds_its_item_alone() {
     let mut factory = Factory::new(&["A", "B"]);
     factory.workspaces_taken.insert("A".into(), "another factory".into());
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("A", HeldCode::WorkspaceTaken)]);
+    assert_eq!(held(&plan), [("A", HoldReason::WorkspaceTaken)]);
     assert_eq!(started(&plan), ["start b-impl.1"]);
     assert_eq!(factory.registry.items[&id("A")].taken.as_deref(), Some("another factory"));
     assert!(factory.registry.standstill.stuck.contains_key(&id("A")), "only a person can release it");
     assert_eq!(
-        factory.plan().steps.iter().filter(|step| matches!(step, Step::Refresh(_))).count(),
+        factory.plan().steps.iter().filter(|step| matches!(step, Step::RecordUpdate(_))).count(),
         0,
         "noted once"
     );
     factory.edit("A", |item| item.hash = "changed".into());
-    assert_eq!(held(&factory.tick_told())[0], ("A", HeldCode::WorkspaceTaken), "an edit releases nothing");
+    assert_eq!(held(&factory.tick_told())[0], ("A", HoldReason::WorkspaceTaken), "an edit releases nothing");
     factory.workspaces_taken.clear();
     assert_eq!(started(&factory.tick_told()), ["start a-impl.1"]);
     assert_eq!(factory.registry.items[&id("A")].taken, None);
@@ -158,7 +158,7 @@ fn workspace_of_another_factory_holds_its_item_alone() {
 fn session_in_a_taken_workspace_does_not_go_on() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let mut ended = failed();
-    if let Sighting::Ended(ended) = &mut ended {
+    if let RunObservation::Ended(ended) = &mut ended {
         ended.said.session = Some("s-1".into());
         if let Some(exit) = &mut ended.exit {
             exit.said.session = Some("s-1".into());
@@ -167,7 +167,7 @@ fn session_in_a_taken_workspace_does_not_go_on() {
     factory.see("a-impl.1", ended);
     factory.workspaces_taken.insert("A".into(), "another factory".into());
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("A", HeldCode::WorkspaceTaken)]);
+    assert_eq!(held(&plan), [("A", HoldReason::WorkspaceTaken)]);
     factory.workspaces_taken.clear();
     let plan = factory.tick_told();
     assert!(told(&plan).iter().any(|line| line.starts_with("resume a-impl.2")), "{:?}", told(&plan));
@@ -179,7 +179,7 @@ fn nothing_starts_below_the_disk_floor() {
     let mut world = factory.world();
     world.room = room((5 << 30) - 1, 1 << 40);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
-    assert_eq!(held(&plan), [("A", HeldCode::DiskFloor)]);
+    assert_eq!(held(&plan), [("A", HoldReason::DiskFloor)]);
     world.room = Default::default();
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
@@ -193,7 +193,7 @@ fn an_unknown_source_starts_nothing_and_ends_nothing() {
     factory.items = Observed::Unknown("the folder is gone".into());
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent"], "agents that run are looked after");
-    assert_eq!(held(&plan), [("A", HeldCode::SourceUnknown)]);
+    assert_eq!(held(&plan), [("A", HoldReason::SourceUnknown)]);
     factory.later(100_000);
     for _ in 0..5 {
         assert!(factory.tick_told().is_empty());
@@ -207,7 +207,7 @@ fn a_role_without_its_variable_cools_off_until_it_is_set() {
     factory.missing_env.insert("implementer".into(), vec!["API_KEY".into()]);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["cool_off "]);
-    assert_eq!(held(&plan), [("A", HeldCode::CoolingOff)]);
+    assert_eq!(held(&plan), [("A", HoldReason::CoolingOff)]);
     assert!(factory.tick_told().is_empty(), "said once");
     factory.missing_env.clear();
     assert_eq!(told(&factory.tick_told()), ["cool_off ", "start a-impl.1", "writeback A started"]);
@@ -249,14 +249,14 @@ fn an_edit_that_cannot_be_rendered_is_a_new_life_once() {
 fn a_role_that_starts_again_alone_and_cannot_be_rendered_fails_its_dispatch() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
     let refused = Refusal { because: "no lock".into(), duplicate: false, machine: false };
-    factory.see("a-rev.1", Sighting::Refused(refused));
+    factory.see("a-rev.1", RunObservation::Refused(refused));
     factory.config.roles[1].prompt = "{{ nonsense }}".into();
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-rev.1 infra", "fail A launch", "stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 1);
-    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+    factory.see("a-impl.1", RunObservation::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its claim could have been taken away");
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1"]);
     assert!(factory.tick_told().is_empty(), "its backoff is waited for");
 }
@@ -282,7 +282,7 @@ fn one_item_alone_can_be_looked_at_within_the_limits_of_all() {
     assert_eq!(started(&plan), ["start b-impl.1"]);
     factory.tick_told();
     let plan = decide(&factory.config, &factory.registry, &factory.world(), &only("B"));
-    assert_eq!(held(&plan), [("B", HeldCode::NoSlot)]);
+    assert_eq!(held(&plan), [("B", HoldReason::NoSlot)]);
 }
 
 // covers: D07 D42
@@ -293,7 +293,7 @@ fn what_is_to_start_nothing_judges_and_ends_and_neither_starts_nor_resumes() {
     let request = Request { hold_starts: Some("it is broken".to_owned()), ..Request::default() };
     let plan = decide(&factory.config, &factory.registry, &factory.world(), &request);
     assert_eq!(told(&plan), ["fail a-impl.1 agent"]);
-    assert_eq!(held(&plan), [("A", HeldCode::Paused), ("B", HeldCode::Paused)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Paused), ("B", HoldReason::Paused)]);
     assert!(plan.held.iter().all(|held| held.because == "it is broken" && held.until.is_none()));
     // It is about this decision alone.
     let plan = factory.plan();
@@ -352,7 +352,7 @@ fn a_fixpoint_decides_nothing() {
 fn a_crew_of_which_nobody_was_started_starts_again_whole() {
     let mut factory = Factory::crew("", &["A"]);
     let plan = factory.tick();
-    let infra = Happened::NotStarted { class: Class::Infra, error: "no space".into() };
+    let infra = Happened::NotStarted { class: FailureClass::Infra, error: "no space".into() };
     let not_tried = Happened::NotTried("its group failed");
     let happened = [infra, not_tried.clone(), not_tried];
     let steps = plan.decisions().map(|(step, _)| step);
@@ -374,14 +374,14 @@ fn an_item_with_a_resume_still_owed_is_active_whatever_became_of_its_neighbour()
         .filter(|(_, one)| matches!(one.action, Action::Resume(_)))
         .map(|(step, _)| step)
         .collect();
-    let missing = Happened::NotStarted { class: Class::Launch, error: "agent is not in PATH".into() };
+    let missing = Happened::NotStarted { class: FailureClass::Launch, error: "agent is not in PATH".into() };
     let happened = [missing, Happened::NotTried("the tick's deadline")];
     let outcomes: Vec<_> =
         resumes.into_iter().zip(happened).map(|(step, happened)| Outcome { step, happened }).collect();
     assert_eq!(outcomes.len(), 2);
     factory.config.attempts.max = 10;
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
-    assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Active);
+    assert_eq!(factory.record("A").state, crate::registry::ItemPhase::Active);
 }
 
 // Found by the simulator: a session was sent on its way and called off in one plan, and started all the same.
@@ -400,7 +400,7 @@ fn nothing_follows_of_a_dispatch_that_fails_in_the_same_plan() {
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
     factory.see(
         "a-rev.1",
-        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+        RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
     );
     assert_eq!(
         told(&factory.tick_told()),

@@ -2,21 +2,21 @@
 
 use super::*;
 use crate::model::{Decision, Step};
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 const SOURCE: &str = "[done]\nwhen = \"source\"\n";
 const COMMAND: &str = "[done]\nwhen = \"command\"\ncommand = [\"is-done\"]\n";
 
 /// It ended with 0, printed that and named that session; the done command answered so.
-fn ended(prints: &str, session: Option<&str>, answer: Option<i32>) -> Sighting {
-    let Sighting::Ended(mut ended) = over(0, ExitReason::Exited, session, "") else { unreachable!() };
+fn ended(prints: &str, session: Option<&str>, answer: Option<i32>) -> RunObservation {
+    let RunObservation::Ended(mut ended) = over(0, ExitReason::Exited, session, "") else { unreachable!() };
     ended.output.stdout_tail = prints.to_owned();
     ended.exit.as_mut().unwrap().done = answer;
-    Sighting::Ended(ended)
+    RunObservation::Ended(ended)
 }
 
-fn see(factory: &mut Factory, run: &str, sighting: Sighting) -> Plan {
-    factory.see(run, sighting);
+fn see(factory: &mut Factory, run: &str, observation: RunObservation) -> Plan {
+    factory.see(run, observation);
     factory.tick_told()
 }
 
@@ -32,11 +32,11 @@ fn an_item_is_done_when_it_left_its_source_and_not_before() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
     let plan = see(&mut factory, "a-impl.1", ended("closed it", Some("s-1"), None));
     assert_eq!(told(&plan), ["done a-impl.1"], "whether it did is seen by the next tick");
-    assert_eq!(held(&plan), [("A", HeldCode::AlreadyActive)]);
+    assert_eq!(held(&plan), [("A", HoldReason::AlreadyActive)]);
     factory.edit("A", |item| item.state = ItemState::Closed);
     assert_eq!(next(&mut factory), Vec::<String>::new(), "one read is not enough");
     assert_eq!(next(&mut factory), ["done A", "writeback A done"]);
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     assert_eq!(next(&mut factory), ["forget A"]);
     assert!(next(&mut factory).is_empty());
 }
@@ -48,7 +48,7 @@ fn what_left_its_source_before_its_agents_ended_well_is_not_done() {
     factory.edit("A", |item| item.state = ItemState::Closed);
     next(&mut factory);
     assert_eq!(next(&mut factory), ["stop a-impl.1"]);
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert!(next(&mut factory).starts_with(&["forget a-impl.1".to_owned(), "forget A".to_owned()]));
 }
 
@@ -100,7 +100,7 @@ fn a_session_is_told_whether_it_was_interrupted_or_is_not_done() {
             _ => None,
         })
     };
-    let resumed = |end: Sighting, resume_prompt: Option<&str>| {
+    let resumed = |end: RunObservation, resume_prompt: Option<&str>| {
         let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
         factory.config.roles[0].resume_prompt = resume_prompt.map(str::to_owned);
         let plan = see(&mut factory, "a-impl.1", end);
@@ -177,7 +177,7 @@ fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
     assert!(next(&mut factory).is_empty());
     factory.items = items;
     factory.remove("A");
-    factory.unclear = vec![crate::model::Unclear {
+    factory.unclear = vec![crate::model::UnreadableItem {
         origin: "A.md".into(),
         id: Some(id("A")),
         why: "A.md can't be read".into(),
@@ -228,9 +228,9 @@ fn the_command_is_not_asked_after_a_failure_and_its_launcher_gets_the_time_to_as
 fn a_launcher_that_had_to_wait_for_an_answer_is_not_late_for_it() {
     let late = |tables: &str, code: i32, after_run_ms, age: u64| {
         let mut factory = Factory::with(tables, &["A"]).running("a-impl.1");
-        let exit = Exit { after_run_ms, ..exit(code, ExitReason::Exited, Said::default()) };
+        let exit = Exit { after_run_ms, ..exit(code, ExitReason::Exited, Reported::default()) };
         factory.later(1 + age);
-        factory.see("a-impl.1", Sighting::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
+        factory.see("a-impl.1", RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
         !factory.plan().is_empty()
     };
     // Grace 10 s and 2 s, after the minute in which it may ask.

@@ -1,11 +1,11 @@
 //! Where one rule ends and the next one begins: exactly at a limit, exactly in time, of this item and of no other.
 
 use super::*;
-use crate::model::{Refresh, Step, Unclear};
-use crate::registry::ItemStanding;
+use crate::model::{RecordUpdate, Step, UnreadableItem};
+use crate::registry::ItemPhase;
 
 fn renews(plan: &Plan) -> bool {
-    plan.steps.iter().any(|step| matches!(step, Step::Refresh(Refresh::Renew { .. })))
+    plan.steps.iter().any(|step| matches!(step, Step::RecordUpdate(RecordUpdate::Renew { .. })))
 }
 
 fn reap_only(factory: &Factory) -> Plan {
@@ -45,7 +45,7 @@ fn a_run_that_cost_exactly_what_it_may_has_not_cost_too_much() {
         factory.registry.spend(&"a-impl.1".parse().unwrap(), Some(usd), None, &now);
         factory.see("a-impl.1", failed());
         factory.tick_told();
-        assert_eq!(factory.record("A").state == ItemStanding::Parked, parked, "{usd}");
+        assert_eq!(factory.record("A").state == ItemPhase::Parked, parked, "{usd}");
     }
 }
 
@@ -59,9 +59,9 @@ fn an_edit_is_a_new_life_for_what_failed_waits_or_is_partly_done() {
         let mut factory = Factory::crew("", &["A"]);
         factory.tick_told();
         for agent in factory.registry.agents.values_mut() {
-            (agent.state, agent.run, agent.since) = (crate::registry::AgentStanding::Idle, None, None);
+            (agent.state, agent.run, agent.since) = (crate::registry::AgentPhase::Idle, None, None);
         }
-        factory.registry.items.get_mut(&id("A")).unwrap().state = ItemStanding::Waiting;
+        factory.registry.items.get_mut(&id("A")).unwrap().state = ItemPhase::Waiting;
         change(&mut factory);
         factory.edit("A", |item| item.body = "more".into());
         renews(&factory.plan())
@@ -72,7 +72,7 @@ fn an_edit_is_a_new_life_for_what_failed_waits_or_is_partly_done() {
     assert!(!renewed(|_| {}));
     assert!(renewed(|factory| a(factory).attempts = 1));
     assert!(renewed(|factory| a(factory).due_at = Some(moment(1000).at)));
-    assert!(renewed(|factory| a(factory).infra_row = 1));
+    assert!(renewed(|factory| a(factory).uncharged_streak = 1));
     assert!(renewed(|factory| factory.registry.agents.values_mut().next().unwrap().ok = true));
 }
 
@@ -98,7 +98,7 @@ fn a_malformed_file_says_nothing_of_any_other_item() {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
         factory.remove("A");
         factory.unclear =
-            vec![Unclear { origin: "elsewhere.md".into(), id: Some(unclear), why: "not TOML".into() }];
+            vec![UnreadableItem { origin: "elsewhere.md".into(), id: Some(unclear), why: "not TOML".into() }];
         factory.tick_told();
         told(&factory.tick_gone())
     };
@@ -164,9 +164,9 @@ fn a_note_is_of_the_runs_of_its_dispatch_alone() {
 fn that_an_item_is_done_is_told_with_what_made_it_done() {
     let ended = |tables: &str, answer, plain: bool| {
         let mut factory = Factory::with(tables, &["A"]).running("a-impl.1");
-        let Sighting::Ended(mut ended) = succeeded() else { unreachable!() };
+        let RunObservation::Ended(mut ended) = succeeded() else { unreachable!() };
         ended.exit.as_mut().unwrap().done = answer;
-        factory.see("a-impl.1", Sighting::Ended(ended));
+        factory.see("a-impl.1", RunObservation::Ended(ended));
         let mut plan = factory.tick_told();
         if !plain {
             factory.edit("A", |item| item.state = ItemState::Closed);
@@ -190,13 +190,13 @@ fn that_an_item_is_done_is_told_with_what_made_it_done() {
 fn what_is_only_to_end_processes_judges_no_run_and_starts_none() {
     let mut factory = Factory::new(&["A", "B", "C"]).running("a-impl.1");
     factory.see("a-impl.1", succeeded());
-    factory.see("b-impl.1", Sighting::Fenced);
-    factory.see("c-impl.1", Sighting::Orphaned { claim: Some(launcher()) });
+    factory.see("b-impl.1", RunObservation::Fenced);
+    factory.see("c-impl.1", RunObservation::Orphaned { claim: Some(launcher()) });
     assert_eq!(told(&reap_only(&factory)), ["reap c-impl.1"]);
 }
 
 fn held_until(plan: &Plan) -> Option<Timestamp> {
-    plan.held.iter().find(|held| held.code == HeldCode::Backoff)?.until
+    plan.held.iter().find(|held| held.code == HoldReason::Backoff)?.until
 }
 
 // covers: V30
@@ -241,14 +241,14 @@ fn after_the_last_attempt_no_session_goes_on_though_an_edit_keeps_the_item_from_
     factory.edit("A", |item| item.body = "more".into());
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent"]);
-    assert_eq!((factory.record("A").attempts, factory.record("A").state), (1, ItemStanding::Active));
+    assert_eq!((factory.record("A").attempts, factory.record("A").state), (1, ItemPhase::Active));
 }
 
 #[test]
 fn a_session_goes_on_only_with_the_harness_that_it_is_of_and_where_that_can_resume() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
-    factory.see("a-impl.1", Sighting::Alive { claim: None, said });
+    let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
     factory.tick_told();
     let goes_on =
         |factory: &Factory| crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false);
@@ -290,8 +290,8 @@ fn an_item_in_flight_has_its_slot_for_whatever_else_goes_on_of_it() {
     assert!(told(&factory.tick_told()).contains(&"resume a-impl.2".to_owned()));
 }
 
-fn forgotten(factory: &mut Factory, run: &str, sighting: Sighting) {
-    let spec = crate::model::StraySpec {
+fn forgotten(factory: &mut Factory, run: &str, observation: RunObservation) {
+    let spec = crate::model::UnrecordedSpec {
         item: id("A"),
         key: "A".into(),
         slug: "a".into(),
@@ -309,14 +309,14 @@ fn forgotten(factory: &mut Factory, run: &str, sighting: Sighting) {
         next: None,
         done: None,
     };
-    factory.see(run, sighting);
-    factory.strays.push(crate::model::Stray { run: run.parse().unwrap(), spec: Some(spec) });
+    factory.see(run, observation);
+    factory.unrecorded.push(crate::model::UnrecordedRun { run: run.parse().unwrap(), spec: Some(spec) });
 }
 
 // covers: D26
 #[test]
 fn a_recorded_run_of_which_nothing_can_live_is_not_ended_for_a_later_one_that_was_forgotten() {
-    for (recorded, ended) in [(alive(), true), (Sighting::Fenced, false), (succeeded(), false)] {
+    for (recorded, ended) in [(alive(), true), (RunObservation::Fenced, false), (succeeded(), false)] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
         factory.see("a-impl.1", recorded);
         forgotten(&mut factory, "a-impl.2", alive());

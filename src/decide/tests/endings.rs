@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{DoneWhen, FollowUpReason, Launch};
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 macro_rules! recorded {
     ($name:literal) => {
@@ -23,15 +23,15 @@ fn claude(tables: &str) -> Factory {
 
 /// The plan of the tick that sees this run end with that output.
 fn ends(factory: &mut Factory, run: &str, code: i32, output: Output) -> Plan {
-    ends_saying(factory, run, code, output, Said::default())
+    ends_saying(factory, run, code, output, Reported::default())
 }
 
-fn ends_saying(factory: &mut Factory, run: &str, code: i32, output: Output, said: Said) -> Plan {
+fn ends_saying(factory: &mut Factory, run: &str, code: i32, output: Output, said: Reported) -> Plan {
     factory.see(run, alive());
     factory.tick_told();
     let exit = Some(exit(code, ExitReason::Exited, said.clone()));
     let ended = Ended { claim: Some(launcher()), exit, said, output, ..Ended::default() };
-    factory.see(run, Sighting::Ended(Box::new(ended)));
+    factory.see(run, RunObservation::Ended(Box::new(ended)));
     factory.tick_told()
 }
 
@@ -80,7 +80,7 @@ fn success_makes_the_next_unfinished_end_free_again() {
 #[test]
 fn unfinished_end_without_a_session_is_free_once() {
     let mut factory = claude("");
-    let said = Said { unconnected: vec!["gone".into()], ..Said::default() };
+    let said = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
     factory.config.roles[0].harness = "codex".into();
     let done = recorded!("claude-fresh");
     let plan = ends_saying(&mut factory, "a-impl.1", 0, done.clone(), said.clone());
@@ -88,7 +88,7 @@ fn unfinished_end_without_a_session_is_free_once() {
     factory.registry.agents.values_mut().for_each(|agent| agent.harness = "claude".into());
     let plan = ends_saying(&mut factory, "a-impl.2", 0, done, said);
     assert_eq!(told(&plan), ["fail a-impl.2 unfinished"]);
-    assert_eq!(held(&plan), [("A", HeldCode::Backoff)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Backoff)]);
     assert_eq!(factory.record("A").attempts, 1);
 }
 
@@ -97,7 +97,7 @@ fn unfinished_end_without_a_session_is_free_once() {
 #[test]
 fn session_without_its_tools_is_unfinished() {
     let mut factory = claude("");
-    let said = Said { unconnected: vec!["gone".into()], ..Said::default() };
+    let said = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
     let plan = ends_saying(&mut factory, "a-impl.1", 0, recorded!("claude-servers"), said);
     assert_eq!(told(&plan), ["fail a-impl.1 unfinished", "resume a-impl.2"]);
     let begin = "You are not finished: the session had no connection to the tools of gone.";
@@ -163,7 +163,7 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     ends(&mut factory, "a-impl.1", 0, recorded!("claude-question"));
     retry(&mut factory, "the first one");
     factory.tick_told();
-    factory.see("a-impl.2", Sighting::Fenced);
+    factory.see("a-impl.2", RunObservation::Fenced);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.2 infra", "resume a-impl.3"]);
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
@@ -178,10 +178,13 @@ fn answer_whose_agent_never_began_is_given_by_the_next_one() {
     ends(&mut factory, "a-impl.1", 0, recorded!("claude-question"));
     retry(&mut factory, "the first one");
     factory.tick_told();
-    let never_ran =
-        Exit { error: Some("no process".into()), code: None, ..exit(0, ExitReason::Infra, Said::default()) };
+    let never_ran = Exit {
+        error: Some("no process".into()),
+        code: None,
+        ..exit(0, ExitReason::Infra, Reported::default())
+    };
     let ended = Ended { claim: Some(launcher()), exit: Some(never_ran), ..Ended::default() };
-    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     let plan = factory.tick_told();
     assert!(told(&plan).contains(&"resume a-impl.3".to_owned()), "{:?}", told(&plan));
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
@@ -194,10 +197,13 @@ fn chosen_session_of_a_run_that_never_began_is_forgotten() {
         let mut factory = claude("");
         factory.see("a-impl.1", alive());
         factory.tick_told();
-        let never_ran =
-            Exit { error: Some("the hook failed".into()), code: None, ..exit(0, reason, Said::default()) };
+        let never_ran = Exit {
+            error: Some("the hook failed".into()),
+            code: None,
+            ..exit(0, reason, Reported::default())
+        };
         let ended = Ended { claim: Some(launcher()), exit: Some(never_ran), ..Ended::default() };
-        factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
+        factory.see("a-impl.1", RunObservation::Ended(Box::new(ended)));
         let plan = factory.tick_told();
         assert!(!told(&plan).iter().any(|line| line.starts_with("resume")), "{reason:?}: {:?}", told(&plan));
         factory.agent("a-impl").session.clone()
@@ -208,7 +214,7 @@ fn chosen_session_of_a_run_that_never_began_is_forgotten() {
     // Infra starts again within the same tick, with another chosen session.
     let mut factory = claude("");
     let first = factory.agent("a-impl").session.clone();
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", RunObservation::Fenced);
     assert_eq!(told(&factory.tick_told())[1], "start a-impl.2");
     assert_ne!(factory.agent("a-impl").session, first);
 }
@@ -223,11 +229,11 @@ fn item_parked_twice_in_one_dispatch_is_told_twice() {
     factory.tick_told();
     // It is claimed and ends between two ticks: none sees it run.
     factory.later(60);
-    let said = Said::default();
+    let said = Reported::default();
     let exit = Some(exit(0, ExitReason::Exited, said.clone()));
     let output = recorded!("claude-question");
     let ended = Ended { claim: Some(launcher()), exit, said, output, ..Ended::default() };
-    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     assert_eq!(told(&factory.tick_told()).last().unwrap(), "writeback A parked");
     assert!(factory.tick_told().is_empty(), "and not a third time");
 }
@@ -235,9 +241,11 @@ fn item_parked_twice_in_one_dispatch_is_told_twice() {
 fn after_run_failed(required: bool, code: i32) -> (Factory, Plan) {
     let mut factory = Factory::with("[hooks]\nafter_run = [\"push\"]", &["A"]).running("a-impl.1");
     factory.config.hooks.after_run_required = required;
-    let Sighting::Ended(mut ended) = over(code, ExitReason::Exited, Some("s-1"), "") else { unreachable!() };
+    let RunObservation::Ended(mut ended) = over(code, ExitReason::Exited, Some("s-1"), "") else {
+        unreachable!()
+    };
     ended.after_run = Some("exit code 3".to_owned());
-    factory.see("a-impl.1", Sighting::Ended(ended));
+    factory.see("a-impl.1", RunObservation::Ended(ended));
     let plan = factory.tick_told();
     (factory, plan)
 }
@@ -247,7 +255,7 @@ fn after_run_failed(required: bool, code: i32) -> (Factory, Plan) {
 fn failed_after_run_is_reported_and_parks_only_where_it_is_required() {
     let (factory, plan) = after_run_failed(false, 0);
     assert_eq!(plan.errors, ["a-impl.1: the after_run hook failed: exit code 3"]);
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     assert_eq!(factory.agent("a-impl").after_run.as_deref(), Some("the after_run hook failed: exit code 3"));
     let (factory, plan) = after_run_failed(true, 0);
     assert_eq!(told(&plan), ["fail a-impl.1 needs_input", "park A needs_input", "writeback A parked"]);
@@ -275,12 +283,12 @@ fn item_is_judged_by_the_strictest_rule_that_its_runs_were_given() {
     assert_eq!(factory.agent("a-impl").done, Some(DoneWhen::Command));
     // Taken away while they run, the command was asked all the same, and its answer counts.
     factory.config.done = crate::config::Done::Exit;
-    let Sighting::Ended(mut not_yet) = succeeded() else { unreachable!() };
+    let RunObservation::Ended(mut not_yet) = succeeded() else { unreachable!() };
     not_yet.exit.as_mut().unwrap().done = Some(1);
-    factory.see("a-impl.2", Sighting::Ended(not_yet.clone()));
-    factory.see("a-rev.2", Sighting::Ended(not_yet));
+    factory.see("a-impl.2", RunObservation::Ended(not_yet.clone()));
+    factory.see("a-rev.2", RunObservation::Ended(not_yet));
     factory.tick_told();
-    assert_ne!(factory.record("A").state, ItemStanding::Done);
+    assert_ne!(factory.record("A").state, ItemPhase::Done);
     factory.later(60);
     assert!(told(&factory.tick_told())[0].starts_with("start"), "its agents go on, by the rule of today");
     assert_eq!(factory.agent("a-impl").done, Some(DoneWhen::Exit));
@@ -293,11 +301,11 @@ fn session_that_can_not_be_resumed_any_more_starts_with_its_crew() {
     let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
     factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
     factory.see("a-rev.1", failed());
-    let said = Said { session: Some("s-1".into()), park: Some("which?".into()), ..Said::default() };
+    let said = Reported { session: Some("s-1".into()), park: Some("which?".into()), ..Reported::default() };
     let exit = Some(exit(0, ExitReason::Exited, said.clone()));
-    factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit, said, ..Ended::default() })));
+    factory.see("a-impl.1", RunObservation::Ended(Box::new(Ended { exit, said, ..Ended::default() })));
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     retry(&mut factory, "the first one");
     factory.config.roles[0].resume.clear();
     let plan = factory.tick_told();

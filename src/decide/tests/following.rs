@@ -1,8 +1,8 @@
 //! Items: edited, closed, gone, back, parked, done.
 
 use super::*;
-use crate::model::{Happened, Reaped, Survivor, Unclear};
-use crate::registry::{ItemStanding, ParkedBy};
+use crate::model::{Happened, Reaped, Survivor, UnreadableItem};
+use crate::registry::{ItemPhase, ParkedBy};
 
 fn parked(mut factory: Factory) -> Factory {
     for n in 1..=3 {
@@ -11,7 +11,7 @@ fn parked(mut factory: Factory) -> Factory {
         factory.tick_told();
         factory.later(7200);
     }
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     factory
 }
 
@@ -52,7 +52,7 @@ fn an_edit_does_not_bring_back_what_a_person_parked() {
         assert!(factory.tick_told().is_empty());
     }
     factory.config.scope.labels.clear();
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Parked)]);
 }
 
 // covers: I07
@@ -122,7 +122,7 @@ fn a_checkout_under_way_does_not_make_finished_work_new() {
     factory.tick_told();
     factory.items = items;
     assert!(factory.tick_told().is_empty());
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
 }
 
 // covers: I04 I13 S20
@@ -133,7 +133,7 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
     factory.tick_told();
     assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 0);
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
     factory.edit("A", |item| item.state = ItemState::Open);
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
@@ -144,7 +144,8 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
 fn a_malformed_file_is_neither_present_nor_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
-    factory.unclear = vec![Unclear { origin: "A.md".into(), id: None, why: "A.md:3: not TOML".into() }];
+    factory.unclear =
+        vec![UnreadableItem { origin: "A.md".into(), id: None, why: "A.md:3: not TOML".into() }];
     for _ in 0..5 {
         let plan = factory.tick_told();
         assert!(plan.is_empty());
@@ -259,7 +260,7 @@ fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     assert_eq!(factory.registry.handoffs.len(), 2);
     assert_eq!(factory.record("A").attempts, 1);
     assert!(factory.registry.agents.values().all(|agent| !agent.ok && agent.run.is_none()));
-    assert_eq!(factory.record("A").last.as_ref().unwrap().class, Some(Class::Writeback));
+    assert_eq!(factory.record("A").last.as_ref().unwrap().class, Some(FailureClass::Writeback));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
 }
 
@@ -309,7 +310,7 @@ fn finished_work_stays_finished_whatever_survives_of_a_removed_role() {
     let (step, _) = plan.decisions().next().unwrap();
     let outcomes = [Outcome { step, happened: Happened::Reaped(reaped) }];
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     assert_eq!(factory.registry.counters.survivors, 1);
 }
 
@@ -319,7 +320,7 @@ fn an_item_that_is_parked_and_edited_is_new_only_when_nothing_of_the_old_text_ru
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
     factory.edit("A", |item| item.body = "more".into());
     let mut asks = over(0, ExitReason::Exited, None, "");
-    if let Sighting::Ended(ended) = &mut asks {
+    if let RunObservation::Ended(ended) = &mut asks {
         ended.said.park = Some("which database?".into());
         ended.exit.as_mut().unwrap().said.park = ended.said.park.clone();
     }
@@ -327,7 +328,7 @@ fn an_item_that_is_parked_and_edited_is_new_only_when_nothing_of_the_old_text_ru
     let plan = factory.tick_told();
     let lines = told(&plan);
     assert!(lines.contains(&"stop a-impl.1".to_owned()), "{lines:?}");
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     factory.see("a-impl.1", succeeded());
     assert_eq!(told(&factory.tick_told())[..2], ["forget a-impl.1", "start a-impl.2"]);
 }
@@ -339,7 +340,7 @@ fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
     factory.edit("A", |item| item.body = "more".into());
     factory.see(
         "a-rev.1",
-        Sighting::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
+        RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
     );
     assert_eq!(told(&factory.tick_told()), ["fail a-rev.1 infra", "start a-rev.2"]);
     // Taken back: one of them has seen it all the same.
@@ -365,7 +366,7 @@ fn a_removed_role_takes_what_its_item_waited_for_with_it() {
     factory.config.roles[0].suffix = "other".into();
     factory.tick_told();
     assert!(factory.registry.agents.is_empty());
-    assert_eq!(factory.record("A").state, ItemStanding::Waiting);
+    assert_eq!(factory.record("A").state, ItemPhase::Waiting);
 }
 
 // covers: V11
@@ -426,7 +427,7 @@ fn an_item_that_is_closed_while_processes_of_it_are_to_be_ended_is_kept_until_th
         assert!(!told(&plan).iter().any(|line| line == "forget A"), "{:?}", told(&plan));
     }
     assert!(factory.registry.items.contains_key(&id("A")));
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
     assert!(factory.registry.names.items.contains_key(&id("A")), "its names are kept");
 }
@@ -447,8 +448,8 @@ fn no_age_is_told_by_the_wall_clock() {
 fn dispatch_that_could_not_be_announced_keeps_no_session() {
     let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
     factory.tick();
-    let said = crate::model::Said { session: Some("s-1".into()), ..Default::default() };
-    factory.see("a-impl.1", Sighting::Alive { claim: Some(launcher()), said });
+    let said = crate::model::Reported { session: Some("s-1".into()), ..Default::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: Some(launcher()), said });
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();

@@ -1,13 +1,13 @@
 //! Runs that the registry has forgotten, because an earlier one had to be read, and what their directories tell of them.
 
 use super::*;
-use crate::model::{Stray, StraySpec};
+use crate::model::{UnrecordedRun, UnrecordedSpec};
 
 // covers: D25
 #[test]
 fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
     let mut factory = Factory::new(&["A"]);
-    let spec = StraySpec {
+    let spec = UnrecordedSpec {
         item: id("A"),
         key: "A".into(),
         slug: "a".into(),
@@ -25,14 +25,14 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
         next: None,
         done: None,
     };
-    for (n, sighting) in [(1, alive()), (2, succeeded()), (3, Sighting::Unclaimed)] {
+    for (n, observation) in [(1, alive()), (2, succeeded()), (3, RunObservation::Unclaimed)] {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
-        factory.see(&run.to_string(), sighting);
-        factory.strays.push(Stray { run, spec: Some(spec.clone()) });
+        factory.see(&run.to_string(), observation);
+        factory.unrecorded.push(UnrecordedRun { run, spec: Some(spec.clone()) });
     }
     let plan = factory.tick();
     assert_eq!(told(&plan), ["stop a-impl.1", "adopt a-impl.3"]);
-    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+    assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
     assert_eq!(factory.agent("a-impl").n, 3);
     assert_eq!(factory.record("A").dispatch, 2);
     // Found by the simulator: one whose launcher was stopped ran on for ever, its deadline forgotten.
@@ -44,8 +44,8 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
 fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
     let mut factory = Factory::new(&[]);
     let run: RunId = "a-impl.7".parse().unwrap();
-    factory.see("a-impl.7", Sighting::Unclaimed);
-    factory.strays.push(Stray { run: run.clone(), spec: None });
+    factory.see("a-impl.7", RunObservation::Unclaimed);
+    factory.unrecorded.push(UnrecordedRun { run: run.clone(), spec: None });
     assert_eq!(told(&factory.tick()), ["fence a-impl.7"]);
     assert_eq!(factory.registry.names.next_run(&run.agent).n, 8);
 }
@@ -56,8 +56,8 @@ fn a_forgotten_directory_without_a_spec_is_fenced_and_its_number_is_used_up() {
 fn a_forgotten_directory_that_was_fenced_before_keeps_its_number() {
     let mut factory = Factory::new(&["A"]);
     let run: RunId = "a-impl.1".parse().unwrap();
-    factory.strays = vec![Stray { run, spec: None }];
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.unrecorded = vec![UnrecordedRun { run, spec: None }];
+    factory.see("a-impl.1", RunObservation::Fenced);
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
 
@@ -69,16 +69,16 @@ fn a_forgotten_run_without_a_spec_that_lives_holds_its_item_until_it_has_ended()
     for is_named in [false, true] {
         let mut factory = Factory::new(&["A", "A-B"]);
         if is_named {
-            let seen = factory.registry.seen_as(&item("A"));
-            factory.registry.apply(&crate::model::Step::Refresh(seen), &factory.now.clone()).unwrap();
+            let seen = factory.registry.upsert_for(&item("A"));
+            factory.registry.apply(&crate::model::Step::RecordUpdate(seen), &factory.now.clone()).unwrap();
         }
-        factory.strays = vec![Stray { run: "a-impl.1".parse().unwrap(), spec: None }];
+        factory.unrecorded = vec![UnrecordedRun { run: "a-impl.1".parse().unwrap(), spec: None }];
         factory.see("a-impl.1", alive());
         let plan = factory.tick_told();
         assert_eq!(told(&plan), ["stop a-impl.1", "start a-b-impl.1", "writeback A-B started"], "{is_named}");
-        assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
-        factory.strays.clear();
-        factory.see("a-impl.1", Sighting::Ended(Box::default()));
+        assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
+        factory.unrecorded.clear();
+        factory.see("a-impl.1", RunObservation::Ended(Box::default()));
         factory.see("a-b-impl.1", alive());
         assert!(told(&factory.tick_told()).contains(&"start a-impl.2".to_owned()));
     }
@@ -88,7 +88,7 @@ fn a_forgotten_run_without_a_spec_that_lives_holds_its_item_until_it_has_ended()
 #[test]
 fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let spec = StraySpec {
+    let spec = UnrecordedSpec {
         item: id("A"),
         key: "A".into(),
         slug: "a".into(),
@@ -107,7 +107,7 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
         done: None,
     };
     factory.see("a-impl.2", alive());
-    factory.strays.push(Stray { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
+    factory.unrecorded.push(UnrecordedRun { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
     assert_eq!(told(&factory.tick()), ["stop a-impl.1", "adopt a-impl.2", "adopt a-impl.2"]);
     let handed_off: Vec<_> = factory.registry.handoffs.keys().map(ToString::to_string).collect();
     assert_eq!(handed_off, ["a-impl.1"]);
@@ -121,11 +121,11 @@ fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
     factory.edit("A", |item| item.body = "more".into());
-    factory.strays = vec![Stray { run: "a-impl.2".parse().unwrap(), spec: None }];
-    factory.see("a-impl.2", Sighting::Unknown("permission denied".into()));
+    factory.unrecorded = vec![UnrecordedRun { run: "a-impl.2".parse().unwrap(), spec: None }];
+    factory.see("a-impl.2", RunObservation::Unknown("permission denied".into()));
     let plan = factory.tick_told();
     assert!(plan.is_empty());
-    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+    assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown)]);
 }
 
 // Origin: attacked - 100,000 unrecorded directories of one agent: a tick took minutes, its deadline was 50 s.
@@ -133,7 +133,7 @@ fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
 #[test]
 fn agent_with_directories_left_to_look_at_waits() {
     let mut factory = Factory::new(&["A", "B"]);
-    let spec = StraySpec {
+    let spec = UnrecordedSpec {
         item: id("A"),
         key: "A".into(),
         slug: "a".into(),
@@ -151,13 +151,13 @@ fn agent_with_directories_left_to_look_at_waits() {
         done: None,
         next: None,
     };
-    let found = |factory: &mut Factory, n: u64, sighting: Sighting| {
+    let found = |factory: &mut Factory, n: u64, observation: RunObservation| {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
-        factory.see(&run.to_string(), sighting);
-        factory.strays = vec![Stray { run, spec: Some(spec.clone()) }];
+        factory.see(&run.to_string(), observation);
+        factory.unrecorded = vec![UnrecordedRun { run, spec: Some(spec.clone()) }];
     };
     found(&mut factory, 1, succeeded());
-    factory.unlooked.insert(AgentName("a-impl".into()), 7);
+    factory.unexamined.insert(AgentName("a-impl".into()), 7);
     let plan = factory.tick_told();
     // It is judged, and its number is used.
     let begun = ["adopt a-impl.1", "adopt a-impl.1", "done a-impl.1", "done A"];
@@ -169,11 +169,11 @@ fn agent_with_directories_left_to_look_at_waits() {
 
     found(&mut factory, 2, failed());
     assert_eq!(told(&factory.tick_told())[..3], ["adopt a-impl.2", "adopt a-impl.2", "fail a-impl.2 agent"]);
-    factory.strays.clear();
+    factory.unrecorded.clear();
     factory.later(1_000_000);
     factory.see("b-impl.1", succeeded());
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::FleetUnknown), ("B", HeldCode::Done)]);
-    factory.unlooked.clear();
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::FleetUnknown), ("B", HoldReason::Done)]);
+    factory.unexamined.clear();
     assert!(told(&factory.tick_told()).contains(&"start a-impl.3".to_owned()));
 }
 
@@ -183,7 +183,7 @@ fn agent_with_directories_left_to_look_at_waits() {
 fn a_run_that_was_fenced_and_swept_for_waits_for_no_note() {
     let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
     factory.tick();
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 infra", "start a-impl.2", "writeback A started"]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -193,24 +193,24 @@ fn a_run_that_was_fenced_and_swept_for_waits_for_no_note() {
 #[test]
 fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_with_it() {
     let mut factory = Factory::new(&["A", "B"]);
-    factory.strays = vec![Stray { run: "a-impl.1".parse().unwrap(), spec: None }];
-    factory.see("a-impl.1", Sighting::Unknown("permission denied".into()));
+    factory.unrecorded = vec![UnrecordedRun { run: "a-impl.1".parse().unwrap(), spec: None }];
+    factory.see("a-impl.1", RunObservation::Unknown("permission denied".into()));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["start b-impl.1", "writeback B started"]);
-    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+    assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown)]);
 }
 
 // ---------------------------------------------------------------------------------------------
 // What a run directory tells where the registry was read from its backup
 
 /// What the tick that started a run wrote into its directory.
-fn spec_of(plan: &Plan, run: &str) -> StraySpec {
+fn spec_of(plan: &Plan, run: &str) -> UnrecordedSpec {
     let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
         Action::Start(launch) | Action::Resume(launch) if launch.run.to_string() == run => Some(launch),
         _ => None,
     });
     let launch = launch.expect("it was started");
-    StraySpec {
+    UnrecordedSpec {
         item: launch.item.clone(),
         key: launch.key.clone(),
         slug: launch.slug.clone(),
@@ -233,7 +233,7 @@ fn spec_of(plan: &Plan, run: &str) -> StraySpec {
 /// The registry as it was before, and the run that it does not know of.
 fn lose(factory: &mut Factory, before: Registry, plan: &Plan, run: &str) {
     factory.registry = before;
-    factory.strays = vec![Stray { run: run.parse().unwrap(), spec: Some(spec_of(plan, run)) }];
+    factory.unrecorded = vec![UnrecordedRun { run: run.parse().unwrap(), spec: Some(spec_of(plan, run)) }];
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn what_was_done_of_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run()
     factory.tick_told();
     assert!(!factory.agent("a-rev").ok);
     factory.see("a-impl.2", succeeded());
-    factory.strays.clear();
+    factory.unrecorded.clear();
     factory.later(600);
     assert_eq!(told(&factory.tick_told()), ["done a-impl.2", "start a-rev.2", "writeback A started"]);
 }
@@ -306,8 +306,8 @@ fn an_edit_that_brought_a_parked_item_back_is_not_lost_with_the_record_of_its_ru
     lose(&mut factory, before, &plan, "a-impl.2");
     factory.see("a-impl.2", alive());
     factory.tick_told();
-    factory.strays.clear();
-    factory.see("a-impl.2", Sighting::Ended(Box::default()));
+    factory.unrecorded.clear();
+    factory.see("a-impl.2", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.2", "start a-impl.3", "writeback A started"]);
 }
 

@@ -46,7 +46,7 @@ fn every_rule_is_asked_in_order_and_a_tick_holds_by_the_first_that_does() {
         "passes fleet_unknown",
     ];
     assert_eq!(asked(&gates), rules);
-    assert_eq!(held(&plan), [("B", HeldCode::Blocked)]);
+    assert_eq!(held(&plan), [("B", HoldReason::Blocked)]);
     assert_eq!(plan, factory.plan(), "asking changes nothing");
     let words: Vec<_> = gates.verdicts.iter().map(|gate| gate.because.as_str()).collect();
     assert!(words.contains(&"1 of 1 items in flight") && words.contains(&"none of 3 attempts failed"));
@@ -106,7 +106,7 @@ fn each_session_that_goes_on_is_asked_about_as_if_those_before_it_went_on() {
     assert!(lines.contains(&"passes starts_exhausted a-impl.2".to_owned()), "{lines:?}");
     assert!(lines.contains(&"HOLDS starts_exhausted a-rev.2".to_owned()), "{lines:?}");
     assert!(told(&plan).contains(&"resume a-impl.2".to_owned()));
-    assert_eq!(held(&plan), [("A", HeldCode::StartsExhausted)]);
+    assert_eq!(held(&plan), [("A", HoldReason::StartsExhausted)]);
 }
 
 // covers: I29

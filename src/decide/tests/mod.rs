@@ -32,9 +32,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, Class, Ended, Exit, ExitReason, FleetView, Free, HeldCode, ItemId, ItemState,
-    Moment, Observed, Outcome, Output, Plan, Process, Refusal, Room, RunId, Said, Sighting, SourceView,
-    WorkItem, World,
+    Action, AgentName, Claimed, ClockReading, Ended, Exit, ExitReason, FailureClass, FleetView, Free,
+    HoldReason, ItemId, ItemState, Observed, Outcome, Output, Plan, Process, Refusal, Reported, Room, RunId,
+    RunObservation, SourceView, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -45,10 +45,10 @@ struct Factory {
     config: Config,
     registry: Registry,
     items: Observed<Vec<WorkItem>>,
-    unclear: Vec<crate::model::Unclear>,
-    runs: Observed<BTreeMap<RunId, Sighting>>,
-    strays: Vec<crate::model::Stray>,
-    unlooked: BTreeMap<AgentName, usize>,
+    unclear: Vec<crate::model::UnreadableItem>,
+    runs: Observed<BTreeMap<RunId, RunObservation>>,
+    unrecorded: Vec<crate::model::UnrecordedRun>,
+    unexamined: BTreeMap<AgentName, usize>,
     names_held: BTreeMap<AgentName, String>,
     missing_env: BTreeMap<String, Vec<String>>,
     missing_programs: BTreeMap<String, String>,
@@ -56,7 +56,7 @@ struct Factory {
     env_error: Option<String>,
     workspaces_taken: BTreeMap<String, String>,
     room: Room,
-    now: Moment,
+    now: ClockReading,
 }
 
 /// Room on the disks of the state and of the workspaces, in bytes.
@@ -108,8 +108,8 @@ impl Factory {
             items: Observed::Known(keys.iter().map(|key| item(key)).collect()),
             unclear: Vec::new(),
             runs: Observed::Known(BTreeMap::new()),
-            strays: Vec::new(),
-            unlooked: BTreeMap::new(),
+            unrecorded: Vec::new(),
+            unexamined: BTreeMap::new(),
             names_held: BTreeMap::new(),
             missing_env: BTreeMap::new(),
             missing_programs: BTreeMap::new(),
@@ -133,8 +133,8 @@ impl Factory {
             fleet: match &self.runs {
                 Observed::Known(runs) => Observed::Known(FleetView {
                     runs: runs.clone(),
-                    strays: self.strays.clone(),
-                    unlooked: self.unlooked.clone(),
+                    unrecorded: self.unrecorded.clone(),
+                    unexamined: self.unexamined.clone(),
                     names_held: self.names_held.clone(),
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
@@ -161,7 +161,9 @@ impl Factory {
         if let Observed::Known(runs) = &mut self.runs {
             let started =
                 plan.decisions().filter(|(_, d)| matches!(d.action, Action::Start(_) | Action::Resume(_)));
-            runs.extend(started.filter_map(|(_, d)| Some((d.action.run()?.clone(), Sighting::Unclaimed))));
+            runs.extend(
+                started.filter_map(|(_, d)| Some((d.action.run()?.clone(), RunObservation::Unclaimed))),
+            );
         }
         plan
     }
@@ -179,7 +181,7 @@ impl Factory {
     }
 
     fn later(&mut self, seconds: u64) {
-        self.now = Moment {
+        self.now = ClockReading {
             at: self.now.after(Duration::from_secs(seconds)),
             mono_ms: self.now.mono_ms + seconds * 1000,
             boot_id: self.now.boot_id.clone(),
@@ -192,9 +194,9 @@ impl Factory {
         self.now.mono_ms = 5_000;
     }
 
-    fn see(&mut self, run: &str, sighting: Sighting) {
+    fn see(&mut self, run: &str, observation: RunObservation) {
         match &mut self.runs {
-            Observed::Known(runs) => drop(runs.insert(run.parse().unwrap(), sighting)),
+            Observed::Known(runs) => drop(runs.insert(run.parse().unwrap(), observation)),
             Observed::Unknown(_) => panic!("nothing can be seen"),
         }
     }
@@ -258,7 +260,7 @@ fn told(plan: &Plan) -> Vec<String> {
     plan.decisions().map(|(_, decision)| line(decision)).collect()
 }
 
-fn held(plan: &Plan) -> Vec<(&str, HeldCode)> {
+fn held(plan: &Plan) -> Vec<(&str, HoldReason)> {
     plan.held.iter().map(|held| (held.item.plain(), held.code)).collect()
 }
 
@@ -266,8 +268,8 @@ fn id(key: &str) -> ItemId {
     ItemId(format!("dir:{key}"))
 }
 
-fn moment(seconds: i64) -> Moment {
-    Moment {
+fn moment(seconds: i64) -> ClockReading {
+    ClockReading {
         at: Timestamp::from_second(1_800_000_000 + seconds).unwrap(),
         mono_ms: 1_000_000 + seconds.unsigned_abs() * 1000,
         boot_id: BOOT.to_owned(),
@@ -306,11 +308,11 @@ fn launcher() -> Claimed {
     Claimed { process, since: moment(0) }
 }
 
-fn alive() -> Sighting {
-    Sighting::Alive { claim: Some(launcher()), said: Said::default() }
+fn alive() -> RunObservation {
+    RunObservation::Alive { claim: Some(launcher()), said: Reported::default() }
 }
 
-fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
+fn exit(code: i32, reason: ExitReason, said: Reported) -> Exit {
     Exit {
         code: Some(code),
         signal: None,
@@ -328,9 +330,9 @@ fn exit(code: i32, reason: ExitReason, said: Said) -> Exit {
     }
 }
 
-fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> Sighting {
-    let said = Said { session: session.map(Into::into), park: None, ..Said::default() };
-    Sighting::Ended(Box::new(Ended {
+fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> RunObservation {
+    let said = Reported { session: session.map(Into::into), park: None, ..Reported::default() };
+    RunObservation::Ended(Box::new(Ended {
         claim: Some(launcher()),
         exit: Some(exit(code, reason, said.clone())),
         survivors: Vec::new(),
@@ -340,10 +342,10 @@ fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> S
     }))
 }
 
-fn succeeded() -> Sighting {
+fn succeeded() -> RunObservation {
     over(0, ExitReason::Exited, None, "")
 }
 
-fn failed() -> Sighting {
+fn failed() -> RunObservation {
     over(1, ExitReason::Exited, None, "boom")
 }

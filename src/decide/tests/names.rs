@@ -15,7 +15,7 @@ impl Factory {
             .filter_map(|(step, one)| {
                 let happened = match &one.action {
                     Action::Start(launch) | Action::Resume(launch) if launch.run.agent.0 == agent => {
-                        Happened::NotStarted { class: Class::NameTaken, error: taken.clone() }
+                        Happened::NotStarted { class: FailureClass::NameTaken, error: taken.clone() }
                     }
                     Action::Start(_) | Action::Resume(_) => Happened::Tried,
                     Action::Writeback(_) => Happened::Told,
@@ -31,7 +31,7 @@ impl Factory {
     /// The collided run is fenced, and looked for.
     fn put_away(&mut self, run: &str) {
         assert_eq!(told(&self.tick()), [format!("fence {run}")]);
-        self.see(run, Sighting::Ended(Box::default()));
+        self.see(run, RunObservation::Ended(Box::default()));
     }
 
     fn frees(&mut self, agent: &str) {
@@ -56,7 +56,7 @@ fn a_resume_whose_name_is_taken_is_tried_once_and_its_item_starts_fresh_when_the
         factory.later(3_600);
         let plan = factory.tick_told();
         assert!(plan.is_empty(), "{:?}", told(&plan));
-        assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+        assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
     }
     assert_eq!(factory.registry.counters.resume_name_collisions, 1);
     assert_eq!(factory.record("A").attempts, 1, "the failure before it alone is charged");
@@ -73,7 +73,7 @@ fn one_of_a_crew_whose_name_is_taken_starts_alone_when_it_is_free_and_the_others
     assert_eq!(factory.registry.counters.resume_name_collisions, 0, "it was no resume");
     factory.see("a-impl.1", alive());
     assert_eq!(told(&factory.tick()), ["adopt a-impl.1", "fence a-rev.1"]);
-    factory.see("a-rev.1", Sighting::Ended(Box::default()));
+    factory.see("a-rev.1", RunObservation::Ended(Box::default()));
     assert!(factory.tick().is_empty());
     factory.frees("a-rev");
     assert_eq!(told(&factory.tick()), ["forget a-rev.1", "start a-rev.2"]);
@@ -94,7 +94,7 @@ fn a_name_that_is_taken_again_and_again_parks_its_item_in_the_end() {
     factory.tick_refusing("a-impl");
     let lines = told(&factory.tick());
     assert_eq!(lines, ["fence a-impl.5", "park A name_taken", "writeback A parked"]);
-    assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, crate::registry::ItemPhase::Parked);
     assert_eq!(factory.record("A").attempts, 0);
 }
 

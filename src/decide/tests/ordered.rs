@@ -3,7 +3,7 @@
 use super::super::can_go_on;
 use super::*;
 use crate::model::{AgentName, Decision, Step};
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 impl Factory {
     fn order(&mut self, action: Action) {
@@ -39,10 +39,11 @@ fn prompt(plan: &Plan) -> String {
 /// Asked for a person in a session of its own.
 fn asked() -> Factory {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: Some("which table?".into()), ..Said::default() };
+    let said =
+        Reported { session: Some("s-1".into()), park: Some("which table?".into()), ..Reported::default() };
     factory.see(
         "a-impl.1",
-        Sighting::Ended(Box::new(Ended {
+        RunObservation::Ended(Box::new(Ended {
             claim: Some(launcher()),
             exit: Some(exit(0, ExitReason::Exited, said.clone())),
             survivors: Vec::new(),
@@ -52,7 +53,7 @@ fn asked() -> Factory {
         })),
     );
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     factory
 }
 
@@ -87,7 +88,7 @@ fn a_message_is_told_again_where_the_run_that_was_to_hear_it_never_ran() {
     let mut factory = asked();
     factory.retry(true, Some("the orders table"));
     factory.tick_told();
-    factory.see("a-impl.2", Sighting::Fenced);
+    factory.see("a-impl.2", RunObservation::Fenced);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.2 infra", "start a-impl.3", "writeback A started"]);
     assert!(prompt(&plan).contains("the orders table"));
@@ -109,7 +110,7 @@ fn a_retry_gives_all_attempts_back_and_takes_the_wait_away() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", failed());
     factory.tick_told();
-    assert_eq!(held(&factory.plan()), [("A", HeldCode::Backoff)]);
+    assert_eq!(held(&factory.plan()), [("A", HoldReason::Backoff)]);
     factory.retry(false, None);
     assert_eq!(factory.record("A").attempts, 0);
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
@@ -123,7 +124,7 @@ fn a_retry_brings_back_what_a_person_parked() {
     factory.tick_told();
     factory.order(Action::Park { item: id("A"), class: None, by_person: true });
     factory.later(7200);
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Parked)]);
     factory.retry(false, None);
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.2");
     assert_eq!(factory.record("A").parked_by, None);
@@ -138,7 +139,7 @@ fn nothing_follows_the_run_of_an_item_that_a_person_parked_meanwhile() {
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent", "writeback A parked"]);
-    assert_eq!(held(&plan), [("A", HeldCode::Parked)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Parked)]);
     factory.later(7200);
     assert!(factory.tick_told().is_empty());
     assert_eq!(factory.record("A").attempts, 1);
@@ -164,7 +165,7 @@ fn a_pause_starts_and_resumes_nothing_and_ends_by_itself() {
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent"], "what runs is judged");
-    assert_eq!(held(&plan), [("A", HeldCode::Paused)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Paused)]);
     assert_eq!((plan.held[0].until, plan.held[0].because.as_str()), (until, "a person said so"));
     factory.later(599);
     assert!(factory.tick_told().is_empty());
@@ -217,7 +218,7 @@ fn a_pause_without_an_end_lasts_until_a_person_ends_it() {
     let mut factory = Factory::new(&["A"]);
     factory.order(Action::Pause { until: None });
     factory.later(1_000_000);
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Paused)]);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Paused)]);
     factory.order(Action::Unpause);
     assert_eq!(told(&factory.tick_told())[0], "start a-impl.1");
 }
@@ -228,14 +229,15 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);
     factory.tick_told();
-    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
+    let said =
+        Reported { session: Some("s-1".into()), park: Some("which column?".into()), ..Reported::default() };
     let ended = Ended {
         claim: Some(launcher()),
         exit: Some(exit(0, ExitReason::Exited, said.clone())),
         said,
         ..Default::default()
     };
-    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     factory.tick_told();
     factory.tick_told();
     assert_eq!(factory.agent("a-impl").resumes, 1);
@@ -249,10 +251,11 @@ fn answer_resumes_a_session_that_failures_have_used_up() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent", "resume a-impl.2"]);
-    let said = Said { session: Some("s-1".into()), park: Some("which column?".into()), ..Said::default() };
+    let said =
+        Reported { session: Some("s-1".into()), park: Some("which column?".into()), ..Reported::default() };
     let exit = Some(exit(0, ExitReason::Exited, said.clone()));
     let ended = Ended { claim: Some(launcher()), exit, said, ..Ended::default() };
-    factory.see("a-impl.2", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     factory.tick_told();
     assert_eq!(factory.agent("a-impl").resumes, factory.config.attempts.resumes_max);
     factory.retry(false, Some("the id"));
@@ -266,7 +269,7 @@ fn only_the_roles_that_are_not_done_are_tried_again() {
     factory.see("a-impl.1", succeeded());
     factory.see("a-rev.1", failed());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     factory.retry(false, None);
     assert_eq!(told(&factory.tick_told()), ["start a-rev.2", "writeback A started"]);
 }
@@ -276,7 +279,7 @@ fn a_retry_of_what_is_done_does_all_of_it_again() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", over(0, ExitReason::Exited, Some("s-1"), ""));
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     factory.order(Action::Retry { item: id("A"), go_on: Vec::new(), message: None });
     assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
 }
@@ -287,10 +290,10 @@ fn what_a_person_parked_and_then_ended_well_is_done_at_its_retry() {
     factory.order(Action::Park { item: id("A"), class: None, by_person: true });
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Parked);
+    assert_eq!(factory.record("A").state, ItemPhase::Parked);
     factory.retry(false, None);
     assert!(!told(&factory.tick_told()).iter().any(|line| line.starts_with("start")));
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
 }
 
 fn judged(factory: &Factory) -> Plan {
@@ -334,7 +337,7 @@ fn judgement_looks_at_the_item_of_the_order_alone() {
 #[test]
 fn judgement_ends_what_a_dead_launcher_left() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.see("a-impl.1", Sighting::Orphaned { claim: Some(launcher()) });
+    factory.see("a-impl.1", RunObservation::Orphaned { claim: Some(launcher()) });
     assert_eq!(told(&judged(&factory)), ["reap a-impl.1"]);
 }
 
@@ -344,9 +347,9 @@ fn done_item_is_parked_by_nobody() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     for by_person in [true, false] {
         factory.order(Action::Park { item: id("A"), class: None, by_person });
-        assert_eq!((factory.record("A").state, factory.record("A").parked_by), (ItemStanding::Done, None));
+        assert_eq!((factory.record("A").state, factory.record("A").parked_by), (ItemPhase::Done, None));
     }
 }

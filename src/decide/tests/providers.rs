@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::harness;
-use crate::model::{AgentName, Stray, StraySpec};
-use crate::registry::{AgentStanding, ItemStanding, ParkedBy};
+use crate::model::{AgentName, UnrecordedRun, UnrecordedSpec};
+use crate::registry::{AgentPhase, ItemPhase, ParkedBy};
 
 /// The first id of each recording.
 const ID: &str = "00000000-0000-4000-8000-000000000001";
@@ -36,7 +36,7 @@ impl Factory {
     /// Its launcher is seen, and has claimed it now.
     fn claimed(&mut self, run: &str) {
         let claim = Some(Claimed { since: self.now.clone(), ..launcher() });
-        self.see(run, Sighting::Alive { claim, said: Said::default() });
+        self.see(run, RunObservation::Alive { claim, said: Reported::default() });
         self.tick_told();
     }
 
@@ -47,12 +47,12 @@ impl Factory {
 
     fn ends(&mut self, run: &str, code: i32, reason: ExitReason, output: Output) {
         self.later(1);
-        let said = Said::default();
+        let said = Reported::default();
         let exit = Exit { ended: self.now.clone(), ..exit(code, reason, said.clone()) };
         let claim = Some(launcher());
         self.see(
             run,
-            Sighting::Ended(Box::new(Ended {
+            RunObservation::Ended(Box::new(Ended {
                 claim,
                 exit: Some(exit),
                 survivors: vec![],
@@ -149,7 +149,7 @@ fn a_limit_costs_no_attempt_and_nothing_starts_before_its_reset() {
     // The recording says 2100: nobody believes more than 8 days.
     let reset = factory.now.after(LONGEST_TOLD);
     let held = plan.held.iter().find(|held| held.item == id("A")).expect("A waits");
-    assert_eq!((held.code, held.until), (HeldCode::CoolingOff, Some(reset)));
+    assert_eq!((held.code, held.until), (HoldReason::CoolingOff, Some(reset)));
     // Another run that had begun before ends well: it proves nothing about now.
     factory.printed("b-impl.1", 0, recorded!("claude-fresh"));
     assert_eq!(told(&factory.tick_told()), ["done b-impl.1", "done B", "writeback B done"]);
@@ -193,7 +193,7 @@ fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
         let plan = factory.tick_told();
         let run = launched(&plan).run.to_string();
         assert_eq!(told(&plan).iter().filter(|line| line.contains("-impl.")).count(), 1, "{:?}", told(&plan));
-        assert_eq!(held(&plan).iter().filter(|(_, code)| *code == HeldCode::CoolingOff).count(), 2);
+        assert_eq!(held(&plan).iter().filter(|(_, code)| *code == HoldReason::CoolingOff).count(), 2);
         factory.claimed(&run);
         factory.ends(&run, 143, ExitReason::Stalled, recorded!("codex-down"));
         factory.tick_told();
@@ -238,7 +238,7 @@ fn a_provider_that_fails_one_item_again_and_again_never_parks_it() {
         run = launched(&factory.tick_told()).run.to_string();
     }
     let record = factory.record("A");
-    assert_eq!((record.state, record.attempts, record.infra_row), (ItemStanding::Active, 0, 0));
+    assert_eq!((record.state, record.attempts, record.uncharged_streak), (ItemPhase::Active, 0, 0));
 }
 
 // covers: V36
@@ -334,10 +334,10 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
     let launch = launched(&plan).clone();
     // The start of a-impl.2 was lost; what came before it was not.
     let agent = factory.registry.agents.get_mut(&launch.run.agent).unwrap();
-    (agent.state, agent.run, agent.since) = (AgentStanding::Idle, None, None);
+    (agent.state, agent.run, agent.since) = (AgentPhase::Idle, None, None);
     (agent.n, agent.stopped_at) = (1, Some(factory.now.at));
     factory.registry.names.last_n.insert(launch.run.agent.clone(), 1);
-    let spec = StraySpec {
+    let spec = UnrecordedSpec {
         item: id("A"),
         key: "A".into(),
         slug: "a".into(),
@@ -355,10 +355,10 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
         next: launch.next.clone(),
         done: Some(launch.done),
     };
-    factory.see("a-impl.2", Sighting::Unclaimed);
-    factory.strays = vec![Stray { run: launch.run.clone(), spec: Some(spec) }];
+    factory.see("a-impl.2", RunObservation::Unclaimed);
+    factory.unrecorded = vec![UnrecordedRun { run: launch.run.clone(), spec: Some(spec) }];
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2"]);
-    factory.strays.clear();
+    factory.unrecorded.clear();
     factory.runs("a-impl.2", 0, recorded!("codex-resume"));
     assert_eq!(factory.agent("a-impl").tokens, Some(18), "9 of each run");
 }
@@ -391,7 +391,7 @@ fn refused_credentials_hold_their_role_until_they_change() {
     factory.later(1_000_000);
     let plan = factory.tick_told();
     assert!(plan.is_empty());
-    assert_eq!(held(&plan), [("A", HeldCode::CoolingOff), ("B", HeldCode::CoolingOff)]);
+    assert_eq!(held(&plan), [("A", HoldReason::CoolingOff), ("B", HoldReason::CoolingOff)]);
     factory.credentials.insert("implementer".into(), "key 2".into());
     assert_eq!(told(&factory.tick_told()), ["cool_off ", "resume a-impl.2", "resume b-impl.2"]);
     assert!(["A", "B"].iter().all(|key| factory.record(key).attempts == 0));
@@ -440,9 +440,9 @@ fn a_cool_off_of_what_is_no_longer_configured_ends() {
 #[test]
 fn an_exit_code_of_0_that_did_nothing_parks() {
     for (output, class, words) in [
-        (recorded!("claude-tools-denied"), Class::NeedsInput, "not allowed to use Bash"),
-        (recorded!("claude-question"), Class::NeedsInput, "Which of the two databases"),
-        (recorded!("claude-empty"), Class::NoEffect, "without any work"),
+        (recorded!("claude-tools-denied"), FailureClass::NeedsInput, "not allowed to use Bash"),
+        (recorded!("claude-question"), FailureClass::NeedsInput, "Which of the two databases"),
+        (recorded!("claude-empty"), FailureClass::NoEffect, "without any work"),
     ] {
         let mut factory = factory("claude", &["A"]);
         factory.tick_told();
@@ -455,7 +455,7 @@ fn an_exit_code_of_0_that_did_nothing_parks() {
         let record = factory.record("A");
         assert_eq!(
             (record.state, record.parked_by, record.attempts),
-            (ItemStanding::Parked, Some(ParkedBy::Rule), 0)
+            (ItemPhase::Parked, Some(ParkedBy::Rule), 0)
         );
         assert!(record.last.as_ref().unwrap().because.contains(words), "{:?}", record.last);
     }
@@ -503,7 +503,7 @@ fn tokens_of_a_session_are_counted_once() {
     factory.printed("a-impl.1", 137, recorded!("codex-fresh"));
     factory.tick_told();
     assert_eq!(factory.agent("a-impl").tokens, Some(9));
-    assert_eq!(factory.agent("a-impl").state, AgentStanding::Starting, "its session goes on");
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Starting, "its session goes on");
     factory.runs("a-impl.2", 0, recorded!("codex-resume"));
     let agent = factory.agent("a-impl");
     assert_eq!((agent.tokens, agent.session_tokens, agent.ok), (Some(18), Some(18), true));
@@ -530,7 +530,7 @@ fn started(plan: &Plan) -> usize {
     plan.decisions().filter(|(_, one)| matches!(one.action, Action::Start(_) | Action::Resume(_))).count()
 }
 
-fn cool_off(begun: Option<crate::model::Moment>) -> crate::registry::CoolOff {
+fn cool_off(begun: Option<crate::model::ClockReading>) -> crate::registry::CoolOff {
     let (because, since) = ("busy".to_owned(), moment(100).at);
     crate::registry::CoolOff { because, since, begun, until: None, row: 1, credentials: None }
 }
@@ -538,10 +538,10 @@ fn cool_off(begun: Option<crate::model::Moment>) -> crate::registry::CoolOff {
 /// A run that began before a wait did says nothing of what came after; where that can't be told, it did.
 #[test]
 fn whether_a_run_began_after_a_wait_is_told_by_the_clock_of_their_boot() {
-    let at = |seconds, boot: &str| Moment { boot_id: boot.into(), ..moment(seconds) };
+    let at = |seconds, boot: &str| ClockReading { boot_id: boot.into(), ..moment(seconds) };
     let mut factory = factory("claude", &["A"]).running("a-impl.1");
     let agent = factory.registry.agents.values_mut().next().unwrap();
-    let mut began = |begun: Option<Moment>, wait: Option<Moment>| {
+    let mut began = |begun: Option<ClockReading>, wait: Option<ClockReading>| {
         agent.since = begun;
         cool_off(wait).precedes(agent.since.as_ref(), &at(1000, "boot-2"))
     };

@@ -2,15 +2,15 @@
 
 use super::*;
 use crate::model::Survivor;
-use crate::registry::{AgentStanding, ItemStanding};
+use crate::registry::{AgentPhase, ItemPhase};
 
 // covers: D01 D08 S05 S08 I02
 #[test]
 fn a_claim_makes_a_start_a_run_and_a_reply_does_not() {
     let mut factory = Factory::new(&["A"]);
     assert_eq!(told(&factory.tick_told()), ["start a-impl.1", "writeback A started"]);
-    assert_eq!(factory.agent("a-impl").state, AgentStanding::Starting);
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::AlreadyActive)]);
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Starting);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::AlreadyActive)]);
     factory.see("a-impl.1", alive());
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
     assert_eq!(factory.agent("a-impl").pid, Some(4711));
@@ -29,9 +29,9 @@ fn an_unclaimed_start_is_given_its_grace_then_fenced_and_started_again_a_tick_la
     assert!(factory.tick_told().is_empty());
     factory.later(1);
     assert_eq!(told(&factory.tick_told()), ["fence a-impl.1"]);
-    factory.see("a-impl.1", Sighting::Fenced);
+    factory.see("a-impl.1", RunObservation::Fenced);
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 infra", "start a-impl.2", "writeback A started"]);
-    assert_eq!((factory.record("A").attempts, factory.record("A").infra_row), (0, 1));
+    assert_eq!((factory.record("A").attempts, factory.record("A").uncharged_streak), (0, 1));
 }
 
 // covers: D05 F02
@@ -61,14 +61,14 @@ fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see(
         "a-impl.1",
-        Sighting::Alive {
+        RunObservation::Alive {
             claim: None,
-            said: Said { session: Some("s-1".into()), park: None, ..Said::default() },
+            said: Reported { session: Some("s-1".into()), park: None, ..Reported::default() },
         },
     );
     assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
     factory.reboot();
-    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    factory.see("a-impl.1", RunObservation::Rebooted(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 infra", "resume a-impl.2"]);
     assert_eq!(factory.record("A").attempts, 0);
 }
@@ -81,7 +81,7 @@ fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate()
     factory.see("a-impl.1", alive());
     let refusal =
         Refusal { because: "another launcher of a-rev is alive".into(), duplicate: true, machine: false };
-    factory.see("a-rev.1", Sighting::Refused(refusal));
+    factory.see("a-rev.1", RunObservation::Refused(refusal));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "fail a-rev.1 infra", "start a-rev.2"]);
     assert_eq!(factory.registry.counters.dispatch_duplicate_suppressed, 1);
     assert_eq!(factory.agent("a-rev").dispatch, 1, "it is the same dispatch");
@@ -94,11 +94,11 @@ fn five_uncharged_failures_in_a_row_park() {
     factory.tick_told();
     for n in 1..=4 {
         factory.later(30);
-        factory.see(&format!("a-impl.{n}"), Sighting::Fenced);
+        factory.see(&format!("a-impl.{n}"), RunObservation::Fenced);
         assert_eq!(told(&factory.tick_told())[0], format!("fail a-impl.{n} infra"));
     }
     factory.later(30);
-    factory.see("a-impl.5", Sighting::Fenced);
+    factory.see("a-impl.5", RunObservation::Fenced);
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.5 infra", "park A infra", "writeback A parked"]);
     assert_eq!(factory.record("A").attempts, 0);
 }
@@ -109,11 +109,11 @@ fn success_ends_the_role_and_the_item() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", succeeded());
     assert_eq!(told(&factory.tick_told()), ["done a-impl.1", "done A", "writeback A done"]);
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     let agent = factory.agent("a-impl");
     assert_eq!((agent.run.clone(), agent.pid, agent.process.clone()), (None, None, None));
     assert_eq!(agent.stopped_at, Some(factory.now.at));
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Done)]);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Done)]);
 }
 
 // covers: D12 V05 V28 S05 S26
@@ -123,7 +123,7 @@ fn a_failure_backs_off_and_the_last_one_parks() {
     factory.see("a-impl.1", failed());
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent"]);
-    assert_eq!(held(&plan), [("A", HeldCode::Backoff)]);
+    assert_eq!(held(&plan), [("A", HoldReason::Backoff)]);
     assert_eq!(plan.held[0].until, Some(factory.now.after(Duration::from_secs(300))));
     factory.later(299);
     assert!(factory.tick_told().is_empty());
@@ -135,7 +135,7 @@ fn a_failure_backs_off_and_the_last_one_parks() {
         ["adopt a-impl.2", "fail a-impl.2 agent", "park A agent", "writeback A parked"]
     );
     factory.later(100_000);
-    assert_eq!(held(&factory.tick_told()), [("A", HeldCode::Parked)]);
+    assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Parked)]);
 }
 
 // Origin: the-ozolith#58 and others - `subtype: success` and a tidy exit after a TERM are no success.
@@ -160,10 +160,10 @@ fn the_reason_beats_a_code_of_zero() {
 #[test]
 fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+    factory.see("a-impl.1", RunObservation::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
     assert_eq!(told(&factory.plan()), ["reap a-impl.1"], "until it was swept, nothing is judged");
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 vanished"]);
     assert_eq!(factory.record("A").attempts, 1);
 }
@@ -172,8 +172,8 @@ fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
 #[test]
 fn a_sweeping_launcher_has_its_grace_and_two_seconds() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let exit = exit(0, ExitReason::Exited, Said::default());
-    factory.see("a-impl.1", Sighting::Sweeping { claim: None, exit: Box::new(exit) });
+    let exit = exit(0, ExitReason::Exited, Reported::default());
+    factory.see("a-impl.1", RunObservation::Sweeping { claim: None, exit: Box::new(exit) });
     factory.later(13);
     assert!(factory.tick_told().is_empty());
     factory.later(1);
@@ -206,12 +206,12 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
 #[test]
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: Some("s-1".into()), park: None, ..Said::default() };
-    factory.see("a-impl.1", Sighting::Alive { claim: None, said });
+    let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
     factory.later(4000);
     assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
-    assert_eq!(factory.record("A").state, ItemStanding::Active, "it is about to go on");
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    assert_eq!(factory.record("A").state, ItemPhase::Active, "it is about to go on");
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
 }
 
@@ -222,9 +222,9 @@ fn survivors_are_not_forgotten_with_the_files_of_their_run() {
     let survivor =
         Survivor { pid: 9, start_ticks: 1, comm: "sleep".into(), because: "operation not permitted".into() };
     let ended = Ended { survivors: vec![survivor], ..Ended::default() };
-    factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.1", RunObservation::Ended(Box::new(ended)));
     factory.tick_told();
-    for gone in [Sighting::Unclaimed, Sighting::Fenced] {
+    for gone in [RunObservation::Unclaimed, RunObservation::Fenced] {
         factory.see("a-impl.1", gone);
         assert_eq!(told(&factory.plan()), ["reap a-impl.1"]);
     }
@@ -237,10 +237,10 @@ fn one_reboot_is_one_misfortune_however_large_the_crew() {
     factory.see("a-rev.1", alive());
     factory.tick_told();
     factory.reboot();
-    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
-    factory.see("a-rev.1", Sighting::Rebooted(Box::default()));
+    factory.see("a-impl.1", RunObservation::Rebooted(Box::default()));
+    factory.see("a-rev.1", RunObservation::Rebooted(Box::default()));
     factory.tick_told();
-    assert_eq!(factory.record("A").infra_row, 1);
+    assert_eq!(factory.record("A").uncharged_streak, 1);
 }
 
 #[test]
@@ -264,9 +264,9 @@ fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let survivor =
         Survivor { pid: 9, start_ticks: 1, comm: "sleep".into(), because: "operation not permitted".into() };
-    let exit = exit(1, ExitReason::Exited, Said::default());
+    let exit = exit(1, ExitReason::Exited, Reported::default());
     let ended = Ended { exit: Some(exit), survivors: vec![survivor], ..Ended::default() };
-    factory.see("a-impl.1", Sighting::Ended(Box::new(ended)));
+    factory.see("a-impl.1", RunObservation::Ended(Box::new(ended)));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["stop a-impl.1", "fail a-impl.1 agent", "park A", "writeback A parked"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "tried again, without another word");
@@ -276,11 +276,11 @@ fn survivors_of_a_sweep_become_a_handoff_and_need_a_person() {
 #[test]
 fn what_cannot_be_told_apart_is_held_and_never_touched() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.see("a-impl.1", Sighting::Unknown("another pid namespace".into()));
+    factory.see("a-impl.1", RunObservation::Unknown("another pid namespace".into()));
     let plan = factory.tick_told();
     assert!(plan.is_empty());
     assert_eq!(plan.errors, ["a-impl.1: another pid namespace"]);
-    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown)]);
+    assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown)]);
 }
 
 // covers: D22
@@ -291,7 +291,7 @@ fn an_unknown_fleet_means_no_start_no_resume_and_no_verdict() {
     factory.later(100_000);
     let plan = factory.plan();
     assert!(plan.is_empty());
-    assert_eq!(held(&plan), [("A", HeldCode::FleetUnknown), ("B", HeldCode::FleetUnknown)]);
+    assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown), ("B", HoldReason::FleetUnknown)]);
 }
 
 // covers: V05 V31 F21 I02
@@ -328,7 +328,7 @@ fn a_session_that_is_gone_is_forgotten_and_the_next_attempt_is_fresh_after_the_b
     assert_eq!(told(&plan), ["adopt a-impl.2", "fail a-impl.2 session_gone"]);
     assert_eq!(plan.held[0].until, Some(due));
     let agent = factory.agent("a-impl");
-    assert_eq!((agent.state, agent.session.clone(), agent.pid), (AgentStanding::Idle, None, None));
+    assert_eq!((agent.state, agent.session.clone(), agent.pid), (AgentPhase::Idle, None, None));
     assert_eq!(agent.stopped_at, Some(factory.now.at));
     assert_eq!((factory.record("A").attempts, factory.registry.counters.sessions_not_found), (1, 1));
     for _ in 0..1000 {
@@ -352,9 +352,12 @@ fn only_a_resume_can_lose_its_session() {
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Said { session: None, park: Some("which database?".into()), ..Said::default() };
+    let said = Reported { session: None, park: Some("which database?".into()), ..Reported::default() };
     let exit = exit(0, ExitReason::Exited, said.clone());
-    factory.see("a-impl.1", Sighting::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })));
+    factory.see(
+        "a-impl.1",
+        RunObservation::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })),
+    );
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 needs_input", "park A needs_input", "writeback A parked"]);
     assert_eq!(factory.record("A").attempts, 0);
@@ -389,7 +392,7 @@ fn a_start_that_cannot_launch_fails_its_dispatch_and_hands_the_others_off() {
     assert_eq!(told(&plan), ["adopt a-impl.1", "adopt a-rev.1", "fail a-rev.1 launch", "stop a-impl.1"]);
     assert_eq!(factory.record("A").attempts, 1);
     assert_eq!(factory.registry.counters.dispatch_failure_reaper_handoffs, 1);
-    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+    assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
 }
 
 // covers: D30 D32 D35 D42 I13
@@ -400,10 +403,10 @@ fn a_handoff_is_ended_from_the_next_tick_on_and_cleared_when_zero_survivors_were
     factory.tick_told();
     assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1", "stop a-rev.1"]);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1", "fence a-rev.1"]);
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
-    factory.see("a-rev.1", Sighting::Orphaned { claim: None });
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
+    factory.see("a-rev.1", RunObservation::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
-    factory.see("a-rev.1", Sighting::Ended(Box::default()));
+    factory.see("a-rev.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-rev.1", "forget A"]);
     assert_eq!(factory.registry.counters.handoffs_reaped, 2);
     assert!(factory.registry.items.is_empty() && factory.registry.agents.is_empty());
@@ -417,12 +420,12 @@ fn no_age_clears_a_handoff_but_a_reboot_does() {
     factory.remove("A");
     factory.tick_told();
     factory.tick_gone();
-    factory.see("a-impl.1", Sighting::Unknown("hidden".into()));
+    factory.see("a-impl.1", RunObservation::Unknown("hidden".into()));
     factory.later(1_000_000);
     assert!(factory.tick_told().is_empty());
     assert_eq!(factory.registry.handoffs.len(), 1);
     factory.reboot();
-    factory.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    factory.see("a-impl.1", RunObservation::Rebooted(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "forget A"]);
 }
 
@@ -478,12 +481,12 @@ const HOOKS: &str = r#"
 "#;
 
 /// A launcher whose agent has ended just now, and that runs the hook after it.
-fn in_hook(factory: &Factory) -> Sighting {
+fn in_hook(factory: &Factory) -> RunObservation {
     let hook = factory.config.hooks.each(factory.config.fleet.grace);
-    let mut exit = exit(0, ExitReason::Exited, Said::default());
+    let mut exit = exit(0, ExitReason::Exited, Reported::default());
     exit.ended = factory.now.clone();
     exit.after_run_ms = Some(hook.as_millis() as u64);
-    Sighting::Sweeping { claim: Some(launcher()), exit: Box::new(exit) }
+    RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) }
 }
 
 // A hook before the agent may take ten minutes, and then the agent has its whole hour: a launcher that does as it was

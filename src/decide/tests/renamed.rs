@@ -77,7 +77,7 @@ fn suffix_taken_by_another_role_gets_a_hash() {
 fn found_run_of_a_role_with_another_agent_leaves_one_of_them() {
     for (dispatch, expected) in [(1, "stop a-old.3"), (9, "stop a-impl.1")] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let spec = crate::model::StraySpec {
+        let spec = crate::model::UnrecordedSpec {
             item: id("A"),
             key: "A".into(),
             slug: "a".into(),
@@ -96,7 +96,8 @@ fn found_run_of_a_role_with_another_agent_leaves_one_of_them() {
             done: None,
         };
         factory.see("a-old.3", alive());
-        factory.strays = vec![crate::model::Stray { run: "a-old.3".parse().unwrap(), spec: Some(spec) }];
+        factory.unrecorded =
+            vec![crate::model::UnrecordedRun { run: "a-old.3".parse().unwrap(), spec: Some(spec) }];
         let plan = told(&factory.tick_told());
         assert!(plan.contains(&expected.to_owned()), "{plan:?}");
         let running = factory.registry.agents.values().filter(|agent| agent.run.is_some()).count();

@@ -3,9 +3,9 @@
 use super::*;
 use crate::model::{Decision, Reap};
 
-fn replaced(exit: Option<Exit>, session: Option<&str>) -> Sighting {
-    let said = Said { session: session.map(Into::into), ..Said::default() };
-    Sighting::Replaced(Box::new(Ended { exit, said, ..Ended::default() }))
+fn replaced(exit: Option<Exit>, session: Option<&str>) -> RunObservation {
+    let said = Reported { session: session.map(Into::into), ..Reported::default() };
+    RunObservation::Replaced(Box::new(Ended { exit, said, ..Ended::default() }))
 }
 
 // covers: P02
@@ -17,7 +17,7 @@ fn replaced_run_is_infra_and_handed_off() {
     assert_eq!(told(&plan), ["stop a-impl.1", "fail a-impl.1 infra"]);
     let because = |(_, decision): (usize, &Decision)| decision.because.clone();
     assert!(plan.decisions().map(because).next().unwrap().contains("can't be seen from here"));
-    assert_eq!(held(&plan), [("A", HeldCode::HandoffPending)]);
+    assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
     assert_eq!(factory.record("A").attempts, 0);
 
     let plan = factory.tick_told();
@@ -28,7 +28,7 @@ fn replaced_run_is_infra_and_handed_off() {
     });
     assert_eq!(reap, Some(launcher().process));
 
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
 }
 
@@ -36,7 +36,7 @@ fn replaced_run_is_infra_and_handed_off() {
 #[test]
 fn replaced_run_with_a_receipt_is_judged_by_it() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.see("a-impl.1", replaced(Some(exit(0, ExitReason::Exited, Said::default())), None));
+    factory.see("a-impl.1", replaced(Some(exit(0, ExitReason::Exited, Reported::default())), None));
     let plan = factory.tick_told();
     assert_eq!(told(&plan)[..2], ["stop a-impl.1", "done a-impl.1"]);
     assert!(factory.registry.handoffs.len() == 1 && factory.agent("a-impl").ok);
@@ -49,7 +49,7 @@ fn replaced_run_of_a_removed_role_gets_no_verdict() {
     let mut factory = Factory::crew("", &["A"]).running("a-impl.1");
     factory.config.roles.remove(1);
     factory.see("a-impl.1", alive());
-    factory.see("a-rev.1", replaced(Some(exit(0, ExitReason::Exited, Said::default())), None));
+    factory.see("a-rev.1", replaced(Some(exit(0, ExitReason::Exited, Reported::default())), None));
     let plan = factory.tick_told();
     assert!(told(&plan).contains(&"stop a-rev.1".to_owned()), "{:?}", told(&plan));
     assert!(!told(&plan).iter().any(|line| line.starts_with("fail")), "{:?}", told(&plan));
@@ -61,7 +61,7 @@ fn replaced_run_that_no_tick_saw_is_adopted_first() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     let claimed = Ended { claim: Some(launcher()), ..Ended::default() };
-    factory.see("a-impl.1", Sighting::Replaced(Box::new(claimed)));
+    factory.see("a-impl.1", RunObservation::Replaced(Box::new(claimed)));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "stop a-impl.1", "fail a-impl.1 infra"]);
     let handoff = factory.registry.handoffs.values().next().unwrap();
     assert_eq!(handoff.process, Some(launcher().process));
@@ -72,8 +72,8 @@ fn replaced_run_that_no_tick_saw_is_adopted_first() {
 fn fenced_run_with_a_receipt_is_judged_by_it() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
-    let done = Ended { exit: Some(exit(0, ExitReason::Exited, Said::default())), ..Ended::default() };
-    factory.see("a-impl.1", Sighting::Ended(Box::new(done)));
+    let done = Ended { exit: Some(exit(0, ExitReason::Exited, Reported::default())), ..Ended::default() };
+    factory.see("a-impl.1", RunObservation::Ended(Box::new(done)));
     assert_eq!(told(&factory.tick_told())[0], "done a-impl.1");
 }
 
@@ -87,9 +87,9 @@ fn fenced_run_with_processes_becomes_a_hand_off() {
     assert_eq!(told(&plan), ["fence a-impl.1"]);
     let outcomes = [Outcome { step: 0, happened: crate::model::Happened::FencedLate }];
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
-    factory.see("a-impl.1", Sighting::Orphaned { claim: None });
+    factory.see("a-impl.1", RunObservation::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
-    factory.see("a-impl.1", Sighting::Ended(Box::default()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(
         told(&factory.tick_told()),
         ["forget a-impl.1", "start a-impl.2", "writeback A started"],
@@ -100,11 +100,11 @@ fn fenced_run_with_processes_becomes_a_hand_off() {
 // covers: P07
 #[test]
 fn failed_fence_keeps_an_unrecorded_run_on_record() {
-    use crate::model::{Happened, Stray};
+    use crate::model::{Happened, UnrecordedRun};
     for happened in [Happened::Failed("its lock is held".into()), Happened::NotTried("the tick's deadline")] {
         let mut factory = Factory::new(&[]);
-        factory.strays = vec![Stray { run: "a-impl.7".parse().unwrap(), spec: None }];
-        factory.see("a-impl.7", Sighting::Unclaimed);
+        factory.unrecorded = vec![UnrecordedRun { run: "a-impl.7".parse().unwrap(), spec: None }];
+        factory.see("a-impl.7", RunObservation::Unclaimed);
         let plan = factory.tick();
         let outcomes = [Outcome { step: 0, happened }];
         factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);

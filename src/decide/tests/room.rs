@@ -4,14 +4,14 @@ use super::*;
 use crate::registry::MACHINE;
 
 /// The end of a run that failed with these last words, and so much room.
-fn failed_with(room: Room, words: &str) -> Sighting {
-    let mut sighting = over(1, ExitReason::Exited, None, words);
-    if let Sighting::Ended(ended) = &mut sighting
+fn failed_with(room: Room, words: &str) -> RunObservation {
+    let mut observation = over(1, ExitReason::Exited, None, words);
+    if let RunObservation::Ended(ended) = &mut observation
         && let Some(exit) = &mut ended.exit
     {
         exit.room = Some(room);
     }
-    sighting
+    observation
 }
 
 fn full() -> Vec<Room> {
@@ -49,11 +49,11 @@ fn agent_that_talks_of_a_full_disk_is_charged() {
 #[test]
 fn success_on_a_full_disk_is_a_success() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let mut sighting = succeeded();
-    if let Sighting::Ended(ended) = &mut sighting {
+    let mut observation = succeeded();
+    if let RunObservation::Ended(ended) = &mut observation {
         ended.exit.as_mut().unwrap().room = Some(room(0, 0));
     }
-    factory.see("a-impl.1", sighting);
+    factory.see("a-impl.1", observation);
     assert!(told(&factory.tick_told()).iter().any(|line| line.starts_with("done")));
 }
 
@@ -63,10 +63,10 @@ fn disk_of_the_workspaces_is_looked_at_too() {
     let mut factory = Factory::new(&["A"]);
     factory.room = room(1 << 40, (5 << 30) - 1);
     let plan = factory.plan();
-    assert_eq!(held(&plan), [("A", HeldCode::DiskFloor)]);
+    assert_eq!(held(&plan), [("A", HoldReason::DiskFloor)]);
     assert!(plan.held[0].because.contains("the workspaces"), "{}", plan.held[0].because);
     factory.room = Room { state: None, workspaces: Some(Free { bytes: 1 << 40, inodes: Some(99) }) };
-    assert_eq!(held(&factory.plan()), [("A", HeldCode::DiskFloor)], "no inodes");
+    assert_eq!(held(&factory.plan()), [("A", HoldReason::DiskFloor)], "no inodes");
     factory.room = Room { state: None, workspaces: Some(Free { bytes: 1 << 40, inodes: Some(100) }) };
     assert_eq!(held(&factory.plan()), []);
 }

@@ -22,7 +22,7 @@ fn one_done() -> Factory {
     let run = factory.registry.agents.values().find_map(|agent| agent.run.clone()).expect("A runs");
     factory.see(&run.to_string(), succeeded());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, crate::registry::ItemStanding::Done);
+    assert_eq!(factory.record("A").state, crate::registry::ItemPhase::Done);
     factory
 }
 
@@ -71,7 +71,7 @@ fn blocker_that_is_away_or_malformed_is_not_unknown() {
     factory.blocked_by("B", &["A"]);
     factory.blocked_by("C", &["D"]);
     factory.remove("A");
-    factory.unclear = vec![crate::model::Unclear {
+    factory.unclear = vec![crate::model::UnreadableItem {
         origin: "D.md".into(),
         id: Some(id("D")),
         why: "D.md: not TOML".into(),
@@ -188,7 +188,7 @@ fn low_disk_is_on_record_while_it_keeps_an_item_from_starting() {
     let stopped = factory.registry.standstill.stopped.clone().expect("everything is stopped");
     assert_eq!(
         (stopped.code, stopped.because.as_str()),
-        (HeldCode::DiskFloor, "1024 MiB free for the state, less than disk_free_min")
+        (HoldReason::DiskFloor, "1024 MiB free for the state, less than disk_free_min")
     );
     factory.later(60);
     factory.room = room(1 << 29, 1 << 40);
@@ -213,7 +213,7 @@ fn budget_too_small_for_a_crew_is_on_record_for_the_day() {
         items.push(item("B"));
     }
     let plan = factory.tick_told();
-    assert_eq!(held(&plan), [("A", HeldCode::AlreadyActive), ("B", HeldCode::Budget)]);
+    assert_eq!(held(&plan), [("A", HoldReason::AlreadyActive), ("B", HoldReason::Budget)]);
     assert!(is_spent(&factory));
     factory.remove("B");
     factory.tick_told();

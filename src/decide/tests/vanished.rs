@@ -1,7 +1,7 @@
 //! What was done of items that are absent, and all of them absent at once.
 
 use super::*;
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 impl Factory {
     /// Takes every item away, and gives back what was there.
@@ -16,7 +16,7 @@ fn one_done(others: &[&str]) -> Factory {
     factory.tick_told();
     factory.see("a-impl.1", succeeded());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     if let Observed::Known(items) = &mut factory.items {
         items.extend(others.iter().map(|key| item(key)));
     }
@@ -41,8 +41,8 @@ fn done_item_that_comes_back_unchanged_is_still_done() {
     factory.items = items;
     let plan = factory.tick_after(60_000);
     assert!(plan.is_empty(), "{:?}", told(&plan));
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
-    assert_eq!(held(&plan), [("A", HeldCode::Done), ("B", HeldCode::AlreadyActive)]);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
+    assert_eq!(held(&plan), [("A", HoldReason::Done), ("B", HoldReason::AlreadyActive)]);
     assert!(factory.tick_after(60_000).is_empty(), "and its tracker is told nothing");
 }
 

@@ -4,7 +4,7 @@
 use super::*;
 use crate::decide::{explain, next_launches};
 use crate::model::{Decision, Gates, Launch, Step};
-use crate::registry::ItemStanding;
+use crate::registry::ItemPhase;
 
 const SOURCE: &str = "[done]\nwhen = \"source\"\n";
 
@@ -16,13 +16,13 @@ fn starts(plan: &Plan) -> Vec<&str> {
 }
 
 /// Why the only item that waits does.
-fn waits(plan: &Plan) -> (HeldCode, &str) {
+fn waits(plan: &Plan) -> (HoldReason, &str) {
     assert_eq!(plan.held.len(), 1, "{:?}", plan.held);
     (plan.held[0].code, &plan.held[0].because)
 }
 
 /// What is said of one rule: whether it holds, and why.
-fn rule(factory: &Factory, code: HeldCode) -> (bool, String) {
+fn rule(factory: &Factory, code: HoldReason) -> (bool, String) {
     let (_, Gates { verdicts, .. }) = explain(&factory.config, &factory.registry, &factory.world(), &id("A"));
     let gate = verdicts.into_iter().find(|gate| gate.code == code).expect("it is asked");
     (gate.holds, gate.because)
@@ -111,23 +111,23 @@ fn what_waits_for_its_turn_says_how_often_it_failed_and_why() {
     let mut charged = Factory::new(&["A"]).running("a-impl.1");
     charged.see("a-impl.1", failed());
     let plan = charged.tick_told();
-    assert_eq!(waits(&plan), (HeldCode::Backoff, "1 of 3 attempts failed: exit code 1: boom"));
+    assert_eq!(waits(&plan), (HoldReason::Backoff, "1 of 3 attempts failed: exit code 1: boom"));
     charged.later(7200);
     assert_eq!(
-        rule(&charged, HeldCode::Backoff),
+        rule(&charged, HoldReason::Backoff),
         (false, "1 of 3 attempts failed: exit code 1: boom".to_owned()),
         "its turn has come"
     );
     let mut uncharged = Factory::new(&["A"]).running("a-impl.1");
     uncharged.see("a-impl.1", over(143, ExitReason::Stopped, None, ""));
-    assert_eq!(waits(&uncharged.tick_told()), (HeldCode::Backoff, "somebody told its launcher to stop"));
+    assert_eq!(waits(&uncharged.tick_told()), (HoldReason::Backoff, "somebody told its launcher to stop"));
     let mut restarted = Factory::new(&["A"]).running("a-impl.1");
     restarted.reboot();
-    restarted.see("a-impl.1", Sighting::Rebooted(Box::default()));
+    restarted.see("a-impl.1", RunObservation::Rebooted(Box::default()));
     let plan = restarted.plan();
     restarted.registry.intend(&plan, &restarted.now.clone());
     assert_eq!(
-        rule(&restarted, HeldCode::Backoff),
+        rule(&restarted, HoldReason::Backoff),
         (false, "none of 3 attempts failed".to_owned()),
         "nobody's fault, and at once"
     );
@@ -138,7 +138,7 @@ fn what_is_parked_says_what_was_said_last() {
     let mut factory = Factory::with("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
     factory.see("a-impl.1", failed());
     let plan = factory.tick_told();
-    assert_eq!(waits(&plan), (HeldCode::Parked, "1 of 1 attempts failed; the last: exit code 1: boom"));
+    assert_eq!(waits(&plan), (HoldReason::Parked, "1 of 1 attempts failed; the last: exit code 1: boom"));
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn a_parked_item_of_which_something_runs_is_in_flight_all_the_same() {
     let action = Action::Park { item: id("A"), class: None, by_person: true };
     let decision = Decision { action, item: Some(id("A")), because: "stop it".to_owned(), group: 0 };
     factory.registry.apply(&Step::Decide(decision), &factory.now).unwrap();
-    assert_eq!(rule(&factory, HeldCode::Parked), (true, "stop it".to_owned()));
-    assert_eq!(rule(&factory, HeldCode::AlreadyActive), (true, "a-impl.1 in flight".to_owned()));
+    assert_eq!(rule(&factory, HoldReason::Parked), (true, "stop it".to_owned()));
+    assert_eq!(rule(&factory, HoldReason::AlreadyActive), (true, "a-impl.1 in flight".to_owned()));
 }
 
 #[test]
@@ -157,9 +157,9 @@ fn while_the_source_cannot_be_read_only_what_waits_for_its_turn_is_said_to_wait(
     factory.see("a-impl.1", succeeded());
     factory.see("b-impl.1", failed());
     factory.tick_told();
-    assert_eq!(factory.record("A").state, ItemStanding::Done);
+    assert_eq!(factory.record("A").state, ItemPhase::Done);
     factory.items = Observed::Unknown("no".into());
-    assert_eq!(held(&factory.plan()), [("B", HeldCode::SourceUnknown)]);
+    assert_eq!(held(&factory.plan()), [("B", HoldReason::SourceUnknown)]);
     let only = |key: &str| {
         let request = Request { item: Some(id(key)), ..Request::default() };
         let plan = decide(&factory.config, &factory.registry, &factory.world(), &request);
@@ -231,11 +231,14 @@ fn what_is_left_of_each_limit_is_said_where_it_lets_pass() {
     };
     factory.registry.today = None;
     let [starts, tick] = [factory.config.budget.starts_per_day, factory.config.tick.starts_max];
-    assert_eq!(passes(&factory, HeldCode::Budget), format!("0 of {starts} starts of the day used"));
-    assert_eq!(passes(&factory, HeldCode::StartsExhausted), format!("0 of {tick} starts of this tick used"));
-    assert_eq!(passes(&factory, HeldCode::DiskFloor), "1048576 MiB free");
+    assert_eq!(passes(&factory, HoldReason::Budget), format!("0 of {starts} starts of the day used"));
+    assert_eq!(
+        passes(&factory, HoldReason::StartsExhausted),
+        format!("0 of {tick} starts of this tick used")
+    );
+    assert_eq!(passes(&factory, HoldReason::DiskFloor), "1048576 MiB free");
     factory.config.budget.starts_per_day = 0;
-    assert_eq!(passes(&factory, HeldCode::Budget), "any number of starts a day");
+    assert_eq!(passes(&factory, HoldReason::Budget), "any number of starts a day");
 }
 
 // covers: P19
@@ -246,9 +249,9 @@ fn a_run_that_was_ended_says_by_which_limit_and_one_that_ended_quotes_its_last_w
         // What is configured by now is no limit that the run had.
         factory.config.roles[0].deadline = Some(Duration::from_secs(7));
         factory.config.roles[0].stall = Some(Duration::from_secs(1200));
-        let Sighting::Ended(mut ended) = over(1, reason, None, stderr) else { unreachable!() };
+        let RunObservation::Ended(mut ended) = over(1, reason, None, stderr) else { unreachable!() };
         ended.exit.as_mut().unwrap().limit_ms = limit_ms;
-        factory.see("a-impl.1", Sighting::Ended(ended));
+        factory.see("a-impl.1", RunObservation::Ended(ended));
         factory.tick_told();
         factory.record("A").last.as_ref().unwrap().because.clone()
     };

@@ -22,7 +22,7 @@ use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
 use crate::launcher::terminal::Terminal;
-use crate::model::{AgentName, Class, FleetView, Happened, Launch, Observed, Quarry, Reap, RunId};
+use crate::model::{AgentName, FailureClass, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery};
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
 use crate::run::directory::RunDir;
@@ -76,7 +76,7 @@ impl BrokerFleet {
     pub fn new(local: LocalFleet, config: &Config, broker: &BrokerConfig) -> BrokerFleet {
         let found = find(config, broker, &local.inherited, &local.host);
         match found.as_ref().map_or(Ok(Vec::new()), Found::processes) {
-            Ok(pids) => local.spare(pids),
+            Ok(pids) => local.protect(pids),
             Err(error) => log::warn!("cannot tell which process the broker is: {error}"),
         }
         BrokerFleet {
@@ -114,13 +114,13 @@ impl BrokerFleet {
         let listed = client
             .list(until.min(Instant::now() + LIST_PATIENCE))
             .map_err(|failure| format!("the broker's list of agents: {failure}"))?;
-        self.local.spare(listed.iter().filter_map(|agent| agent.worker_pid).flat_map(with_parent));
+        self.local.protect(listed.iter().filter_map(|agent| agent.worker_pid).flat_map(with_parent));
         Ok(listed)
     }
 
     /// What the broker has under the name of a run that could not start for that name's sake.
-    fn names_held(&self, quarry: &[Quarry], listed: &[Listed]) -> BTreeMap<AgentName, String> {
-        let waiting = quarry.iter().filter(|quarry| quarry.name_taken).map(|quarry| &quarry.run.agent);
+    fn names_held(&self, queries: &[RunQuery], listed: &[Listed]) -> BTreeMap<AgentName, String> {
+        let waiting = queries.iter().filter(|queries| queries.name_taken).map(|queries| &queries.run.agent);
         let held = waiting.filter_map(|name| {
             let agent = listed.iter().find(|agent| agent.name == name.0)?;
             let pid = agent.pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
@@ -196,8 +196,9 @@ impl BrokerFleet {
         let not_started =
             |class, error: String| Happened::NotStarted { class, error: format!("{}: {error}", launch.run) };
         let infra = |error: anyhow::Error| not_started(machine::class_of_start(&error), format!("{error:#}"));
-        let met =
-            self.meet(Instant::now() + MEET_PATIENCE).map_err(|error| not_started(Class::Infra, error))?;
+        let met = self
+            .meet(Instant::now() + MEET_PATIENCE)
+            .map_err(|error| not_started(FailureClass::Infra, error))?;
         let terminal =
             if harness::preset(&launch.harness).is_some() { Terminal::Copy } else { Terminal::Own };
         let dir = self.local.prepare(launch, &means, Some(terminal)).map_err(infra)?;
@@ -214,9 +215,9 @@ impl BrokerFleet {
                 Ok(Happened::Tried)
             }
             Err(failure @ (Failure::NameTaken | Failure::NameHeld(_) | Failure::Withheld(_))) => {
-                Err(not_started(Class::NameTaken, failure.to_string()))
+                Err(not_started(FailureClass::NameTaken, failure.to_string()))
             }
-            Err(failure) => Err(not_started(Class::Infra, failure.to_string())),
+            Err(failure) => Err(not_started(FailureClass::Infra, failure.to_string())),
         }
     }
 
@@ -350,21 +351,21 @@ impl Fleet for BrokerFleet {
 
     fn observe(
         &self,
-        quarry: &[Quarry],
+        queries: &[RunQuery],
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
         self.until.set(Some(until));
         if self.is_unasked {
-            return self.local.observe(quarry, known, until);
+            return self.local.observe(queries, known, until);
         }
         let listed = match self.list(until) {
             Ok(listed) => listed,
             Err(why) => return Observed::Unknown(why),
         };
-        match self.local.observe(quarry, known, until) {
+        match self.local.observe(queries, known, until) {
             Observed::Known(view) => {
-                Observed::Known(FleetView { names_held: self.names_held(quarry, &listed), ..view })
+                Observed::Known(FleetView { names_held: self.names_held(queries, &listed), ..view })
             }
             unknown => unknown,
         }

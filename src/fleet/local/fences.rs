@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::LocalFleet;
 use crate::durable::{Lock, LockError, atomic};
-use crate::model::{Claim, Happened, Process, RunId, Swept};
+use crate::model::{Claim, CleanupReceipt, Happened, Process, RunId};
 use crate::process::identity;
 use crate::process::tree::{self, Target};
 use crate::run::directory::{RunDir, SWEPT, marker, sealed};
@@ -52,7 +52,7 @@ impl LocalFleet {
     /// Not synced: where it is lost, a later tick looks again.
     fn note_fenced(&self, run: &RunId) -> Result<()> {
         let dir = atomic::open_dir(self.run_dir(run).path())?;
-        let swept = sealed(&Swept { by: "tick".into(), survivors: Vec::new(), after_run: None })?;
+        let swept = sealed(&CleanupReceipt { by: "tick".into(), survivors: Vec::new(), after_run: None })?;
         Ok(atomic::replace(dir, SWEPT, &swept, false)?)
     }
 

@@ -4,9 +4,9 @@ pub mod before_remove;
 pub mod discard;
 mod ends;
 pub(crate) mod fences;
+mod last_resort;
 mod lives;
 mod starts;
-mod strays;
 mod unrecorded;
 
 use std::cell::RefCell;
@@ -25,8 +25,8 @@ use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
-    AgentName, Claim, Ended, Exit, FleetView, Happened, Launch, Moment, Observed, Output, Process, Quarry,
-    Reap, Reaped, RunId, Said, Sighting, Signalled, Survivor, Swept,
+    AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FleetView, Happened, Launch, Observed,
+    Output, Process, Reap, Reaped, Reported, RunId, RunObservation, RunQuery, Signalled, Survivor,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::protected;
@@ -64,7 +64,7 @@ pub struct LocalFleet {
     /// What all processes here share.
     pub host: Host,
     /// When this tick began, for the records of what it starts.
-    pub now: Moment,
+    pub now: ClockReading,
     /// The caller's environment.
     pub inherited: Vars,
     pub(super) env: EnvConfig,
@@ -73,7 +73,7 @@ pub struct LocalFleet {
     pub(super) log_bytes_max: u64,
     done: Vec<String>,
     /// Who is never to be signalled by this tick, beside the configured.
-    spared: RefCell<BTreeSet<u32>>,
+    protected: RefCell<BTreeSet<u32>>,
 }
 
 impl LocalFleet {
@@ -83,7 +83,7 @@ impl LocalFleet {
         state: &Path,
         lineage: &str,
         host: Host,
-        now: Moment,
+        now: ClockReading,
         inherited: Vars,
     ) -> Self {
         LocalFleet {
@@ -103,14 +103,14 @@ impl LocalFleet {
                 Done::Command(argv) => argv.clone(),
                 Done::Exit | Done::Source => Vec::new(),
             },
-            spared: RefCell::default(),
+            protected: RefCell::default(),
         }
     }
 
     /// Has these never be signalled either. Only by this tick: by the next one their numbers can be anybody's, and so
     /// they are not told to launchers, which end nothing but what they have started.
-    pub(super) fn spare(&self, pids: impl IntoIterator<Item = u32>) {
-        self.spared.borrow_mut().extend(pids);
+    pub(super) fn protect(&self, pids: impl IntoIterator<Item = u32>) {
+        self.protected.borrow_mut().extend(pids);
     }
 
     fn run_dir(&self, run: &RunId) -> RunDir {
@@ -119,27 +119,27 @@ impl LocalFleet {
 
     pub(super) fn guard(&self) -> Result<Guard> {
         let pids: Vec<u32> =
-            self.settings.protected_pids.iter().chain(&*self.spared.borrow()).copied().collect();
+            self.settings.protected_pids.iter().chain(&*self.protected.borrow()).copied().collect();
         protected::guard(&pids, &self.settings.protected_pidfiles)
     }
 
     /// What is known of a run. What the system did not let us read is not known: a receipt may stand there.
-    fn sight(&self, quarry: &Quarry) -> Sighting {
-        self.try_to_sight(quarry).unwrap_or_else(|error| Sighting::Unknown(format!("{error:#}")))
+    fn sight(&self, queries: &RunQuery) -> RunObservation {
+        self.try_to_sight(queries).unwrap_or_else(|error| RunObservation::Unknown(format!("{error:#}")))
     }
 
-    fn try_to_sight(&self, quarry: &Quarry) -> Result<Sighting> {
-        let dir = self.run_dir(&quarry.run);
-        let (claim, launcher, files) = match (&quarry.process, dir.open()?) {
+    fn try_to_sight(&self, queries: &RunQuery) -> Result<RunObservation> {
+        let dir = self.run_dir(&queries.run);
+        let (claim, launcher, files) = match (&queries.process, dir.open()?) {
             // The claim of a run that is on record with its launcher tells nothing new.
             (Some(process), files) => (None, process.clone(), files),
-            (None, None) => return Ok(Sighting::Unclaimed),
+            (None, None) => return Ok(RunObservation::Unclaimed),
             (None, Some(files)) => match files.claim()? {
-                None => return Ok(Sighting::Unclaimed),
+                None => return Ok(RunObservation::Unclaimed),
                 Some(Claim::FencedBy(_)) => return fenced(&files),
-                Some(Claim::Refused(refusal)) => return Ok(Sighting::Refused(refusal)),
+                Some(Claim::Refused(refusal)) => return Ok(RunObservation::Refused(refusal)),
                 Some(Claim::Launcher(claimed))
-                    if self.is_foreign(&files, &quarry.run, &claimed.process)? =>
+                    if self.is_foreign(&files, &queries.run, &claimed.process)? =>
                 {
                     bail!("{} is a run of another factory; move it away", dir.path().display());
                 }
@@ -150,11 +150,11 @@ impl LocalFleet {
             },
         };
         // Life first, receipts second: a launcher that dies in between has written them by then.
-        let life = self.life(&quarry.run, &launcher);
+        let life = self.life(&queries.run, &launcher);
         let files = files.as_ref();
         let exit = files.map_or(Ok(None), RunFiles::exit)?;
-        let said = || files.map_or_else(|| Ok(Said::default()), RunFiles::said);
-        let ended = |claim, exit: Option<Exit>, swept: Option<Swept>| -> Result<_> {
+        let said = || files.map_or_else(|| Ok(Reported::default()), RunFiles::said);
+        let ended = |claim, exit: Option<Exit>, swept: Option<CleanupReceipt>| -> Result<_> {
             let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
             let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
             let swept = swept.unwrap_or_default();
@@ -167,16 +167,18 @@ impl LocalFleet {
             files.filter(|_| is_dead).map_or(Ok(None), RunFiles::swept)
         };
         Ok(match &life {
-            LauncherLife::Unknown(why) => Sighting::Unknown(why.clone()),
-            LauncherLife::OtherBoot => Sighting::Rebooted(ended(claim, exit, None)?),
+            LauncherLife::Unknown(why) => RunObservation::Unknown(why.clone()),
+            LauncherLife::OtherBoot => RunObservation::Rebooted(ended(claim, exit, None)?),
             LauncherLife::Alive => match exit {
-                Some(exit) => Sighting::Sweeping { claim, exit: Box::new(exit) },
-                None => Sighting::Alive { claim, said: said()? },
+                Some(exit) => RunObservation::Sweeping { claim, exit: Box::new(exit) },
+                None => RunObservation::Alive { claim, said: said()? },
             },
             LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
-                Some(swept) => Sighting::Ended(ended(claim, exit, Some(swept))?),
-                None if life == LauncherLife::DeadElsewhere => Sighting::Replaced(ended(claim, exit, None)?),
-                None => Sighting::Orphaned { claim },
+                Some(swept) => RunObservation::Ended(ended(claim, exit, Some(swept))?),
+                None if life == LauncherLife::DeadElsewhere => {
+                    RunObservation::Replaced(ended(claim, exit, None)?)
+                }
+                None => RunObservation::Orphaned { claim },
             },
         })
     }
@@ -254,7 +256,7 @@ impl LocalFleet {
         let exit = dir.open()?.map_or(Ok(None), |files| files.exit())?;
         let had_hook = exit.is_some_and(|exit| exit.after_run_ms.is_some());
         let after_run = had_hook.then(|| "its launcher died before the hook had ended".to_owned());
-        dir.put(SWEPT, &Swept { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
+        dir.put(SWEPT, &CleanupReceipt { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
     }
 
     fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
@@ -319,19 +321,19 @@ fn still_alive(on_record: &[Survivor], found: &[Survivor], guard: &Guard) -> Vec
 
 /// A run that can never start. Without the receipt of a look nobody knows whether it left processes: its claim may have been
 /// taken away before it was fenced. One that has a receipt of its end did run.
-fn fenced(files: &RunFiles) -> Result<Sighting> {
-    let Some(Swept { survivors, after_run, .. }) = files.swept()? else {
-        return Ok(Sighting::Orphaned { claim: None });
+fn fenced(files: &RunFiles) -> Result<RunObservation> {
+    let Some(CleanupReceipt { survivors, after_run, .. }) = files.swept()? else {
+        return Ok(RunObservation::Orphaned { claim: None });
     };
     let ended = match files.exit()? {
-        None if survivors.is_empty() => return Ok(Sighting::Fenced),
+        None if survivors.is_empty() => return Ok(RunObservation::Fenced),
         None => Ended { survivors, ..Ended::default() },
         Some(exit) => {
             let said = exit.said.clone();
             Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()?, after_run }
         }
     };
-    Ok(Sighting::Ended(Box::new(ended)))
+    Ok(RunObservation::Ended(Box::new(ended)))
 }
 
 /// The folder of workspaces.
@@ -342,25 +344,27 @@ pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
 impl Fleet for LocalFleet {
     fn observe(
         &self,
-        quarry: &[Quarry],
+        queries: &[RunQuery],
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
-        let found = match self.unrecorded(quarry, known, until) {
+        let found = match self.unrecorded(queries, known, until) {
             Ok(found) => found,
             Err(error) => return Observed::Unknown(format!("{error:#}")),
         };
         let mut runs = BTreeMap::new();
-        for quarry in quarry {
-            let sighting = match Instant::now() < until {
-                true => self.sight(quarry),
-                false => Sighting::Unknown("the tick's deadline came before it was looked at".to_owned()),
+        for queries in queries {
+            let observation = match Instant::now() < until {
+                true => self.sight(queries),
+                false => {
+                    RunObservation::Unknown("the tick's deadline came before it was looked at".to_owned())
+                }
             };
-            runs.insert(quarry.run.clone(), sighting);
+            runs.insert(queries.run.clone(), observation);
         }
         match self.look_at_unrecorded(found, &mut runs, until) {
-            Ok((strays, unlooked)) => {
-                Observed::Known(FleetView { runs, strays, unlooked, names_held: BTreeMap::new() })
+            Ok((unrecorded, unexamined)) => {
+                Observed::Known(FleetView { runs, unrecorded, unexamined, names_held: BTreeMap::new() })
             }
             Err(error) => Observed::Unknown(format!("{error:#}")),
         }

@@ -14,13 +14,13 @@ use crate::config::prompt;
 use crate::durable::atomic;
 use crate::launcher::hooks::{self, RunHooks};
 use crate::launcher::terminal::Terminal;
-use crate::model::{Class, Happened, Launch};
+use crate::model::{FailureClass, Happened, Launch};
 use crate::run::directory::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
 use crate::run::env::{self, Vars};
 use crate::run::program;
 
 /// What one run is started with.
-pub(crate) struct Means {
+pub(crate) struct StartInputs {
     program: PathBuf,
     hooks: RunHooks,
     done: Vec<String>,
@@ -29,13 +29,13 @@ pub(crate) struct Means {
 
 impl LocalFleet {
     /// What a run is started with, as far as it can be had; the error is for people.
-    pub(crate) fn means(&self, launch: &Launch) -> Result<Means, Happened> {
+    pub(crate) fn means(&self, launch: &Launch) -> Result<StartInputs, Happened> {
         let cannot = |class, error| {
             let error = format!("role {:?} cannot start: {error}", launch.role);
             Happened::NotStarted { class, error }
         };
         // Since the tick looked for it, it was taken away: the next one will say so.
-        let file = env::of_file(&self.env).map_err(|error| cannot(Class::Infra, error))?;
+        let file = env::of_file(&self.env).map_err(|error| cannot(FailureClass::Infra, error))?;
         let mut vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
         env::of_preset(&mut vars, &launch.harness);
         let workspace = self.workspaces.join(&launch.workspace);
@@ -47,8 +47,8 @@ impl LocalFleet {
             Ok((program, hooks, done))
         });
         // It was there when the tick looked: the next tick finds it missing, and its role cools off.
-        let (program, hooks, done) = found.map_err(|error| cannot(Class::Infra, error))?;
-        Ok(Means { program, hooks, done, vars })
+        let (program, hooks, done) = found.map_err(|error| cannot(FailureClass::Infra, error))?;
+        Ok(StartInputs { program, hooks, done, vars })
     }
 
     /// Makes the directory of a run, with all that its launcher needs. `terminal`: what becomes of the one that it will be
@@ -56,7 +56,7 @@ impl LocalFleet {
     pub(crate) fn prepare(
         &self,
         launch: &Launch,
-        means: &Means,
+        means: &StartInputs,
         terminal: Option<Terminal>,
     ) -> Result<RunDir> {
         let dir = self.run_dir(&launch.run);
@@ -74,7 +74,13 @@ impl LocalFleet {
         Ok(dir)
     }
 
-    fn spec(&self, launch: &Launch, dir: &RunDir, means: &Means, terminal: Option<Terminal>) -> Result<Spec> {
+    fn spec(
+        &self,
+        launch: &Launch,
+        dir: &RunDir,
+        means: &StartInputs,
+        terminal: Option<Terminal>,
+    ) -> Result<Spec> {
         let workspace = self.workspaces.join(&launch.workspace);
         let prompt_file = dir.file(PROMPT);
         let mut argv = prompt::fill(

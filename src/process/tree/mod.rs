@@ -1,16 +1,16 @@
 //! Ending what is left of runs whose launcher is dead or late.
 //!
 //! A launcher that works ends its own tree, and better: it is told of every orphan. From outside
-//! only traces are left ([`clues`]). What was once seen to belong stays known for the length of
+//! only traces are left ([`evidence`]). What was once seen to belong stays known for the length of
 //! one hunt, so that a child whose parent ends first is not lost.
 
-mod clues;
+mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
-use self::clues::{Clues, Evidence};
+use self::evidence::{Clues, Evidence};
 use super::cgroup::Cgroup;
 use super::identity::{Host, identify};
 use super::scan::{self, Entry, Scan};
@@ -71,9 +71,9 @@ pub fn end_trees(
     grace: Duration,
     until: Instant,
 ) -> Vec<Reaped> {
-    let mut hunt = Hunt::new(targets, host, guard);
-    let outcome = hunt.run(grace, until);
-    hunt.report(outcome)
+    let mut tree_kill = TreeKill::new(targets, host, guard);
+    let outcome = tree_kill.run(grace, until);
+    tree_kill.report(outcome)
 }
 
 /// Which of the targets have live processes, by one look at all processes. Signals none of them.
@@ -82,10 +82,11 @@ pub fn end_trees(
 ///
 /// That `/proc` can't be searched.
 pub fn find(targets: &[Target], host: &Host, guard: &Guard) -> io::Result<Vec<bool>> {
-    let mut hunt = Hunt::new(targets, host, guard);
-    hunt.look(AtSight::Note)?;
-    let mut found: BTreeSet<usize> = hunt.alive.iter().map(|key| hunt.members[key].target).collect();
-    found.extend(&hunt.glimpsed);
+    let mut tree_kill = TreeKill::new(targets, host, guard);
+    tree_kill.look(AtSight::Note)?;
+    let mut found: BTreeSet<usize> =
+        tree_kill.alive.iter().map(|key| tree_kill.members[key].target).collect();
+    found.extend(&tree_kill.glimpsed);
     Ok((0..targets.len()).map(|target| found.contains(&target)).collect())
 }
 
@@ -123,11 +124,11 @@ enum AtSight {
     Kill,
 }
 
-struct Hunt<'a> {
+struct TreeKill<'a> {
     targets: &'a [Target],
     host: &'a Host,
     guard: &'a Guard,
-    clues: Clues<'a>,
+    evidence: Clues<'a>,
     members: BTreeMap<Key, Member>,
     /// Whether the last look met a process that could not be told, or may have missed one.
     undecided: bool,
@@ -139,13 +140,13 @@ struct Hunt<'a> {
     reaped: Vec<Reaped>,
 }
 
-impl<'a> Hunt<'a> {
-    fn new(targets: &'a [Target], host: &'a Host, guard: &'a Guard) -> Hunt<'a> {
-        let mut hunt = Hunt {
+impl<'a> TreeKill<'a> {
+    fn new(targets: &'a [Target], host: &'a Host, guard: &'a Guard) -> TreeKill<'a> {
+        let mut tree_kill = TreeKill {
             targets,
             host,
             guard,
-            clues: Clues::default(),
+            evidence: Clues::default(),
             members: BTreeMap::new(),
             undecided: false,
             glimpsed: BTreeSet::new(),
@@ -158,18 +159,18 @@ impl<'a> Hunt<'a> {
                 Some(launcher) if launcher.pid_ns != host.pid_ns => {
                     let because = "its launcher belongs to another pid or time namespace, which can't be seen from here; \
                                    run factory-tick where the launcher was started";
-                    hunt.reaped[index].survivors.push(unseen(target, because));
+                    tree_kill.reaped[index].survivors.push(unseen(target, because));
                 }
-                _ => hunt.clues.add(index, target),
+                _ => tree_kill.evidence.add(index, target),
             }
         }
-        hunt
+        tree_kill
     }
 
     /// Ends them, and looks once more at what could not be ended in time: one that was seen last and is gone by
     /// now may have left another behind. `Ok` means that `alive` tells the truth; an error, that nobody knows.
     fn run(&mut self, grace: Duration, until: Instant) -> io::Result<()> {
-        if self.clues.targets().is_empty() {
+        if self.evidence.targets().is_empty() {
             return Ok(());
         }
         self.end_all(grace, until)?;
@@ -247,7 +248,7 @@ impl<'a> Hunt<'a> {
         self.undecided = false;
         self.glimpsed.clear();
         let is_whole = scan::walk(|entry| {
-            for target in self.clues.taken_over(&entry) {
+            for target in self.evidence.taken_over(&entry) {
                 self.reaped[target].identity_mismatches = 1;
             }
             // The dead have no children: those were handed on when it ended.
@@ -290,7 +291,7 @@ impl<'a> Hunt<'a> {
     fn look_into_groups(&mut self, scan: &mut Scan, at_sight: AtSight, here: &mut HashMap<u32, usize>) {
         for _ in 0..LISTINGS_MAX {
             let before = here.len();
-            let (living, gone) = self.clues.in_groups();
+            let (living, gone) = self.evidence.in_groups();
             gone.into_iter().for_each(|target| self.glimpse(target));
             for (entry, target) in living {
                 if !here.contains_key(&entry.pid) {
@@ -309,7 +310,7 @@ impl<'a> Hunt<'a> {
         if let Some(member) = self.members.get(&Key::of(entry)) {
             return Some(Evidence::Known(member.target));
         }
-        let carried = self.clues.carried(entry, &mut self.undecided);
+        let carried = self.evidence.carried(entry, &mut self.undecided);
         // Last: a process that one run started for another belongs to the other.
         carried.or_else(|| here.get(&entry.ppid).map(|&target| Evidence::Child(target)))
     }
@@ -349,12 +350,12 @@ impl<'a> Hunt<'a> {
     /// Whether a protected process of the target is among the parents of this one: what it starts is its own, though
     /// it bears the same marks.
     fn was_passed_on_by_protected(&self, entry: &Entry, target: usize) -> bool {
-        self.guard.configured_above(entry).iter().any(|pid| self.clues.is_marked(*pid, target))
+        self.guard.configured_above(entry).iter().any(|pid| self.evidence.is_marked(*pid, target))
     }
 
     /// Remembers that one of the target was there and is gone. Not where it may have been a protected one's own.
     fn glimpse(&mut self, target: usize) {
-        if !self.guard.configured().any(|pid| self.clues.is_marked(pid, target)) {
+        if !self.guard.configured().any(|pid| self.evidence.is_marked(pid, target)) {
             self.glimpsed.insert(target);
         }
     }
@@ -445,7 +446,7 @@ impl<'a> Hunt<'a> {
             let because = format!(
                 "/proc could not be searched ({error}), so nobody knows what lives; a later tick tries again"
             );
-            for target in self.clues.targets() {
+            for target in self.evidence.targets() {
                 self.reaped[target].survivors.push(unseen(&self.targets[target], &because));
             }
         }

@@ -93,14 +93,14 @@ fn a_wiped_environment_is_found_by_descent_and_remembered() {
     assert_eq!(scan::run_marker(wiped.pid), RunMarker::Absent);
     let (host, guard) = (host(), Guard::new([]).unwrap());
     let targets = [target(&marker)];
-    let mut hunt = Hunt::new(&targets, &host, &guard);
-    hunt.look(AtSight::Note).unwrap();
-    assert_eq!(hunt.alive.iter().map(|key| key.pid).collect::<Vec<_>>(), [wiped.pid, child.pid()]);
+    let mut tree_kill = TreeKill::new(&targets, &host, &guard);
+    tree_kill.look(AtSight::Note).unwrap();
+    assert_eq!(tree_kill.alive.iter().map(|key| key.pid).collect::<Vec<_>>(), [wiped.pid, child.pid()]);
     child.end_without_reaping();
     child.reap();
     assert_eq!(end(&targets, SHORT), [Reaped::default()], "who did not see it before finds nothing");
-    let outcome = hunt.run(Duration::ZERO, Instant::now() + LONG);
-    let reaped = hunt.report(outcome);
+    let outcome = tree_kill.run(Duration::ZERO, Instant::now() + LONG);
+    let reaped = tree_kill.report(outcome);
     assert_eq!(reaped[0].survivors, []);
     assert_eq!(signals(&reaped[0], wiped.pid), Some(["TERM", "KILL"].as_slice()));
     assert_dead(&[&wiped]);
@@ -300,7 +300,7 @@ fn a_search_that_fails_never_reports_zero() {
     let host = host();
     let guard = Guard::new([]).unwrap();
     let targets = [target("x/a.1"), target("x/b.1")];
-    let reaped = Hunt::new(&targets, &host, &guard).report(Err(io::Error::other("no descriptors")));
+    let reaped = TreeKill::new(&targets, &host, &guard).report(Err(io::Error::other("no descriptors")));
     for one in reaped {
         assert_eq!(one.survivors.len(), 1);
         assert!(one.survivors[0].because.contains("no descriptors"), "{one:?}");
@@ -418,10 +418,13 @@ fn who_was_seen_and_gone_before_it_was_known_counts_as_somebody() {
         let entry = Entry::read(child.pid()).unwrap().unwrap();
         child.end_without_reaping();
         child.reap();
-        let mut hunt = Hunt::new(&targets, &host, &guard);
-        hunt.found(&entry, &Evidence::Limit(0), AtSight::Kill, &mut HashMap::new());
-        assert_eq!((hunt.somebody_was_seen(), hunt.alive.len()), (!hunt.glimpsed.is_empty(), 0));
-        hunt.report(Ok(())).remove(0).survivors
+        let mut tree_kill = TreeKill::new(&targets, &host, &guard);
+        tree_kill.found(&entry, &Evidence::Limit(0), AtSight::Kill, &mut HashMap::new());
+        assert_eq!(
+            (tree_kill.somebody_was_seen(), tree_kill.alive.len()),
+            (!tree_kill.glimpsed.is_empty(), 0)
+        );
+        tree_kill.report(Ok(())).remove(0).survivors
     };
     let told = survivors(&[protected.pid()], &marker);
     assert_eq!(told.len(), 1);
@@ -509,13 +512,13 @@ fn what_is_in_the_group_of_a_run_is_found_there_and_nowhere_else() {
 fn what_came_and_went_when_the_time_was_up_is_not_reported_as_gone() {
     let (host, guard) = (host(), Guard::new([]).unwrap());
     let targets = [target(&unique_marker())];
-    let mut hunt = Hunt::new(&targets, &host, &guard);
+    let mut tree_kill = TreeKill::new(&targets, &host, &guard);
     let mut child = Spawned::of_run(&targets[0].marker, "echo $$; read line");
     let process = child.process(&host);
-    hunt.look(AtSight::Note).unwrap();
-    assert_eq!(hunt.alive.len(), 1);
+    tree_kill.look(AtSight::Note).unwrap();
+    assert_eq!(tree_kill.alive.len(), 1);
     child.end_without_reaping();
-    let reaped = hunt.report(Ok(()));
+    let reaped = tree_kill.report(Ok(()));
     assert_eq!(reaped[0].survivors.len(), 1, "{reaped:?}");
     assert_eq!(reaped[0].survivors[0].pid, process.pid);
     assert!(reaped[0].survivors[0].because.contains("come and go"), "{reaped:?}");
@@ -563,14 +566,14 @@ fn who_has_the_pid_by_now_is_not_taken_in() {
     let child = Spawned::new("read line", &[]);
     let (host, guard) = (host(), Guard::new([]).unwrap());
     let targets = [target(&unique_marker())];
-    let hunt = Hunt::new(&targets, &host, &guard);
+    let tree_kill = TreeKill::new(&targets, &host, &guard);
     let found = entry_of(&child);
     let mut former = found.clone();
     former.start_ticks -= 1;
-    assert!(hunt.verified(&found, &Evidence::Marker(0)).is_some());
-    assert!(hunt.verified(&former, &Evidence::Marker(0)).is_none());
-    assert!(hunt.verified(&found, &Evidence::Child(0)).is_none(), "its parent is no member");
-    assert!(hunt.verified(&found, &Evidence::Launcher(0)).is_none(), "it is no launcher of this run");
+    assert!(tree_kill.verified(&found, &Evidence::Marker(0)).is_some());
+    assert!(tree_kill.verified(&former, &Evidence::Marker(0)).is_none());
+    assert!(tree_kill.verified(&found, &Evidence::Child(0)).is_none(), "its parent is no member");
+    assert!(tree_kill.verified(&found, &Evidence::Launcher(0)).is_none(), "it is no launcher of this run");
 }
 
 #[test]
@@ -607,13 +610,13 @@ fn each_member_is_told_each_signal_once_and_nothing_after_sigkill() {
     let process = child.process(&host());
     let (host, guard) = (host(), Guard::new([]).unwrap());
     let targets = [target(&marker)];
-    let mut hunt = Hunt::new(&targets, &host, &guard);
-    hunt.look(AtSight::Note).unwrap();
-    let key = hunt.alive[0];
+    let mut tree_kill = TreeKill::new(&targets, &host, &guard);
+    tree_kill.look(AtSight::Note).unwrap();
+    let key = tree_kill.alive[0];
     for signal in [Signal::TERM, Signal::TERM, Signal::KILL, Signal::KILL, Signal::TERM] {
-        hunt.tell(key, signal);
+        tree_kill.tell(key, signal);
     }
-    assert_eq!(signals(&hunt.reaped[0], process.pid), Some(["TERM", "KILL"].as_slice()));
+    assert_eq!(signals(&tree_kill.reaped[0], process.pid), Some(["TERM", "KILL"].as_slice()));
 }
 
 #[test]
@@ -622,8 +625,8 @@ fn the_limit_of_one_run_marks_nobody_as_of_another() {
     let Some(mut child) = Spawned::under_limit(&markers[0], "echo on; read line") else { return };
     child.line();
     let targets = markers.each_ref().map(|marker| target(marker));
-    let mut clues = Clues::default();
-    targets.iter().enumerate().for_each(|(index, target)| clues.add(index, target));
-    assert_eq!([0, 1].map(|index| clues.is_marked(child.pid(), index)), [true, false]);
-    assert!(!clues.is_marked(std::process::id(), 0));
+    let mut evidence = Clues::default();
+    targets.iter().enumerate().for_each(|(index, target)| evidence.add(index, target));
+    assert_eq!([0, 1].map(|index| evidence.is_marked(child.pid(), index)), [true, false]);
+    assert!(!evidence.is_marked(std::process::id(), 0));
 }

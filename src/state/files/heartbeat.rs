@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{atomic, naming};
-use crate::model::{Moment, Steady};
+use crate::model::{ClockReading, ClockTracker};
 use crate::state::files::StateDir;
 use crate::ui::escape;
 
@@ -41,7 +41,7 @@ pub enum Status {
 
 /// How one of the two things that a tick looks at is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leg {
+pub struct Health {
     /// Whether the last look succeeded.
     pub ok: bool,
     /// Since when that has been so; `None` before the first look.
@@ -103,9 +103,9 @@ pub struct Heartbeat {
     /// Whether starting agents is paused.
     pub paused: bool,
     /// The source of items.
-    pub source: Leg,
+    pub source: Health,
     /// The fleet of agents.
-    pub fleet: Leg,
+    pub fleet: Health,
     /// Why the last tick ended as it did, in one line.
     #[serde(default)]
     pub reason: Option<String>,
@@ -120,12 +120,12 @@ pub struct Heartbeat {
     pub groups: Option<GroupsLook>,
     /// How steady the clock was, as this tick began; `None`: an earlier version did not look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steady: Option<Steady>,
+    pub steady: Option<ClockTracker>,
 }
 
 /// What was found where the heartbeat should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pulse {
+pub enum HeartbeatState {
     /// No tick has ever written one.
     Absent,
     /// There is one that can't be believed: why.
@@ -174,13 +174,14 @@ impl fmt::Display for Alive {
 }
 
 /// Reads the heartbeat. Never an error: what can't be read is an answer of its own, and not "alive".
-pub fn read(dir: &StateDir) -> Pulse {
+pub fn read(dir: &StateDir) -> HeartbeatState {
     let path = dir.path().join(HEARTBEAT);
-    let unreadable = |why: &dyn fmt::Display| Pulse::Unreadable(format!("{}: {why}", path.display()));
+    let unreadable =
+        |why: &dyn fmt::Display| HeartbeatState::Unreadable(format!("{}: {why}", path.display()));
     match atomic::read_bounded(dir, HEARTBEAT, BYTES_MAX) {
-        Ok(None) => Pulse::Absent,
+        Ok(None) => HeartbeatState::Absent,
         Ok(Some(bytes)) => match parse(&bytes) {
-            Ok(beat) => Pulse::Beat(Box::new(beat)),
+            Ok(beat) => HeartbeatState::Beat(Box::new(beat)),
             Err(why) => unreadable(&why),
         },
         Err(error) => unreadable(&error),
@@ -206,15 +207,15 @@ pub fn write(dir: &StateDir, beat: &Heartbeat) -> io::Result<()> {
 /// The first answer that holds is given, in this order: dead, skewed, stale, stopping. A tick that
 /// died is news at any age, and its process is gone whatever the clock says.
 pub fn judge(
-    pulse: &Pulse,
-    now: &Moment,
+    pulse: &HeartbeatState,
+    now: &ClockReading,
     stale: Duration,
     is_same_process: impl Fn(u32, u64, &str) -> bool,
 ) -> Alive {
     let beat = match pulse {
-        Pulse::Absent => return Alive::Absent,
-        Pulse::Unreadable(why) => return Alive::Unreadable(why.clone()),
-        Pulse::Beat(beat) => beat,
+        HeartbeatState::Absent => return Alive::Absent,
+        HeartbeatState::Unreadable(why) => return Alive::Unreadable(why.clone()),
+        HeartbeatState::Beat(beat) => beat,
     };
     if beat.status == Status::Running && !is_same_process(beat.pid, beat.start_ticks, &beat.boot_id) {
         return Alive::Dead;
@@ -258,12 +259,12 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn now(second: i64) -> Moment {
-        Moment { at: at(second), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 }
+    fn now(second: i64) -> ClockReading {
+        ClockReading { at: at(second), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 }
     }
 
     fn beat(status: Status) -> Heartbeat {
-        let leg = Leg { ok: true, since: Some(at(900)), error: None };
+        let leg = Health { ok: true, since: Some(at(900)), error: None };
         Heartbeat {
             schema: SCHEMA,
             version: "0.1.0".to_owned(),
@@ -291,7 +292,7 @@ mod tests {
     }
 
     fn verdict(beat: Heartbeat, second: i64, lives: bool) -> Alive {
-        judge(&Pulse::Beat(Box::new(beat)), &now(second), STALE, |pid, start_ticks, boot_id| {
+        judge(&HeartbeatState::Beat(Box::new(beat)), &now(second), STALE, |pid, start_ticks, boot_id| {
             assert_eq!((pid, start_ticks, boot_id), (4711, 99, "boot"));
             lives
         })
@@ -305,7 +306,7 @@ mod tests {
     fn is_unreadable(dir: &StateDir) -> bool {
         let pulse = read(dir);
         let verdict = judge(&pulse, &now(1000), STALE, |_, _, _| true);
-        matches!((pulse, verdict), (Pulse::Unreadable(_), Alive::Unreadable(_)))
+        matches!((pulse, verdict), (HeartbeatState::Unreadable(_), Alive::Unreadable(_)))
     }
 
     #[test]
@@ -327,11 +328,11 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let (_holder, dir) = state();
-        assert_eq!(read(&dir), Pulse::Absent);
-        assert_eq!(judge(&Pulse::Absent, &now(0), STALE, |_, _, _| true), Alive::Absent);
+        assert_eq!(read(&dir), HeartbeatState::Absent);
+        assert_eq!(judge(&HeartbeatState::Absent, &now(0), STALE, |_, _, _| true), Alive::Absent);
         for status in [Status::Running, Status::Idle] {
             write(&dir, &beat(status)).unwrap();
-            assert_eq!(read(&dir), Pulse::Beat(Box::new(beat(status))));
+            assert_eq!(read(&dir), HeartbeatState::Beat(Box::new(beat(status))));
         }
     }
 
@@ -354,7 +355,7 @@ mod tests {
         json["source"]["retries"] = 3.into();
         json.as_object_mut().unwrap().remove("reported_at");
         put(&dir, json.to_string().as_bytes());
-        assert_eq!(read(&dir), Pulse::Beat(Box::new(beat(Status::Idle))));
+        assert_eq!(read(&dir), HeartbeatState::Beat(Box::new(beat(Status::Idle))));
     }
 
     // Origin: pear#248 - a malformed heartbeat had the age NaN, which is not older than anything: alive.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::durable::atomic::{self, ReadError};
 use crate::state::files::binding::Binding;
 use crate::state::files::generation::{self, Generation, OPENING_BYTES, SCHEMA, schema_of};
-use crate::state::files::heartbeat::{self, Pulse};
+use crate::state::files::heartbeat::{self, HeartbeatState};
 use crate::state::files::{StateDir, StoreError, reserve};
 
 const REGISTRY: &str = "registry.json";
@@ -433,7 +433,7 @@ fn recorded_path(config: &Path) -> String {
 
 fn newer(dir: &StateDir, name: &str, schema: u64) -> StoreError {
     let writer = match heartbeat::read(dir) {
-        Pulse::Beat(beat) if beat.version != env!("CARGO_PKG_VERSION") => {
+        HeartbeatState::Beat(beat) if beat.version != env!("CARGO_PKG_VERSION") => {
             format!("factory-tick {}", beat.version)
         }
         _ => "a newer factory-tick".to_owned(),
@@ -918,7 +918,8 @@ mod tests {
     // covers: F54
     #[test]
     fn a_full_disk_is_an_error_and_what_was_durable_stays() {
-        const SELF: &str = "state::files::registry_file::tests::a_full_disk_is_an_error_and_what_was_durable_stays";
+        const SELF: &str =
+            "state::files::registry_file::tests::a_full_disk_is_an_error_and_what_was_durable_stays";
         if !crate::durable::tests::alone_in_a_process(SELF) {
             return;
         }

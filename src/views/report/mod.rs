@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{
-    Action, Class, Happened, Held, HeldCode, ItemId, Moment, Outcome, Plan, Reaped, RunId, Signalled,
+    Action, ClockReading, FailureClass, Happened, Held, HoldReason, ItemId, Outcome, Plan, Reaped, RunId,
+    Signalled,
 };
 use crate::registry::{Counters, Registry};
 use crate::tick::{Ticked, decision_of};
 use crate::ui::escape;
-use crate::ui::layout::{Page, Row, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Row, Span};
+use crate::ui::style::Style;
 
 /// The layout of the JSON report.
 const SCHEMA: u32 = 1;
@@ -73,7 +74,7 @@ struct OutcomeLine {
     agent: Option<String>,
     run: Option<RunId>,
     ok: bool,
-    class: Option<Class>,
+    class: Option<FailureClass>,
     error: Option<String>,
 }
 
@@ -93,7 +94,7 @@ struct SurvivorLine {
 
 impl TickReport {
     /// A report of nothing yet. `title` is how its text begins.
-    pub fn new(title: &'static str, now: &Moment, dry_run: bool) -> TickReport {
+    pub fn new(title: &'static str, now: &ClockReading, dry_run: bool) -> TickReport {
         TickReport {
             title,
             schema: SCHEMA,
@@ -260,8 +261,8 @@ impl TickReport {
     }
 
     /// For a person, on a terminal of this width; `verbose`: also what is held for an ordinary reason.
-    pub fn to_page(&self, width: usize, verbose: bool) -> Page {
-        let mut page = Page::new(width);
+    pub fn to_page(&self, width: usize, verbose: bool) -> Layout {
+        let mut page = Layout::new(width);
         page.paragraph(0, &self.headline());
         let mut rows: Vec<_> = self.decisions.iter().map(|line| self.decision_row(line)).collect();
         for line in self.outcomes.iter().filter(|line| !line.ok && line.error.is_some()) {
@@ -282,7 +283,7 @@ impl TickReport {
         for error in self.errors.iter().filter(|error| {
             !self.outcomes.iter().any(|line| error.ends_with(line.error.as_deref().unwrap_or("\0")))
         }) {
-            page.paragraph(2, &[Span::words("!").tone(Tone::Bad), Span::words(error)]);
+            page.paragraph(2, &[Span::words("!").style(Style::Bad), Span::words(error)]);
         }
         page
     }
@@ -300,15 +301,15 @@ impl TickReport {
 
     /// `what`: an action, `held`, or `!` for what failed.
     fn row(&self, what: &str, item: Option<&ItemId>, subject: &str, because: &str) -> Row {
-        let tone = match what {
-            "done" => Tone::Good,
-            "park" | "stop" | "cool_off" => Tone::Warn,
-            "fail" | "!" => Tone::Bad,
-            _ => Tone::Plain,
+        let style = match what {
+            "done" => Style::Good,
+            "park" | "stop" | "cool_off" => Style::Warn,
+            "fail" | "!" => Style::Bad,
+            _ => Style::Plain,
         };
-        let cells = [Span::whole(what).tone(tone), Span::whole(self.key(item)), Span::whole(subject)];
+        let cells = [Span::whole(what).style(style), Span::whole(self.key(item)), Span::whole(subject)];
         let row = Row::new(cells).prose(because);
-        if what == "held" { row.tone(Tone::Dim) } else { row }
+        if what == "held" { row.style(Style::Dim) } else { row }
     }
 
     fn key(&self, item: Option<&ItemId>) -> String {
@@ -325,20 +326,20 @@ impl TickReport {
             .collect();
         let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
         [
-            Span::words(format!("{}:", self.title)).tone(Tone::Heading),
-            Span::words(self.status).tone(self.tone()),
+            Span::words(format!("{}:", self.title)).style(Style::Heading),
+            Span::words(self.status).style(self.style()),
             Span::words(format!("({did}) in {} ms", self.duration_ms)),
         ]
     }
 
-    fn tone(&self) -> Tone {
+    fn style(&self) -> Style {
         match self.exit {
-            ExitStatus::Ok | ExitStatus::WouldAct => Tone::Good,
+            ExitStatus::Ok | ExitStatus::WouldAct => Style::Good,
             ExitStatus::Partial
             | ExitStatus::Attention
             | ExitStatus::Interrupted
-            | ExitStatus::Terminated => Tone::Warn,
-            _ => Tone::Bad,
+            | ExitStatus::Terminated => Style::Warn,
+            _ => Style::Bad,
         }
     }
 }
@@ -372,8 +373,8 @@ fn run_name(run: Option<&RunId>) -> String {
 }
 
 /// Held for a reason that is not worth a line in every tick.
-fn is_quiet(code: HeldCode) -> bool {
-    matches!(code, HeldCode::Done | HeldCode::AlreadyActive | HeldCode::NotInScope)
+fn is_quiet(code: HoldReason) -> bool {
+    matches!(code, HoldReason::Done | HoldReason::AlreadyActive | HoldReason::NotInScope)
 }
 
 /// What an iteration means for the exit status, unless somebody is needed.
@@ -386,7 +387,7 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     }
     for (_, decision) in ticked.plan.decisions() {
         status = status.worse(match &decision.action {
-            Action::Fail { class: Class::Launch | Class::Writeback, .. } => ExitStatus::Partial,
+            Action::Fail { class: FailureClass::Launch | FailureClass::Writeback, .. } => ExitStatus::Partial,
             Action::CoolOff { scope, cooling: Some(_) } if is_of_credentials(scope) => ExitStatus::Denied,
             _ => ExitStatus::Ok,
         });
@@ -411,7 +412,7 @@ fn is_of_credentials(scope: &str) -> bool {
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.
-pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &Moment) -> Option<Value> {
+pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &ClockReading) -> Option<Value> {
     let decision = decision_of(plan, outcome)?;
     let result = match &outcome.happened {
         Happened::Tried | Happened::Told => return None,

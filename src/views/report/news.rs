@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::model::ItemId;
-use crate::registry::{ItemStanding, MACHINE, ParkedBy, Registry};
+use crate::registry::{ItemPhase, MACHINE, ParkedBy, Registry};
 
 /// Whether the machine, or the lack of a program, begins to keep agents from starting. A person can help.
 pub(super) fn is_kept_anew(before: &Registry, after: &Registry) -> bool {
@@ -16,7 +16,7 @@ pub(super) fn needs_person(before: &Registry, after: &Registry) -> bool {
     let is_parked = |registry: &Registry, id: &ItemId| {
         let record = registry.items.get(id);
         record.is_some_and(|record| {
-            record.state == ItemStanding::Parked && record.parked_by != Some(ParkedBy::Person)
+            record.state == ItemPhase::Parked && record.parked_by != Some(ParkedBy::Person)
         })
     };
     let newly_parked = after.items.keys().any(|id| is_parked(after, id) && !is_parked(before, id));

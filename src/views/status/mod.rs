@@ -11,17 +11,17 @@ use serde_json::json;
 
 use super::takeover::{self, Places};
 use crate::config::{Budget, Config};
-use crate::model::{AgentName, Class, HeldCode, ItemId, Moment, RunId, Stopped, Stuck};
+use crate::model::{AgentName, ClockReading, FailureClass, HoldReason, ItemId, RunId, Stopped, Stuck};
 use crate::registry::{
-    AgentRecord, AgentStanding, CoolOff, Counters, Failing, ItemRecord, ItemStanding, ParkedBy, Paused,
-    Registry, Today,
+    AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
+    Paused, Registry,
 };
-use crate::state::files::heartbeat::{Alive, Heartbeat, Pulse};
+use crate::state::files::heartbeat::{Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
 
 /// What a status is read off.
 #[derive(Debug)]
-pub struct Looked<'a> {
+pub struct StatusInput<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The state directory.
@@ -33,11 +33,11 @@ pub struct Looked<'a> {
     /// What is remembered; `None` where nothing was ever written.
     pub registry: Option<&'a Registry>,
     /// The heartbeat.
-    pub pulse: &'a Pulse,
+    pub pulse: &'a HeartbeatState,
     /// What that means.
     pub alive: &'a Alive,
     /// When.
-    pub now: &'a Moment,
+    pub now: &'a ClockReading,
 }
 
 /// Everything that `status` tells.
@@ -47,7 +47,7 @@ pub struct StatusView {
     alive: bool,
     paused: bool,
     pause: Option<Paused>,
-    breaker: Option<Failing>,
+    breaker: Option<FailureStreak>,
     stopped: Option<Stopped>,
     heartbeat: Option<Heartbeat>,
     in_flight: Vec<InFlight>,
@@ -71,7 +71,7 @@ struct Heading {
     config: PathBuf,
     state: PathBuf,
     every: Duration,
-    today: Today,
+    today: DailySpend,
     budget: Budget,
     /// Key of the item that failed last where too many did.
     failed_last: Option<String>,
@@ -104,7 +104,7 @@ struct InFlight {
 struct Waiting {
     item: ItemId,
     key: String,
-    code: HeldCode,
+    code: HoldReason,
     because: String,
     until: Option<Timestamp>,
 }
@@ -129,7 +129,7 @@ struct Parked {
 struct StuckLine {
     item: ItemId,
     key: String,
-    code: HeldCode,
+    code: HoldReason,
     because: String,
     since: Timestamp,
     #[serde(rename = "try", serialize_with = "as_sentence")]
@@ -172,8 +172,8 @@ struct Spent {
 impl StatusView {
     /// Reads off the registry and the heartbeat. What happened or happens first is told first; what was parked
     /// last, likewise.
-    pub fn new(looked: &Looked<'_>) -> StatusView {
-        let Looked { config, program, now, .. } = looked;
+    pub fn new(looked: &StatusInput<'_>) -> StatusView {
+        let StatusInput { config, program, now, .. } = looked;
         let empty = Registry::default();
         let registry = looked.registry.unwrap_or(&empty);
         let pause = registry.paused.as_ref().filter(|paused| paused.holds(now));
@@ -183,7 +183,7 @@ impl StatusView {
         let mut in_flight: Vec<_> = registry
             .agents
             .iter()
-            .filter(|(_, agent)| agent.state != AgentStanding::Idle)
+            .filter(|(_, agent)| agent.state != AgentPhase::Idle)
             .filter_map(|(name, agent)| in_flight(looked, registry, &name.0, agent))
             .collect();
         in_flight.sort_by_key(|one| one.started_at);
@@ -215,8 +215,8 @@ impl StatusView {
             breaker: breaker.cloned(),
             stopped: registry.standstill.stopped.clone(),
             heartbeat: match looked.pulse {
-                Pulse::Beat(beat) => Some(beat.as_ref().clone()),
-                Pulse::Absent | Pulse::Unreadable(_) => None,
+                HeartbeatState::Beat(beat) => Some(beat.as_ref().clone()),
+                HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
             },
             in_flight,
             waiting,
@@ -237,7 +237,7 @@ impl StatusView {
                 today,
                 budget: config.budget,
                 cool_offs: registry.cool_offs.clone().into_iter().collect(),
-                done: items().filter(|(_, record)| record.state == ItemStanding::Done).count(),
+                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count(),
             },
         }
     }
@@ -253,7 +253,12 @@ impl StatusView {
     }
 }
 
-fn in_flight(looked: &Looked<'_>, registry: &Registry, name: &str, agent: &AgentRecord) -> Option<InFlight> {
+fn in_flight(
+    looked: &StatusInput<'_>,
+    registry: &Registry,
+    name: &str,
+    agent: &AgentRecord,
+) -> Option<InFlight> {
     let run = agent.run.clone()?;
     let record = registry.items.get(&agent.item);
     let since = agent.since.as_ref().map(|since| since.at);
@@ -265,7 +270,7 @@ fn in_flight(looked: &Looked<'_>, registry: &Registry, name: &str, agent: &Agent
         item: agent.item.clone(),
         key: key(registry, &agent.item),
         agent: name.to_owned(),
-        state: if agent.state == AgentStanding::Running { "running" } else { "starting" },
+        state: if agent.state == AgentPhase::Running { "running" } else { "starting" },
         attempt: record.map_or(0, |record| record.attempts) + 1,
         attempts_max: looked.config.attempts.max,
         started_at: since,
@@ -292,34 +297,34 @@ fn notes(registry: &Registry) -> Vec<NoteLine> {
     registry.agents.iter().filter_map(note).collect()
 }
 
-fn places<'a>(looked: &Looked<'a>) -> Places<'a> {
+fn places<'a>(looked: &StatusInput<'a>) -> Places<'a> {
     Places { state: looked.state, workspaces: looked.workspaces }
 }
 
 fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Waiting> {
-    if record.state == ItemStanding::Parked {
+    if record.state == ItemPhase::Parked {
         // It waits for a person, whatever else.
         return None;
     }
     let words = record.last.as_ref().map_or_else(String::new, |last| last.because.clone());
     let (code, because, until) = if let Some((run, handoff)) = registry.handoffs_of(id).next() {
-        (HeldCode::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
+        (HoldReason::HandoffPending, format!("{run} must end first: {}", handoff.why), None)
     } else if let Some(because) = record.taken.clone().filter(|_| !registry.running(id)) {
-        (HeldCode::WorkspaceTaken, because, None)
-    } else if record.state == ItemStanding::Waiting {
-        (HeldCode::Backoff, words, record.due_at)
-    } else if record.state == ItemStanding::Active && !registry.running(id) {
+        (HoldReason::WorkspaceTaken, because, None)
+    } else if record.state == ItemPhase::Waiting {
+        (HoldReason::Backoff, words, record.due_at)
+    } else if record.state == ItemPhase::Active && !registry.running(id) {
         // Between two runs: an agent of it goes on by itself.
         let next = registry.agents_of(id).filter_map(|(_, agent)| agent.next.as_ref());
-        (HeldCode::Backoff, words, next.map(|next| next.due_at).min())
+        (HoldReason::Backoff, words, next.map(|next| next.due_at).min())
     } else {
         return None;
     };
     Some(Waiting { item: id.clone(), key: record.key.clone(), code, because, until })
 }
 
-fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parked> {
-    if record.state != ItemStanding::Parked {
+fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parked> {
+    if record.state != ItemPhase::Parked {
         return None;
     }
     let last = record.last.as_ref();
@@ -334,7 +339,7 @@ fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRe
     Some(Parked {
         item: id.clone(),
         key: record.key.clone(),
-        class: class.map(Class::name),
+        class: class.map(FailureClass::name),
         because: last.map_or_else(String::new, |last| last.because.clone()),
         since: last.map(|last| last.at),
         help: help(looked, registry, id, record),
@@ -343,10 +348,10 @@ fn parked(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRe
     })
 }
 
-fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
+fn stuck(looked: &StatusInput<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
     let file = looked.config.source_path.join(&stuck.origin).display().to_string();
     let help = match stuck.code {
-        HeldCode::WorkspaceTaken => Help {
+        HoldReason::WorkspaceTaken => Help {
             to: "to release it",
             what: "give this factory a [workspace] root of its own, or remove the mark named".to_owned(),
         },
@@ -363,7 +368,7 @@ fn stuck(looked: &Looked<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
 }
 
 /// What helps with a parked item.
-fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Vec<Help> {
+fn help(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Vec<Help> {
     let class = record.last.as_ref().and_then(|last| last.class);
     let name = argument(registry, id, record);
     let type_it = |to, words: &str| Help { to, what: format!("{} {words}", looked.program) };
@@ -381,7 +386,7 @@ fn help(looked: &Looked<'_>, registry: &Registry, id: &ItemId, record: &ItemReco
         let mut ways: Vec<_> = registry.handoffs_of(id).map(give_up).collect();
         ways.push(type_it("then", &retry));
         ways
-    } else if class == Some(Class::NeedsInput) {
+    } else if class == Some(FailureClass::NeedsInput) {
         vec![type_it("to answer", &format!("{retry} --message \"…\"")), edit("or edit")]
     } else {
         vec![type_it("once the cause is gone", &retry), edit("or edit")]
@@ -414,15 +419,16 @@ mod tests {
         let mut registry = Registry::default();
         let mut told = |id: &str, key: &str| {
             let id = ItemId(id.to_owned());
-            let seen = crate::model::Refresh::Seen {
+            let seen = crate::model::RecordUpdate::Seen {
                 item: id.clone(),
                 key: key.to_owned(),
                 origin: String::new(),
                 slug: id.0.clone(),
                 workspace: String::new(),
             };
-            let now = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
-            registry.apply(&crate::model::Step::Refresh(seen), &now).unwrap();
+            let now =
+                ClockReading { at: Timestamp::UNIX_EPOCH, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
+            registry.apply(&crate::model::Step::RecordUpdate(seen), &now).unwrap();
             argument(&registry, &id, &registry.items[&id])
         };
         assert_eq!(told("dir:1", "AR-1"), "AR-1");

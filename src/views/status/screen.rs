@@ -4,12 +4,12 @@ use jiff::Timestamp;
 
 use super::{HandoffLine, Heading, InFlight, NoteLine, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
-use crate::model::HeldCode;
-use crate::registry::{CoolOff, Today};
+use crate::model::HoldReason;
+use crate::registry::{CoolOff, DailySpend};
 use crate::state::files::heartbeat::{Alive, Heartbeat, Status};
 use crate::ui::escape;
-use crate::ui::layout::{Page, Row, Span};
-use crate::ui::style::Tone;
+use crate::ui::layout::{Layout, Row, Span};
+use crate::ui::style::Style;
 
 /// Lines of a screen. A part that is too long gives up its last rows first.
 const LINES_MAX: usize = 40;
@@ -23,19 +23,19 @@ const ROWS_MIN: usize = 2;
 /// A headline that counts, and what it counts.
 struct Section {
     title: &'static str,
-    tone: Tone,
+    style: Style,
     rows: Vec<Row>,
 }
 
 impl StatusView {
     /// For a person, on a terminal of this width; `all` shows every row, however many.
-    pub fn to_page(&self, width: usize, all: bool) -> Page {
-        let mut page = Page::new(width);
-        let (verdict, tone) = match &self.heading.alive {
-            Alive::Yes => ("factory-tick is alive".to_owned(), Tone::Good),
-            alive => (format!("factory-tick is {alive}"), Tone::Bad),
+    pub fn to_page(&self, width: usize, all: bool) -> Layout {
+        let mut page = Layout::new(width);
+        let (verdict, style) = match &self.heading.alive {
+            Alive::Yes => ("factory-tick is alive".to_owned(), Style::Good),
+            alive => (format!("factory-tick is {alive}"), Style::Bad),
         };
-        page.paragraph(0, &[Span::words(verdict).tone(tone)]);
+        page.paragraph(0, &[Span::words(verdict).style(style)]);
         page.fields(2, &self.fields());
         let sections = self.sections(all);
         if sections.is_empty() && !self.starts_nothing() {
@@ -46,7 +46,7 @@ impl StatusView {
         for (section, shown) in sections.iter().zip(shares(&sections, width, room)) {
             let total = section.rows.len();
             page.gap();
-            page.paragraph(0, &[Span::words(format!("{}: {total}", section.title)).tone(section.tone)]);
+            page.paragraph(0, &[Span::words(format!("{}: {total}", section.title)).style(section.style)]);
             page.table(&section.rows[..shown]);
             if shown < total {
                 let hint = Span::whole(format!("{} status -v", self.heading.program));
@@ -73,34 +73,34 @@ impl StatusView {
         let heading = &self.heading;
         let now = heading.now;
         let mut fields = Vec::new();
-        let mut add = |label: &str, tone: Tone, value: Span| {
-            fields.push((Span::words(label).tone(tone), value));
+        let mut add = |label: &str, style: Style, value: Span| {
+            fields.push((Span::words(label).style(style), value));
         };
         if let Some(beat) = &self.heartbeat {
-            add("tick", Tone::Dim, Span::words(self.last_tick(beat)));
+            add("tick", Style::Dim, Span::words(self.last_tick(beat)));
         }
-        add("config", Tone::Dim, Span::whole(heading.config.to_string_lossy()));
-        add("state", Tone::Dim, Span::whole(heading.state.to_string_lossy()));
+        add("config", Style::Dim, Span::whole(heading.config.to_string_lossy()));
+        add("state", Style::Dim, Span::whole(heading.state.to_string_lossy()));
         for (name, leg) in
             self.heartbeat.iter().flat_map(|beat| [("items", &beat.source), ("agents", &beat.fleet)])
         {
             if let (false, Some(since), Some(error)) = (leg.ok, leg.since, &leg.error) {
-                add(name, Tone::Bad, Span::words(format!("unknown {}: {error}", lasting(since, None, now))));
+                add(name, Style::Bad, Span::words(format!("unknown {}: {error}", lasting(since, None, now))));
             }
         }
         let not_removed = self.heartbeat.as_ref().and_then(|beat| beat.retained.as_ref()?.error.as_ref());
         if let Some(error) = not_removed {
-            add("retention", Tone::Warn, Span::words(format!("what is old could not be removed: {error}")));
+            add("retention", Style::Warn, Span::words(format!("what is old could not be removed: {error}")));
         }
         if let Some(words) = spent_today(&heading.budget, &heading.today) {
             let is_spent = heading.today.is_spent(&heading.budget);
-            add("today", if is_spent { Tone::Warn } else { Tone::Dim }, Span::words(words));
+            add("today", if is_spent { Style::Warn } else { Style::Dim }, Span::words(words));
         }
         let unpause = || format!("{} unpause", heading.program);
         if let Some(pause) = &self.pause {
             let words = format!("{}: {}", lasting(pause.since, pause.until, now), pause.because);
-            add("paused", Tone::Warn, Span::words(words));
-            add("", Tone::Dim, Span::whole(format!("→ to go on: {}", unpause())));
+            add("paused", Style::Warn, Span::words(words));
+            add("", Style::Dim, Span::whole(format!("→ to go on: {}", unpause())));
         }
         if let (Some(failing), Some(item)) = (&self.breaker, &heading.failed_last) {
             let since = lasting(failing.since, None, now);
@@ -108,22 +108,22 @@ impl StatusView {
                 "open: {} failures in a row {since}, the last of {item}: {}; until a run ends well nothing starts",
                 failing.failures, failing.because
             );
-            add("breaker", Tone::Bad, Span::words(words));
-            add("", Tone::Dim, Span::whole(format!("→ once the cause is gone: {}", unpause())));
+            add("breaker", Style::Bad, Span::words(words));
+            add("", Style::Dim, Span::whole(format!("→ once the cause is gone: {}", unpause())));
         }
         if let Some(stopped) = &self.stopped {
             let since = lasting(stopped.since, None, now);
-            add("stopped", Tone::Bad, Span::words(format!("nothing starts {since}: {}", stopped.because)));
+            add("stopped", Style::Bad, Span::words(format!("nothing starts {since}: {}", stopped.because)));
         }
         for (scope, cool_off) in &heading.cool_offs {
-            add("cool-off", Tone::Warn, Span::words(cooling(scope, cool_off, now)));
+            add("cool-off", Style::Warn, Span::words(cooling(scope, cool_off, now)));
         }
         match heading.alive {
             Alive::Absent | Alive::Stopping | Alive::Dead => {
-                add("", Tone::Dim, Span::whole(format!("→ to run a tick: {}", heading.program)));
+                add("", Style::Dim, Span::whole(format!("→ to run a tick: {}", heading.program)));
             }
             Alive::Stale { .. } => {
-                add("", Tone::Dim, Span::words("→ does cron still run it? `crontab -l` shows what it runs"));
+                add("", Style::Dim, Span::words("→ does cron still run it? `crontab -l` shows what it runs"));
             }
             Alive::Yes | Alive::Skewed | Alive::Unreadable(_) => {}
         }
@@ -158,32 +158,32 @@ impl StatusView {
         let sections = [
             Section {
                 title: "Parked",
-                tone: Tone::Warn,
+                style: Style::Warn,
                 rows: self.parked.iter().map(|one| one.row(now)).collect(),
             },
             Section {
                 title: "Stuck",
-                tone: Tone::Warn,
+                style: Style::Warn,
                 rows: self.stuck.iter().map(|one| one.row(now)).collect(),
             },
             Section {
                 title: "To be ended",
-                tone: Tone::Warn,
+                style: Style::Warn,
                 rows: self.handoffs.iter().map(|one| one.row(now, program)).collect(),
             },
             Section {
                 title: "After a run",
-                tone: Tone::Warn,
+                style: Style::Warn,
                 rows: self.notes.iter().map(|one| one.row(program)).collect(),
             },
             Section {
                 title: "In flight",
-                tone: Tone::Heading,
+                style: Style::Heading,
                 rows: self.in_flight.iter().map(|one| one.row(now)).collect(),
             },
             Section {
                 title: "Waiting",
-                tone: Tone::Heading,
+                style: Style::Heading,
                 rows: self.waiting.iter().map(|one| one.row(now, all)).collect(),
             },
         ];
@@ -197,7 +197,7 @@ fn shares(sections: &[Section], width: usize, room: usize) -> Vec<usize> {
     let mut shown: Vec<_> =
         sections.iter().map(|section| section.rows.len().min(room.max(ROWS_MIN))).collect();
     let height = |(section, shown): (&Section, &usize)| {
-        let mut page = Page::new(width);
+        let mut page = Layout::new(width);
         page.table(&section.rows[..*shown]);
         let more = usize::from(*shown < section.rows.len());
         // An empty line and the headline.
@@ -217,7 +217,7 @@ fn shares(sections: &[Section], width: usize, room: usize) -> Vec<usize> {
 }
 
 /// `3 of 200 starts, 1.20 of 5.00 USD`; nothing of a day without a start.
-fn spent_today(budget: &Budget, today: &Today) -> Option<String> {
+fn spent_today(budget: &Budget, today: &DailySpend) -> Option<String> {
     let of = |max: f64, words: String| if max > 0.0 { words } else { String::new() };
     let starts = of(budget.starts_per_day.into(), format!(" of {}", budget.starts_per_day));
     let max_usd = of(budget.usd_per_day, format!(" of {:.2}", budget.usd_per_day));
@@ -306,7 +306,9 @@ impl Waiting {
     fn until(&self, now: Timestamp) -> String {
         match self.until {
             // It waits for something to happen, not for a time.
-            None if matches!(self.code, HeldCode::HandoffPending | HeldCode::WorkspaceTaken) => String::new(),
+            None if matches!(self.code, HoldReason::HandoffPending | HoldReason::WorkspaceTaken) => {
+                String::new()
+            }
             Some(at) if at > now => format!("due {}", relative(at, now)),
             _ => "due".to_owned(),
         }
@@ -384,10 +386,10 @@ mod tests {
             let waiting = Waiting { item, key, code, because: String::new(), until: until.map(at) };
             waiting.until(at(100))
         };
-        assert_eq!(until(HeldCode::Backoff, Some(105)), "due in 5 s");
-        assert_eq!(until(HeldCode::Backoff, Some(100)), "due");
-        assert_eq!(until(HeldCode::Backoff, None), "due");
-        assert_eq!(until(HeldCode::HandoffPending, None), "");
+        assert_eq!(until(HoldReason::Backoff, Some(105)), "due in 5 s");
+        assert_eq!(until(HoldReason::Backoff, Some(100)), "due");
+        assert_eq!(until(HoldReason::Backoff, None), "due");
+        assert_eq!(until(HoldReason::HandoffPending, None), "");
     }
 
     #[test]
@@ -420,12 +422,12 @@ mod tests {
             let budget = Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 };
             spent_today(
                 &budget,
-                &Today { day, starts, usd, tokens: None, taken_back_from: None, held: false },
+                &DailySpend { day, starts, usd, tokens: None, taken_back_from: None, held: false },
             )
         };
         assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");
         let day = "2026-11-20".parse().unwrap();
-        let today = Today { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
+        let today = DailySpend { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
         assert_eq!(
             spent_today(
                 &Budget { starts_per_day: 3, item_starts_per_day: 0, usd_per_day: 0.0, usd_per_run: 0.0 },
@@ -449,7 +451,7 @@ mod tests {
     fn what_is_too_much_for_a_screen_gives_way_where_there_is_most_of_it() {
         let section = |rows: usize, fields: usize| Section {
             title: "x",
-            tone: Tone::Heading,
+            style: Style::Heading,
             rows: (0..rows)
                 .map(|at| {
                     (0..fields).fold(Row::new([Span::whole(at.to_string())]), |row, _| {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use factory_tick::harness::{Meaning, is_progress, preset, read, session_on};
-use factory_tick::model::{Exit, ExitReason, Moment, Output, Said};
+use factory_tick::model::{ClockReading, Exit, ExitReason, Output, Reported};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn output() -> impl Strategy<Value = String> {
 }
 
 fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
-    let moment = Moment { at: Timestamp::UNIX_EPOCH, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
+    let moment = ClockReading { at: Timestamp::UNIX_EPOCH, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
     Exit {
         code,
         signal: None,
@@ -61,7 +61,7 @@ fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Said::default(),
+        said: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,
@@ -82,7 +82,7 @@ proptest! {
     ) {
         for name in ["claude", "codex"] {
             let (exit, output) = (exit(code, reason), Output { stdout_tail: stdout.clone(), stderr_tail: stderr.clone() });
-            let read = || read(preset(name).unwrap(), &exit, &Said::default(), &output, resumed);
+            let read = || read(preset(name).unwrap(), &exit, &Reported::default(), &output, resumed);
             let reading = read();
             prop_assert!(reading.verdict != Meaning::Ok || code == Some(0), "{reading:?}");
             prop_assert!(reading.because.len() <= 1000 || reading.because.contains("was not allowed"), "{reading:?}");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use factory_tick::durable::seal::{seal, unseal};
 use factory_tick::harness::{preset, session_on};
-use factory_tick::model::{Claim, Exit, Said, StraySpec, Swept};
+use factory_tick::model::{Claim, CleanupReceipt, Exit, Reported, UnrecordedSpec};
 use factory_tick::run::directory::{
     CGROUP, CLAIM, EXEC_ERROR, EXIT, RunDir, RunFiles, SAID, SPEC, SWEPT, Spec,
 };
@@ -66,7 +66,7 @@ fn files() -> (tempfile::TempDir, RunFiles) {
 fn read_all(files: &RunFiles) {
     let _ = files.claim();
     if let Ok(Some(spec)) = files.whole_spec() {
-        let _ = (spec.marker(), spec.grace(), StraySpec::from(spec));
+        let _ = (spec.marker(), spec.grace(), UnrecordedSpec::from(spec));
     }
     files.exit().unwrap();
     files.swept().unwrap();
@@ -116,8 +116,8 @@ proptest! {
             SPEC => assert_same_again::<Spec>(files.whole_spec().unwrap()),
             CLAIM => assert_same_again::<Claim>(files.claim().ok().flatten()),
             EXIT => assert_same_again::<Exit>(files.exit().unwrap()),
-            SWEPT => assert_same_again::<Swept>(files.swept().unwrap()),
-            SAID => assert_same_again::<Said>(files.said().ok()),
+            SWEPT => assert_same_again::<CleanupReceipt>(files.swept().unwrap()),
+            SAID => assert_same_again::<Reported>(files.said().ok()),
             CGROUP => assert_same_again::<Group>(files.cgroup()),
             _ => {}
         }
@@ -164,7 +164,7 @@ fn the_originals_are_read() {
             CLAIM => files.claim().unwrap().is_some(),
             EXIT => files.exit().unwrap().is_some(),
             SWEPT => files.swept().unwrap().is_some(),
-            SAID => files.said().unwrap() != Said::default(),
+            SAID => files.said().unwrap() != Reported::default(),
             CGROUP => files.cgroup() == Some(Group { dir: PathBuf::from("/sys/fs/cgroup/x") }),
             _ => files.exec_error().is_some(),
         };

@@ -7,13 +7,13 @@ use std::path::Path;
 use factory_tick::config::{self, Config};
 use factory_tick::decide::{Request, decide};
 use factory_tick::model::{
-    COUNT_MAX, Claim, Claimed, Exit, FleetView, ItemId, ItemState, Moment, Observed, RunId, Said, Sighting,
-    SourceView, Steady, Stray, StraySpec, WorkItem, World,
+    COUNT_MAX, Claim, Claimed, ClockReading, ClockTracker, Exit, FleetView, ItemId, ItemState, Observed,
+    Reported, RunId, RunObservation, SourceView, UnrecordedRun, UnrecordedSpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
-use factory_tick::state::files::heartbeat::{Alive, Pulse};
+use factory_tick::state::files::heartbeat::{Alive, HeartbeatState};
 use factory_tick::state::files::{Origin, StateDir, StoreError, registry_file};
-use factory_tick::views::status::{Looked, StatusView};
+use factory_tick::views::status::{StatusInput, StatusView};
 use factory_tick::workspace::retention;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -73,9 +73,13 @@ fn state() -> (tempfile::TempDir, StateDir) {
 }
 
 /// What a look outside may show of a run; `pick` draws.
-fn sighting(pick: usize, boot_id: &str) -> Sighting {
-    let moment =
-        |mono_ms| Moment { at: Timestamp::UNIX_EPOCH, mono_ms, slept_ms: 0, boot_id: boot_id.to_owned() };
+fn observation(pick: usize, boot_id: &str) -> RunObservation {
+    let moment = |mono_ms| ClockReading {
+        at: Timestamp::UNIX_EPOCH,
+        mono_ms,
+        slept_ms: 0,
+        boot_id: boot_id.to_owned(),
+    };
     let claimed = || {
         let text = json!({"launcher": {"process": {"pid": 4711, "start_ticks": 99, "boot_id": boot_id, "pid_ns": 1,
             "uid": 0}, "since": moment(7)}});
@@ -90,7 +94,7 @@ fn sighting(pick: usize, boot_id: &str) -> Sighting {
             "after_run_ms": u64::MAX, "done": 0});
         serde_json::from_value(value).unwrap()
     };
-    let said = Said { session: Some("s-2".to_owned()), park: None, ..Said::default() };
+    let said = Reported { session: Some("s-2".to_owned()), park: None, ..Reported::default() };
     let ended = |exit: Option<Exit>| {
         Box::new(factory_tick::model::Ended {
             claim: claimed(),
@@ -100,15 +104,15 @@ fn sighting(pick: usize, boot_id: &str) -> Sighting {
         })
     };
     match pick % 9 {
-        0 => Sighting::Unclaimed,
-        1 => Sighting::Fenced,
-        2 => Sighting::Alive { claim: claimed(), said },
-        3 => Sighting::Sweeping { claim: claimed(), exit: Box::new(exit(0, u64::MAX)) },
-        4 => Sighting::Ended(ended(Some(exit(0, 9)))),
-        5 => Sighting::Ended(ended(Some(exit(1, 9)))),
-        6 => Sighting::Rebooted(ended(None)),
-        7 => Sighting::Orphaned { claim: claimed() },
-        _ => Sighting::Unknown("it can't be told".to_owned()),
+        0 => RunObservation::Unclaimed,
+        1 => RunObservation::Fenced,
+        2 => RunObservation::Alive { claim: claimed(), said },
+        3 => RunObservation::Sweeping { claim: claimed(), exit: Box::new(exit(0, u64::MAX)) },
+        4 => RunObservation::Ended(ended(Some(exit(0, 9)))),
+        5 => RunObservation::Ended(ended(Some(exit(1, 9)))),
+        6 => RunObservation::Rebooted(ended(None)),
+        7 => RunObservation::Orphaned { claim: claimed() },
+        _ => RunObservation::Unknown("it can't be told".to_owned()),
     }
 }
 
@@ -117,7 +121,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
     let mut next = || pick.next().unwrap_or_default();
     let runs: Vec<RunId> = registry.agents.values().filter_map(|agent| agent.run.clone()).collect();
     let runs = runs.into_iter().chain(registry.handoffs.keys().cloned());
-    let mut runs: BTreeMap<_, _> = runs.map(|run| (run, sighting(next(), boot_id))).collect();
+    let mut runs: BTreeMap<_, _> = runs.map(|run| (run, observation(next(), boot_id))).collect();
     let item = |number: usize, changed: bool| WorkItem {
         id: ItemId(format!("dir:AR-{number}")),
         key: format!("AR-{number}"),
@@ -133,8 +137,8 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         hash: if changed { "other".to_owned() } else { String::new() },
         content_hash: String::new(),
     };
-    let stray: RunId = "ar-9-impl.4503599627370496".parse().unwrap();
-    let spec = StraySpec {
+    let unrecorded: RunId = "ar-9-impl.4503599627370496".parse().unwrap();
+    let spec = UnrecordedSpec {
         item: ItemId("dir:AR-9".to_owned()),
         key: "AR-9".to_owned(),
         slug: "ar-9".to_owned(),
@@ -144,7 +148,12 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         session: Some("s".to_owned()),
         chosen_session: None,
         dispatch: COUNT_MAX / 2 - 1,
-        since: Moment { at: Timestamp::MAX, mono_ms: u64::MAX, slept_ms: 0, boot_id: boot_id.to_owned() },
+        since: ClockReading {
+            at: Timestamp::MAX,
+            mono_ms: u64::MAX,
+            slept_ms: 0,
+            boot_id: boot_id.to_owned(),
+        },
         deadline_ms: Some(u64::MAX),
         resumes: Some(u32::try_from(COUNT_MAX / 2 - 1).unwrap()),
         hash: None,
@@ -152,20 +161,20 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         next: None,
         done: None,
     };
-    let is_known =
-        registry.names.last_n.contains_key(&stray.agent) || registry.agents.contains_key(&stray.agent);
-    let strays = if is_known {
+    let is_known = registry.names.last_n.contains_key(&unrecorded.agent)
+        || registry.agents.contains_key(&unrecorded.agent);
+    let unrecorded = if is_known {
         Vec::new()
     } else {
-        runs.insert(stray.clone(), sighting(next(), boot_id));
-        vec![Stray { run: stray, spec: (next() % 2 == 0).then_some(spec) }]
+        runs.insert(unrecorded.clone(), observation(next(), boot_id));
+        vec![UnrecordedRun { run: unrecorded, spec: (next() % 2 == 0).then_some(spec) }]
     };
     let items = (1..=9).filter(|_| next() % 5 > 0).collect::<Vec<_>>();
     let items = items.into_iter().map(|number| item(number, next() % 3 == 0)).collect();
     World {
-        now: Moment { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
+        now: ClockReading { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
         source: Observed::Known(SourceView { items, unclear: Vec::new() }),
-        fleet: Observed::Known(FleetView { runs, strays, ..FleetView::default() }),
+        fleet: Observed::Known(FleetView { runs, unrecorded, ..FleetView::default() }),
         room: Default::default(),
         missing_env: BTreeMap::new(),
         missing_programs: Default::default(),
@@ -178,13 +187,13 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
 }
 
 /// What `status` would show of it.
-fn show(config: &Config, registry: &Registry, now: &Moment) {
-    let looked = Looked {
+fn show(config: &Config, registry: &Registry, now: &ClockReading) {
+    let looked = StatusInput {
         config,
         state: Path::new("/state"),
         workspaces: Path::new("/workspaces"),
         registry: Some(registry),
-        pulse: &Pulse::Absent,
+        pulse: &HeartbeatState::Absent,
         alive: &Alive::Absent,
         program: "factory-tick",
         now,
@@ -254,7 +263,7 @@ proptest! {
             registry.intend(&plan, &world.now);
             registry.note(&plan, &[], &config.attempts, &world.now);
             prop_assert_eq!(registry.check(), Ok(()));
-            let clock = Steady::first(world.now.clone());
+            let clock = ClockTracker::first(world.now.clone());
             let _ = retention::runs(&registry, &[], &config.retention, &clock);
             assert_same_again(&registry);
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use factory_tick::durable::Lock;
-use factory_tick::model::Moment;
-use factory_tick::state::files::heartbeat::{self, Heartbeat, Pulse};
+use factory_tick::model::ClockReading;
+use factory_tick::state::files::heartbeat::{self, Heartbeat, HeartbeatState};
 use factory_tick::state::files::{StateDir, events, last_good};
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -24,9 +24,9 @@ fn beat() -> Value {
 }
 
 /// Whatever it says of its own time, nothing fails at it.
-fn judge(pulse: &Pulse) {
+fn judge(pulse: &HeartbeatState) {
     for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
-        let now = Moment { at, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
+        let now = ClockReading { at, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
         for lives in [true, false] {
             let _ = heartbeat::judge(pulse, &now, Duration::from_secs(180), |_, _, _| lives).to_string();
         }
@@ -44,7 +44,7 @@ proptest! {
         lay(&dir.path().join("heartbeat.json"), value.to_string().as_bytes());
         let pulse = heartbeat::read(&dir);
         judge(&pulse);
-        if let Pulse::Beat(beat) = &pulse {
+        if let HeartbeatState::Beat(beat) = &pulse {
             let beat: &Heartbeat = beat;
             prop_assert_eq!(beat.updated_at.as_millisecond(), beat.updated_at_ms);
             heartbeat::write(&dir, beat).unwrap();

@@ -130,7 +130,7 @@ fn furnished(script: &str) -> (Factory, Outside) {
 }
 
 /// Ticks until nothing is in flight and nothing more is decided, so that both generations of the registry know it.
-fn settle(factory: &Factory) {
+fn recompute_phase(factory: &Factory) {
     factory.tick_until("all is done", |ran| {
         let at_rest = |item: &serde_json::Value| item["state"] == "done";
         ran.decided().is_empty() && factory.registry()["items"].as_object().unwrap().values().all(at_rest)
@@ -225,7 +225,7 @@ fn what_stands_in_the_place_of_a_file_is_never_waited_for_followed_or_written_th
     let mut items = 1;
     for (n, place) in STILL.iter().enumerate() {
         for odd in odds(n) {
-            settle(&factory);
+            recompute_phase(&factory);
             if !factory.state(place.path).parent().unwrap().exists() {
                 continue;
             }
@@ -241,7 +241,7 @@ fn what_stands_in_the_place_of_a_file_is_never_waited_for_followed_or_written_th
             replaced.undo();
         }
     }
-    settle(&factory);
+    recompute_phase(&factory);
     let mut starts = factory.starts();
     starts.sort();
     let count = starts.len();
@@ -266,7 +266,7 @@ fn whatever_becomes_of_the_files_of_a_run_its_agent_goes_on_and_is_the_only_one(
         }
     }
     put(&factory.lab("go"), "");
-    settle(&factory);
+    recompute_phase(&factory);
     assert_eq!(factory.starts(), ["ok-1-impl.1"]);
     table.close();
 }

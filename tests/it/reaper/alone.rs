@@ -29,7 +29,7 @@ pub(super) enum Groups {
 /// What came of a test in there.
 pub(super) enum Answer {
     /// What it said.
-    Said(String),
+    Reported(String),
     /// It failed, and how.
     Failed(String),
     /// This machine has no such namespaces, or no such groups.
@@ -86,7 +86,7 @@ pub(super) fn run(test: &str, order: &str, groups: Groups, agent: &Path) -> Answ
         return Answer::Impossible(format!("this machine allows no pid namespace: {}", ran.stderr.trim()));
     }
     match ran.stdout.lines().find_map(|line| line.strip_prefix(ANSWER)) {
-        Some(answer) => Answer::Said(answer.to_owned()),
+        Some(answer) => Answer::Reported(answer.to_owned()),
         None => Answer::Failed(format!("{}{}", ran.stdout, ran.stderr)),
     }
 }

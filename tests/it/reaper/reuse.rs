@@ -73,7 +73,7 @@ fn whoever_is_given_a_pid_that_was_ours_is_never_signalled() {
     let kit = Kit::build(dir.path());
     let order = json!({ "kit": kit.0, "times": number_from("FACTORY_TEST_REUSE", 30) });
     let sums: Value = match alone::run(TEST, &order.to_string(), Groups::Hidden, &kit.agent()) {
-        Answer::Said(answer) => serde_json::from_str(&answer).unwrap(),
+        Answer::Reported(answer) => serde_json::from_str(&answer).unwrap(),
         Answer::Failed(how) => panic!("{how}"),
         Answer::Impossible(why) => return skipped(&why),
     };

@@ -11,10 +11,10 @@ use std::fmt;
 use factory_tick::config::{Config, WritebackMode};
 use factory_tick::decide::Request;
 use factory_tick::model::{
-    Action, AgentName, Class, DoneWhen, Happened, HeldCode, ItemId, Left, Moment, Plan, Refresh, RunId, Step,
-    WorkItem,
+    Action, AgentName, ClockReading, DoneWhen, FailureClass, Happened, HoldReason, ItemId, Plan,
+    RecordUpdate, RunFacts, RunId, Step, WorkItem,
 };
-use factory_tick::registry::{AgentStanding, ItemRecord, ItemStanding, ParkedBy, Registry, Today};
+use factory_tick::registry::{AgentPhase, DailySpend, ItemPhase, ItemRecord, ParkedBy, Registry};
 use factory_tick::tick::Ticked;
 
 use super::world::World;
@@ -61,7 +61,7 @@ pub(super) struct Scene<'a> {
     /// What the tick loaded.
     pub(super) before: &'a Registry,
     /// When it began.
-    pub(super) now: &'a Moment,
+    pub(super) now: &'a ClockReading,
     /// What really lived then.
     pub(super) lives: &'a BTreeMap<RunId, Life>,
     /// Runs of known programs that were over then, and whose receipts had not been removed.
@@ -111,11 +111,11 @@ impl History {
     fn learn_done(&mut self, scene: &Scene<'_>) {
         // A person brought it back before the tick, which may have forgotten it: its record after it tells nothing.
         let brought_back =
-            |id: &ItemId| scene.before.items.get(id).is_some_and(|record| record.state != ItemStanding::Done);
+            |id: &ItemId| scene.before.items.get(id).is_some_and(|record| record.state != ItemPhase::Done);
         self.done_of.retain(|id, _| !brought_back(id));
         for (id, record) in &scene.after.items {
             match &record.content_hash {
-                Some(hash) if record.state == ItemStanding::Done => {
+                Some(hash) if record.state == ItemPhase::Done => {
                     self.done_of.insert(id.clone(), hash.clone());
                 }
                 _ => drop(self.done_of.remove(id)),
@@ -246,7 +246,8 @@ impl<'a> Scene<'a> {
     fn is_charged(&self, action: &Action) -> bool {
         let Action::Fail { run, class, .. } = action else { return false };
         let agent = run.as_ref().and_then(|run| self.before.agents.get(&run.agent));
-        class.charged() || *class == Class::Unfinished && agent.is_some_and(|agent| agent.unfinished > 0)
+        class.charged()
+            || *class == FailureClass::Unfinished && agent.is_some_and(|agent| agent.unfinished > 0)
     }
 
     /// Items for which something is started, with the run.
@@ -261,7 +262,7 @@ impl<'a> Scene<'a> {
         self.plan
             .steps
             .iter()
-            .any(|step| matches!(step, Step::Refresh(Refresh::Renew { item, .. }) if item == id))
+            .any(|step| matches!(step, Step::RecordUpdate(RecordUpdate::Renew { item, .. }) if item == id))
     }
 
     fn item(&self, id: &ItemId) -> Option<&'a WorkItem> {
@@ -277,7 +278,7 @@ impl<'a> Scene<'a> {
     fn changed(&self, id: &ItemId) -> bool {
         let (Some(record), Some(item)) = (self.before.items.get(id), self.item(id)) else { return false };
         let edited = match record.state {
-            ItemStanding::Done => record.content_hash.as_ref() != Some(&item.content_hash),
+            ItemPhase::Done => record.content_hash.as_ref() != Some(&item.content_hash),
             _ => record.hash.as_ref() != Some(&item.hash),
         };
         edited || record.gone.is_some()
@@ -394,7 +395,7 @@ fn starts_are_bounded(scene: &Scene<'_>) -> Result<(), String> {
 /// The number of the next run of an agent is not known before all its directories were looked at.
 fn agents_that_were_not_looked_at_wait(scene: &Scene<'_>) -> Result<(), String> {
     scene.starts().try_for_each(|(_, run)| {
-        ensure(!scene.world.unlooked.contains_key(&run.agent), || {
+        ensure(!scene.world.unexamined.contains_key(&run.agent), || {
             format!("{run} is started, and directories of its agent were not looked at")
         })
     })
@@ -463,7 +464,7 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     let now = scene.now.at.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let is_over = |today: &Today| today.day < now && today.taken_back_from != Some(now);
+    let is_over = |today: &DailySpend| today.day < now && today.taken_back_from != Some(now);
     let before = scene.before.today.as_ref().filter(|today| !is_over(today));
     let used = before.map_or(0, |today| today.starts) + starts;
     ensure(max == 0 || used <= max, || format!("{used} starts of one day, at most {max} may be"))?;
@@ -483,14 +484,14 @@ fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
         };
         let used = recorded(scene.before) + scene.starts().filter(|(of, _)| *of == item).count() as u32;
         // What the machine kept from becoming an agent in this very plan was given back.
-        let never_ran = |run: &RunId, left: &Left| {
+        let never_ran = |run: &RunId, left: &RunFacts| {
             let adopted =
                 scene.actions().any(|one| matches!(one, Action::Adopt { run: of, .. } if of == run));
             let agent = scene.before.agents.get(&run.agent);
-            left.never_began || !adopted && agent.is_some_and(|agent| agent.state == AgentStanding::Starting)
+            left.never_began || !adopted && agent.is_some_and(|agent| agent.state == AgentPhase::Starting)
         };
         let given_back = scene.actions().filter(|one| match one {
-            Action::Fail { item: of, run: Some(run), class: Class::Machine, left, .. } => {
+            Action::Fail { item: of, run: Some(run), class: FailureClass::Machine, left, .. } => {
                 of == item && never_ran(run, left)
             }
             _ => false,
@@ -602,14 +603,13 @@ fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
         let Some(spec) = scene.world.machine.runs.get(run).and_then(|run| run.spec.as_ref()) else {
             continue;
         };
-        let parked =
-            scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemStanding::Parked);
+        let parked = scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemPhase::Parked);
         let gone = scene.is_gone(&spec.item);
         let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
         let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
         let timed_out = scene.actions().any(|action| {
             matches!(action, Action::Fail { run: Some(failed), class, .. }
-                if failed == run && *class == factory_tick::model::Class::Deadline)
+                if failed == run && *class == factory_tick::model::FailureClass::Deadline)
         });
         ensure(parked || gone || role_gone || past || timed_out, || {
             format!("{run} is in order and is handed off")
@@ -677,7 +677,7 @@ fn newly_charged<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a RunId> {
 /// No attempt is charged for an agent that failed while its disk was full.
 fn failure_on_a_full_disk_charges_nothing(scene: &Scene<'_>) -> Result<(), String> {
     let mut charged = scene.actions().filter_map(|action| match action {
-        Action::Fail { run: Some(run), class: Class::Agent, .. } => Some(run),
+        Action::Fail { run: Some(run), class: FailureClass::Agent, .. } => Some(run),
         _ => None,
     });
     let is_full = |run: &&RunId| scene.world.machine.room_of(run).is_some_and(|free| free.is_full());
@@ -719,7 +719,7 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
         let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
-        let out = before.state == ItemStanding::Done || before.state == ItemStanding::Parked;
+        let out = before.state == ItemPhase::Done || before.state == ItemPhase::Parked;
         if !out || (scene.changed(id) && !by_person) {
             continue;
         }
@@ -727,10 +727,10 @@ fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
             return Err(format!("{id} is {:?} and unchanged, and {run} is started", before.state));
         }
         let Some(after) = scene.after.items.get(id) else { continue };
-        let stray = scene
+        let unrecorded = scene
             .actions()
-            .any(|action| matches!(action, Action::AdoptStray { spec, .. } if spec.item == *id));
-        ensure(after.state == before.state || stray, || {
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.item == *id));
+        ensure(after.state == before.state || unrecorded, || {
             format!("{id} was {:?} and is {:?}, unchanged", before.state, after.state)
         })?;
         ensure(!by_person || after.parked_by == before.parked_by, || {
@@ -743,18 +743,16 @@ fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
 /// No fresh dispatch before its time.
 fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
     for (id, before) in &scene.before.items {
-        let waits =
-            before.state == ItemStanding::Waiting && before.due_at.is_some_and(|due| due > scene.now.at);
+        let waits = before.state == ItemPhase::Waiting && before.due_at.is_some_and(|due| due > scene.now.at);
         // A forgotten run that is found again makes it active: what follows in its dispatch is not fresh.
         let found = scene
             .actions()
-            .any(|action| matches!(action, Action::AdoptStray { spec, .. } if spec.item == *id));
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.item == *id));
         // What failed went on, and ended well.
-        let goes_on = scene
-            .plan
-            .steps
-            .iter()
-            .any(|step| matches!(step, Step::Refresh(Refresh::NotDone { item, .. }) if item == id));
+        let goes_on =
+            scene.plan.steps.iter().any(
+                |step| matches!(step, Step::RecordUpdate(RecordUpdate::NotDone { item, .. }) if item == id),
+            );
         if !waits || found || goes_on || scene.renews(id) {
             continue;
         }
@@ -781,7 +779,7 @@ fn unfinished_work_is_free_once(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     let unfinished = scene.actions().filter_map(|action| match action {
-        Action::Fail { run: Some(run), item, class: Class::Unfinished, .. } => Some((run, item)),
+        Action::Fail { run: Some(run), item, class: FailureClass::Unfinished, .. } => Some((run, item)),
         _ => None,
     });
     for (run, item) in unfinished.filter(|(_, item)| !scene.renews(item)) {
@@ -801,7 +799,7 @@ fn what_a_person_says_is_heard(scene: &Scene<'_>) -> Result<(), String> {
         let texts = |record: &ItemRecord| -> Vec<String> {
             record.messages.iter().map(|message| message.text.clone()).collect()
         };
-        let is_done = after.state == ItemStanding::Done || after.messages.is_empty() && done_in(scene, id);
+        let is_done = after.state == ItemPhase::Done || after.messages.is_empty() && done_in(scene, id);
         ensure(is_done || texts(after).starts_with(&texts(before)), || {
             format!("{id}: {:?} became {:?}", texts(before), texts(after))
         })?;
@@ -859,7 +857,7 @@ fn unknown_is_not_empty(scene: &Scene<'_>) -> Result<(), String> {
             Action::Start(_)
             | Action::Resume(_)
             | Action::Adopt { .. }
-            | Action::AdoptStray { .. }
+            | Action::AdoptUnrecorded { .. }
             | Action::Fence { .. }
             | Action::Reap(_)
             | Action::Release { .. } => true,
@@ -904,7 +902,7 @@ fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
             let done_of = scene.history.done_of.get(&launch.item);
             // A person may have brought it back since.
             let record = scene.before.items.get(&launch.item);
-            let is_done = record.is_none_or(|record| record.state == ItemStanding::Done);
+            let is_done = record.is_none_or(|record| record.state == ItemPhase::Done);
             let again = done_of.filter(|_| is_done).is_some_and(|done_of| {
                 *done_of == launch.content_hash && !scene.world.tracker.shows_change(&launch.item, done_of)
             });
@@ -918,9 +916,9 @@ fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
 /// them once, and `status` as long as they last.
 fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
     let held = &scene.plan.held;
-    let one = |code: HeldCode| held.iter().find(move |held| held.code == code);
+    let one = |code: HoldReason| held.iter().find(move |held| held.code == code);
     let today = scene.intended.today.as_ref();
-    let day_holds = held.iter().any(|held| held.code == HeldCode::Budget && held.until.is_some());
+    let day_holds = held.iter().any(|held| held.code == HoldReason::Budget && held.until.is_some());
     ensure(!day_holds || today.is_some_and(|today| today.held), || {
         format!("the budget holds an item, and the day has {today:?}")
     })?;
@@ -932,11 +930,11 @@ fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     let standstill = &scene.intended.standstill;
-    ensure(one(HeldCode::DiskFloor).is_some() == standstill.stopped.is_some(), || {
+    ensure(one(HoldReason::DiskFloor).is_some() == standstill.stopped.is_some(), || {
         format!("the disk is too full for something, or for nothing: {:?}", standstill.stopped)
     })?;
     let is_mass = scene.plan.errors.iter().any(|error| error.contains("--accept-missing"));
-    let blocked = held.iter().filter(|held| held.code == HeldCode::Blocked);
+    let blocked = held.iter().filter(|held| held.code == HoldReason::Blocked);
     for id in blocked.map(|held| &held.item) {
         let stuck = standstill.stuck.contains_key(id);
         match scene.world.tracker.is_blocked_for_ever(id, |id| scene.intended.items.contains_key(id)) {
@@ -952,12 +950,16 @@ fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
 fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
     scene.before.items.iter().try_for_each(|(id, before)| {
         let Some(after) = scene.after.items.get(id) else { return Ok(()) };
-        let grows = before.infra_row > 0 && after.infra_row > before.infra_row;
-        let age = after.infra_at.as_ref().zip(before.infra_at.as_ref()).and_then(|(at, last)| at.since(last));
+        let grows = before.uncharged_streak > 0 && after.uncharged_streak > before.uncharged_streak;
+        let age = after
+            .uncharged_at
+            .as_ref()
+            .zip(before.uncharged_at.as_ref())
+            .and_then(|(at, last)| at.since(last));
         ensure(!grows || age.is_none_or(|age| age.as_secs() >= 30), || {
             format!(
                 "{id} had {} uncharged failures in a row and {age:?} later {}",
-                before.infra_row, after.infra_row
+                before.uncharged_streak, after.uncharged_streak
             )
         })
     })
@@ -986,7 +988,7 @@ fn what_cannot_be_told_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     let verdict = scene.actions().find(|action| match action {
         Action::Start(launch) | Action::Resume(launch) => Some(&launch.item) == item,
         Action::Stop { .. } => false,
-        _ => action.run() == Some(untold) && !matches!(action, Action::AdoptStray { .. }),
+        _ => action.run() == Some(untold) && !matches!(action, Action::AdoptUnrecorded { .. }),
     });
     ensure(verdict.is_none(), || format!("{untold} can't be told, and {verdict:?} is decided"))
 }
@@ -1060,12 +1062,12 @@ fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
         let seen = agent.pid.is_some() && agent.process.is_some();
         let unseen = agent.pid.is_none() && agent.process.is_none();
         let right = match agent.state {
-            AgentStanding::Idle => agent.run.is_none() && agent.since.is_none() && unseen,
-            AgentStanding::Starting => agent.run.is_some() && agent.since.is_some() && unseen,
-            AgentStanding::Running => agent.run.is_some() && agent.since.is_some() && seen,
+            AgentPhase::Idle => agent.run.is_none() && agent.since.is_none() && unseen,
+            AgentPhase::Starting => agent.run.is_some() && agent.since.is_some() && unseen,
+            AgentPhase::Running => agent.run.is_some() && agent.since.is_some() && seen,
         };
         let in_order = right
-            && agent.stopped_at.is_some() == (agent.state == AgentStanding::Idle)
+            && agent.stopped_at.is_some() == (agent.state == AgentPhase::Idle)
             && agent.run.as_ref().is_none_or(|run| run.agent == *name && run.n == agent.n)
             && scene.after.items.contains_key(&agent.item);
         ensure(in_order, || format!("{name}: {agent:?}"))

@@ -3,7 +3,7 @@
 
 use factory_tick::config::{Config, Retention};
 use factory_tick::model::{ItemId, RunId};
-use factory_tick::registry::{AgentStanding, ItemStanding};
+use factory_tick::registry::{AgentPhase, ItemPhase};
 use factory_tick::workspace::retention;
 
 use super::check::Broken;
@@ -100,8 +100,8 @@ impl World {
     /// So does what an unfinished item may go on with.
     fn may_lose_its_workspace(&mut self, id: &ItemId) {
         let registry = &self.disk.standing;
-        let unfinished = registry.items.get(id).is_some_and(|item| item.state != ItemStanding::Done);
-        let starts = registry.agents_of(id).any(|(_, agent)| agent.state != AgentStanding::Idle);
+        let unfinished = registry.items.get(id).is_some_and(|item| item.state != ItemPhase::Done);
+        let starts = registry.agents_of(id).any(|(_, agent)| agent.state != AgentPhase::Idle);
         let live = self.machine.busy.iter().find(|run| {
             let one = &self.machine.runs[*run];
             one.is_live() && one.spec.as_ref().is_some_and(|spec| spec.item == *id)

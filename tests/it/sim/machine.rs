@@ -6,8 +6,9 @@ mod programs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
-    AgentName, Claim, Claimed, DoneWhen, Ended, Exit, ExitReason, Free, Launch, Moment, Output, Process,
-    Quarry, Refusal, Room, RunId, RunTrace, Said, Sighting, Steady, Stray, StraySpec, Survivor, Swept,
+    AgentName, Claim, Claimed, CleanupReceipt, ClockReading, ClockTracker, DoneWhen, Ended, Exit, ExitReason,
+    Free, Launch, Output, Process, Refusal, Reported, Room, RunId, RunObservation, RunQuery, RunTrace,
+    Survivor, UnrecordedRun, UnrecordedSpec,
 };
 use jiff::Timestamp;
 
@@ -76,7 +77,7 @@ enum End {
 /// `runs/<run>/` and everything alive of it.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
-    pub(super) spec: Option<StraySpec>,
+    pub(super) spec: Option<UnrecordedSpec>,
     /// Hash of the title and body that it was given.
     pub(super) given: Option<String>,
     pub(super) claim: Option<Claim>,
@@ -91,14 +92,14 @@ pub(super) struct Run {
     changed_ms: i64,
     tough_until: u64,
     /// When its launcher took the claim: it remembers that, whatever becomes of the file.
-    claimed: Option<Moment>,
+    claimed: Option<ClockReading>,
     /// Its claim was taken away: a resume that it was may be made once more.
     claim_removed: bool,
     deadline_ms: Option<u64>,
     stall_ms: Option<u64>,
     exit: Option<Exit>,
-    swept: Option<Swept>,
-    said: Said,
+    swept: Option<CleanupReceipt>,
+    said: Reported,
     stdout: String,
     stderr: String,
     script: Option<Script>,
@@ -123,7 +124,7 @@ impl Run {
             stall_ms: None,
             exit: None,
             swept: None,
-            said: Said::default(),
+            said: Reported::default(),
             stdout: String::new(),
             stderr: String::new(),
             script: None,
@@ -150,7 +151,7 @@ impl Run {
     }
 
     /// Its agent has ended, and its launcher has been promised the time for what comes after that.
-    pub(super) fn is_in_hook(&self, now: &Moment) -> bool {
+    pub(super) fn is_in_hook(&self, now: &ClockReading) -> bool {
         let exit = self.exit.as_ref().filter(|_| matches!(self.launcher, Launcher::Sweeping(_)));
         exit.and_then(|exit| Some((now.since(&exit.ended)?, exit.after_run_ms?)))
             .is_some_and(|(age, longest)| age.as_millis() as u64 <= longest)
@@ -229,19 +230,19 @@ impl Machine {
         format!("boot {}", self.boots)
     }
 
-    pub(super) fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> ClockReading {
         let at = Timestamp::from_millisecond(self.wall_ms).unwrap();
-        Moment { at, mono_ms: self.mono_ms, boot_id: self.boot_id(), slept_ms: 0 }
+        ClockReading { at, mono_ms: self.mono_ms, boot_id: self.boot_id(), slept_ms: 0 }
     }
 
     /// The wall clock, as whoever removes takes it who has never looked at it before.
-    pub(super) fn clock(&self) -> Steady {
-        Steady::first(self.moment())
+    pub(super) fn clock(&self) -> ClockTracker {
+        ClockTracker::first(self.moment())
     }
 
     /// The true order of two moments, whatever became of the clocks between them.
-    pub(super) fn is_not_before(&self, one: &Moment, other: &Moment) -> bool {
-        let true_ms = |moment: &Moment| {
+    pub(super) fn is_not_before(&self, one: &ClockReading, other: &ClockReading) -> bool {
+        let true_ms = |moment: &ClockReading| {
             let boot: usize = moment.boot_id.rsplit(' ').next()?.parse().ok()?;
             let (clock_ms, mono_ms) = self.booted.get(boot - 1)?;
             Some((clock_ms + moment.mono_ms).saturating_sub(*mono_ms))
@@ -257,12 +258,12 @@ impl Machine {
         self.runs.entry(run.clone()).or_insert_with(|| Run { changed_ms: now, ..Run::new() });
     }
 
-    pub(super) fn write_spec(&mut self, launch: &Launch, since: Moment) {
+    pub(super) fn write_spec(&mut self, launch: &Launch, since: ClockReading) {
         let Some(run) = self.runs.get_mut(&launch.run) else { return };
         run.deadline_ms = launch.deadline.map(|deadline| deadline.as_millis() as u64);
         run.stall_ms = launch.stall.map(|stall| stall.as_millis() as u64);
         run.given = Some(launch.content_hash.clone()).filter(|_| launch.session.is_none());
-        run.spec = Some(StraySpec {
+        run.spec = Some(UnrecordedSpec {
             item: launch.item.clone(),
             key: launch.key.clone(),
             slug: launch.slug.clone(),
@@ -426,7 +427,11 @@ impl Machine {
         let now = self.wall_ms;
         if let Some(run) = self.runs.get_mut(run) {
             run.changed_ms = now;
-            run.swept = Some(Swept { by: "tick".to_owned(), survivors: survivors.to_vec(), after_run: None });
+            run.swept = Some(CleanupReceipt {
+                by: "tick".to_owned(),
+                survivors: survivors.to_vec(),
+                after_run: None,
+            });
         }
     }
 
@@ -696,7 +701,7 @@ impl Machine {
     fn end_main(
         &mut self,
         run: &RunId,
-        now: &Moment,
+        now: &ClockReading,
         reason: ExitReason,
         code: Option<i32>,
         signal: Option<i32>,
@@ -753,7 +758,8 @@ impl Machine {
             one.others = 0;
         }
         one.changed_ms = wall_ms;
-        one.swept = Some(Swept { by: "launcher".to_owned(), survivors: survivors(one), after_run: None });
+        one.swept =
+            Some(CleanupReceipt { by: "launcher".to_owned(), survivors: survivors(one), after_run: None });
         one.launcher = Launcher::Gone;
         self.forget_if_dead(run);
     }
@@ -768,15 +774,15 @@ impl Machine {
     // What can be seen of it
 
     /// What the real fleet would read out of these files and processes.
-    pub(super) fn sight(&self, quarry: &Quarry) -> Sighting {
-        let run = self.runs.get(&quarry.run);
-        let (claim, process) = match (&quarry.process, run.map(|run| &run.claim)) {
+    pub(super) fn sight(&self, queries: &RunQuery) -> RunObservation {
+        let run = self.runs.get(&queries.run);
+        let (claim, process) = match (&queries.process, run.map(|run| &run.claim)) {
             (Some(process), _) => (None, process.clone()),
-            (None, None | Some(None)) => return Sighting::Unclaimed,
+            (None, None | Some(None)) => return RunObservation::Unclaimed,
             (None, Some(Some(Claim::FencedBy(_)))) => {
                 return self.sight_fenced(run);
             }
-            (None, Some(Some(Claim::Refused(refusal)))) => return Sighting::Refused(refusal.clone()),
+            (None, Some(Some(Claim::Refused(refusal)))) => return RunObservation::Refused(refusal.clone()),
             (None, Some(Some(Claim::Launcher(claimed)))) => {
                 (Some((**claimed).clone()), claimed.process.clone())
             }
@@ -784,47 +790,51 @@ impl Machine {
         let alive = run.is_some_and(|run| run.launcher_lives() && run.process.as_ref() == Some(&process));
         let exit = run.and_then(|run| run.exit.clone());
         let said = run.map(|run| run.said.clone()).unwrap_or_default();
-        let ended = |claim, swept: Option<&Swept>| Box::new(ended(run, claim, swept));
+        let ended = |claim, swept: Option<&CleanupReceipt>| Box::new(ended(run, claim, swept));
         if process.boot_id != self.boot_id() {
-            return Sighting::Rebooted(ended(claim, None));
+            return RunObservation::Rebooted(ended(claim, None));
         }
         let swept = run.and_then(|run| run.swept.as_ref()).filter(|_| !alive);
         match (swept, &exit) {
-            (Some(swept), _) => Sighting::Ended(ended(claim, Some(swept))),
-            (None, Some(exit)) if alive => Sighting::Sweeping { claim, exit: Box::new(exit.clone()) },
-            (None, None) if alive => Sighting::Alive { claim, said },
-            (None, _) if self.is_elsewhere(&process) => Sighting::Replaced(ended(claim, None)),
-            (None, _) => Sighting::Orphaned { claim },
+            (Some(swept), _) => RunObservation::Ended(ended(claim, Some(swept))),
+            (None, Some(exit)) if alive => RunObservation::Sweeping { claim, exit: Box::new(exit.clone()) },
+            (None, None) if alive => RunObservation::Alive { claim, said },
+            (None, _) if self.is_elsewhere(&process) => RunObservation::Replaced(ended(claim, None)),
+            (None, _) => RunObservation::Orphaned { claim },
         }
     }
 
     /// A fence stands in the place of the claim. A run that has receipts began before its claim was taken away.
-    fn sight_fenced(&self, run: Option<&Run>) -> Sighting {
+    fn sight_fenced(&self, run: Option<&Run>) -> RunObservation {
         let Some(swept) = run.and_then(|run| run.swept.as_ref()) else {
-            return Sighting::Orphaned { claim: None };
+            return RunObservation::Orphaned { claim: None };
         };
         match run.is_some_and(|run| run.exit.is_some()) {
-            true => Sighting::Ended(Box::new(ended(run, None, Some(swept)))),
-            false if swept.survivors.is_empty() => Sighting::Fenced,
+            true => RunObservation::Ended(Box::new(ended(run, None, Some(swept)))),
+            false if swept.survivors.is_empty() => RunObservation::Fenced,
             false => {
                 let survivors = swept.survivors.clone();
-                Sighting::Ended(Box::new(Ended { survivors, ..Ended::default() }))
+                RunObservation::Ended(Box::new(Ended { survivors, ..Ended::default() }))
             }
         }
     }
 
-    pub(super) fn strays(&self, asked: &[Quarry], known: &BTreeMap<AgentName, u64>) -> Vec<Stray> {
+    pub(super) fn unrecorded(
+        &self,
+        asked: &[RunQuery],
+        known: &BTreeMap<AgentName, u64>,
+    ) -> Vec<UnrecordedRun> {
         self.runs
             .iter()
             .filter(|(run, _)| known.get(&run.agent).is_none_or(|last| run.n > *last))
-            .filter(|(run, _)| asked.iter().all(|quarry| quarry.run != **run))
-            .map(|(run, one)| Stray { run: run.clone(), spec: one.spec.clone() })
+            .filter(|(run, _)| asked.iter().all(|queries| queries.run != **run))
+            .map(|(run, one)| UnrecordedRun { run: run.clone(), spec: one.spec.clone() })
             .collect()
     }
 }
 
 /// What is left of a run that is over.
-fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&Swept>) -> Ended {
+fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&CleanupReceipt>) -> Ended {
     let exit = run.and_then(|run| run.exit.clone());
     let said = run.map(|run| run.said.clone()).unwrap_or_default();
     let stdout_tail = match run.and_then(|run| run.script.as_ref()) {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::config::Scope;
 use factory_tick::fingerprint;
-use factory_tick::model::{ItemId, ItemState, SourceView, Status, Unclear, WorkItem, Writeback};
+use factory_tick::model::{ItemId, ItemState, SourceView, Status, UnreadableItem, WorkItem, Writeback};
 use jiff::Timestamp;
 
 use super::dice::Dice;
@@ -144,7 +144,7 @@ impl Tracker {
         for tracked in self.items.values().filter(|tracked| self.is_there(tracked)) {
             if tracked.malformed {
                 let (origin, id) = (tracked.item.origin.clone(), Some(tracked.item.id.clone()));
-                view.unclear.push(Unclear { origin, id, why: "spoiled".to_owned() });
+                view.unclear.push(UnreadableItem { origin, id, why: "spoiled".to_owned() });
             } else {
                 view.items.push(tracked.item.clone());
             }

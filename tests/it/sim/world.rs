@@ -7,8 +7,8 @@ use std::time::Instant;
 use factory_tick::config::Config;
 use factory_tick::fleet::Fleet;
 use factory_tick::model::{
-    AgentName, Class, FleetView, Happened, ItemId, Launch, Moment, Observed, Outcome, Plan, Quarry, Reap,
-    Reaped, RunId, Sighting, Signalled, SourceView, Status, Writeback,
+    AgentName, ClockReading, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Outcome, Plan,
+    Reap, Reaped, RunId, RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
 };
 use factory_tick::registry::Registry;
 use factory_tick::source::Source;
@@ -57,7 +57,7 @@ pub(super) struct World {
     /// The run that could not be told at the last look.
     pub(super) untold: Option<RunId>,
     /// Agents of which the last look left unrecorded runs.
-    pub(super) unlooked: BTreeMap<AgentName, usize>,
+    pub(super) unexamined: BTreeMap<AgentName, usize>,
     /// Required `started` notes of this tick that failed.
     pub(super) refused_notes: Vec<(ItemId, u64)>,
     /// A rule that was broken in the middle of an effect.
@@ -89,7 +89,7 @@ impl World {
             effects: 0,
             started: BTreeSet::new(),
             untold: None,
-            unlooked: BTreeMap::new(),
+            unexamined: BTreeMap::new(),
             refused_notes: Vec::new(),
             broken: None,
             strangers: BTreeMap::new(),
@@ -201,9 +201,9 @@ impl World {
         self.look_at_session(launch);
         if self.strike(Fault::NoProgram) {
             let error = "the program is missing".to_owned();
-            return Happened::NotStarted { class: Class::Infra, error };
+            return Happened::NotStarted { class: FailureClass::Infra, error };
         }
-        let class = if self.dice.percent(70) { Class::Machine } else { Class::Infra };
+        let class = if self.dice.percent(70) { FailureClass::Machine } else { FailureClass::Infra };
         let refused = |error: &str| Happened::NotStarted { class, error: error.to_owned() };
         if !self.step() {
             return Happened::Tried;
@@ -226,7 +226,7 @@ impl World {
             self.strangers.insert(run.agent.clone(), self.machine.clock_ms + minutes * 60_000);
         }
         if let Some(error) = self.holder_of(&run.agent) {
-            return Happened::NotStarted { class: Class::NameTaken, error };
+            return Happened::NotStarted { class: FailureClass::NameTaken, error };
         }
         if self.strike(Fault::NoProcess) {
             return refused("no process could be made");
@@ -304,15 +304,20 @@ impl World {
             self.machine.stop_launcher(&reap.run);
             let grace = self.dice.pick(&[0, 1_000, 12_000]);
             self.advance(grace);
-            let quarry = Quarry { run: reap.run.clone(), process: Some(launcher.clone()), name_taken: false };
-            let swept = self.machine.sight(&quarry);
+            let queries =
+                RunQuery { run: reap.run.clone(), process: Some(launcher.clone()), name_taken: false };
+            let swept = self.machine.sight(&queries);
             match swept {
-                Sighting::Ended(ended) if ended.survivors.is_empty() => return Happened::Reaped(reaped),
-                Sighting::Sweeping { .. } if self.is_in_hook(&reap.run) => {
+                RunObservation::Ended(ended) if ended.survivors.is_empty() => {
+                    return Happened::Reaped(reaped);
+                }
+                RunObservation::Sweeping { .. } if self.is_in_hook(&reap.run) => {
                     return Happened::NotTried("its after_run hook has not ended yet");
                 }
                 // No signal reaches it.
-                Sighting::Alive { .. } | Sighting::Sweeping { .. } if is_elsewhere => return failed(),
+                RunObservation::Alive { .. } | RunObservation::Sweeping { .. } if is_elsewhere => {
+                    return failed();
+                }
                 _ => {}
             }
         }
@@ -383,43 +388,43 @@ pub(super) struct Hands<'a>(pub(super) &'a RefCell<World>);
 impl Fleet for Hands<'_> {
     fn observe(
         &self,
-        quarry: &[Quarry],
+        queries: &[RunQuery],
         known: &BTreeMap<AgentName, u64>,
         _until: Instant,
     ) -> Observed<FleetView> {
         let mut world = self.0.borrow_mut();
         world.untold = None;
-        world.unlooked.clear();
+        world.unexamined.clear();
         if world.today.fleet_unknown {
             return Observed::Unknown("it can't be seen".to_owned());
         }
-        let mut strays = world.machine.strays(quarry, known);
-        if world.today.look_cut && strays.len() > 1 {
-            for stray in strays.drain(1..) {
-                *world.unlooked.entry(stray.run.agent).or_default() += 1;
+        let mut unrecorded = world.machine.unrecorded(queries, known);
+        if world.today.look_cut && unrecorded.len() > 1 {
+            for unrecorded in unrecorded.drain(1..) {
+                *world.unexamined.entry(unrecorded.run.agent).or_default() += 1;
             }
         }
-        let unlooked = world.unlooked.clone();
+        let unexamined = world.unexamined.clone();
         let mut runs: BTreeMap<_, _> =
-            quarry.iter().map(|quarry| (quarry.run.clone(), world.machine.sight(quarry))).collect();
-        for stray in &strays {
-            let quarry = Quarry { run: stray.run.clone(), process: None, name_taken: false };
-            runs.insert(stray.run.clone(), world.machine.sight(&quarry));
+            queries.iter().map(|queries| (queries.run.clone(), world.machine.sight(queries))).collect();
+        for unrecorded in &unrecorded {
+            let queries = RunQuery { run: unrecorded.run.clone(), process: None, name_taken: false };
+            runs.insert(unrecorded.run.clone(), world.machine.sight(&queries));
         }
         if let Some(pick) = world.today.unknown_run
             && !runs.is_empty()
         {
             let nth = (pick % runs.len() as u64) as usize;
-            if let Some((run, sighting)) = runs.iter_mut().nth(nth) {
+            if let Some((run, observation)) = runs.iter_mut().nth(nth) {
                 world.untold = Some(run.clone());
-                *sighting = Sighting::Unknown("its claim can't be read".to_owned());
+                *observation = RunObservation::Unknown("its claim can't be read".to_owned());
             }
         }
-        let names = quarry.iter().map(|quarry| &quarry.run.agent);
+        let names = queries.iter().map(|queries| &queries.run.agent);
         let names_held: BTreeMap<_, _> =
             names.filter_map(|name| Some((name.clone(), world.holder_of(name)?))).collect();
         world.names_shown = names_held.keys().cloned().collect();
-        Observed::Known(FleetView { runs, strays, unlooked, names_held })
+        Observed::Known(FleetView { runs, unrecorded, unexamined, names_held })
     }
 
     fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
@@ -476,7 +481,7 @@ impl Store for Hands<'_> {
         self.0.borrow_mut().commit(registry)
     }
 
-    fn log_plan(&mut self, _plan: &Plan, _now: &Moment) {}
+    fn log_plan(&mut self, _plan: &Plan, _now: &ClockReading) {}
 
-    fn log_outcomes(&mut self, _plan: &Plan, _outcomes: &[Outcome], _now: &Moment) {}
+    fn log_outcomes(&mut self, _plan: &Plan, _outcomes: &[Outcome], _now: &ClockReading) {}
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use factory_tick::model::{Action, Class, ItemId, RunId};
-use factory_tick::registry::{AgentRecord, AgentStanding, MACHINE};
+use factory_tick::model::{Action, FailureClass, ItemId, RunId};
+use factory_tick::registry::{AgentPhase, AgentRecord, MACHINE};
 
 use super::{Scene, ensure};
 
@@ -45,11 +45,12 @@ pub(super) fn machine_fault_parks_nothing(scene: &Scene<'_>) -> Result<(), Strin
                 _ => None,
             })
             .collect();
-        let only_machine = failures.iter().all(|class| *class == Class::Machine);
+        let only_machine = failures.iter().all(|class| *class == FailureClass::Machine);
         let Some(after) = scene.intended.items.get(id).filter(|_| only_machine) else { continue };
-        ensure(after.attempts <= before.attempts && after.infra_row <= before.infra_row, || {
-            format!("{id} is charged for faults of the machine: {before:?} becomes {after:?}")
-        })?;
+        ensure(
+            after.attempts <= before.attempts && after.uncharged_streak <= before.uncharged_streak,
+            || format!("{id} is charged for faults of the machine: {before:?} becomes {after:?}"),
+        )?;
     }
     Ok(())
 }
@@ -72,7 +73,7 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
     items.into_iter().try_for_each(|item| {
         let is_new = |agent: &AgentRecord| agent.run.as_ref().is_some_and(|run| started.contains(run));
         let goes_on = scene.agents(item).any(|agent| {
-            let in_flight = agent.state != AgentStanding::Idle && (!is_new(agent) || agent.resumed);
+            let in_flight = agent.state != AgentPhase::Idle && (!is_new(agent) || agent.resumed);
             in_flight || agent.ok || agent.next.is_some()
         });
         let missing = scene.config.roles.iter().find(|role| {
@@ -87,23 +88,29 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
 /// A run that never ran does not wait for the end of the rest of its crew.
 pub(super) fn run_that_never_ran_starts_with_its_crew(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| {
-        let Action::Fail { item, run: Some(run), class: class @ (Class::Infra | Class::Machine), .. } =
-            action
+        let Action::Fail {
+            item,
+            run: Some(run),
+            class: class @ (FailureClass::Infra | FailureClass::Machine),
+            ..
+        } = action
         else {
             return Ok(());
         };
         // An agent that failed on a full disk has run.
-        if *class == Class::Machine && scene.world.machine.room_of(run).is_some_and(|free| free.is_full()) {
+        if *class == FailureClass::Machine
+            && scene.world.machine.room_of(run).is_some_and(|free| free.is_full())
+        {
             return Ok(());
         }
         let Some(agent) = scene.intended.agents.get(&run.agent) else { return Ok(()) };
-        let waits = agent.state == AgentStanding::Idle && agent.next.is_none();
+        let waits = agent.state == AgentPhase::Idle && agent.next.is_none();
         let is_active = scene
             .intended
             .items
             .get(item)
-            .is_some_and(|record| record.state == factory_tick::registry::ItemStanding::Active);
-        let others = scene.agents(item).any(|other| other.state != AgentStanding::Idle);
+            .is_some_and(|record| record.state == factory_tick::registry::ItemPhase::Active);
+        let others = scene.agents(item).any(|other| other.state != AgentPhase::Idle);
         ensure(!(waits && others && is_active), || format!("{run} never ran, and waits for its crew to end"))
     })
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use factory_tick::model::{Action, Class, Launch, Left, RunId};
+use factory_tick::model::{Action, FailureClass, Launch, RunFacts, RunId};
 use factory_tick::registry::{AgentRecord, CoolOff};
 use jiff::Timestamp;
 
@@ -15,8 +15,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What costs an item an attempt.
-const PAID: [Class; 6] =
-    [Class::Agent, Class::Vanished, Class::Deadline, Class::Stalled, Class::Launch, Class::Writeback];
+const PAID: [FailureClass; 6] = [
+    FailureClass::Agent,
+    FailureClass::Vanished,
+    FailureClass::Deadline,
+    FailureClass::Stalled,
+    FailureClass::Launch,
+    FailureClass::Writeback,
+];
 
 /// What is remembered of earlier ticks.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +34,7 @@ pub(in super::super) struct Memory {
     /// By session: what was counted of it so far, where its program tells what all of it has used.
     counted: BTreeMap<String, u64>,
     /// When the last tick began.
-    last: Option<factory_tick::model::Moment>,
+    last: Option<factory_tick::model::ClockReading>,
 }
 
 impl Memory {
@@ -56,8 +62,8 @@ impl Memory {
 struct Judged<'a> {
     run: &'a RunId,
     /// `None`: it ended well.
-    class: Option<Class>,
-    left: &'a Left,
+    class: Option<FailureClass>,
+    left: &'a RunFacts,
     record: Option<&'a AgentRecord>,
     /// What was true of it, where it was over when the tick began and left a receipt.
     ending: Option<&'a Ending>,
@@ -65,14 +71,19 @@ struct Judged<'a> {
 
 impl Judged<'_> {
     fn is_of_provider(&self) -> bool {
-        matches!(self.class, Some(Class::RateLimited | Class::Unreachable))
+        matches!(self.class, Some(FailureClass::RateLimited | FailureClass::Unreachable))
     }
 
     /// Whether a provider must have answered it.
     fn was_answered(&self) -> bool {
         matches!(
             self.class,
-            None | Some(Class::Agent | Class::NeedsInput | Class::NoEffect | Class::Unfinished)
+            None | Some(
+                FailureClass::Agent
+                    | FailureClass::NeedsInput
+                    | FailureClass::NoEffect
+                    | FailureClass::Unfinished
+            )
         )
     }
 }
@@ -88,7 +99,7 @@ impl<'a> Scene<'a> {
             };
             let record = before.agents.get(&run.agent).filter(|agent| agent.run.as_ref() == Some(run));
             // A run whose claim was taken away counts as one that never ran where its required note was never told.
-            let is_untold = world.machine.unclaimed.contains(run) && class == Some(Class::Infra);
+            let is_untold = world.machine.unclaimed.contains(run) && class == Some(FailureClass::Infra);
             let ending = world.machine.ends.get(run).filter(|_| receipts.contains(run) && !is_untold);
             Some(Judged { run, class, left, record, ending })
         })
@@ -173,7 +184,7 @@ fn refusals(scene: &Scene<'_>, counts: impl Fn(&RunId) -> bool) -> BTreeMap<Stri
     let mut refused = scene.history.providers.refused.clone();
     for judged in scene.judged().filter(|judged| counts(judged.run)) {
         let Some((ending, record)) = judged.ending.zip(judged.record) else { continue };
-        if judged.class == Some(Class::Denied) && record.credentials.is_some() {
+        if judged.class == Some(FailureClass::Denied) && record.credentials.is_some() {
             refused.extend(ending.credentials.clone().map(|key| (record.role.clone(), key)));
         } else if judged.was_answered() {
             // With the same credentials: it was a mistake.
@@ -190,7 +201,7 @@ pub(super) fn what_a_program_says_is_understood(scene: &Scene<'_>) -> Result<(),
         let of_item = |action: &&Action| match action {
             Action::Fail { item, class, .. } if item == id => {
                 // One that is unfinished is free the first time.
-                PAID.contains(class) || *class == Class::Unfinished && scene.is_charged(action)
+                PAID.contains(class) || *class == FailureClass::Unfinished && scene.is_charged(action)
             }
             _ => false,
         };
@@ -207,7 +218,7 @@ pub(super) fn what_a_program_says_is_understood(scene: &Scene<'_>) -> Result<(),
         let Some(ending) = judged.ending else { return Ok(()) };
         let Some(class) = ending.means() else { return Ok(()) };
         let is_full = scene.world.machine.room_of(judged.run).is_some_and(|free| free.is_full());
-        if is_full && judged.class == Some(Class::Machine) {
+        if is_full && judged.class == Some(FailureClass::Machine) {
             return Ok(());
         }
         ensure(judged.class == class, || {

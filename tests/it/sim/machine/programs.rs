@@ -2,7 +2,7 @@
 //! and times of this world in it.
 
 use factory_tick::harness;
-use factory_tick::model::{Class, ExitReason, Launch, Moment, RunId};
+use factory_tick::model::{ClockReading, ExitReason, FailureClass, Launch, RunId};
 use jiff::Timestamp;
 
 use super::super::provider::Answer;
@@ -56,8 +56,8 @@ pub(in super::super) struct Ending {
     pub(in super::super) reason: ExitReason,
     /// Its agent asked for a person.
     pub(in super::super) parked: bool,
-    pub(in super::super) claimed: Moment,
-    pub(in super::super) ended: Moment,
+    pub(in super::super) claimed: ClockReading,
+    pub(in super::super) ended: ClockReading,
     pub(in super::super) credentials: Option<String>,
     /// When the provider is to be asked again, as it was told.
     pub(in super::super) reset: Option<Timestamp>,
@@ -70,33 +70,35 @@ pub(in super::super) struct Ending {
 
 impl Ending {
     /// What its end means; `None`: it is neither the program's nor its launcher's word that tells.
-    pub(in super::super) fn means(&self) -> Option<Option<Class>> {
+    pub(in super::super) fn means(&self) -> Option<Option<FailureClass>> {
         let claude = self.harness == "claude";
         let failed = |class| Some(Some(class));
         match (self.reason, self.words) {
-            (ExitReason::Stopped, _) => failed(Class::Killed),
-            (ExitReason::Deadline | ExitReason::Stalled, Words::Reconnecting) => failed(Class::Unreachable),
-            (ExitReason::Deadline, _) => failed(Class::Deadline),
-            (ExitReason::Stalled, _) => failed(Class::Stalled),
+            (ExitReason::Stopped, _) => failed(FailureClass::Killed),
+            (ExitReason::Deadline | ExitReason::Stalled, Words::Reconnecting) => {
+                failed(FailureClass::Unreachable)
+            }
+            (ExitReason::Deadline, _) => failed(FailureClass::Deadline),
+            (ExitReason::Stalled, _) => failed(FailureClass::Stalled),
             (ExitReason::Launch | ExitReason::Hook | ExitReason::Infra | ExitReason::Machine, _) => None,
-            (ExitReason::Exited, _) if self.parked => failed(Class::NeedsInput),
+            (ExitReason::Exited, _) if self.parked => failed(FailureClass::NeedsInput),
             (ExitReason::Exited, words) => match words {
                 Words::Done => Some(None),
                 // Nothing that it prints tells what its sandbox kept its agent from.
                 Words::ToolsDenied if !claude => Some(None),
-                Words::ToolsDenied | Words::Question => failed(Class::NeedsInput),
-                Words::Empty => failed(Class::NoEffect),
-                Words::Unfinished => failed(Class::Unfinished),
-                Words::BadRequest if self.resumed => failed(Class::SessionGone),
-                Words::BadRequest => failed(Class::Agent),
-                Words::Fails | Words::Silent => failed(Class::Agent),
-                Words::SessionInUse => failed(Class::SessionTaken),
-                Words::SessionUnknown => failed(Class::SessionGone),
-                Words::Busy | Words::Limit => failed(Class::RateLimited),
+                Words::ToolsDenied | Words::Question => failed(FailureClass::NeedsInput),
+                Words::Empty => failed(FailureClass::NoEffect),
+                Words::Unfinished => failed(FailureClass::Unfinished),
+                Words::BadRequest if self.resumed => failed(FailureClass::SessionGone),
+                Words::BadRequest => failed(FailureClass::Agent),
+                Words::Fails | Words::Silent => failed(FailureClass::Agent),
+                Words::SessionInUse => failed(FailureClass::SessionTaken),
+                Words::SessionUnknown => failed(FailureClass::SessionGone),
+                Words::Busy | Words::Limit => failed(FailureClass::RateLimited),
                 // It calls every such error a lack of capacity.
-                Words::Broken | Words::Unconnected if !claude => failed(Class::RateLimited),
-                Words::Broken | Words::Unconnected | Words::Reconnecting => failed(Class::Unreachable),
-                Words::Refused => failed(Class::Denied),
+                Words::Broken | Words::Unconnected if !claude => failed(FailureClass::RateLimited),
+                Words::Broken | Words::Unconnected | Words::Reconnecting => failed(FailureClass::Unreachable),
+                Words::Refused => failed(FailureClass::Denied),
             },
         }
     }
@@ -242,7 +244,7 @@ impl Machine {
     }
 
     /// Its log, as its end left it. Without a receipt nobody knows what it meant.
-    pub(super) fn print_program(&mut self, run: &RunId, now: &Moment, reason: ExitReason) {
+    pub(super) fn print_program(&mut self, run: &RunId, now: &ClockReading, reason: ExitReason) {
         let clock_ms = self.clock_ms;
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
