@@ -176,7 +176,7 @@ fn perform(
             (Some(why), _) => Happened::NotTried(why),
             (None, Effect::Start(launch)) => fleet.start(launch),
             (None, Effect::Fence(run)) => fleet.fence(run),
-            (None, Effect::Tell(note)) => match source.tell(note, until) {
+            (None, Effect::Tell(note)) => match source.notify(note, until) {
                 Ok(()) => Happened::Told,
                 Err(error) => Happened::Failed(error),
             },

@@ -89,7 +89,7 @@ impl Context {
         let wait = self.options.wait_lock.unwrap_or(default_wait);
         let called_off = || shutdown.asked();
         if let Some(dir) = StateDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
-            state::refuse_told_inside(&dir, &self.vars)?;
+            state::refuse_by_environment(&dir, &self.vars)?;
         }
         let waiting = |holder: Option<&Process>, waited: Duration| {
             let holder =

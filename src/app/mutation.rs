@@ -60,9 +60,9 @@ impl<'a> Mutation<'a> {
         context: &'a Context,
         title: &'static str,
     ) -> Result<Mutation<'a>, Failure> {
-        let mut order = Mutation::begin(context, title)?;
-        order.state.may_spend_reserve();
-        Ok(order)
+        let mut mutation = Mutation::begin(context, title)?;
+        mutation.state.may_spend_reserve();
+        Ok(mutation)
     }
 
     /// Judges the runs that have ended, and returns the registry as it was before. Starts nothing.
@@ -88,7 +88,7 @@ impl<'a> Mutation<'a> {
     }
 
     /// Makes a plan durable. It has no effects of its own: what must end is ended from the hand-offs.
-    pub(crate) fn write_down(&mut self, plan: &Plan) -> Result<(), Failure> {
+    pub(crate) fn commit(&mut self, plan: &Plan) -> Result<(), Failure> {
         let now = &self.context.now;
         let mut registry = self.state.registry.clone();
         registry.intend(plan, now);
@@ -111,7 +111,7 @@ impl<'a> Mutation<'a> {
     }
 
     /// Lets go of the lock, waits, and takes up the state again as somebody else may have left it.
-    pub(crate) fn let_go(self, wait: impl FnOnce(&Shutdown)) -> Result<Mutation<'a>, Failure> {
+    pub(crate) fn unlock(self, wait: impl FnOnce(&Shutdown)) -> Result<Mutation<'a>, Failure> {
         let Mutation { context, state, shutdown, report } = self;
         drop(state);
         wait(&shutdown);
@@ -137,26 +137,26 @@ impl<'a> Mutation<'a> {
 
 /// Carries out an order that is nothing but a plan; with `--dry-run` it is only told. `plan` is given the registry before
 /// and after the judgement of ended runs.
-pub(crate) fn give(
+pub(crate) fn apply(
     context: &Context,
     title: &'static str,
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
-    give_to(context, || Mutation::begin(context, title), judged, plan)
+    apply_to(context, || Mutation::begin(context, title), judged, plan)
 }
 
 /// The same on a full disk too: it may spend the reserve.
-pub(crate) fn give_without_room(
+pub(crate) fn apply_without_room(
     context: &Context,
     title: &'static str,
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
-    give_to(context, || Mutation::begin_without_room(context, title), judged, plan)
+    apply_to(context, || Mutation::begin_without_room(context, title), judged, plan)
 }
 
-fn give_to<'a>(
+fn apply_to<'a>(
     context: &Context,
     begin: impl FnOnce() -> Result<Mutation<'a>, Failure>,
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
@@ -165,12 +165,12 @@ fn give_to<'a>(
     if context.options.dry_run {
         return preview(context, judged, plan);
     }
-    let mut order = begin()?;
-    let judged = judged(&order.state.registry)?;
-    let before = order.judge(&judged)?;
-    let plan = plan(&before, &order.state.registry)?;
-    order.write_down(&plan)?;
-    Ok(order.end())
+    let mut mutation = begin()?;
+    let judged = judged(&mutation.state.registry)?;
+    let before = mutation.judge(&judged)?;
+    let plan = plan(&before, &mutation.state.registry)?;
+    mutation.commit(&plan)?;
+    Ok(mutation.end())
 }
 
 /// Tells what an order would do, its judgement of ended runs included.

@@ -90,10 +90,14 @@ pub(crate) struct ChangeFilter<'a> {
 }
 
 impl<'a> ChangeFilter<'a> {
-    /// `pulse` is the heartbeat before this tick's own.
-    pub(crate) fn new(dir: &'a StateDir, config: &Path, pulse: &'a HeartbeatState) -> ChangeFilter<'a> {
+    /// `heartbeat_state` is the heartbeat before this tick's own.
+    pub(crate) fn new(
+        dir: &'a StateDir,
+        config: &Path,
+        heartbeat_state: &'a HeartbeatState,
+    ) -> ChangeFilter<'a> {
         let config = config.to_string_lossy().into_owned();
-        let beat = match pulse {
+        let beat = match heartbeat_state {
             HeartbeatState::Beat(beat) => Some(beat.as_ref()).filter(|beat| beat.config == config),
             HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
@@ -143,8 +147,9 @@ pub(crate) fn has_changed_without_heartbeat(options: &Options, status: ExitStatu
     let Ok((config, state)) = located(options) else { return true };
     // Whether its file system is one to trust with a lock is no matter here.
     let Ok(Some(dir)) = StateDir::open_existing(&state, true) else { return true };
-    let (pulse, now) = (heartbeat::read(&dir), clock::wall());
-    let (change_filter, verdict) = (ChangeFilter::new(&dir, &config, &pulse), Verdict::new(status, reason));
+    let (heartbeat_state, now) = (heartbeat::read(&dir), clock::wall());
+    let (change_filter, verdict) =
+        (ChangeFilter::new(&dir, &config, &heartbeat_state), Verdict::new(status, reason));
     let has_changed = change_filter.has_changed(&verdict, now);
     if has_changed {
         change_filter.remember(&verdict, now);
@@ -163,7 +168,7 @@ mod tests {
     struct Night {
         _holder: tempfile::TempDir,
         dir: StateDir,
-        pulse: HeartbeatState,
+        heartbeat_state: HeartbeatState,
         minute: i64,
         mails: Vec<(i64, u8)>,
     }
@@ -172,7 +177,13 @@ mod tests {
         fn new() -> Night {
             let holder = tempfile::tempdir().unwrap();
             let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
-            Night { _holder: holder, dir, pulse: HeartbeatState::Absent, minute: 0, mails: Vec::new() }
+            Night {
+                _holder: holder,
+                dir,
+                heartbeat_state: HeartbeatState::Absent,
+                minute: 0,
+                mails: Vec::new(),
+            }
         }
 
         fn now(&self) -> Timestamp {
@@ -183,7 +194,7 @@ mod tests {
         fn tick(&mut self, status: ExitStatus, reason: &str) {
             self.minute += 1;
             let (now, verdict) = (self.now(), Verdict::new(status, reason));
-            let change_filter = ChangeFilter::new(&self.dir, Path::new(CONFIG), &self.pulse);
+            let change_filter = ChangeFilter::new(&self.dir, Path::new(CONFIG), &self.heartbeat_state);
             let has_changed = change_filter.has_changed(&verdict, now);
             if has_changed {
                 self.mails.push((self.minute, status.code()));
@@ -196,7 +207,7 @@ mod tests {
             }
             let before = change_filter.beat.and_then(|beat| beat.reported_at);
             let told = if has_changed { Some(now) } else { before };
-            self.pulse = HeartbeatState::Beat(Box::new(beat(status, reason, now, told)));
+            self.heartbeat_state = HeartbeatState::Beat(Box::new(beat(status, reason, now, told)));
         }
 
         fn ticks(&mut self, count: i64, status: ExitStatus, reason: &str) {
@@ -295,7 +306,7 @@ mod tests {
         let mut mails = 0;
         for _ in 0..10 {
             night.tick(ExitStatus::Ok, "ok");
-            let change_filter = ChangeFilter::new(&night.dir, theirs, &night.pulse);
+            let change_filter = ChangeFilter::new(&night.dir, theirs, &night.heartbeat_state);
             if change_filter.has_changed(&verdict, night.now()) {
                 mails += 1;
                 change_filter.remember(&verdict, night.now());

@@ -28,29 +28,29 @@ pub(super) fn run(context: &Context, args: &DrainArgs) -> Result<ExitStatus, Fai
         return mutation::preview(context, |_| Ok(judged(args)), |_, registry| Ok(plan(registry, args.stop)));
     }
     let until = Instant::now() + args.wait;
-    let mut order = Mutation::begin(context, "drain")?;
-    order.judge(&judged(args))?;
-    let plan = plan(&order.state.registry, args.stop);
-    order.write_down(&plan)?;
+    let mut mutation = Mutation::begin(context, "drain")?;
+    mutation.judge(&judged(args))?;
+    let plan = plan(&mutation.state.registry, args.stop);
+    mutation.commit(&plan)?;
     let mut told = Vec::new();
     loop {
-        let looked = order.look()?;
+        let looked = mutation.look()?;
         // What an older registry had forgotten is on record only now.
-        order.write_down(&Plan { steps: stops(&order.state.registry, args.stop), ..Plan::default() })?;
-        let left = in_flight(&order.state.registry);
+        mutation.commit(&Plan { steps: stops(&mutation.state.registry, args.stop), ..Plan::default() })?;
+        let left = in_flight(&mutation.state.registry);
         if left.is_empty() {
-            return Ok(order.end());
+            return Ok(mutation.end());
         }
-        if order.shutdown.asked() || Instant::now() >= until {
-            order.note(format!("still in flight: {}", left.join(", ")));
-            looked.plan.errors.into_iter().for_each(|error| order.note(error));
-            return Ok(order.end());
+        if mutation.shutdown.asked() || Instant::now() >= until {
+            mutation.note(format!("still in flight: {}", left.join(", ")));
+            looked.plan.errors.into_iter().for_each(|error| mutation.note(error));
+            return Ok(mutation.end());
         }
         if left != told {
             tell(Style::Dim, &format!("waiting for {}", left.join(", ")));
             told = left;
         }
-        order = order.let_go(|shutdown| wait(shutdown, until))?;
+        mutation = mutation.unlock(|shutdown| wait(shutdown, until))?;
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure>
     // Whether its file system is one that the configuration allows is for ticks to say.
     let dir = StateDir::open_existing(&path, true)?
         .ok_or_else(|| refused(&format!("there is no state in {}", path.display())))?;
-    state::refuse_told_inside(&dir, vars)?;
+    state::refuse_by_environment(&dir, vars)?;
     let holder = holder(&dir)?;
     let beat = beat_of(&dir, &holder, &host)?;
     let guard = Guard::new([]).map_err(|error| Failure::new(ExitStatus::Failed, error.to_string()))?;
@@ -56,14 +56,14 @@ fn holder(dir: &StateDir) -> Result<Process, Failure> {
 
 /// The heartbeat, where it can be believed and names that process.
 fn beat_of(dir: &StateDir, holder: &Process, host: &Host) -> Result<Box<Heartbeat>, Failure> {
-    let pulse = heartbeat::read(dir);
+    let heartbeat_state = heartbeat::read(dir);
     let is_same = |pid, start_ticks, boot_id: &str| state::is_alive(host, pid, start_ticks, boot_id);
     // One that is as old as you like: that is what a tick that hangs leaves.
-    match heartbeat::judge(&pulse, &clock::moment(&host.boot_id), Duration::MAX, is_same) {
+    match heartbeat::judge(&heartbeat_state, &clock::moment(&host.boot_id), Duration::MAX, is_same) {
         Alive::Yes | Alive::Stopping | Alive::Stale { .. } => {}
         other => return Err(refused(&format!("the heartbeat is {other}"))),
     }
-    let HeartbeatState::Beat(beat) = pulse else { return Err(refused("there is no heartbeat")) };
+    let HeartbeatState::Beat(beat) = heartbeat_state else { return Err(refused("there is no heartbeat")) };
     let named = (beat.pid, beat.start_ticks, beat.boot_id.as_str());
     if named != (holder.pid, holder.start_ticks, holder.boot_id.as_str()) {
         return Err(refused(&format!(

@@ -26,5 +26,5 @@ pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Fail
         plan.steps.push(decided(&id, because, park));
         Ok(plan)
     };
-    mutation::give_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)
+    mutation::apply_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)
 }

@@ -12,11 +12,11 @@ pub(super) fn run(context: &Context, args: &PauseArgs) -> Result<ExitStatus, Fai
     let because = args.reason.as_deref().unwrap_or(BECAUSE);
     let until = args.duration.map(|duration| context.now.after(duration));
     let plan = plan(because, Action::Pause { until });
-    mutation::give(context, "pause", |_| Ok(Judged::Nothing), |_, _| Ok(plan))
+    mutation::apply(context, "pause", |_| Ok(Judged::Nothing), |_, _| Ok(plan))
 }
 
 pub(super) fn end(context: &Context) -> Result<ExitStatus, Failure> {
-    mutation::give(
+    mutation::apply(
         context,
         "unpause",
         |_| Ok(Judged::Nothing),

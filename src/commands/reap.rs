@@ -30,9 +30,9 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
             Ok((mutation::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
         });
     }
-    let mut order = Mutation::begin_without_room(context, "reap")?;
-    order.reap()?;
-    Ok(order.end())
+    let mut mutation = Mutation::begin_without_room(context, "reap")?;
+    mutation.reap()?;
+    Ok(mutation.end())
 }
 
 /// A person's way out of a hand-off that never ends. `give_up` needs the run as it is seen now.
@@ -43,11 +43,11 @@ fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
             Ok((give_up(wanted, registry, unknown)?, ExitStatus::Ok))
         });
     }
-    let mut order = Mutation::begin_without_room(context, "reap")?;
-    let (registry, lineage) = (&order.state.registry, &order.state.lineage);
+    let mut mutation = Mutation::begin_without_room(context, "reap")?;
+    let (registry, lineage) = (&mutation.state.registry, &mutation.state.lineage);
     let plan = give_up(wanted, registry, |run| why_unknown(context, lineage, registry, run))?;
-    order.write_down(&plan)?;
-    Ok(order.end())
+    mutation.commit(&plan)?;
+    Ok(mutation.end())
 }
 
 /// Why nobody can tell whether a handed-off run lives; `None` where it can be told.

@@ -94,9 +94,10 @@ impl Remover {
     /// The registry as it stands. Nothing is removed on the word of an earlier one.
     fn registry(&self) -> Result<(Registry, String)> {
         let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
-        let pulse = heartbeat::read(&self.dir);
-        let (standing, _) = state::standing(&self.config.path, &self.dir, &loaded, &pulse, &self.host)
-            .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let heartbeat_state = heartbeat::read(&self.dir);
+        let (standing, _) =
+            state::standing(&self.config.path, &self.dir, &loaded, &heartbeat_state, &self.host)
+                .map_err(|failure| anyhow::anyhow!("{failure}"))?;
         if loaded.origin != Origin::Registry || standing != Standing::Ours {
             bail!("there is no whole registry of {} to go by", self.config.path.display());
         }

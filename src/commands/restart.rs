@@ -25,21 +25,21 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
         };
         return mutation::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
     }
-    let mut order = Mutation::begin(context, "restart")?;
+    let mut mutation = Mutation::begin(context, "restart")?;
     let items = context.items();
-    let id = resolve::item(&args.target, &order.state.registry, &items)?;
-    order.judge(&Judged::Item(id.clone()))?;
-    refuse_done(args, &order.state.registry, &id)?;
-    carry_out(&mut order, |registry| stopping(registry, &items, &id))?;
-    let registry = &order.state.registry;
+    let id = resolve::item(&args.target, &mutation.state.registry, &items)?;
+    mutation.judge(&Judged::Item(id.clone()))?;
+    refuse_done(args, &mutation.state.registry, &id)?;
+    carry_out(&mut mutation, |registry| stopping(registry, &items, &id))?;
+    let registry = &mutation.state.registry;
     if registry.handoffs_of(&id).any(|(_, handoff)| !handoff.survivors.is_empty()) {
-        order.note(format!("{id}: not everything of it could be ended, so it stays parked"));
-        return Ok(order.end());
+        mutation.note(format!("{id}: not everything of it could be ended, so it stays parked"));
+        return Ok(mutation.end());
     }
     // What still ends, its hook after the run say, holds up the next run and not a person's word.
     let again = retry::retry(&context.config, registry, &id, false, None);
-    order.write_down(&Plan { steps: vec![again], ..Plan::default() })?;
-    Ok(order.end())
+    mutation.commit(&Plan { steps: vec![again], ..Plan::default() })?;
+    Ok(mutation.end())
 }
 
 /// Done work is done again by a person's `retry` alone: the run may have ended well a moment ago.

@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, args: &RetryArgs) -> Result<ExitStatus, Fai
         Some(wanted) => Ok(Judged::Item(resolve::item(wanted, registry, &items)?)),
         None => Ok(Judged::All),
     };
-    mutation::give(context, "retry", judged, |before, registry| {
+    mutation::apply(context, "retry", judged, |before, registry| {
         let mut plan = match &args.target {
             Some(wanted) => plan_of_one(context, args, wanted, &items, before, registry)?,
             None => plan_of_all(registry, args.class, |id| step(context, args, registry, id)),

@@ -14,10 +14,11 @@ use crate::views::status::{StatusInput, StatusView};
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let state = context.open_read_only()?;
     let absent = HeartbeatState::Absent;
-    let pulse = state.as_ref().map_or(&absent, |state| &state.pulse);
+    let heartbeat_state = state.as_ref().map_or(&absent, |state| &state.heartbeat_state);
     let same_process =
         |pid: u32, start_ticks: u64, boot_id: &str| state::is_alive(&context.host, pid, start_ticks, boot_id);
-    let alive = heartbeat::judge(pulse, &context.now, context.config.tick.heartbeat_stale, same_process);
+    let alive =
+        heartbeat::judge(heartbeat_state, &context.now, context.config.tick.heartbeat_stale, same_process);
     let registry = state.as_ref().map(|state| &state.registry);
     let view = StatusView::new(&StatusInput {
         config: &context.config,
@@ -25,7 +26,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
         workspaces: &local::workspaces(&context.config, &context.state_path),
         program: &terminal::this_program(&context.options),
         registry,
-        pulse,
+        heartbeat_state,
         alive: &alive,
         now: &context.now,
     });

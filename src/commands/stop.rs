@@ -27,32 +27,32 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
             Ok(plan(registry, &items, id.as_ref()))
         });
     }
-    let mut order = Mutation::begin_without_room(context, "stop")?;
+    let mut mutation = Mutation::begin_without_room(context, "stop")?;
     let items = items();
-    let id = wanted(&order.state.registry, &items)?;
-    let before = order.state.registry.clone();
-    match judge_and_carry_out(&mut order, &items, id.as_ref()) {
+    let id = wanted(&mutation.state.registry, &items)?;
+    let before = mutation.state.registry.clone();
+    match judge_and_carry_out(&mut mutation, &items, id.as_ref()) {
         Err(failure) if failure.no_room => {
-            Err(end_without_room(context, &order, &before, &plan(&before, &items, id.as_ref()), failure))
+            Err(end_without_room(context, &mutation, &before, &plan(&before, &items, id.as_ref()), failure))
         }
-        carried_out => carried_out.map(|()| order.end()),
+        carried_out => carried_out.map(|()| mutation.end()),
     }
 }
 
 fn judge_and_carry_out(
-    order: &mut Mutation<'_>,
+    mutation: &mut Mutation<'_>,
     items: &[WorkItem],
     id: Option<&ItemId>,
 ) -> Result<(), Failure> {
-    order.judge(&judged(id.cloned()))?;
-    refuse_done(&order.state.registry, id)?;
-    carry_out(order, |registry| plan(registry, items, id))
+    mutation.judge(&judged(id.cloned()))?;
+    refuse_done(&mutation.state.registry, id)?;
+    carry_out(mutation, |registry| plan(registry, items, id))
 }
 
 /// The last resort: the agents end, and nothing is written down. `before`: the registry that the plan was made of.
 fn end_without_room(
     context: &Context,
-    order: &Mutation<'_>,
+    mutation: &Mutation<'_>,
     before: &Registry,
     plan: &Plan,
     failure: Failure,
@@ -73,9 +73,9 @@ fn end_without_room(
         .filter(|(_, handoff)| handoff.item.as_ref().is_some_and(|item| items.contains(item)))
         .map(|(run, handoff)| (run.clone(), handoff.process.clone()));
     let runs: Vec<_> = runs.chain(handed_off).collect();
-    let ended = context.fleet(&order.state.lineage).end_unrecorded(runs.iter().cloned());
+    let ended = context.fleet(&mutation.state.lineage).end_unrecorded(runs.iter().cloned());
     // Where the first commit found room and a later one did not, the items are parked.
-    let parked = if order.state.registry == *before { ", not parked" } else { "" };
+    let parked = if mutation.state.registry == *before { ", not parked" } else { "" };
     let words = |what: &str, runs: Vec<String>| match runs.as_slice() {
         [] => String::new(),
         runs => format!("; {what}{parked}: {}", runs.join(", ")),
@@ -105,13 +105,16 @@ fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> 
 
 /// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
 /// registry was an older one. What a person's word means is known before: a hand-off that has ended has no name any more.
-pub(super) fn carry_out(order: &mut Mutation<'_>, plan: impl Fn(&Registry) -> Plan) -> Result<(), Failure> {
-    order.write_down(&plan(&order.state.registry))?;
-    order.reap()?;
-    let found = plan(&order.state.registry);
+pub(super) fn carry_out(
+    mutation: &mut Mutation<'_>,
+    plan: impl Fn(&Registry) -> Plan,
+) -> Result<(), Failure> {
+    mutation.commit(&plan(&mutation.state.registry))?;
+    mutation.reap()?;
+    let found = plan(&mutation.state.registry);
     if found.decisions().any(|(_, decision)| matches!(decision.action, Action::Stop { .. })) {
-        order.write_down(&found)?;
-        order.reap()?;
+        mutation.commit(&found)?;
+        mutation.reap()?;
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> 
     }
     finish(context, &state, &shutdown, &mut report);
     let now = context.clock();
-    let change_filter = ChangeFilter::new(&state.dir, &context.config.path, &state.pulse);
+    let change_filter = ChangeFilter::new(&state.dir, &context.config.path, &state.heartbeat_state);
     let verdict = Verdict::new(report.exit(), &report.reason());
     let tell = !context.options.quiet || report.is_alarming() || change_filter.has_changed(&verdict, now.at);
     beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
@@ -227,7 +227,7 @@ fn note_crash(context: &Context, state: &mut State) {
     if !state.last_tick_died(&context.host) {
         return;
     }
-    let HeartbeatState::Beat(beat) = &state.pulse else { return };
+    let HeartbeatState::Beat(beat) = &state.heartbeat_state else { return };
     log::warn!("the last tick, pid {}, died in the middle (it began at {})", beat.pid, beat.started_at);
     let event = json!({
         "at": context.now.at, "event": "crashed_tick", "pid": beat.pid, "started_at": beat.started_at,

@@ -69,7 +69,7 @@ pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId)
 /// Whether an agent of an item that a person wants tried again can go on with its session. `answered`: the person has
 /// something to say to it, so that no failure is behind it and `resumes_max` does not bound it.
 pub fn can_go_on(config: &Config, agent: &AgentRecord, answered: bool) -> bool {
-    let session = agent.session.as_ref().filter(|_| !agent.ok);
+    let session = agent.session.as_ref().filter(|_| !agent.succeeded);
     session.is_some_and(|session| match answered {
         true => reconcile::runs::goes_on(config, agent),
         false => reconcile::runs::may_resume(config, agent, session),
@@ -157,12 +157,14 @@ impl<'a> Planner<'a> {
         dispatch::crews::regroup(self);
         match &self.world.source {
             Observed::Unknown(why) => self.plan.errors.push(format!("items: {why}")),
-            Observed::Known(view) => self.plan.errors.extend(view.unclear.iter().map(|one| one.why.clone())),
+            Observed::Known(view) => {
+                self.plan.errors.extend(view.unreadable.iter().map(|one| one.why.clone()))
+            }
         }
         items::lifecycle::follow(self);
         dispatch::queue::dispatch(self);
         items::standstill::note(self);
-        writeback::tell(self);
+        writeback::notify(self);
     }
 
     /// Adds a decision that stands alone.

@@ -8,7 +8,7 @@ use crate::decide::items::completion;
 use crate::model::{Action, DoneWhen, ItemId, RunId, Status, Writeback};
 use crate::registry::{AgentPhase, ItemPhase, ItemRecord};
 
-pub(super) fn tell(planner: &mut Planner) {
+pub(super) fn notify(planner: &mut Planner) {
     if planner.source().is_none() {
         return;
     }
@@ -37,7 +37,7 @@ fn wanted(planner: &Planner, id: &ItemId, record: &ItemRecord) -> Option<Status>
 }
 
 fn is_told(record: &ItemRecord, status: Status) -> bool {
-    record.told.as_ref().is_some_and(|told| {
+    record.notified.as_ref().is_some_and(|told| {
         // A session that goes on can ask a second time within one dispatch.
         let again = status == Status::Parked && told.at.is_some_and(|at| at != parked_at(record, at));
         told.status == status && told.dispatch == record.dispatch && !again

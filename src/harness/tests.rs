@@ -22,7 +22,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Reported::default(),
+        reported: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,
@@ -72,8 +72,9 @@ fn recorded(name: &str) -> Reading {
     let argv = if how == "servers" { vec!["--mcp-config".to_owned()] } else { Vec::new() };
     let mut unconnected =
         output.stdout_tail.lines().filter_map(|line| unconnected_on(preset, &argv, line.as_bytes()));
-    let said = Reported { unconnected: unconnected.next_back().unwrap_or_default(), ..Reported::default() };
-    read(preset, &exit, &said, &output, resumed)
+    let reported =
+        Reported { unconnected: unconnected.next_back().unwrap_or_default(), ..Reported::default() };
+    read(preset, &exit, &reported, &output, resumed)
 }
 
 /// What a message is read as that a program ended with, after it had done some work.
@@ -231,8 +232,8 @@ fn an_agent_asks_for_a_person_in_its_own_words() {
             "{name}"
         );
     }
-    let said = Reported { session: None, park: Some("help".into()), ..Reported::default() };
-    let reading = read(named("codex"), &exited(1), &said, &printed("", ""), false);
+    let reported = Reported { session: None, park: Some("help".into()), ..Reported::default() };
+    let reading = read(named("codex"), &exited(1), &reported, &printed("", ""), false);
     assert_eq!(reading.verdict, Meaning::NeedsInput);
     // Only the agent's own words count, not what a tool printed.
     let tool = r#"{"type":"item.completed","item":{"type":"command_execution","aggregated_output":"FACTORY_PARK=no"}}"#;
@@ -283,9 +284,9 @@ fn half_lines_noise_and_news_change_nothing() {
         ];
         let cut = [1, last_lines / 2, last_lines].map(|at| stdout[at..].to_owned());
         let read = |stdout: &str| {
-            let said = Reported { session: whole.session.clone(), park: None, ..Reported::default() };
+            let reported = Reported { session: whole.session.clone(), park: None, ..Reported::default() };
             let preset = named(name.split('-').next().unwrap());
-            read(preset, &exited(end.parse().unwrap()), &said, &printed(stdout, ""), false)
+            read(preset, &exited(end.parse().unwrap()), &reported, &printed(stdout, ""), false)
         };
         for stdout in mangled.iter().chain(&cut) {
             assert_eq!(read(stdout), whole, "{name}: {stdout}");

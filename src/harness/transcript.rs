@@ -13,7 +13,7 @@ const PARK: &str = "FACTORY_PARK=";
 
 /// What was heard, the latest of each.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
+pub(crate) struct Transcript {
     pub(crate) session: Option<String>,
     /// The agent's last words.
     pub(crate) message: Option<String>,
@@ -50,8 +50,8 @@ pub(crate) struct Ended {
 }
 
 /// Listens to the end of stdout. What is no JSON is not the program's: half a line, or noise between lines.
-pub(crate) fn hear(talk: &OutputSchema, stdout: &str) -> Heard {
-    let mut heard = Heard::default();
+pub(crate) fn parse(talk: &OutputSchema, stdout: &str) -> Transcript {
+    let mut heard = Transcript::default();
     for line in stdout.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match serde_json::from_str::<Value>(line) {
             Ok(line) => heard.line(talk, &line),
@@ -61,7 +61,7 @@ pub(crate) fn hear(talk: &OutputSchema, stdout: &str) -> Heard {
     heard
 }
 
-impl Heard {
+impl Transcript {
     fn line(&mut self, talk: &OutputSchema, line: &Value) {
         self.torn = false;
         self.waits = talk.wait_on(line);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Meaning, Preset, Reading, ResetHint, SessionFrom};
 use crate::harness::schema::{OutputSchema, of_status};
-use crate::harness::transcript::{Ended, Heard, hear};
+use crate::harness::transcript::{Ended, Transcript, parse};
 use crate::model::{Exit, ExitReason, Output, Reported};
 
 /// How much of a program's or an agent's own words goes into a reason, in bytes.
@@ -27,22 +27,22 @@ const MESSAGE_BYTES_MAX: usize = 4 << 10;
 ///
 /// Tolerates half lines, lines that are no JSON, unknown fields and missing ones: versions differ, and the output is
 /// the end of a bounded log.
-pub fn read(preset: &Preset, exit: &Exit, said: &Reported, output: &Output, resumed: bool) -> Reading {
+pub fn read(preset: &Preset, exit: &Exit, reported: &Reported, output: &Output, resumed: bool) -> Reading {
     let talk = &preset.talk;
-    let mut heard = hear(talk, &output.stdout_tail);
+    let mut heard = parse(talk, &output.stdout_tail);
     if let Some(end) = heard.end.as_ref().filter(|end| !end.failed)
         && let Some(words) = end.words.clone()
     {
         heard.say(&words);
     }
-    let run = Run { talk, exit, said, heard: &heard, stderr: &output.stderr_tail, resumed };
+    let run = Run { talk, exit, reported, heard: &heard, stderr: &output.stderr_tail, resumed };
     let (verdict, because) = run.verdict();
     let question = (verdict == Meaning::NeedsInput).then(|| run.question()).flatten();
     let end = heard.end.as_ref();
     // The launcher has heard all of stdout; here is only its end.
     let session = match preset.session {
-        SessionFrom::Chosen => heard.session.or_else(|| said.session.clone()),
-        SessionFrom::Reported => said.session.clone().or(heard.session),
+        SessionFrom::Chosen => heard.session.or_else(|| reported.session.clone()),
+        SessionFrom::Reported => reported.session.clone().or(heard.session),
     };
     Reading {
         reset_at: (verdict == Meaning::RateLimited)
@@ -62,8 +62,8 @@ pub fn read(preset: &Preset, exit: &Exit, said: &Reported, output: &Output, resu
 struct Run<'a> {
     talk: &'a OutputSchema,
     exit: &'a Exit,
-    said: &'a Reported,
-    heard: &'a Heard,
+    reported: &'a Reported,
+    heard: &'a Transcript,
     stderr: &'a str,
     resumed: bool,
 }
@@ -73,7 +73,7 @@ impl Run<'_> {
         if self.exit.reason != ExitReason::Exited {
             return self.ended_by_launcher();
         }
-        if let Some(reason) = self.said.park.as_ref().or(self.heard.park.as_ref()) {
+        if let Some(reason) = self.reported.park.as_ref().or(self.heard.park.as_ref()) {
             return (Meaning::NeedsInput, format!("the agent asks for a person: {}", quote(reason)));
         }
         match &self.heard.end {
@@ -115,8 +115,8 @@ impl Run<'_> {
             let work = quote(&unfinished.join(", "));
             return (Meaning::Unfinished, format!("the session ended while work of it still ran: {work}"));
         }
-        if !self.said.unconnected.is_empty() {
-            let servers = quote(&self.said.unconnected.join(", "));
+        if !self.reported.unconnected.is_empty() {
+            let servers = quote(&self.reported.unconnected.join(", "));
             let because = format!("the session had no connection to the tools of {servers}");
             return (Meaning::Unfinished, because);
         }
@@ -125,7 +125,7 @@ impl Run<'_> {
 
     /// What the agent asks a person, in its own words.
     fn question(&self) -> Option<String> {
-        let parked = self.said.park.as_deref().or(self.heard.park.as_deref());
+        let parked = self.reported.park.as_deref().or(self.heard.park.as_deref());
         let last = || self.heard.message.as_deref().and_then(last_line).filter(|line| is_question(line));
         parked.or_else(last).map(|question| clip(question, QUESTION_BYTES_MAX))
     }

@@ -133,7 +133,7 @@ impl Agent {
         };
         // A full disk costs a part of a log, never the run.
         self.stdout.pipe.drain(|bytes| {
-            if listener.hear(bytes) {
+            if listener.feed(bytes) {
                 *last_stdout = Instant::now();
             }
             let _ = out.append(bytes);

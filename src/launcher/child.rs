@@ -56,7 +56,7 @@ pub(crate) fn news(signals: &SignalFd) -> News {
 }
 
 /// Whether one of the signals since the last call was to stop.
-pub(crate) fn told_to_stop(signals: &SignalFd) -> bool {
+pub(crate) fn is_stop_requested(signals: &SignalFd) -> bool {
     news(signals).stop
 }
 
@@ -80,8 +80,8 @@ pub(crate) fn look<T>(read_signals: impl FnOnce() -> T, main: Pid) -> (T, Option
 /// A child that ends between the two steps is reaped by the second one. The other order would discard its SIGCHLD unseen,
 /// and the launcher would sleep until its next deadline, which is the whole grace after a TERM.
 fn in_order<T, S>(read_signals: impl FnOnce() -> T, reap: impl FnOnce() -> S) -> (T, S) {
-    let said = read_signals();
-    (said, reap())
+    let reported = read_signals();
+    (reported, reap())
 }
 
 /// Takes every child that has ended; the main one's status, if it is among them. Orphans of the agent end

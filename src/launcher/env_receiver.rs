@@ -36,7 +36,7 @@ impl Launcher {
         let mut receiver = Receiver::open(&self.run_dir).map_err(|error| nobody(&error))?;
         let until = self.claimed_at + PATIENCE;
         loop {
-            if let Some(vars) = receiver.take().map_err(|error| nobody(&error))? {
+            if let Some(vars) = receiver.recv().map_err(|error| nobody(&error))? {
                 return Ok(vars);
             }
             if self.called_off() {

@@ -46,7 +46,7 @@ pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> 
     let executed = || -> anyhow::Result<std::convert::Infallible> {
         bind_to(parent)?;
         if let Some(run_dir) = run_dir.map(RunDir::new) {
-            tags::follow(&run_dir, &crate::launcher::read_spec(&run_dir)?.marker());
+            tags::inherit(&run_dir, &crate::launcher::read_spec(&run_dir)?.marker());
         }
         let (program, args) = argv.split_first().context("its command is empty")?;
         let error = program_of(program, args).exec();
@@ -89,7 +89,7 @@ fn leave(run_dir: &RunDir, error: ExecError) -> String {
 fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
     bind_to(launcher)?;
     let spec = crate::launcher::read_spec(run_dir)?;
-    tags::follow(run_dir, &spec.marker());
+    tags::inherit(run_dir, &spec.marker());
     if spec.terminal == Some(Terminal::Own) {
         take_terminal().context("cannot make its terminal its own")?;
     }

@@ -207,7 +207,7 @@ fn watch(
         stdout.drain(|bytes| log.append(bytes));
         stderr.drain(|bytes| {
             log.append(bytes);
-            tail.hear(bytes);
+            tail.feed(bytes);
         });
         let now = Instant::now();
         match ended {
@@ -234,7 +234,7 @@ fn watch(
 struct Tail(Vec<u8>);
 
 impl Tail {
-    fn hear(&mut self, bytes: &[u8]) {
+    fn feed(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
         let excess = self.0.len().saturating_sub(TAIL_BYTES);
         self.0.drain(..excess);

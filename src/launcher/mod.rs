@@ -95,7 +95,7 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     if !run_dir.is_still_there() {
         return Ok(());
     }
-    let traces = tags::lay(&run_dir, &spec.marker());
+    let traces = tags::apply(&run_dir, &spec.marker());
     let claimed_at = Instant::now();
     let vars = Vars::new();
     let (unheeded, stop_file) = (Cell::new(false), StopFile::new());
@@ -302,7 +302,7 @@ impl Launcher {
         let patience = Instant::now() + PATIENCE;
         loop {
             let Err(error) = self.run_dir.put(name, receipt) else { return Ok(()) };
-            let ends = self.told_to_stop() || patience <= Instant::now();
+            let ends = self.is_stop_requested() || patience <= Instant::now();
             if ends || !is_for_want_of_room(&error) || !self.run_dir.is_still_there() {
                 return Err(error);
             }
@@ -326,7 +326,7 @@ impl Launcher {
             ended: clock::moment(&self.host.boot_id),
             cpu_ms: 0,
             peak_kib: 0,
-            said: Default::default(),
+            reported: Default::default(),
             after_run_ms: None,
             done: None,
             room: Some(self.room()),
@@ -352,15 +352,15 @@ impl Launcher {
         let mut next_check = Instant::now() + DIRECTORY_CHECK;
         loop {
             // Read on every turn, or what nobody reads keeps the wait below from waiting.
-            let (told_to_stop, status) = child::look(|| self.told_to_stop(), agent.pid);
+            let (is_stop_requested, status) = child::look(|| self.is_stop_requested(), agent.pid);
             if let Some(status) = status {
-                self.unheeded.set(told_to_stop && ending.is_none());
+                self.unheeded.set(is_stop_requested && ending.is_none());
                 return (status, ending);
             }
             let now = Instant::now();
             match &ending {
                 None => {
-                    let reason = if told_to_stop {
+                    let reason = if is_stop_requested {
                         Some(ExitReason::Stopped)
                     } else {
                         self.reason_to_end(agent, now, &mut next_check)
@@ -383,8 +383,8 @@ impl Launcher {
     }
 
     /// Whether somebody has said so since the last look.
-    fn told_to_stop(&self) -> bool {
-        let by_signal = child::told_to_stop(&self.signals);
+    fn is_stop_requested(&self) -> bool {
+        let by_signal = child::is_stop_requested(&self.signals);
         let told = by_signal | self.unheeded.take() | self.stop_file.asks(&self.run_dir, by_signal);
         if told && self.relay.is_some() {
             // Its relay dies of the same, only later: that is not to end the hook after the agent.
@@ -441,7 +441,7 @@ impl Launcher {
             ended: clock::moment(&self.host.boot_id),
             cpu_ms: usage.map_or(0, |usage| ms(usage.user_time()) + ms(usage.system_time())),
             peak_kib: usage.map_or(0, |usage| usage.max_rss().unsigned_abs()),
-            said: agent.listener.said().clone(),
+            reported: agent.listener.said().clone(),
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
             done: None,
             room: Some(self.room()),

@@ -174,7 +174,7 @@ impl Launcher {
 
     /// Whether somebody wants the run to end, or has taken its directory away.
     pub(crate) fn called_off(&self) -> bool {
-        self.told_to_stop() || !self.run_dir.is_still_there()
+        self.is_stop_requested() || !self.run_dir.is_still_there()
     }
 }
 

@@ -36,7 +36,7 @@ pub struct StdoutParser {
     naming: Naming,
     /// The command line of the program that speaks.
     argv: Vec<String>,
-    said: Reported,
+    reported: Reported,
     line: Vec<u8>,
     too_long: bool,
     news: bool,
@@ -58,23 +58,23 @@ impl StdoutParser {
         let pattern = pattern.and_then(|pattern| Regex::new(pattern).ok());
         let naming = harness::preset(harness).map(Naming::Preset);
         let naming = naming.or_else(|| pattern.map(Naming::Pattern)).unwrap_or(Naming::Own);
-        let said = Reported { session, ..Reported::default() };
-        StdoutParser { naming, argv: Vec::new(), said, line: Vec::new(), too_long: false, news: false }
+        let reported = Reported { session, ..Reported::default() };
+        StdoutParser { naming, argv: Vec::new(), reported, line: Vec::new(), too_long: false, news: false }
     }
 
     /// Everything so far.
     pub fn said(&self) -> &Reported {
-        &self.said
+        &self.reported
     }
 
     /// Everything so far, if something was added since the last call.
     pub fn news(&mut self) -> Option<&Reported> {
-        std::mem::take(&mut self.news).then_some(&self.said)
+        std::mem::take(&mut self.news).then_some(&self.reported)
     }
 
     /// Takes the next bytes of the stream. True: something goes on. A program that only says again that it waits for
     /// its provider is as silent as one that says nothing.
-    pub fn hear(&mut self, bytes: &[u8]) -> bool {
+    pub fn feed(&mut self, bytes: &[u8]) -> bool {
         let mut progress = false;
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ends = part.ends_with(b"\n");
@@ -109,19 +109,19 @@ impl StdoutParser {
         let ends = self.line.ends_with(b"\n");
         let text = String::from_utf8_lossy(&self.line);
         let line = text.trim();
-        let mut said = self.said.clone();
+        let mut reported = self.reported.clone();
         if let Some(reason) = line.strip_prefix(PARK) {
-            said.park = Some(clip(reason.trim(), PARK_BYTES_MAX)).filter(|reason| !reason.is_empty());
+            reported.park = Some(clip(reason.trim(), PARK_BYTES_MAX)).filter(|reason| !reason.is_empty());
         }
         // Half a line may hold half an id: only whole lines name sessions.
         if let Some(session) = self.session_on(line).filter(|id| ends && is_session(id)) {
-            said.session = Some(session);
+            reported.session = Some(session);
         }
         if let Some(unconnected) = self.unconnected_on(line).filter(|_| ends) {
-            said.unconnected = unconnected;
+            reported.unconnected = unconnected;
         }
-        if said != self.said {
-            self.said = said;
+        if reported != self.reported {
+            self.reported = reported;
             self.news = true;
         }
     }
@@ -160,7 +160,7 @@ mod tests {
     fn heard(pattern: Option<&str>, chunks: &[&str]) -> Reported {
         let mut listener = StdoutParser::new("command", pattern, None);
         for chunk in chunks {
-            listener.hear(chunk.as_bytes());
+            listener.feed(chunk.as_bytes());
         }
         listener.said().clone()
     }
@@ -209,10 +209,10 @@ mod tests {
     fn an_endless_line_costs_no_memory_and_hides_nothing_after_it() {
         let mut listener = StdoutParser::new("command", None, None);
         for _ in 0..100 {
-            listener.hear(&[b'x'; 8192]);
+            listener.feed(&[b'x'; 8192]);
             assert!(listener.line.len() <= LINE_BYTES_MAX);
         }
-        listener.hear(b"\nFACTORY_SESSION=s\n");
+        listener.feed(b"\nFACTORY_SESSION=s\n");
         assert_eq!(listener.said().session.as_deref(), Some("s"));
     }
 
@@ -220,14 +220,14 @@ mod tests {
     #[test]
     fn a_preset_names_its_session_and_waiting_is_no_progress() {
         let mut listener = StdoutParser::new("codex", None, None);
-        assert!(listener.hear(b"{\"type\":\"thread.started\",\"thread_id\":\"t-1\"}\n"));
+        assert!(listener.feed(b"{\"type\":\"thread.started\",\"thread_id\":\"t-1\"}\n"));
         assert_eq!(listener.said().session.as_deref(), Some("t-1"));
         let waiting: &[u8] = b"{\"type\":\"error\",\"message\":\"Reconnecting... 1/5\"}\n";
-        assert!(!listener.hear(waiting));
+        assert!(!listener.feed(waiting));
         // Half a line is none yet, whatever it may become.
-        assert!(!listener.hear(&waiting[..20]));
-        assert!(!listener.hear(&waiting[20..]));
-        assert!(listener.hear(b"{\"type\":\"turn.started\"}\n"));
-        assert!(listener.hear(&[b'x'; LINE_BYTES_MAX + 1]), "what is so long is no waiting");
+        assert!(!listener.feed(&waiting[..20]));
+        assert!(!listener.feed(&waiting[20..]));
+        assert!(listener.feed(b"{\"type\":\"turn.started\"}\n"));
+        assert!(listener.feed(&[b'x'; LINE_BYTES_MAX + 1]), "what is so long is no waiting");
     }
 }

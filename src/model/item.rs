@@ -76,7 +76,7 @@ pub struct SourceView {
     /// Well-formed items, open and closed, in and out of scope; ids are unique.
     pub items: Vec<WorkItem>,
     /// What could not be read as an item: neither present nor gone.
-    pub unclear: Vec<UnreadableItem>,
+    pub unreadable: Vec<UnreadableItem>,
 }
 
 /// What was looked at, or why it could not be: absent is not unknown.

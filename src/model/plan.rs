@@ -56,7 +56,7 @@ pub struct Launch {
     /// Hash of title and body as the run is given them, or its session was.
     pub content_hash: String,
     /// What its agent was to do next, where that leads to it; `None`: it belongs to a dispatch of its item.
-    pub next: Option<FollowUp>,
+    pub follow_up: Option<FollowUp>,
     /// What makes its item done, once it has ended well.
     pub done: DoneWhen,
 }
@@ -214,7 +214,7 @@ pub struct Cooling {
     /// Until when; `None`: until its reason is gone.
     pub until: Option<Timestamp>,
     /// How many failures in a row led to it.
-    pub row: u32,
+    pub streak: u32,
     /// Fingerprint of the credentials that were refused.
     pub credentials: Option<String>,
 }
@@ -265,7 +265,7 @@ pub enum Action {
         /// The run that ended well; `None` for the whole item.
         run: Option<RunId>,
         /// What the run leaves behind.
-        left: RunFacts,
+        facts: RunFacts,
     },
     /// A run ended without success.
     Fail {
@@ -276,9 +276,9 @@ pub enum Action {
         /// What it means.
         class: FailureClass,
         /// What the run leaves behind.
-        left: RunFacts,
+        facts: RunFacts,
         /// What the agent does next by itself.
-        next: Option<FollowUp>,
+        follow_up: Option<FollowUp>,
         /// No fresh start before this.
         due_at: Option<Timestamp>,
         /// Whether it ended so because another run of its agent was alive.

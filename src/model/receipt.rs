@@ -154,7 +154,7 @@ pub struct Exit {
     /// Largest resident set of any of them, in KiB.
     pub peak_kib: u64,
     /// What it said of itself.
-    pub said: Reported,
+    pub reported: Reported,
     /// How much longer than for a sweep alone its launcher may take from then on, in milliseconds: it runs the
     /// `after_run` hook. `None`: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ pub enum RunObservation {
         /// The launcher, and since when.
         claim: Option<Claimed>,
         /// What the agent has said so far.
-        said: Reported,
+        reported: Reported,
     },
     /// The main process ended; the launcher is still ending what it left behind.
     Sweeping {
@@ -61,7 +61,7 @@ pub struct Ended {
     /// What could not be ended.
     pub survivors: Vec<Survivor>,
     /// What the agent had said.
-    pub said: Reported,
+    pub reported: Reported,
     /// Its last output.
     pub output: Output,
     /// Why the `after_run` hook did not end well; `None`: it did, or there is none.
@@ -127,7 +127,7 @@ pub struct UnrecordedSpec {
     /// Hash of title and body likewise.
     pub content_hash: Option<String>,
     /// What its agent was to do, where it followed another run of it.
-    pub next: Option<FollowUp>,
+    pub follow_up: Option<FollowUp>,
     /// What makes its item done; `None` where an earlier version did not say.
     pub done: Option<DoneWhen>,
 }

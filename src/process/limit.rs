@@ -37,7 +37,7 @@ pub fn value(marker: &str) -> u64 {
 ///
 /// # Errors
 /// `EPERM` for an ordinary user whose hard limit is smaller.
-pub fn wear(marker: &str) -> io::Result<()> {
+pub fn set(marker: &str) -> io::Result<()> {
     let hard = value(marker);
     // The kernel refuses a soft limit above the hard one; a smaller one was somebody's wish.
     let soft = rustix::process::getrlimit(Resource::Rttime).current.map_or(hard, |soft| soft.min(hard));
@@ -51,7 +51,7 @@ pub fn own() -> Option<u64> {
 }
 
 /// The value that a process has, if it is one that could stand for a run. `None` too when it ended.
-pub(super) fn worn(pid: u32) -> Option<u64> {
+pub(super) fn read(pid: u32) -> Option<u64> {
     // The kernel hands it out whole in one read, about 1400 bytes.
     let mut buffer = [0; 4096];
     let length = File::open(format!("/proc/{pid}/limits")).ok()?.read(&mut buffer).ok()?;
@@ -109,8 +109,8 @@ mod tests {
             return skipped("this process has a smaller hard RLIMIT_RTTIME");
         }
         rustix::process::setrlimit(Resource::Rttime, Rlimit { current: Some(1 << 40), ..before }).unwrap();
-        wear(marker).unwrap();
-        assert_eq!(worn(std::process::id()), Some(value(marker)));
+        set(marker).unwrap();
+        assert_eq!(read(std::process::id()), Some(value(marker)));
         assert_eq!(rustix::process::getrlimit(Resource::Rttime).current, Some(1 << 40));
     }
 
@@ -120,10 +120,10 @@ mod tests {
         let script = "(setsid env -i /bin/sh -c '/bin/sh -c \"echo \\$\\$; exec sleep 60\" &' &); read line";
         let Some(mut child) = Spawned::under_limit(&marker, script) else { return };
         let far: u32 = child.line().parse().unwrap();
-        assert_eq!(worn(far), Some(value(&marker)));
-        assert_eq!(worn(child.pid()), Some(value(&marker)));
-        assert_ne!(worn(std::process::id()), Some(value(&marker)));
-        assert_eq!(worn(u32::MAX), None);
+        assert_eq!(read(far), Some(value(&marker)));
+        assert_eq!(read(child.pid()), Some(value(&marker)));
+        assert_ne!(read(std::process::id()), Some(value(&marker)));
+        assert_eq!(read(u32::MAX), None);
     }
 
     proptest::proptest! {

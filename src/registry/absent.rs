@@ -20,7 +20,7 @@ pub struct DoneWork {
     pub at: Timestamp,
     /// Whether it was closed or left the scope: open and in scope again, it is to be done again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub left: bool,
+    pub facts: bool,
 }
 
 impl DoneWork {
@@ -40,7 +40,7 @@ impl Registry {
             key: Some(record.key.clone()).filter(|key| key != id.plain()),
             content_hash: record.content_hash.clone().unwrap_or_default(),
             at: now.at,
-            left: record.gone == Some(Gone::RunFacts),
+            facts: record.gone == Some(Gone::RunFacts),
         };
         self.done.insert(id.clone(), work);
     }
@@ -54,7 +54,7 @@ impl Registry {
             origin: origin.to_owned(),
             state: ItemPhase::Done,
             content_hash: Some(work.content_hash),
-            told: Some(Notified { status: Status::Done, dispatch: 0, dropped: false, at: None }),
+            notified: Some(Notified { status: Status::Done, dispatch: 0, dropped: false, at: None }),
             ..ItemRecord::new(slug)
         };
         self.items.insert(id.clone(), record);

@@ -37,17 +37,17 @@ impl Registry {
             resumes: launch.resumes,
             resumed,
             stopped_at: None,
-            ok: false,
-            next: None,
+            succeeded: false,
+            follow_up: None,
             dispatch: launch.dispatch,
             deadline_ms: launch.latest_ms(),
             credentials: launch.credentials.clone(),
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),
             session_tokens: before.filter(|_| resumed).and_then(|agent| agent.session_tokens),
-            well: before.and_then(|agent| agent.well.clone()),
+            last_success: before.and_then(|agent| agent.last_success.clone()),
             run_usd: None,
-            follows: launch.next.clone(),
+            follows: launch.follow_up.clone(),
             question: None,
             unfinished: before.map_or(0, |agent| agent.unfinished),
             done: Some(launch.done),
@@ -97,8 +97,8 @@ impl Registry {
             resumes: spec.resumes.unwrap_or(u32::from(resumed)),
             resumed,
             stopped_at: None,
-            ok: false,
-            next: None,
+            succeeded: false,
+            follow_up: None,
             dispatch: spec.dispatch,
             deadline_ms: spec.deadline_ms,
             credentials: None,
@@ -106,9 +106,9 @@ impl Registry {
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),
             session_tokens: same_session.and_then(|agent| agent.session_tokens),
-            well: None,
+            last_success: None,
             run_usd: None,
-            follows: spec.next.clone(),
+            follows: spec.follow_up.clone(),
             question: None,
             unfinished: before.map_or(0, |agent| agent.unfinished),
             done: spec.done,
@@ -121,7 +121,7 @@ impl Registry {
     fn given_as(&mut self, run: &RunId, spec: &UnrecordedSpec, anew: bool) {
         // Where others are still at what they were given before, this text is not that of all.
         let alone = !self.agents_of(&spec.item).any(|(name, agent)| {
-            *name != run.agent && (agent.state != AgentPhase::Idle || agent.next.is_some())
+            *name != run.agent && (agent.state != AgentPhase::Idle || agent.follow_up.is_some())
         });
         let Some(record) = self.items.get_mut(&spec.item) else { return };
         let (Some(hash), Some(content_hash)) = (&spec.hash, &spec.content_hash) else { return };
@@ -131,7 +131,7 @@ impl Registry {
         if anew && edited {
             // What was done of the text before it was not done of this one.
             for agent in self.agents.values_mut().filter(|agent| agent.item == spec.item) {
-                agent.ok = false;
+                agent.succeeded = false;
             }
         }
     }
@@ -149,7 +149,7 @@ impl Registry {
             agent.since = None;
             agent.pid = None;
             agent.process = None;
-            agent.next = None;
+            agent.follow_up = None;
             agent.session = None;
             agent.session_tokens = None;
             agent.resumes = 0;

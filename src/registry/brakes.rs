@@ -113,8 +113,8 @@ fn date(at: Timestamp) -> Date {
 
 impl Registry {
     /// What was spent on the day of that instant.
-    pub fn today(&self, at: Timestamp) -> DailySpend {
-        self.today.as_ref().map_or_else(|| DailySpend::begin(at), |today| today.at(at))
+    pub fn daily_spend(&self, at: Timestamp) -> DailySpend {
+        self.daily_spend.as_ref().map_or_else(|| DailySpend::begin(at), |today| today.at(at))
     }
 
     /// Adds what a run is known to have cost, at its agent and to the day: US dollars and tokens, where its harness
@@ -128,23 +128,23 @@ impl Registry {
             agent.tokens = sum(agent.tokens, tokens, u64::saturating_add);
         }
         if usd.is_some() || tokens.is_some() {
-            let mut today = self.today(now.at);
+            let mut today = self.daily_spend(now.at);
             today.usd = sum(today.usd, usd, |one, other| one + other);
             today.tokens = sum(today.tokens, tokens, u64::saturating_add);
-            self.today = Some(today);
+            self.daily_spend = Some(today);
         }
     }
 
     pub(super) fn count_start(&mut self, item: &ItemId, now: &ClockReading) {
-        let mut today = self.today(now.at);
+        let mut today = self.daily_spend(now.at);
         today.starts = today.starts.saturating_add(1);
         self.names.count_start(item, today.day);
-        self.today = Some(today);
+        self.daily_spend = Some(today);
     }
 
     /// A start that was counted and is known not to have been tried.
     pub(super) fn give_start_back(&mut self, item: &ItemId) {
-        if let Some(today) = &mut self.today {
+        if let Some(today) = &mut self.daily_spend {
             today.starts = today.starts.saturating_sub(1);
         }
         self.names.give_start_back(item);
@@ -152,7 +152,7 @@ impl Registry {
 
     /// How often agents of an item were started or resumed on the day of that instant.
     pub fn item_starts(&self, item: &ItemId, at: Timestamp) -> u32 {
-        self.names.starts_on(item, self.today(at).day)
+        self.names.starts_on(item, self.daily_spend(at).day)
     }
 
     /// The provider refused the credentials of an agent that began at that instant, or answered it.
@@ -183,13 +183,13 @@ impl Registry {
         if before.is_some_and(|before| before.begun.as_ref() == Some(now)) {
             return;
         }
-        let streak = before.map_or(0, |before| before.row).saturating_add(1);
+        let streak = before.map_or(0, |before| before.streak).saturating_add(1);
         let cool_off = CoolOff {
             because: because.to_owned(),
             since: now.at,
             begun: Some(now.clone()),
             until: Some(now.after(growing(streak))),
-            row: streak,
+            streak,
             credentials: None,
         };
         self.cool_offs.insert(MACHINE.to_owned(), cool_off);
@@ -197,12 +197,12 @@ impl Registry {
 
     /// What failed, where it is enough to start nothing any more. `max`: `[attempts] breaker`, 0 is off.
     pub fn open_breaker(&self, max: u32) -> Option<&FailureStreak> {
-        self.failing.as_ref().filter(|failing| max > 0 && failing.failures >= max)
+        self.failure_streak.as_ref().filter(|failing| max > 0 && failing.failures >= max)
     }
 
     pub(super) fn count_failure(&mut self, item: &ItemId, because: &str, now: &ClockReading) {
-        let before = self.failing.as_ref();
-        self.failing = Some(FailureStreak {
+        let before = self.failure_streak.as_ref();
+        self.failure_streak = Some(FailureStreak {
             failures: before.map_or(0, |failing| failing.failures).saturating_add(1),
             since: before.map_or(now.at, |failing| failing.since),
             item: item.clone(),

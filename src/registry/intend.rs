@@ -37,20 +37,20 @@ impl Registry {
             Action::Stop { run, survivors, dispatch_failed } => {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
             }
-            Action::Done { run: Some(run), item, left } => {
-                self.count_answer(run, None, left, now);
+            Action::Done { run: Some(run), item, facts } => {
+                self.count_answer(run, None, facts, now);
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
-                    agent.ok = true;
-                    agent.next = None;
+                    agent.succeeded = true;
+                    agent.follow_up = None;
                     agent.unfinished = 0;
                 }
-                self.keep(run, left, now);
+                self.keep(run, facts, now);
                 if let Some(record) = self.items.get_mut(item) {
                     record.uncharged_streak = 0;
                     record.uncharged_at = None;
                 }
-                self.failing = None;
+                self.failure_streak = None;
             }
             Action::Done { run: None, item, .. } => {
                 let Some(record) = self.items.get_mut(item) else { return };
@@ -60,13 +60,13 @@ impl Registry {
                 record.messages.clear();
                 self.names.finish(item, now.at);
             }
-            Action::Fail { item, run, class, left, next, due_at, duplicate } => {
+            Action::Fail { item, run, class, facts, follow_up, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
                 let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
                     Some(run) => {
-                        self.count_answer(run, Some(*class), left, now);
-                        self.fail_run(run, *class, left, next.clone(), now);
+                        self.count_answer(run, Some(*class), facts, now);
+                        self.fail_run(run, *class, facts, follow_up.clone(), now);
                     }
                     // Whatever was to follow by itself follows with the item's next dispatch.
                     None => self.forget_next(item),
@@ -96,15 +96,16 @@ impl Registry {
                 }
             }
             Action::GiveUp { run } => drop(self.handoffs.remove(run)),
-            Action::CoolOff { scope, cooling: Some(Cooling { because, until, row, credentials }) } => {
+            Action::CoolOff { scope, cooling: Some(Cooling { because, until, streak, credentials }) } => {
                 // As many failures in a row as before are the same ones, and only its end has moved.
-                let before = self.cool_offs.get(scope).filter(|before| *row > 0 && before.row == *row);
+                let before =
+                    self.cool_offs.get(scope).filter(|before| *streak > 0 && before.streak == *streak);
                 let cool_off = CoolOff {
                     because: because.clone(),
                     since: before.map_or(now.at, |before| before.since.min(now.at)),
                     begun: before.map_or_else(|| Some(now.clone()), |before| before.begun.clone()),
                     until: *until,
-                    row: *row,
+                    streak: *streak,
                     credentials: credentials.clone(),
                 };
                 self.cool_offs.insert(scope.clone(), cool_off);
@@ -162,16 +163,16 @@ impl Registry {
     }
 
     /// What a run leaves behind: the session that it named, and what it cost.
-    fn keep(&mut self, run: &RunId, left: &RunFacts, now: &ClockReading) {
+    fn keep(&mut self, run: &RunId, facts: &RunFacts, now: &ClockReading) {
         if let Some(agent) = self.agents.get_mut(&run.agent) {
-            note_session(agent, left.session.as_deref());
-            agent.question = left.question.clone();
-            if left.never_began && !agent.resumed {
+            note_session(agent, facts.session.as_deref());
+            agent.question = facts.question.clone();
+            if facts.never_began && !agent.resumed {
                 agent.session = None;
             }
-            agent.session_tokens = left.usage.session_tokens.or(agent.session_tokens);
+            agent.session_tokens = facts.usage.session_tokens.or(agent.session_tokens);
         }
-        self.spend(run, left.usage.usd(), left.usage.tokens, now);
+        self.spend(run, facts.usage.usd(), facts.usage.tokens, now);
     }
 
     /// What the end of a run says of the credentials of its role. No start of the item is counted that the machine kept from
@@ -180,13 +181,13 @@ impl Registry {
         &mut self,
         run: &RunId,
         class: Option<FailureClass>,
-        left: &RunFacts,
+        facts: &RunFacts,
         now: &ClockReading,
     ) {
         let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
         let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
         // An agent that fills the disk itself did run: each of its starts counts.
-        let never_ran = left.never_began || agent.state == AgentPhase::Starting;
+        let never_ran = facts.never_began || agent.state == AgentPhase::Starting;
         self.count_refusal(&role, begun.as_ref(), class, now);
         if class == Some(FailureClass::Machine) && never_ran {
             self.names.give_start_back(&item);
@@ -207,7 +208,7 @@ impl Registry {
     /// A start that is known not to have happened. Its number stays used; its resume was none.
     pub(super) fn withdraw(&mut self, run: &RunId, now: &ClockReading) {
         if let Some(agent) = self.current(run) {
-            let counted = agent.follows.as_ref().is_none_or(|next| next.reason.is_failure());
+            let counted = agent.follows.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure());
             match agent.resumed {
                 true => agent.resumes = agent.resumes.saturating_sub(u32::from(counted)),
                 // The session that was chosen for it never began.
@@ -221,8 +222,8 @@ impl Registry {
         &mut self,
         run: &RunId,
         class: FailureClass,
-        left: &RunFacts,
-        next: Option<FollowUp>,
+        facts: &RunFacts,
+        follow_up: Option<FollowUp>,
         now: &ClockReading,
     ) {
         let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentPhase::Starting);
@@ -231,9 +232,9 @@ impl Registry {
         } else {
             self.end_run(run, now);
         }
-        self.keep(run, left, now);
+        self.keep(run, facts, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
-        agent.next = next;
+        agent.follow_up = follow_up;
         agent.unfinished = agent.unfinished.saturating_add(u32::from(class == FailureClass::Unfinished));
         if class == FailureClass::SessionGone {
             agent.session = None;
@@ -268,7 +269,7 @@ impl Registry {
         };
         self.end_run(run, now);
         if let Some(agent) = self.agents.get_mut(&run.agent) {
-            agent.next = None;
+            agent.follow_up = None;
         }
         self.counters.survivors += u64::from(!survivors.is_empty());
         self.counters.dispatch_failure_reaper_handoffs += u64::from(dispatch_failed);
@@ -307,7 +308,7 @@ impl Registry {
     fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &ClockReading) {
         let Some(record) = self.items.get_mut(item) else { return };
         // Somebody has looked.
-        self.failing = None;
+        self.failure_streak = None;
         self.names.forget_starts(item);
         let again = record.state == ItemPhase::Done;
         // Whoever has nothing to go on with is settled as waiting.
@@ -324,16 +325,16 @@ impl Registry {
         record.messages.extend(message.map(|text| Message { text: text.clone(), asked, heard: false }));
         let reason = if record.is_answered() { FollowUpReason::Answer } else { FollowUpReason::Failure };
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
-            agent.ok &= !again;
+            agent.succeeded &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
             agent.unfinished = 0;
             // How it ended well still tells whether the item is done.
-            agent.well = agent.well.take().filter(|_| agent.ok);
+            agent.last_success = agent.last_success.take().filter(|_| agent.succeeded);
             if go_on.contains(name) {
-                agent.next = Some(FollowUp { resume: true, due_at: now.at, reason, text: None });
+                agent.follow_up = Some(FollowUp { resume: true, due_at: now.at, reason, text: None });
             } else {
-                agent.next = None;
+                agent.follow_up = None;
                 agent.session = None;
                 agent.resumes = 0;
             }
@@ -344,10 +345,10 @@ impl Registry {
     /// none does, all of them start with the item's next dispatch.
     pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &ClockReading) {
         for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
-            agent.ok = false;
+            agent.succeeded = false;
             let resume = sessions.contains(name);
             let reason = FollowUpReason::NotDone;
-            agent.next =
+            agent.follow_up =
                 (!sessions.is_empty()).then_some(FollowUp { resume, due_at: now.at, reason, text: None });
         }
         if let Some(record) = self.items.get_mut(item) {
@@ -360,7 +361,7 @@ impl Registry {
 
     /// What a person had to say was said, once every run that was to hear it was seen to run.
     fn hear_messages(&mut self, item: &ItemId) {
-        let unheard = |agent: &AgentRecord| agent.state == AgentPhase::Starting || agent.next.is_some();
+        let unheard = |agent: &AgentRecord| agent.state == AgentPhase::Starting || agent.follow_up.is_some();
         if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
             return;
         }
@@ -371,14 +372,15 @@ impl Registry {
 
     pub(super) fn forget_next(&mut self, item: &ItemId) {
         for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
-            agent.next = None;
+            agent.follow_up = None;
         }
     }
 
     /// An item of which nothing runs or follows by itself waits for its next dispatch; any other is active.
     pub(super) fn recompute_phase(&mut self, item: &ItemId) {
-        let busy =
-            self.agents_of(item).any(|(_, agent)| agent.state != AgentPhase::Idle || agent.next.is_some());
+        let busy = self
+            .agents_of(item)
+            .any(|(_, agent)| agent.state != AgentPhase::Idle || agent.follow_up.is_some());
         if let Some(record) = self.items.get_mut(item) {
             record.state = match record.state {
                 ItemPhase::Active | ItemPhase::Waiting if busy => ItemPhase::Active,

@@ -61,7 +61,7 @@ pub struct Registry {
     pub paused: Option<Paused>,
     /// What has failed since anything ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failing: Option<FailureStreak>,
+    pub failure_streak: Option<FailureStreak>,
     /// What was done of items that are no longer remembered.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub done: BTreeMap<ItemId, DoneWork>,
@@ -70,7 +70,7 @@ pub struct Registry {
     pub standstill: Standstill,
     /// What was spent on the day of the last start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub today: Option<DailySpend>,
+    pub daily_spend: Option<DailySpend>,
 }
 
 impl Registry {
@@ -187,7 +187,7 @@ impl Registry {
             return Err(beyond);
         }
         for (id, record) in &self.items {
-            let busy = |agent: &AgentRecord| agent.run.is_some() || agent.next.is_some();
+            let busy = |agent: &AgentRecord| agent.run.is_some() || agent.follow_up.is_some();
             if record.state == ItemPhase::Active && !self.agents_of(id).any(|(_, agent)| busy(agent)) {
                 return Err(format!("{id} is active, and no agent of it has a run or is about to"));
             }

@@ -72,7 +72,7 @@ impl Registry {
     fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &ClockReading) {
         let resume = launch.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
-        let again = FollowUp::again(launch.next.as_ref(), resume, Timestamp::MIN);
+        let again = FollowUp::again(launch.follow_up.as_ref(), resume, Timestamp::MIN);
         match happened {
             Happened::NotTried(_) => self.try_again(launch, again),
             Happened::NotStarted { class: FailureClass::NameTaken, error } => {
@@ -103,7 +103,7 @@ impl Registry {
                 agent.resumes = 0;
             }
         }
-        self.try_again(launch, FollowUp::again(launch.next.as_ref(), false, Timestamp::MIN));
+        self.try_again(launch, FollowUp::again(launch.follow_up.as_ref(), false, Timestamp::MIN));
         self.record_failure(&launch.item, FailureClass::NameTaken, false, error, None, now);
     }
 
@@ -112,7 +112,7 @@ impl Registry {
     fn try_again(&mut self, launch: &Launch, again: FollowUp) {
         let alone = again.resume || self.running(&launch.item);
         if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
-            agent.next = alone.then_some(again);
+            agent.follow_up = alone.then_some(again);
         }
     }
 
@@ -144,7 +144,7 @@ impl Registry {
     fn note_told(&mut self, note: &Writeback, dropped: bool) {
         let Some(record) = self.items.get_mut(&note.item) else { return };
         let at = Some(note.at).filter(|_| note.status == Status::Parked);
-        record.told = Some(Notified { status: note.status, dispatch: note.dispatch, dropped, at });
+        record.notified = Some(Notified { status: note.status, dispatch: note.dispatch, dropped, at });
         record.notify_tries = 0;
     }
 
@@ -181,10 +181,10 @@ impl Registry {
                 self.hand_off(&run, Some(item), because, now, &[], true);
             }
             let Some(agent) = self.agents.get_mut(&name) else { continue };
-            agent.next = None;
+            agent.follow_up = None;
             // What was never announced must not count as done, nor go on after a person's retry.
             if class == FailureClass::Writeback {
-                agent.ok = false;
+                agent.succeeded = false;
                 agent.session = None;
                 agent.resumes = 0;
             }

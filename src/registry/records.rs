@@ -60,7 +60,7 @@ pub struct ItemRecord {
     /// How often it was dispatched.
     pub dispatch: u64,
     /// What its tracker was told last.
-    pub told: Option<Notified>,
+    pub notified: Option<Notified>,
     /// How often telling it the next thing has failed in a row.
     pub notify_tries: u32,
     /// Uncharged failures in a row, of which those within 30 s of another count once.
@@ -175,9 +175,9 @@ pub struct AgentRecord {
     /// When its latest run was over for us.
     pub stopped_at: Option<Timestamp>,
     /// Whether the role is done for this item.
-    pub ok: bool,
+    pub succeeded: bool,
     /// What it does next by itself.
-    pub next: Option<FollowUp>,
+    pub follow_up: Option<FollowUp>,
     /// The item's dispatch that its latest run belongs to.
     pub dispatch: u64,
     /// Longest life of its run, in milliseconds from the claim, the hooks before its agent included.
@@ -194,7 +194,7 @@ pub struct AgentRecord {
     pub session_tokens: Option<u64>,
     /// How a run of it ended well, where more than that makes its item done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub well: Option<LastSuccess>,
+    pub last_success: Option<LastSuccess>,
     /// Cost of its latest run in US dollars, where the harness told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_usd: Option<f64>,
@@ -397,7 +397,7 @@ pub struct CoolOff {
     pub until: Option<Timestamp>,
     /// How many failures in a row led to it.
     #[serde(default)]
-    pub row: u32,
+    pub streak: u32,
     /// Fingerprint of the credentials that were refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
@@ -485,7 +485,7 @@ impl ItemRecord {
             hash: None,
             content_hash: None,
             dispatch: 0,
-            told: None,
+            notified: None,
             notify_tries: 0,
             uncharged_streak: 0,
             uncharged_at: None,

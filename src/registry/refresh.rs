@@ -50,15 +50,15 @@ impl Registry {
                     hash: record.hash.clone(),
                     content_hash: record.content_hash.clone(),
                     dispatch: record.dispatch,
-                    told: record.told.clone(),
+                    notified: record.notified.clone(),
                     messages: record.messages.clone(),
                     ..ItemRecord::new(record.slug.clone())
                 };
                 for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
-                    agent.ok = false;
-                    agent.next = None;
+                    agent.succeeded = false;
+                    agent.follow_up = None;
                     agent.run_usd = None;
-                    agent.well = None;
+                    agent.last_success = None;
                     agent.unfinished = 0;
                 }
             }
@@ -71,8 +71,9 @@ impl Registry {
                 let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
                     return;
                 };
-                let repeated = agent.well.as_ref().is_some_and(|before| before.printed == *printed);
-                agent.well = Some(LastSuccess { printed: printed.clone(), repeated, answer: *answer });
+                let repeated = agent.last_success.as_ref().is_some_and(|before| before.printed == *printed);
+                agent.last_success =
+                    Some(LastSuccess { printed: printed.clone(), repeated, answer: *answer });
             }
             RecordUpdate::Regroup { item } => {
                 self.forget_next(item);
@@ -89,10 +90,12 @@ impl Registry {
                     record.due_at = Some(*due_at);
                 }
             }
-            RecordUpdate::DailySpend => self.today = Some(self.today(now.at)),
-            RecordUpdate::BudgetHolds => self.today = Some(DailySpend { held: true, ..self.today(now.at) }),
+            RecordUpdate::DailySpend => self.daily_spend = Some(self.daily_spend(now.at)),
+            RecordUpdate::BudgetHolds => {
+                self.daily_spend = Some(DailySpend { held: true, ..self.daily_spend(now.at) })
+            }
             RecordUpdate::Standstill(standstill) => self.standstill = standstill.clone(),
-            RecordUpdate::Forgiven => self.failing = None,
+            RecordUpdate::Forgiven => self.failure_streak = None,
             RecordUpdate::Session { run, session } => {
                 if let Some(agent) = self.current(run) {
                     note_session(agent, Some(session));

@@ -63,7 +63,7 @@ fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
         resumes: 0,
         hash: hash.to_owned(),
         content_hash: hash.to_owned(),
-        next: None,
+        follow_up: None,
         done: DoneWhen::Exit,
     })
 }
@@ -84,7 +84,7 @@ fn unrecorded(dispatch: u64, hash: &str, session: Option<&str>) -> Box<Unrecorde
         resumes: None,
         hash: Some(hash.to_owned()),
         content_hash: Some(hash.to_owned()),
-        next: None,
+        follow_up: None,
         done: None,
     })
 }
@@ -140,8 +140,8 @@ impl Registry {
             item: id("A"),
             run: Some(run(text)),
             class,
-            left: RunFacts::default(),
-            next: None,
+            facts: RunFacts::default(),
+            follow_up: None,
             due_at: class.charged().then(|| moment(300).at),
             duplicate: false,
         });
@@ -220,7 +220,7 @@ fn an_active_item_of_which_nothing_runs_or_follows_is_a_contradiction() {
     }
     registry.a().state = ItemPhase::Active;
     assert_eq!(registry.check().unwrap_err(), "dir:A is active, and no agent of it has a run or is about to");
-    registry.agent("a-impl").next = Some(FollowUp::after_failure(false, moment(0).at));
+    registry.agent("a-impl").follow_up = Some(FollowUp::after_failure(false, moment(0).at));
     assert_eq!(registry.check(), Ok(()), "its agent is about to");
 }
 
@@ -260,7 +260,7 @@ fn a_workspace_is_needed_by_nobody_since_its_item_was_first_done_and_by_somebody
     let mut registry = Registry::started();
     let finished = |registry: &Registry| registry.names.items[&id("A")].finished_at;
     assert_eq!(finished(&registry), None);
-    let done = plan(Action::Done { item: id("A"), run: None, left: RunFacts::default() });
+    let done = plan(Action::Done { item: id("A"), run: None, facts: RunFacts::default() });
     registry.intend(&done, &moment(10));
     registry.intend(&done, &moment(20));
     assert_eq!(finished(&registry), Some(moment(10).at));
@@ -309,17 +309,17 @@ fn a_forgotten_run_of_a_dispatch_that_is_known_leaves_it_without_one_text_likewi
 
 #[test]
 fn the_text_of_a_forgotten_dispatch_is_that_of_all_unless_somebody_is_at_an_earlier_one() {
-    let next = || Some(FollowUp::after_failure(true, moment(0).at));
-    for (state, next, alone) in [
+    let follow_up = || Some(FollowUp::after_failure(true, moment(0).at));
+    for (state, follow_up, alone) in [
         (AgentPhase::Idle, None, true),
-        (AgentPhase::Idle, next(), false),
+        (AgentPhase::Idle, follow_up(), false),
         (AgentPhase::Running, None, false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
         registry.fails("a-impl.1", FailureClass::Agent);
         registry.agent("a-rev").state = state;
-        registry.agent("a-rev").next = next;
+        registry.agent("a-rev").follow_up = follow_up;
         registry.does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(2, "text 2", None) });
         assert_eq!(registry.a().hash.as_deref() == Some("text 2"), alone);
     }
@@ -330,10 +330,10 @@ fn what_was_done_of_an_earlier_text_is_not_done_of_that_of_a_forgotten_dispatch(
     for (dispatch, text, done) in [(2, "text 2", false), (2, "text 1", true), (1, "text 2", true)] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
-        registry.does(Action::Done { item: id("A"), run: Some(run("a-rev.1")), left: RunFacts::default() });
+        registry.does(Action::Done { item: id("A"), run: Some(run("a-rev.1")), facts: RunFacts::default() });
         registry
             .does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(dispatch, text, None) });
-        assert_eq!(registry.agent("a-rev").ok, done, "dispatch {dispatch}, {text}");
+        assert_eq!(registry.agent("a-rev").succeeded, done, "dispatch {dispatch}, {text}");
     }
 }
 
@@ -342,8 +342,8 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
     for (session, kept) in [(Some("s-1"), Some(100)), (Some("s-2"), None), (None, None)] {
         let mut registry = Registry::started();
         let usage = Usage { micro_usd: None, tokens: Some(100), session_tokens: Some(100) };
-        let left = RunFacts { session: Some("s-1".to_owned()), usage, ..RunFacts::default() };
-        registry.does(Action::Done { item: id("A"), run: Some(run("a-impl.1")), left });
+        let facts = RunFacts { session: Some("s-1".to_owned()), usage, ..RunFacts::default() };
+        registry.does(Action::Done { item: id("A"), run: Some(run("a-impl.1")), facts });
         registry
             .does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(1, "text 1", session) });
         assert_eq!(registry.agent("a-impl").session_tokens, kept, "{session:?}");
@@ -356,7 +356,12 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
     registry.does(adopt("a-impl.1"));
     registry.fails("a-impl.1", FailureClass::Agent);
     *registry.a() = ItemRecord {
-        told: Some(Notified { status: crate::model::Status::Started, dispatch: 1, dropped: false, at: None }),
+        notified: Some(Notified {
+            status: crate::model::Status::Started,
+            dispatch: 1,
+            dropped: false,
+            at: None,
+        }),
         parked_by: Some(ParkedBy::Rule),
         state: ItemPhase::Parked,
         notify_tries: 1,
@@ -396,14 +401,14 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
 #[test]
 fn a_day_ends_at_midnight_in_utc() {
     let at: Timestamp = "2026-11-20T08:56:01Z".parse().unwrap();
-    assert_eq!(Registry::default().today(at).ends(), "2026-11-21T00:00:00Z".parse().unwrap());
+    assert_eq!(Registry::default().daily_spend(at).ends(), "2026-11-21T00:00:00Z".parse().unwrap());
 }
 
 #[test]
 fn a_budget_of_0_is_none() {
     let mut registry = Registry::started();
     registry.spend(&run("a-impl.1"), Some(1e9), None, &moment(0));
-    let today = registry.today(moment(0).at);
+    let today = registry.daily_spend(moment(0).at);
     let exhausted = |starts_per_day, usd_per_day| {
         today
             .exhausted(&Budget { starts_per_day, item_starts_per_day: 0, usd_per_day, usd_per_run: 0.0 }, 1)
@@ -419,7 +424,7 @@ fn a_budget_of_0_is_none() {
 fn what_runs_cost_adds_up_to_the_day_and_to_their_agent() {
     let mut registry = Registry::started();
     let cost = |registry: &mut Registry| (registry.agent("a-impl").cost, registry.agent("a-impl").tokens);
-    let spent = |registry: &Registry| registry.today.as_ref().map(|today| (today.usd, today.tokens));
+    let spent = |registry: &Registry| registry.daily_spend.as_ref().map(|today| (today.usd, today.tokens));
     registry.spend(&run("a-impl.1"), None, Some(100), &moment(0));
     assert_eq!(spent(&registry), Some((None, Some(100))), "tokens alone");
     registry.spend(&run("a-impl.1"), Some(2.0), None, &moment(0));
@@ -438,17 +443,21 @@ fn what_runs_cost_adds_up_to_the_day_and_to_their_agent() {
 
 #[test]
 fn only_a_row_of_failures_that_goes_on_keeps_its_beginning() {
-    let cool = |registry: &mut Registry, row: u32, seconds: i64| {
+    let cool = |registry: &mut Registry, streak: u32, seconds: i64| {
         let until = Some(moment(1000).at);
-        let cooling = Cooling { because: "busy".to_owned(), until, row, credentials: None };
+        let cooling = Cooling { because: "busy".to_owned(), until, streak, credentials: None };
         let action = Action::CoolOff { scope: "harness:claude".to_owned(), cooling: Some(cooling) };
         registry.intend(&plan(action), &moment(seconds));
         registry.cool_offs["harness:claude"].clone()
     };
     let mut registry = Registry::default();
-    for (row, seconds, since) in [(1, 0, 0), (1, 10, 0), (2, 20, 20), (0, 30, 30), (0, 40, 40)] {
-        let cool_off = cool(&mut registry, row, seconds);
-        assert_eq!((cool_off.since, cool_off.begun), (moment(since).at, Some(moment(since))), "row {row}");
+    for (streak, seconds, since) in [(1, 0, 0), (1, 10, 0), (2, 20, 20), (0, 30, 30), (0, 40, 40)] {
+        let cool_off = cool(&mut registry, streak, seconds);
+        assert_eq!(
+            (cool_off.since, cool_off.begun),
+            (moment(since).at, Some(moment(since))),
+            "streak {streak}"
+        );
     }
 }
 
@@ -456,7 +465,7 @@ fn only_a_row_of_failures_that_goes_on_keeps_its_beginning() {
 fn a_wait_holds_until_its_end_and_one_without_an_end_for_ever() {
     let mut registry = Registry::default();
     for (until, holding) in [(Some(moment(10).at), [true, false, false]), (None, [true; 3])] {
-        let cooling = Cooling { because: "busy".to_owned(), until, row: 1, credentials: None };
+        let cooling = Cooling { because: "busy".to_owned(), until, streak: 1, credentials: None };
         registry.does(Action::CoolOff { scope: "harness:x".to_owned(), cooling: Some(cooling) });
         registry.does(Action::Pause { until });
         let holds = [9, 10, 11].map(|at| registry.cool_offs["harness:x"].holds(moment(at).at));
@@ -495,17 +504,17 @@ fn message() -> Message {
 
 #[test]
 fn what_a_person_says_is_kept_until_every_run_that_is_to_hear_it_was_seen() {
-    let next = || Some(FollowUp::after_failure(true, moment(0).at));
-    for (state, next, forgotten) in [
+    let follow_up = || Some(FollowUp::after_failure(true, moment(0).at));
+    for (state, follow_up, forgotten) in [
         (AgentPhase::Idle, None, true),
         (AgentPhase::Running, None, true),
         (AgentPhase::Starting, None, false),
-        (AgentPhase::Idle, next(), false),
+        (AgentPhase::Idle, follow_up(), false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
         registry.agent("a-rev").state = state;
-        registry.agent("a-rev").next = next;
+        registry.agent("a-rev").follow_up = follow_up;
         registry.a().messages = vec![message()];
         registry.does(adopt("a-impl.1"));
         assert_eq!(registry.a().messages[0].heard, forgotten, "{state:?}");
@@ -686,8 +695,8 @@ fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
     assert!(registry.handoffs.is_empty());
     let agent = registry.agent("a-impl");
     assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
-    for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
-        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
+    for (name, follow_up) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
+        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, follow_up, "{name}");
     }
 }
 

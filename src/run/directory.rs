@@ -134,7 +134,7 @@ pub struct Spec {
     pub content_hash: Option<String>,
     /// What its agent was to do next, where that led to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<FollowUp>,
+    pub follow_up: Option<FollowUp>,
     /// What makes its item done, once the agent has ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_when: Option<DoneWhen>,
@@ -184,7 +184,7 @@ impl From<Spec> for UnrecordedSpec {
             resumes: spec.resumes,
             hash: spec.hash,
             content_hash: spec.content_hash,
-            next: spec.next,
+            follow_up: spec.follow_up,
             done: spec.done_when,
         }
     }
@@ -364,7 +364,7 @@ impl RunFiles {
     /// # Errors
     ///
     /// That the system refused, so that nothing is known.
-    pub fn said(&self) -> Result<Reported> {
+    pub fn reported(&self) -> Result<Reported> {
         Ok(self.receipt(SAID)?.unwrap_or_default())
     }
 
@@ -461,13 +461,13 @@ mod tests {
         }
         assert!(files.exit().unwrap().is_none() && files.swept().unwrap().is_none());
         assert!(files.whole_spec().unwrap().is_none());
-        assert_eq!(files.said().unwrap(), Reported::default());
+        assert_eq!(files.reported().unwrap(), Reported::default());
         assert_eq!(files.output().unwrap(), Output::default());
 
         // Nothing can be opened below what is no directory: one of the system's refusals, whoever runs this.
         let no_dir = std::fs::File::open(home.path().join(EXIT)).unwrap();
         let refused = RunFiles { dir: no_dir.into(), path: home.path().to_owned() };
-        assert!(refused.exit().is_err() && refused.swept().is_err() && refused.said().is_err());
+        assert!(refused.exit().is_err() && refused.swept().is_err() && refused.reported().is_err());
         assert!(refused.whole_spec().is_err() && refused.output().is_err());
     }
 

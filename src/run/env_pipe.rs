@@ -53,16 +53,16 @@ pub fn open(run_dir: &RunDir) -> Result<()> {
 /// # Errors
 ///
 /// That nobody came, or not to the end, and those of the system. Whether the run was claimed is not said by that.
-pub fn give(run_dir: &RunDir, vars: &Vars, until: Instant) -> Result<()> {
+pub fn send(run_dir: &RunDir, vars: &Vars, until: Instant) -> Result<()> {
     let give = || -> Result<()> {
         let bytes = frame(vars)?;
         let mut fifo = wait_for_reader(run_dir, until)?;
         write_all(&mut fifo, &bytes, until)
     };
-    let given = give()
+    let sent = give()
         .with_context(|| format!("cannot hand the environment over through {}", run_dir.file(ENV).display()));
     let removed = remove(run_dir);
-    given?;
+    sent?;
     removed.with_context(|| format!("cannot remove {}", run_dir.file(ENV).display()))
 }
 
@@ -193,7 +193,7 @@ impl Receiver {
     /// # Errors
     ///
     /// Those of the system; that the tick has gone before the end, or that it is no environment.
-    pub(crate) fn take(&mut self) -> io::Result<Option<Vars>> {
+    pub(crate) fn recv(&mut self) -> io::Result<Option<Vars>> {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             // Asked first: reading tells a tick that has not come yet from one that has gone by nothing.
@@ -251,7 +251,7 @@ mod tests {
     fn receive(run_dir: &RunDir) -> io::Result<Vars> {
         let mut receiver = Receiver::open(run_dir)?;
         loop {
-            if let Some(vars) = receiver.take()? {
+            if let Some(vars) = receiver.recv()? {
                 return Ok(vars);
             }
             let _ = poll(&mut [PollFd::new(&receiver, PollFlags::IN)], None);
@@ -300,7 +300,7 @@ mod tests {
         open(&run_dir).unwrap();
         let received = std::thread::scope(|scope| {
             let receiver = scope.spawn(|| receive(&run_dir));
-            give(&run_dir, &given, soon()).unwrap();
+            send(&run_dir, &given, soon()).unwrap();
             receiver.join().unwrap()
         });
         assert_eq!(received.unwrap(), given);
@@ -313,10 +313,10 @@ mod tests {
         let (_home, run_dir) = run_dir();
         open(&run_dir).unwrap();
         assert!(open(&run_dir).is_err(), "it was made before");
-        let error = give(&run_dir, &vars(&[("A", "b")]), Instant::now()).unwrap_err();
+        let error = send(&run_dir, &vars(&[("A", "b")]), Instant::now()).unwrap_err();
         assert!(format!("{error:#}").contains("no launcher came"), "{error:#}");
         assert!(!run_dir.file(ENV).exists());
-        assert!(give(&run_dir, &vars(&[("A", "b")]), Instant::now()).is_err());
+        assert!(send(&run_dir, &vars(&[("A", "b")]), Instant::now()).is_err());
     }
 
     // What a tick leaves that is killed while it writes: half of it must be taken for nothing.
@@ -325,14 +325,14 @@ mod tests {
         let (_home, run_dir) = run_dir();
         open(&run_dir).unwrap();
         let mut receiver = Receiver::open(&run_dir).unwrap();
-        assert_eq!(receiver.take().unwrap(), None, "nobody has come yet");
+        assert_eq!(receiver.recv().unwrap(), None, "nobody has come yet");
         let bytes = frame(&vars(&[("A", "b"), ("C", "d")])).unwrap();
         let mut tick = open_ours(&run_dir.dir().unwrap(), OFlags::WRONLY).unwrap();
-        assert_eq!(receiver.take().unwrap(), None);
+        assert_eq!(receiver.recv().unwrap(), None);
         tick.write_all(&bytes[..bytes.len() - 2]).unwrap();
-        assert_eq!(receiver.take().unwrap(), None);
+        assert_eq!(receiver.recv().unwrap(), None);
         drop(tick);
-        assert_eq!(receiver.take().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(receiver.recv().unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
     #[test]
@@ -342,7 +342,7 @@ mod tests {
         let refused = |what: &str| {
             let error = receive(&run_dir).unwrap_err();
             assert_ne!(error.kind(), ErrorKind::NotFound, "{what}");
-            assert!(give(&run_dir, &vars(&[("A", "b")]), Instant::now()).is_err(), "{what}");
+            assert!(send(&run_dir, &vars(&[("A", "b")]), Instant::now()).is_err(), "{what}");
         };
         File::create(run_dir.file(ENV)).unwrap();
         refused("a file");

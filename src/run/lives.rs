@@ -23,7 +23,7 @@ pub struct Living {
     /// Those that live, for people.
     pub alive: Vec<String>,
     /// Whether there is one of which nobody can tell.
-    pub is_unclear: bool,
+    pub is_unreadable: bool,
 }
 
 /// Looks for launchers: by the claims in `runs/`, by these launchers on record, and by the locks in `live/`.
@@ -40,7 +40,7 @@ pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> 
     for (run, process) in all {
         match identity::life(&process, host) {
             Life::Alive => living.alive.push(format!("{run}, pid {}", process.pid)),
-            Life::Unknown(_) => living.is_unclear = true,
+            Life::Unknown(_) => living.is_unreadable = true,
             Life::Dead | Life::OtherBoot => {}
         }
     }
@@ -48,7 +48,7 @@ pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> 
         match Lock::is_held_at(&dir.live(), &name) {
             Ok(true) => living.alive.push(format!("a launcher of {name}")),
             Ok(false) => {}
-            Err(_) => living.is_unclear = true,
+            Err(_) => living.is_unreadable = true,
         }
     }
     living
@@ -66,7 +66,7 @@ pub fn is_any_process_of(lineage: &str) -> bool {
 }
 
 /// The run of this lineage that this process says it belongs to.
-pub fn told_run(lineage: &str, vars: &Vars) -> Option<String> {
+pub fn run_of_environment(lineage: &str, vars: &Vars) -> Option<String> {
     let marker = vars.get(std::ffi::OsStr::new("FACTORY_RUN"))?.to_str()?;
     marker.strip_prefix(&marker_prefix(lineage)).map(str::to_owned)
 }

@@ -35,9 +35,9 @@ impl Tags {
 
 /// Lays the traces of a run, in its launcher. Its group is on record before it is made: one that nobody knows of
 /// would never be removed.
-pub(crate) fn lay(run_dir: &RunDir, marker: &str) -> Tags {
+pub(crate) fn apply(run_dir: &RunDir, marker: &str) -> Tags {
     // Below another run an ordinary user may not raise the limit.
-    let _ = limit::wear(marker);
+    let _ = limit::set(marker);
     let Some(cgroup) = Cgroup::of_run(marker) else { return Tags(None) };
     let group = Group { dir: cgroup.dir().to_owned() };
     let laid = run_dir.put(CGROUP, &group).and_then(|()| Ok(cgroup.create()?));
@@ -51,7 +51,7 @@ pub(crate) fn lay(run_dir: &RunDir, marker: &str) -> Tags {
 }
 
 /// Puts this process into the group of the run, if it has one: what it becomes or starts will be there too.
-pub(crate) fn follow(run_dir: &RunDir, marker: &str) {
+pub(crate) fn inherit(run_dir: &RunDir, marker: &str) {
     let recorded = run_dir.open().ok().flatten().and_then(|files| files.cgroup());
     if let Some(cgroup) = recorded.and_then(|group| Cgroup::to_join(&group.dir, marker)) {
         // A group in which the kernel allows no processes is as good as none.

@@ -54,7 +54,7 @@ impl Source for DirSource {
         }
     }
 
-    fn tell(&self, note: &Writeback, until: Instant) -> Result<(), String> {
+    fn notify(&self, note: &Writeback, until: Instant) -> Result<(), String> {
         note::write(&self.path, note, until)
     }
 }
@@ -81,7 +81,7 @@ impl Reading<'_> {
         let folder = dir.fd().map_err(|error| self.unreadable(error))?;
 
         let mut items = Vec::with_capacity(names.len());
-        let mut unclear = Vec::new();
+        let mut unreadable = Vec::new();
         let mut buffer = Vec::new();
         let mut bytes_read = 0;
         for (done, (name, kind)) in names.iter().enumerate() {
@@ -89,7 +89,7 @@ impl Reading<'_> {
             buffer.clear();
             match self.file(folder, name, *kind, &mut buffer)? {
                 Found::Item(item) => items.push(*item),
-                Found::UnreadableItem(one) => unclear.push(one),
+                Found::UnreadableItem(one) => unreadable.push(one),
                 Found::Nothing => {}
             }
             bytes_read += buffer.len() as u64;
@@ -100,9 +100,9 @@ impl Reading<'_> {
                 ));
             }
         }
-        let items = self.without_shared_ids(items, &mut unclear);
-        unclear.sort_by(|a, b| a.origin.cmp(&b.origin));
-        Ok(SourceView { items, unclear })
+        let items = self.without_shared_ids(items, &mut unreadable);
+        unreadable.sort_by(|a, b| a.origin.cmp(&b.origin));
+        Ok(SourceView { items, unreadable })
     }
 
     fn open_folder(&self) -> Result<Dir, String> {
@@ -148,7 +148,7 @@ impl Reading<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<Found, String> {
         let origin = name.to_string_lossy().into_owned();
-        let problem = |problem| Found::UnreadableItem(self.unclear(&origin, problem));
+        let problem = |problem| Found::UnreadableItem(self.unreadable_item(&origin, problem));
         if !matches!(listed_as, FileType::RegularFile | FileType::Unknown) {
             // Not even opened: opening alone is an act for some devices.
             return Ok(problem(Problem::new(not_a_file(listed_as))));
@@ -173,7 +173,11 @@ impl Reading<'_> {
 
     /// Items whose id no other item has. Of those that share one none is kept: which of them an
     /// agent had been given could only be guessed.
-    fn without_shared_ids(&self, items: Vec<WorkItem>, unclear: &mut Vec<UnreadableItem>) -> Vec<WorkItem> {
+    fn without_shared_ids(
+        &self,
+        items: Vec<WorkItem>,
+        unreadable: &mut Vec<UnreadableItem>,
+    ) -> Vec<WorkItem> {
         let mut origins: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for item in &items {
             origins.entry(item.id.0.clone()).or_default().push(item.origin.clone());
@@ -192,13 +196,15 @@ impl Reading<'_> {
                 item.id,
                 others.join(", ")
             );
-            unclear
-                .push(UnreadableItem { id: Some(item.id), ..self.unclear(&item.origin, Problem::new(what)) });
+            unreadable.push(UnreadableItem {
+                id: Some(item.id),
+                ..self.unreadable_item(&item.origin, Problem::new(what))
+            });
         }
         unique
     }
 
-    fn unclear(&self, origin: &str, problem: Problem) -> UnreadableItem {
+    fn unreadable_item(&self, origin: &str, problem: Problem) -> UnreadableItem {
         let file = self.path.join(origin);
         let place = match problem.at {
             Some((line, column)) => format!("{}:{line}:{column}", file.display()),
@@ -360,8 +366,8 @@ mod tests {
     }
 
     /// Origin, id and reason of everything unclear.
-    fn unclear(view: &SourceView) -> Vec<(&str, Option<&str>, &str)> {
-        view.unclear
+    fn unreadable(view: &SourceView) -> Vec<(&str, Option<&str>, &str)> {
+        view.unreadable
             .iter()
             .map(|one| (one.origin.as_str(), one.id.as_ref().map(|id| id.0.as_str()), one.why.as_str()))
             .collect()
@@ -371,7 +377,7 @@ mod tests {
     #[test]
     fn well_formed_files_are_read_in_full() {
         let view = view(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/items"));
-        assert_eq!(view.unclear, []);
+        assert_eq!(view.unreadable, []);
         assert_eq!(ids(&view), ["dir:AR-1", "dir:AR-2", "dir:AR-3", "dir:AR-4"]);
         let [first, second, third, fourth] = &view.items[..] else { unreachable!() };
         let (title, body) =
@@ -412,7 +418,7 @@ mod tests {
         fs::write(folder.path().join("archive/old.json"), b"x").unwrap();
         let view = view(folder.path());
         assert_eq!(ids(&view), ["dir:a"]);
-        assert_eq!(view.unclear, []);
+        assert_eq!(view.unreadable, []);
     }
 
     #[test]
@@ -435,7 +441,7 @@ mod tests {
         assert_eq!(ids(&view), ["dir:b", "dir:f"]);
         let at = |name: &str| folder.path().join(name).display().to_string();
         assert_eq!(
-            unclear(&view),
+            unreadable(&view),
             [
                 (
                     "a.json",
@@ -481,7 +487,7 @@ mod tests {
         ]);
         let view = view(folder.path());
         assert_eq!(ids(&view), ["dir:A", "dir:c"]);
-        let found = unclear(&view);
+        let found = unreadable(&view);
         assert_eq!(
             found.iter().map(|(origin, id, _)| (*origin, *id)).collect::<Vec<_>>(),
             [("a.json", Some("dir:a")), ("a.md", Some("dir:a")), ("b.json", Some("dir:a"))]
@@ -503,7 +509,7 @@ mod tests {
         let _socket = UnixListener::bind(path("e.md")).unwrap();
         let view = view(folder.path());
         assert_eq!(ids(&view), ["dir:z"]);
-        for ((origin, id, why), (name, what)) in unclear(&view).into_iter().zip([
+        for ((origin, id, why), (name, what)) in unreadable(&view).into_iter().zip([
             ("a.json", "is a symbolic link, which is never followed"),
             ("b.md", "is a symbolic link"),
             ("c.json", "is a folder"),
@@ -513,7 +519,7 @@ mod tests {
             assert_eq!(origin, name);
             assert!(id.is_some() && why.contains(what), "{why}");
         }
-        assert_eq!(view.unclear.len(), 5);
+        assert_eq!(view.unreadable.len(), 5);
     }
 
     /// The listing may be older than the file, and some file systems list no kinds at all.
@@ -557,7 +563,7 @@ mod tests {
         fs::write(folder.path().join(OsStr::from_bytes(b"\xff.json")), b"{}").unwrap();
         let view = view(folder.path());
         assert_eq!(ids(&view), ["dir:cd", &*format!("dir:{}", "n".repeat(250)), "dir:../x"]);
-        let found = unclear(&view);
+        let found = unreadable(&view);
         assert_eq!(
             found.iter().map(|(origin, id, _)| (*origin, *id)).collect::<Vec<_>>(),
             [
@@ -585,7 +591,7 @@ mod tests {
         let folder = folder(&[("a.json", &json(FILE_BYTES_MAX)), ("b.json", &json(FILE_BYTES_MAX + 1))]);
         let view = view(folder.path());
         assert_eq!(ids(&view), ["dir:a"]);
-        assert!(unclear(&view)[0].2.contains("has more than 4194304 bytes"));
+        assert!(unreadable(&view)[0].2.contains("has more than 4194304 bytes"));
     }
 
     /// A field that holds a whole file must not become a message as long as the file.
@@ -594,7 +600,7 @@ mod tests {
         let folder =
             folder(&[("a.json", format!(r#"{{"priority": "{}"}}"#, "x".repeat(100_000)).as_bytes())]);
         let view = view(folder.path());
-        assert!(view.unclear[0].why.chars().count() <= 1001);
+        assert!(view.unreadable[0].why.chars().count() <= 1001);
     }
 
     // Origin: symphony#43 - a refresh that was cut off would have stopped healthy workers: an
@@ -653,7 +659,7 @@ mod tests {
             because: String::new(),
             required: true,
         };
-        source.tell(&note, soon()).unwrap();
+        source.notify(&note, soon()).unwrap();
         assert_eq!(view(folder.path()), before);
         assert!(folder.path().join(".factory/ar-1.json").is_file());
     }

@@ -22,7 +22,7 @@ pub trait Source {
     ///
     /// # Errors
     /// What failed, where, and what to do: nothing was said, or it is not certain that it will last.
-    fn tell(&self, note: &Writeback, until: Instant) -> Result<(), String>;
+    fn notify(&self, note: &Writeback, until: Instant) -> Result<(), String>;
 }
 
 /// What goes into a message: on one line and not endless, whatever the file's name or text holds.

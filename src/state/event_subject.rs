@@ -74,8 +74,8 @@ fn session_in(step: &Step) -> Option<(&RunId, &str)> {
             Action::AdoptUnrecorded { run, spec } => {
                 (run, spec.session.as_ref().or(spec.chosen_session.as_ref()))
             }
-            Action::Done { run: Some(run), left, .. } | Action::Fail { run: Some(run), left, .. } => {
-                (run, left.session.as_ref())
+            Action::Done { run: Some(run), facts, .. } | Action::Fail { run: Some(run), facts, .. } => {
+                (run, facts.session.as_ref())
             }
             _ => return None,
         },

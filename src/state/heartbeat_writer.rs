@@ -16,7 +16,7 @@ pub struct HeartbeatWriter {
 impl HeartbeatWriter {
     /// The first: the tick runs.
     pub fn begin(state: &State, config: &Config, me: &Process, now: &ClockReading) -> HeartbeatWriter {
-        let before = match &state.pulse {
+        let before = match &state.heartbeat_state {
             HeartbeatState::Beat(beat) => Some(beat.as_ref()),
             HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
@@ -43,7 +43,7 @@ impl HeartbeatWriter {
             reported_at: before.and_then(|beat| beat.reported_at),
             retained: before.and_then(|beat| beat.retained.clone()),
             groups: before.and_then(|beat| beat.groups.clone()),
-            steady: Some(steady(&state.pulse, &me.boot_id, config.retention.age)),
+            steady: Some(steady(&state.heartbeat_state, &me.boot_id, config.retention.age)),
         };
         state.beat(&beat);
         HeartbeatWriter { beat }

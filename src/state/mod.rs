@@ -42,7 +42,7 @@ pub struct State {
     /// Names this factory.
     pub lineage: String,
     /// The heartbeat as it was before this command wrote its own.
-    pub pulse: HeartbeatState,
+    pub heartbeat_state: HeartbeatState,
     /// Since when it is held; what a tick may take counts from here, not from when it began to wait.
     pub held_since: Instant,
     /// What is wrong with the registry's latest generation, where its backup was read.
@@ -113,13 +113,13 @@ impl State {
         access: Access,
     ) -> Result<State, Failure> {
         // Before it is overwritten: it tells whether the last tick died, and how far the serials had come.
-        let pulse = heartbeat::read(&dir);
-        let serial = match &pulse {
+        let heartbeat_state = heartbeat::read(&dir);
+        let serial = match &heartbeat_state {
             HeartbeatState::Beat(beat) => Some(beat.serial),
             HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
         };
         let (loaded, mut file): (Loaded<Registry>, _) = registry_file::load(&dir, serial)?;
-        let (standing, binding) = standing(&config.path, &dir, &loaded, &pulse, host)?;
+        let (standing, binding) = standing(&config.path, &dir, &loaded, &heartbeat_state, host)?;
         if let Some(text) = binding::refusal(&standing, access, &loaded.bound, dir.path(), &config.path) {
             return Err(Failure::new(ExitStatus::BadConfig, text));
         }
@@ -143,7 +143,7 @@ impl State {
             dir,
             registry: loaded.body,
             lineage: loaded.lineage,
-            pulse,
+            heartbeat_state,
             held_since: Instant::now(),
             damage,
             standing,
@@ -212,7 +212,7 @@ impl State {
 
     /// Whether the last tick said `running` and its process is gone.
     pub fn last_tick_died(&self, host: &Host) -> bool {
-        match &self.pulse {
+        match &self.heartbeat_state {
             HeartbeatState::Beat(beat) => {
                 beat.status == Status::Running && !is_alive(host, beat.pid, beat.start_ticks, &beat.boot_id)
             }
@@ -249,10 +249,10 @@ impl State {
 }
 
 /// The same by the environment alone, without a look at the records: before anything is waited for.
-pub fn refuse_told_inside(dir: &StateDir, vars: &Vars) -> Result<(), Failure> {
+pub fn refuse_by_environment(dir: &StateDir, vars: &Vars) -> Result<(), Failure> {
     // Whether the registry is whole is for whoever loads it.
     let Ok(Some((_, lineage))) = registry_file::bound(dir) else { return Ok(()) };
-    match lives::told_run(&lineage, vars) {
+    match lives::run_of_environment(&lineage, vars) {
         Some(run) => Err(inside(&run)),
         None => Ok(()),
     }
@@ -271,7 +271,7 @@ pub fn standing(
     config: &Path,
     dir: &StateDir,
     loaded: &Loaded<Registry>,
-    pulse: &HeartbeatState,
+    heartbeat_state: &HeartbeatState,
     host: &Host,
 ) -> Result<(Standing, Binding), Failure> {
     let binding = found_binding(config, dir)?;
@@ -282,13 +282,13 @@ pub fn standing(
     });
     let may_live = || {
         let living = lives::launchers(dir, &launchers(&loaded.body), host);
-        !living.alive.is_empty() || living.is_unclear || lives::is_any_process_of(&loaded.lineage)
+        !living.alive.is_empty() || living.is_unreadable || lives::is_any_process_of(&loaded.lineage)
     };
     let found = binding::Found {
         binding: &binding,
         config: there_of_config(bound, config),
         directory,
-        is_this_boot: match pulse {
+        is_this_boot: match heartbeat_state {
             HeartbeatState::Beat(beat) => beat.boot_id == host.boot_id,
             // A tick of this boot may have been killed before its heartbeat.
             HeartbeatState::Absent | HeartbeatState::Unreadable(_) => true,
@@ -353,9 +353,9 @@ fn log_move(dir: &StateDir, before: &Bound, now: &Binding, config: &Config, host
 }
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
-pub fn steady(pulse: &HeartbeatState, boot_id: &str, age: Option<Duration>) -> ClockTracker {
+pub fn steady(heartbeat_state: &HeartbeatState, boot_id: &str, age: Option<Duration>) -> ClockTracker {
     let now = clock::moment(boot_id);
-    match pulse {
+    match heartbeat_state {
         HeartbeatState::Absent => ClockTracker::first(now),
         HeartbeatState::Unreadable(_) => ClockTracker::after_loss(now),
         HeartbeatState::Beat(beat) => match &beat.steady {

@@ -226,12 +226,12 @@ mod tests {
         /// Starts a run that ends well.
         fn goes_well(&mut self, key: &str, name: &str, day: i64) {
             self.start(key, name, day);
-            let left = Default::default();
-            self.act(key, day, Action::Done { item: id(key), run: Some(run(name)), left });
+            let facts = Default::default();
+            self.act(key, day, Action::Done { item: id(key), run: Some(run(name)), facts });
         }
 
         fn is_done(&mut self, key: &str, day: i64) {
-            self.act(key, day, Action::Done { item: id(key), run: None, left: Default::default() });
+            self.act(key, day, Action::Done { item: id(key), run: None, facts: Default::default() });
         }
 
         fn removed(&self, rules: &Retention, day: i64) -> Vec<String> {
@@ -265,7 +265,7 @@ mod tests {
             workspace: key.to_owned(),
             hash: String::new(),
             content_hash: String::new(),
-            next: None,
+            follow_up: None,
             done: crate::model::DoneWhen::Exit,
             session_pattern: None,
             prelude: Default::default(),
@@ -382,7 +382,7 @@ mod tests {
             resumes: None,
             hash: None,
             content_hash: None,
-            next: None,
+            follow_up: None,
             done: None,
             dispatch: 2,
             since: ClockReading { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },

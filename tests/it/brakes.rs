@@ -74,12 +74,12 @@ fn a_day_has_so_many_starts_and_a_restart_of_the_program_changes_nothing() {
     factory.wait_swept("ar-1-impl.1");
     factory.wait_swept("ar-2-impl.1");
     // Unless midnight comes just now, in which case it is another day.
-    let day = |factory: &Factory| factory.registry()["today"]["day"].as_str().unwrap().to_owned();
+    let day = |factory: &Factory| factory.registry()["daily_spend"]["day"].as_str().unwrap().to_owned();
     let before = day(&factory);
     let held = factory.tick().expect(0).held();
     if day(&factory) == before {
         assert!(held.contains(&"budget dir:AR-3".to_owned()), "{held:?}");
-        let today = &status(&factory)["today"];
+        let today = &status(&factory)["daily_spend"];
         assert_eq!((&today["starts"], &today["usd"]), (&json!(2), &json!(null)));
         let text = factory.run(&["status"]).expect(0).stdout;
         assert!(text.contains("  today   2 of 2 starts; nothing more starts until"), "{text}");

@@ -407,11 +407,14 @@ fn the_json_of_status_has_every_documented_key() {
     factory.wait_for("the first agent runs", || !factory.agents_alive().is_empty());
     factory.tick().expect(4);
     let status = factory.run(&["status", "--format", "json"]).expect(0).json();
-    assert_keys(&status, "schema alive paused heartbeat in_flight waiting parked handoffs today counters");
+    assert_keys(
+        &status,
+        "schema alive paused heartbeat in_flight waiting parked handoffs daily_spend counters",
+    );
     assert_keys(&status["in_flight"][0], "item agent run attempt started_at deadline_at log session usd");
     assert_keys(&status["waiting"][0], "item code because until");
     assert_keys(&status["parked"][0], "item class because since try");
-    assert_keys(&status["today"], "starts usd");
+    assert_keys(&status["daily_spend"], "starts usd");
     assert_keys(&status["counters"], COUNTERS);
     assert_keys(
         &status["heartbeat"],

@@ -162,7 +162,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Reported::default(),
+        reported: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,

@@ -2,6 +2,7 @@
 
 mod absence;
 mod agents;
+mod architecture;
 mod brakes;
 mod broker;
 mod brokered;
@@ -46,6 +47,6 @@ mod stopped;
 mod support;
 mod sweep;
 mod terminal;
-mod tidy;
+
 mod traces;
 mod usage;

@@ -478,7 +478,7 @@ fn a_day_whose_dollars_are_spent_starts_nothing_more() {
     assert!(spent.held().contains(&"budget dir:AR-3".to_owned()), "{}", spent.stdout);
     assert!(studio.tick().expect(0).held().contains(&"budget dir:AR-3".to_owned()));
     let status = studio.factory.run(&["status", "--format", "json"]).json();
-    assert_eq!(status["today"]["usd"].as_f64(), Some(0.00025), "{status}");
+    assert_eq!(status["daily_spend"]["usd"].as_f64(), Some(0.00025), "{status}");
     let explained = studio.factory.run(&["explain", "AR-1", "--format", "json"]).json();
     assert_eq!(explained["agents"][0]["usd"].as_f64(), Some(0.000125), "{explained}");
     assert!(explained["agents"][0]["tokens"].as_u64().is_some_and(|tokens| tokens > 0), "{explained}");

@@ -70,7 +70,7 @@ impl Still {
             workspaces: Path::new(WORKSPACES),
             program: "factory-tick",
             registry: Some(&self.registry),
-            pulse: &pulse,
+            heartbeat_state: &pulse,
             alive,
             now: &self.now,
         })
@@ -132,10 +132,10 @@ impl Still {
         });
         let flying = self.registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
         let runs = flying.filter_map(|agent| agent.run.clone()).chain(self.registry.handoffs.keys().cloned());
-        let runs = runs.map(|run| (run, RunObservation::Alive { claim: None, said: Default::default() }));
+        let runs = runs.map(|run| (run, RunObservation::Alive { claim: None, reported: Default::default() }));
         World {
             now: self.now.clone(),
-            source: Observed::Known(SourceView { items: items.collect(), unclear: Vec::new() }),
+            source: Observed::Known(SourceView { items: items.collect(), unreadable: Vec::new() }),
             fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
             room: Default::default(),
             missing_env: Default::default(),
@@ -396,10 +396,10 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
     let until = Some("2026-11-20T10:52:00Z".parse().unwrap());
     still.registry.paused = Some(Paused { because: "the bill".to_owned(), since, until, begun: None });
     let (because, item) = ("no login".to_owned(), ItemId("dir:AR-3".to_owned()));
-    still.registry.failing = Some(FailureStreak { failures: 5, since, item, because });
-    still.registry.today.as_mut().unwrap().starts = 200;
+    still.registry.failure_streak = Some(FailureStreak { failures: 5, since, item, because });
+    still.registry.daily_spend.as_mut().unwrap().starts = 200;
     let because = "API_KEY is not set".to_owned();
-    let cool_off = CoolOff { because, since, begun: None, until: None, row: 0, credentials: None };
+    let cool_off = CoolOff { because, since, begun: None, until: None, streak: 0, credentials: None };
     still.registry.cool_offs.insert("role:implementer".to_owned(), cool_off);
     let told = |alive: &Alive| still.status_when(alive).to_page(100, false).to_text();
     let head = told(&Alive::Stale { age: Duration::from_secs(620) });
@@ -435,7 +435,7 @@ fn an_item_between_two_of_its_runs_waits() {
     let mut still = Still::new();
     let due_at = "2026-11-20T08:57:00Z".parse().unwrap();
     let agent = still.registry.agents.values_mut().find(|agent| agent.item.0 == "dir:AR-6").unwrap();
-    (agent.state, agent.run, agent.next) =
+    (agent.state, agent.run, agent.follow_up) =
         (AgentPhase::Idle, None, Some(FollowUp::after_failure(true, due_at)));
     let screen = still.status().to_page(100, false).to_text();
     assert_has(

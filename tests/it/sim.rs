@@ -693,7 +693,7 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
             record.uncharged_streak,
             record.due_at.map(|due| due.to_string()),
             record.dispatch,
-            record.told.as_ref().map(|told| (told.status, told.dispatch, told.dropped)),
+            record.notified.as_ref().map(|told| (told.status, told.dispatch, told.dropped)),
             record.missing_reads,
         );
         for (name, agent) in scene.after.agents_of(id) {
@@ -702,8 +702,8 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
                 "      {name} {:?} {:?} ok {} next {:?} session {:?} resumes {}",
                 agent.state,
                 agent.run.as_ref().map(ToString::to_string),
-                agent.ok,
-                agent.next.as_ref().map(|next| next.resume),
+                agent.succeeded,
+                agent.follow_up.as_ref().map(|next| next.resume),
                 agent.session,
                 agent.resumes
             );

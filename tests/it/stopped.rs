@@ -78,7 +78,7 @@ fn budget_too_small_for_a_crew_is_told_once_and_always_shown() {
     factory.role("review", &["sh", "-c", WORKS], "");
     factory.set("budget", "starts_per_day", "3");
     ["AR-1", "AR-2"].iter().for_each(|key| factory.item(key));
-    let day = |factory: &Factory| factory.registry()["today"]["day"].as_str().unwrap().to_owned();
+    let day = |factory: &Factory| factory.registry()["daily_spend"]["day"].as_str().unwrap().to_owned();
     assert_eq!(factory.tick().expect(4).held(), ["budget dir:AR-2"]);
     let first = day(&factory);
     let ran = factory.tick();

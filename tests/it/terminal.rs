@@ -86,7 +86,7 @@ impl Case {
             resumes: None,
             hash: None,
             content_hash: None,
-            next: None,
+            follow_up: None,
             done_when: None,
         };
         Case { factory, spec }
@@ -131,7 +131,7 @@ impl Case {
 
     /// Hands the environment over.
     fn give(&self) {
-        env_pipe::give(&self.run_dir(), &self.vars(), Instant::now() + Duration::from_secs(60)).unwrap();
+        env_pipe::send(&self.run_dir(), &self.vars(), Instant::now() + Duration::from_secs(60)).unwrap();
     }
 
     fn vars(&self) -> Vars {
@@ -284,10 +284,13 @@ fn what_an_agent_says_in_its_terminal_is_heard_and_kept_to_the_last_line() {
     let case = Case::new(script, Terminal::Own);
     let exit = case.wait_over(case.begin());
     assert_eq!((&exit["code"], &exit["reason"]), (&json!(3), &json!("exited")));
-    assert_eq!(exit["said"], json!({"session": "s-1", "park": "which database?"}));
+    assert_eq!(exit["reported"], json!({"session": "s-1", "park": "which database?"}));
     let numbers: String = (1..=30000).map(|n| format!("{n}\r\n")).collect();
     let words = "FACTORY_SESSION=s-1\r\nFACTORY_PARK=which database?\r\n";
-    assert!(case.log("stdout.log") == format!("{words}{numbers}No conversation found\r\n"));
+    let (log, expected) = (case.log("stdout.log"), format!("{words}{numbers}No conversation found\r\n"));
+    let same = log.bytes().zip(expected.bytes()).take_while(|(one, other)| one == other).count();
+    let rest = String::from_utf8_lossy(&log.as_bytes()[same..]);
+    assert!(log == expected, "{} of {} bytes, then {:.200?}", same, expected.len(), rest);
     // That a session is gone is looked for on stderr, and a terminal has one stream.
     let output = case.run_dir().open().unwrap().unwrap().output().unwrap();
     assert!(output.stderr_tail.ends_with("30000\r\nNo conversation found\r\n"));
@@ -495,7 +498,7 @@ fn a_launcher_that_declines_keeps_no_tick_waiting() {
     case.lay_out();
     let _other = HeldLock::take(&case.factory.state("live/ar-1-impl"));
     let broker = case.start();
-    let ended = env_pipe::give(&case.run_dir(), &case.vars(), Instant::now() + Duration::from_secs(3600));
+    let ended = env_pipe::send(&case.run_dir(), &case.vars(), Instant::now() + Duration::from_secs(3600));
     assert!(ended.is_err());
     broker.relay.unwrap().end();
     assert_eq!(case.receipt("claim").unwrap()["refused"]["duplicate"], true);
@@ -538,7 +541,7 @@ fn an_agent_with_pipes_is_shown_to_whoever_watches_and_can_not_be_typed_to() {
     assert!(shown.starts_with("the task\r\n0 is none\r\n1 is none\r\n2 is none\r\n"), "{shown:?}");
     let exit = case.wait_over(broker);
     assert_eq!((&exit["code"], &exit["reason"]), (&json!(0), &json!("exited")));
-    assert_eq!(exit["said"]["session"], "s-2");
+    assert_eq!(exit["reported"]["session"], "s-2");
     assert!(case.log("stdout.log").starts_with("the task\n0 is none\n"));
     assert_eq!(case.log("stderr.log"), "to stderr\n");
 }

@@ -15,8 +15,9 @@ const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Looks, where it is time for it; `None` where it is not.
 pub(crate) fn look(context: &Context, state: &State, shutdown: &Shutdown) -> Option<GroupsLook> {
-    let now = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age).now.at;
-    let before = match &state.pulse {
+    let now =
+        state::steady(&state.heartbeat_state, &context.now.boot_id, context.config.retention.age).now.at;
+    let before = match &state.heartbeat_state {
         HeartbeatState::Beat(beat) => beat.groups.as_ref(),
         HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
     };

@@ -27,9 +27,9 @@ const MOVES_MAX: usize = 200;
 
 /// Looks, where it is time for it; `None` where it is not.
 pub(crate) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> Option<Retained> {
-    let clock = state::steady(&state.pulse, &context.now.boot_id, context.config.retention.age);
+    let clock = state::steady(&state.heartbeat_state, &context.now.boot_id, context.config.retention.age);
     let now = clock.now.at;
-    if !is_due(&state.pulse, now) || shutdown.asked() {
+    if !is_due(&state.heartbeat_state, now) || shutdown.asked() {
         return None;
     }
     let until = state.held_since + context.config.tick.deadline;
@@ -45,8 +45,8 @@ pub(crate) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> O
 }
 
 /// A look from the future tells nothing: then the clock was set back.
-fn is_due(pulse: &HeartbeatState, now: Timestamp) -> bool {
-    let HeartbeatState::Beat(beat) = pulse else { return true };
+fn is_due(heartbeat_state: &HeartbeatState, now: Timestamp) -> bool {
+    let HeartbeatState::Beat(beat) = heartbeat_state else { return true };
     let last = beat.retained.as_ref().and_then(|retained| retained.looked_at);
     last.is_none_or(|last| last > now || now.duration_since(last) >= LOOK_EVERY)
 }

@@ -14,8 +14,10 @@ pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
         Observed::Unknown(why) => return vec![Finding::problem(ExitStatus::Unavailable, folder, why)],
         Observed::Known(view) => view,
     };
-    let unclear =
-        view.unclear.iter().map(|one| Finding::problem(ExitStatus::Partial, &one.origin, one.why.as_str()));
+    let unclear = view
+        .unreadable
+        .iter()
+        .map(|one| Finding::problem(ExitStatus::Partial, &one.origin, one.why.as_str()));
     let mut findings: Vec<_> = unclear.collect();
     findings.push(in_scope(subject, &view, folder));
     findings.extend(notes(subject));

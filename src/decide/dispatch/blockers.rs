@@ -61,7 +61,7 @@ impl Blockers {
         for (id, done) in archived.filter(|(id, _)| !registry.items.contains_key(id)) {
             blockers.resolved.extend(names(id, done.key(id)));
         }
-        let unclear = planner.source().into_iter().flat_map(|view| &view.unclear);
+        let unclear = planner.source().into_iter().flat_map(|view| &view.unreadable);
         for id in unclear.filter_map(|one| one.id.as_ref()) {
             blockers.away.extend(names(id, id.plain()));
         }

@@ -11,7 +11,7 @@ pub(in crate::decide) struct NeverRan {
     run: RunId,
     class: FailureClass,
     because: String,
-    left: RunFacts,
+    facts: RunFacts,
     /// Whether another run of its agent was alive.
     duplicate: bool,
     /// Whether its agent may have begun.
@@ -28,10 +28,10 @@ impl NeverRan {
         run: &RunId,
         class: FailureClass,
         because: String,
-        left: RunFacts,
+        facts: RunFacts,
     ) -> NeverRan {
         let run = run.clone();
-        NeverRan { run, class, because, left, duplicate: false, began: false, unseen: false, resume: None }
+        NeverRan { run, class, because, facts, duplicate: false, began: false, unseen: false, resume: None }
     }
 
     pub(in crate::decide) fn fenced(run: &RunId) -> NeverRan {
@@ -45,14 +45,14 @@ impl NeverRan {
         NeverRan { duplicate: refusal.duplicate, ..refused }
     }
 
-    pub(in crate::decide) fn rebooted(run: &RunId, left: RunFacts, resume: Option<FollowUp>) -> NeverRan {
+    pub(in crate::decide) fn rebooted(run: &RunId, facts: RunFacts, resume: Option<FollowUp>) -> NeverRan {
         let because = "the machine was restarted".to_owned();
-        NeverRan { began: true, resume, ..NeverRan::claimed(run, FailureClass::Infra, because, left) }
+        NeverRan { began: true, resume, ..NeverRan::claimed(run, FailureClass::Infra, because, facts) }
     }
 
-    pub(in crate::decide) fn replaced(run: &RunId, left: RunFacts, resume: Option<FollowUp>) -> NeverRan {
+    pub(in crate::decide) fn replaced(run: &RunId, facts: RunFacts, resume: Option<FollowUp>) -> NeverRan {
         let because = "its container was replaced".to_owned();
-        NeverRan { because, unseen: true, ..NeverRan::rebooted(run, left, resume) }
+        NeverRan { because, unseen: true, ..NeverRan::rebooted(run, facts, resume) }
     }
 }
 
@@ -75,8 +75,8 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
     let (first, then): (Vec<_>, Vec<_>) =
         never_ran.into_iter().partition(|one| resumes(planner, one).is_some());
     for one in first.into_iter().chain(then) {
-        let next = resumes(planner, &one);
-        let NeverRan { run, class, because, left, duplicate, unseen, .. } = one;
+        let follow_up = resumes(planner, &one);
+        let NeverRan { run, class, because, facts, duplicate, unseen, .. } = one;
         let Some(agent) = planner.registry.agents.get(&run.agent).cloned() else { continue };
         // Another verdict has handed it off meanwhile.
         if agent.run.as_ref() != Some(&run) {
@@ -87,9 +87,9 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
             runs::stop(planner, &agent, &run, runs::REPLACED, false);
         }
         let alone = || has_crew(planner, &agent.item, &gone);
-        let next =
-            next.or_else(|| alone().then(|| FollowUp::again(agent.follows.as_ref(), false, planner.now.at)));
-        runs::fail(planner, &agent, &run, class, &because, &left, next, None, duplicate);
+        let follow_up = follow_up
+            .or_else(|| alone().then(|| FollowUp::again(agent.follows.as_ref(), false, planner.now.at)));
+        runs::fail(planner, &agent, &run, class, &because, &facts, follow_up, None, duplicate);
         if class == FailureClass::Machine {
             cool_offs::begin(planner, &agent, class, &because, None);
         }
@@ -99,7 +99,7 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
 /// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
 pub(in crate::decide) fn regroup(planner: &mut Planner) {
     for id in planner.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.next.is_some() && !resumes(planner, agent);
+        let starts_alone = |agent: &AgentRecord| agent.follow_up.is_some() && !resumes(planner, agent);
         let any = planner.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
         if any && !has_crew(planner, &id, &[]) {
             planner.refresh(RecordUpdate::Regroup { item: id });
@@ -112,12 +112,12 @@ fn has_crew(planner: &Planner, item: &ItemId, without: &[RunId]) -> bool {
     planner.registry.agents_of(item).any(|(_, agent)| {
         let in_flight =
             agent.state != AgentPhase::Idle && agent.run.as_ref().is_none_or(|run| !without.contains(run));
-        in_flight || agent.ok || resumes(planner, agent)
+        in_flight || agent.succeeded || resumes(planner, agent)
     })
 }
 
 /// Whether a session of this agent is about to go on. The configuration may have made a start of it meanwhile.
 fn resumes(planner: &Planner, agent: &AgentRecord) -> bool {
-    let due = agent.next.as_ref().is_some_and(|next| next.resume);
+    let due = agent.follow_up.as_ref().is_some_and(|follow_up| follow_up.resume);
     due && agent.session.is_some() && runs::goes_on(planner.config, agent)
 }

@@ -36,7 +36,7 @@ pub(in crate::decide) enum Wanted<'a> {
     /// Anything at all of what its agents do next by themselves.
     GoingOn,
     /// What this agent does next by itself.
-    FollowUp { agent: &'a AgentName, role: &'a Role, next: &'a FollowUp },
+    FollowUp { agent: &'a AgentName, role: &'a Role, follow_up: &'a FollowUp },
 }
 
 /// What a gate is about.
@@ -163,7 +163,7 @@ impl<'a> Asked<'a> {
 /// The roles of an item that are not done.
 pub(in crate::decide) fn roles_to_start<'a>(planner: &Planner<'a>, item: &WorkItem) -> Vec<&'a Role> {
     let is_ok = |role: &Role| {
-        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.ok)
+        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.succeeded)
     };
     planner.config.roles.iter().filter(|role| !is_ok(role)).collect()
 }
@@ -236,11 +236,11 @@ fn already_active(asked: &Asked) -> Option<Wait> {
 /// Its turn has not come yet.
 fn backoff(asked: &Asked) -> Option<Wait> {
     let now = asked.planner.now;
-    if let Wanted::FollowUp { next, .. } = &asked.wanted {
+    if let Wanted::FollowUp { follow_up, .. } = &asked.wanted {
         // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
         let latest = now.after(asked.planner.config.attempts.backoff_max);
-        let waits = next.due_at > now.at && next.due_at <= latest;
-        return waits.then(|| Wait("its session goes on later".to_owned(), Some(next.due_at)));
+        let waits = follow_up.due_at > now.at && follow_up.due_at <= latest;
+        return waits.then(|| Wait("its session goes on later".to_owned(), Some(follow_up.due_at)));
     }
     let due_at = asked.record?.due_at.filter(|due_at| *due_at > now.at)?;
     Some(Wait(attempts_failed(asked), Some(due_at)))
@@ -299,7 +299,7 @@ fn breaker(asked: &Asked) -> Option<Wait> {
 }
 
 fn failures_in_a_row(asked: &Asked) -> String {
-    let failures = asked.planner.registry.failing.as_ref().map_or(0, |failing| failing.failures);
+    let failures = asked.planner.registry.failure_streak.as_ref().map_or(0, |failing| failing.failures);
     match asked.planner.config.attempts.breaker {
         0 => "any number of failures in a row".to_owned(),
         max => format!("{failures} of {max} failures in a row"),
@@ -310,7 +310,7 @@ fn budget(asked: &Asked) -> Option<Wait> {
     if let Some(used) = item_starts_used_up(asked.planner, &asked.item.id, asked.roles().len() as u32) {
         return Some(Wait(used, None));
     }
-    let today = asked.planner.registry.today(asked.planner.now.at);
+    let today = asked.planner.registry.daily_spend(asked.planner.now.at);
     let because = today.exhausted(&asked.planner.config.budget, asked.roles().len() as u32)?;
     Some(Wait(because, Some(today.ends())))
 }
@@ -328,7 +328,7 @@ pub(in crate::decide) fn item_starts_used_up(
 }
 
 fn spent(asked: &Asked) -> String {
-    let today = asked.planner.registry.today(asked.planner.now.at);
+    let today = asked.planner.registry.daily_spend(asked.planner.now.at);
     match asked.planner.config.budget.starts_per_day {
         0 => "any number of starts a day".to_owned(),
         max => format!("{} of {max} starts of the day used", today.starts),

@@ -16,13 +16,13 @@ pub(in crate::decide) fn launch(
     record: &ItemRecord,
     dispatch: u64,
     session: Option<String>,
-    next: Option<FollowUp>,
+    follow_up: Option<FollowUp>,
 ) -> Result<Launch, String> {
     let agent = planner.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
     let run = planner.registry.names.next_run(&agent);
     let workspace = &planner.registry.names.items[&item.id].workspace;
     let prompt = match session {
-        Some(_) => messages::of_session(role, record, &run.agent, next.as_ref()),
+        Some(_) => messages::of_session(role, record, &run.agent, follow_up.as_ref()),
         None => render(planner, role, item, record, &run, workspace)?,
     };
     let preset = role.preset();
@@ -52,7 +52,8 @@ pub(in crate::decide) fn launch(
         harness: role.harness.clone(),
         dispatch,
         resumes: resumed.map_or(0, |agent| {
-            agent.resumes + u32::from(next.as_ref().is_none_or(|next| next.reason.is_failure()))
+            agent.resumes
+                + u32::from(follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure()))
         }),
         hash,
         content_hash,
@@ -67,7 +68,7 @@ pub(in crate::decide) fn launch(
         prelude: planner.config.hooks.before_agent(planner.config.fleet.grace),
         deadline: role.deadline,
         stall: role.stall,
-        next,
+        follow_up,
         done: planner.config.done.when(),
     })
 }

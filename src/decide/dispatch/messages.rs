@@ -9,9 +9,9 @@ pub(in crate::decide) fn of_session(
     role: &Role,
     record: &ItemRecord,
     agent: &AgentName,
-    next: Option<&FollowUp>,
+    follow_up: Option<&FollowUp>,
 ) -> String {
-    let reason = next.map_or(FollowUpReason::Failure, |next| next.reason);
+    let reason = follow_up.map_or(FollowUpReason::Failure, |follow_up| follow_up.reason);
     let built_in = match reason {
         FollowUpReason::Failure => prompt::BUILT_IN_RESUME,
         FollowUpReason::Answer => prompt::BUILT_IN_ANSWERED,
@@ -20,7 +20,7 @@ pub(in crate::decide) fn of_session(
     };
     let unheard = record.messages.iter().filter(|message| !message.heard);
     let mut parts: Vec<_> = unheard.map(|message| words(message, agent)).collect();
-    parts.extend(next.and_then(|next| next.text.clone()));
+    parts.extend(follow_up.and_then(|follow_up| follow_up.text.clone()));
     parts.push(role.resume_prompt.as_deref().unwrap_or(built_in).to_owned());
     parts.join("\n\n")
 }

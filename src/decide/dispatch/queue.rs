@@ -100,16 +100,16 @@ fn end_pause(planner: &mut Planner) {
 
 /// What was spent can't be of a day that has not come: the clock was set back. Or it is of this day after all.
 fn right_the_day(planner: &mut Planner) {
-    let today = planner.registry.today(planner.now.at).day;
+    let today = planner.registry.daily_spend(planner.now.at).day;
     let is_wrong = |recorded: &DailySpend| today < recorded.day || recorded.taken_back_from == Some(today);
-    if planner.registry.today.as_ref().is_some_and(is_wrong) {
+    if planner.registry.daily_spend.as_ref().is_some_and(is_wrong) {
         planner.refresh(RecordUpdate::DailySpend);
     }
 }
 
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
 fn go_on(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
-    let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| agent.next.is_some());
+    let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| agent.follow_up.is_some());
     let agents: Vec<_> = follows.map(|(name, _)| name.clone()).collect();
     if agents.is_empty() || !lifecycle::eligible(planner, item) {
         return Ok(false);
@@ -150,18 +150,22 @@ enum Follow<'a> {
 struct Due<'a> {
     agent: AgentName,
     role: &'a Role,
-    next: FollowUp,
+    follow_up: FollowUp,
 }
 
 impl<'a> Due<'a> {
     /// `None` where its role is gone.
     fn of(planner: &Planner<'a>, name: &AgentName) -> Option<Due<'a>> {
         let agent = planner.registry.agents.get(name)?;
-        Some(Due { agent: name.clone(), role: planner.role(&agent.role)?, next: agent.next.clone()? })
+        Some(Due {
+            agent: name.clone(),
+            role: planner.role(&agent.role)?,
+            follow_up: agent.follow_up.clone()?,
+        })
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        Wanted::FollowUp { agent: &self.agent, role: self.role, next: &self.next }
+        Wanted::FollowUp { agent: &self.agent, role: self.role, follow_up: &self.follow_up }
     }
 }
 
@@ -180,10 +184,10 @@ fn follow_up<'a>(
     }
     let agent = planner.registry.agents.get(name)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
-    let goes_on = due.next.resume && due.role.harness == agent.harness && due.role.can_resume();
+    let goes_on = due.follow_up.resume && due.role.harness == agent.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
-    let next = Some(due.next.clone());
-    Some(match launch::launch(planner, due.role, item, record, agent.dispatch, session, next) {
+    let follow_up = Some(due.follow_up.clone());
+    Some(match launch::launch(planner, due.role, item, record, agent.dispatch, session, follow_up) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
@@ -204,7 +208,7 @@ fn one_more_run(
     if launch.session.is_some() {
         let resumes = planner.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
         let max = planner.config.attempts.resumes_max;
-        let because = match due.next.reason {
+        let because = match due.follow_up.reason {
             FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
             FollowUpReason::Answer => "its session goes on with a person's answer".to_owned(),
             FollowUpReason::Unfinished => "its session goes on: its work was unfinished".to_owned(),
@@ -313,18 +317,19 @@ pub(in crate::decide) fn next_launches(planner: &mut Planner, id: &ItemId) -> Re
     }
     let record = planner.registry.items[id].clone();
     let agents: Vec<_> = planner.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
-    let follows = agents.iter().any(|agent| agent.next.is_some());
+    let follows = agents.iter().any(|agent| agent.follow_up.is_some());
     let roles = planner.config.roles.iter().filter_map(|role| {
         let agent = agents.iter().find(|agent| agent.role == role.name);
-        let next = agent.and_then(|agent| agent.next.as_ref());
+        let follow_up = agent.and_then(|agent| agent.follow_up.as_ref());
         let session = agent.and_then(|agent| agent.session.clone());
-        let is_due = if follows { next.is_some() } else { agent.is_none_or(|agent| !agent.ok) };
-        let session = session.filter(|_| next.is_some_and(|next| next.resume) && role.can_resume());
-        is_due.then_some((role, session, next.cloned()))
+        let is_due = if follows { follow_up.is_some() } else { agent.is_none_or(|agent| !agent.succeeded) };
+        let session =
+            session.filter(|_| follow_up.is_some_and(|follow_up| follow_up.resume) && role.can_resume());
+        is_due.then_some((role, session, follow_up.cloned()))
     });
     roles
-        .map(|(role, session, next)| {
-            launch::launch(planner, role, item, &record, record.dispatch + 1, session, next)
+        .map(|(role, session, follow_up)| {
+            launch::launch(planner, role, item, &record, record.dispatch + 1, session, follow_up)
         })
         .collect()
 }
@@ -338,8 +343,8 @@ fn unlaunchable(planner: &mut Planner, item: &WorkItem, error: &str) -> Result<(
         item: item.id.clone(),
         run: None,
         class: FailureClass::Launch,
-        left: Default::default(),
-        next: None,
+        facts: Default::default(),
+        follow_up: None,
         due_at: Some(due_at),
         duplicate: false,
     };

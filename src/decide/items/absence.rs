@@ -31,7 +31,7 @@ pub(in crate::decide) fn look(planner: &mut Planner) {
 }
 
 /// Reports that most remembered items are absent, as long as that is not believed.
-pub(in crate::decide) fn tell(planner: &mut Planner) {
+pub(in crate::decide) fn notify(planner: &mut Planner) {
     let Some(Mass { absent, all, since }) = mass(planner).filter(|_| planner.mass_absence) else {
         planner.mass_absence = false;
         return;
@@ -58,12 +58,12 @@ fn mass(planner: &Planner) -> Option<Mass> {
         completion::rule(planner, id) == DoneWhen::Source && completion::all_ended_well(planner, id)
     };
     let counts = |(id, record): &(&ItemId, &ItemRecord)| {
-        record.gone.is_none() && !lifecycle::is_unclear(view, id, record) && !leaves(id)
+        record.gone.is_none() && !lifecycle::is_unreadable(view, id, record) && !leaves(id)
     };
     let counted: Vec<_> = planner.registry.items.iter().filter(counts).collect();
     let absent: Vec<_> = counted.iter().filter(|(id, _)| !planner.seen.contains_key(*id)).collect();
     let (missing, all) = (absent.len(), counted.len());
-    let is_empty = view.items.is_empty() && view.unclear.is_empty();
+    let is_empty = view.items.is_empty() && view.unreadable.is_empty();
     // The only remembered item of a folder that holds others was deleted, and nothing else.
     let is_all = missing == all && (all > 1 || all == 1 && is_empty);
     let since = absent.iter().filter_map(|(_, record)| missing_since(planner, record));
@@ -87,7 +87,7 @@ fn bring_back_done(planner: &mut Planner) {
         let done = planner.registry.done.get(&item.id);
         planner.is_selected(&item.id)
             && !planner.registry.items.contains_key(&item.id)
-            && done.is_some_and(|done| !done.left && done.content_hash == item.content_hash)
+            && done.is_some_and(|done| !done.facts && done.content_hash == item.content_hash)
     };
     let back: Vec<_> = planner.seen.values().copied().filter(is_back).collect();
     for item in back {

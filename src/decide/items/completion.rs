@@ -56,7 +56,7 @@ pub(in crate::decide) fn note_end(
 pub(in crate::decide) fn all_ended_well(planner: &Planner, id: &ItemId) -> bool {
     let undecided = |state| matches!(state, ItemPhase::Active | ItemPhase::Waiting);
     let ended_well =
-        |role: &str| planner.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.ok);
+        |role: &str| planner.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.succeeded);
     planner.registry.items.get(id).is_some_and(|record| undecided(record.state))
         && !planner.registry.running(id)
         && planner.config.roles.iter().all(|role| ended_well(&role.name))
@@ -85,7 +85,7 @@ pub(in crate::decide) fn finish_gone(planner: &mut Planner, id: &ItemId, because
 }
 
 fn decide_done(planner: &mut Planner, id: &ItemId, because: &str) {
-    let action = Action::Done { item: id.clone(), run: None, left: Default::default() };
+    let action = Action::Done { item: id.clone(), run: None, facts: Default::default() };
     planner.decide(Some(id), because, action);
 }
 
@@ -130,7 +130,7 @@ fn may_go_on(planner: &Planner, id: &ItemId) -> Result<(), (FailureClass, String
             format!("its agents went on {continued} times, and it is not done"),
         ));
     }
-    let repeated = |agent: &AgentRecord| agent.well.as_ref().is_some_and(|well| well.repeated);
+    let repeated = |agent: &AgentRecord| agent.last_success.as_ref().is_some_and(|well| well.repeated);
     if planner.registry.agents_of(id).all(|(_, agent)| repeated(agent)) {
         let because = "its agents went on, printed the same as before, and it is not done";
         return Err((FailureClass::NoEffect, because.to_owned()));
@@ -146,6 +146,6 @@ fn sessions(planner: &Planner, id: &ItemId) -> Vec<crate::model::AgentName> {
 
 /// What the command answered at the end of each role.
 fn answers(planner: &Planner, id: &ItemId) -> Vec<Option<i32>> {
-    let answer = |agent: &AgentRecord| agent.well.as_ref().and_then(|well| well.answer);
+    let answer = |agent: &AgentRecord| agent.last_success.as_ref().and_then(|well| well.answer);
     planner.registry.agents_of(id).map(|(_, agent)| answer(agent)).collect()
 }

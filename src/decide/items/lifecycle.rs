@@ -22,7 +22,7 @@ pub(in crate::decide) fn follow(planner: &mut Planner) {
         park_when_spent(planner, &id);
         clamp_due_time(planner, &id);
     }
-    absence::tell(planner);
+    absence::notify(planner);
 }
 
 /// Every item that its roles' ends make done by themselves.
@@ -59,8 +59,8 @@ fn park_when_spent(planner: &mut Planner, id: &ItemId) {
         let (class, because) = if record.attempts >= max {
             (class, format!("{} of {max} attempts failed; the last: {words}", record.attempts))
         } else if record.uncharged_streak >= UNCHARGED_ROW_MAX {
-            let row = record.uncharged_streak;
-            (class, format!("{row} failures in a row that were not the agent's; the last: {words}"))
+            let streak = record.uncharged_streak;
+            (class, format!("{streak} failures in a row that were not the agent's; the last: {words}"))
         } else if let Some(because) = too_expensive(planner, id) {
             (Some(FailureClass::NeedsInput), because)
         } else if let Some(because) = starts_used_up(planner, id) {
@@ -106,7 +106,7 @@ fn starts_used_up(planner: &Planner, id: &ItemId) -> Option<String> {
     if planner.registry.in_flight(id) {
         return None;
     }
-    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| agent.next.is_some()).count();
+    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| agent.follow_up.is_some()).count();
     let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(planner, item).len() };
     let used = gates::item_starts_used_up(planner, id, wanted as u32)?;
     let last = planner.registry.items.get(id).and_then(|record| record.last.as_ref());
@@ -140,7 +140,7 @@ pub(in crate::decide) fn stop_all(planner: &mut Planner, id: &ItemId, because: &
 fn follow_source(planner: &mut Planner, id: &ItemId) {
     let Some(record) = planner.registry.items.get(id).cloned() else { return };
     let Some(view) = planner.source() else { return };
-    if is_unclear(view, id, &record) {
+    if is_unreadable(view, id, &record) {
         return;
     }
     match planner.seen.get(id).copied() {
@@ -150,8 +150,8 @@ fn follow_source(planner: &mut Planner, id: &ItemId) {
 }
 
 /// A malformed file is neither present nor gone.
-pub(in crate::decide) fn is_unclear(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
-    view.unclear.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
+pub(in crate::decide) fn is_unreadable(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
+    view.unreadable.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
 }
 
 /// Open, and inside the scope that the configuration names.
@@ -171,7 +171,7 @@ fn present(planner: &mut Planner, record: &ItemRecord, item: &WorkItem) {
     let renew = match record.state {
         ItemPhase::Waiting => {
             let untried = record.attempts == 0 && record.due_at.is_none() && record.uncharged_streak == 0;
-            let kept = planner.registry.agents_of(&item.id).any(|(_, agent)| agent.ok);
+            let kept = planner.registry.agents_of(&item.id).any(|(_, agent)| agent.succeeded);
             (changed || returned) && (!untried || kept)
         }
         ItemPhase::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),

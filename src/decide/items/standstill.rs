@@ -14,7 +14,7 @@ pub(in crate::decide) fn note(planner: &mut Planner) {
     // The gate was asked for as many starts as each item wanted: a crew may be held when 1 start is left.
     // That of one item has no end, for only a person gives it more.
     let day_holds = |held: &Held| held.code == HoldReason::Budget && held.until.is_some();
-    if planner.plan.held.iter().any(day_holds) && !planner.registry.today(planner.now.at).held {
+    if planner.plan.held.iter().any(day_holds) && !planner.registry.daily_spend(planner.now.at).held {
         planner.refresh(RecordUpdate::BudgetHolds);
     }
     // A tick for one item knows nothing of the others, nor does one that could not read its source.

@@ -92,7 +92,7 @@ fn look(
         _ if planner.request.reap_only => {}
         RunObservation::Fenced => never_ran.push(NeverRan::fenced(run)),
         RunObservation::Refused(refusal) => never_ran.push(NeverRan::refused(run, refusal)),
-        RunObservation::Alive { said, .. } => alive(planner, name, run, said),
+        RunObservation::Alive { reported, .. } => alive(planner, name, run, reported),
         RunObservation::Ended(ended) => never_ran.extend(over(planner, name, run, ended)),
         RunObservation::Rebooted(ended) if ended.exit.is_some() => {
             never_ran.extend(over(planner, name, run, ended))
@@ -100,9 +100,10 @@ fn look(
         RunObservation::Replaced(ended) => never_ran.extend(replaced(planner, name, run, ended)),
         RunObservation::Rebooted(ended) => {
             let agent = planner.registry.agents.get(name).unwrap_or(agent).clone();
-            let left = heard(&ended.said);
-            let next = resume_at(planner, &agent, &left, agent_attempts(planner, &agent), planner.now.at);
-            never_ran.push(NeverRan::rebooted(run, left, next));
+            let facts = heard(&ended.reported);
+            let follow_up =
+                resume_at(planner, &agent, &facts, agent_attempts(planner, &agent), planner.now.at);
+            never_ran.push(NeverRan::rebooted(run, facts, follow_up));
         }
     }
 }
@@ -117,9 +118,9 @@ fn is_in_flight(observation: &RunObservation) -> bool {
 fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended) -> Option<NeverRan> {
     let agent = planner.registry.agents.get(name).cloned()?;
     if ended.exit.is_none() {
-        let left = heard(&ended.said);
-        let next = resume_at(planner, &agent, &left, agent_attempts(planner, &agent), planner.now.at);
-        return Some(NeverRan::replaced(run, left, next));
+        let facts = heard(&ended.reported);
+        let follow_up = resume_at(planner, &agent, &facts, agent_attempts(planner, &agent), planner.now.at);
+        return Some(NeverRan::replaced(run, facts, follow_up));
     }
     if !awaits_note(planner, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
@@ -170,7 +171,7 @@ fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
 }
 
 /// Its launcher ends it at its deadline. Where it did not, the launcher is stuck or stopped.
-fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, said: &Reported) {
+fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, reported: &Reported) {
     let Some(agent) = planner.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
     let asking = crate::decide::items::completion::asking(planner.config, Some(&agent));
@@ -182,12 +183,13 @@ fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, said: &Reported) 
         let because = "its launcher did not end it at its deadline";
         // First handed off, while the record still tells the launcher; then judged.
         stop(planner, &agent, run, because, false);
-        return charge(planner, &agent, run, FailureClass::Deadline, because, &heard(said));
+        return charge(planner, &agent, run, FailureClass::Deadline, because, &heard(reported));
     }
     if age.is_some_and(|age| age > STARTED_AFTER) {
         cool_offs::machine_started(planner, &agent);
     }
-    if let Some(session) = said.session.clone().filter(|session| agent.session.as_ref() != Some(session)) {
+    if let Some(session) = reported.session.clone().filter(|session| agent.session.as_ref() != Some(session))
+    {
         planner.refresh(RecordUpdate::Session { run: run.clone(), session });
     }
 }
@@ -234,9 +236,9 @@ fn judge(
     run: &RunId,
     ended: &Ended,
 ) -> Option<NeverRan> {
-    let Ended { exit, said, output, .. } = ended;
-    let Verdict { class, because, left, reset } =
-        verdict(agent, role, exit.as_ref(), said, output, planner.now);
+    let Ended { exit, reported, output, .. } = ended;
+    let Verdict { class, because, facts, reset } =
+        verdict(agent, role, exit.as_ref(), reported, output, planner.now);
     let hook_failed = ended.after_run.as_ref().map(|why| format!("the after_run hook failed: {why}"));
     if let Some(why) = &hook_failed {
         planner.refresh(RecordUpdate::AfterRun { run: run.clone(), why: why.clone() });
@@ -252,41 +254,41 @@ fn judge(
     }
     if let (None, Some(why), true) = (class, hook_failed, planner.config.hooks.after_run_required) {
         // It counts as not done: the work is there, and what the hook does with it is not.
-        park(planner, agent, run, FailureClass::NeedsInput, &why, &left);
+        park(planner, agent, run, FailureClass::NeedsInput, &why, &facts);
         return None;
     }
     let Some(class) = class else {
-        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), left };
+        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), facts };
         planner.decide(Some(&agent.item), because, done);
         crate::decide::items::completion::note_end(planner, agent, run, exit.as_ref(), output);
         return None;
     };
     match class {
-        FailureClass::Launch => failed_launch(planner, agent, run, &because, &left),
+        FailureClass::Launch => failed_launch(planner, agent, run, &because, &facts),
         // A name that was taken kept it from starting at all: no end of a run says so.
         FailureClass::Infra | FailureClass::NameTaken => {
-            return Some(NeverRan::claimed(run, FailureClass::Infra, because, left));
+            return Some(NeverRan::claimed(run, FailureClass::Infra, because, facts));
         }
-        FailureClass::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, left)),
+        FailureClass::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, facts)),
         FailureClass::Killed => {
             let due = planner.now.after(planner.config.attempts.backoff_base);
-            let next = resume_at(planner, agent, &left, agent_attempts(planner, agent), due);
-            fail(planner, agent, run, class, &because, &left, next, Some(due), false);
+            let follow_up = resume_at(planner, agent, &facts, agent_attempts(planner, agent), due);
+            fail(planner, agent, run, class, &because, &facts, follow_up, Some(due), false);
         }
         // No end of a run says that its item's starts are used up.
         FailureClass::NeedsInput | FailureClass::NoEffect | FailureClass::Budget => {
-            park(planner, agent, run, class, &because, &left);
+            park(planner, agent, run, class, &because, &facts);
         }
-        FailureClass::Unfinished => unfinished(planner, agent, run, &because, &left),
+        FailureClass::Unfinished => unfinished(planner, agent, run, &because, &facts),
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
-        FailureClass::SessionGone => fail(planner, agent, run, class, &because, &left, None, None, false),
+        FailureClass::SessionGone => fail(planner, agent, run, class, &because, &facts, None, None, false),
         // It is there already: an earlier run made it.
-        FailureClass::SessionTaken => go_on_or_wait(planner, agent, run, class, &because, &left),
+        FailureClass::SessionTaken => go_on_or_wait(planner, agent, run, class, &because, &facts),
         FailureClass::RateLimited
         | FailureClass::Unreachable
         | FailureClass::Denied
         | FailureClass::Machine => {
-            go_on_or_wait(planner, agent, run, class, &because, &left);
+            go_on_or_wait(planner, agent, run, class, &because, &facts);
             cool_offs::begin(planner, agent, class, &because, reset);
         }
         FailureClass::Agent
@@ -294,7 +296,7 @@ fn judge(
         | FailureClass::Deadline
         | FailureClass::Stalled
         | FailureClass::Writeback => {
-            charge(planner, agent, run, class, &because, &left);
+            charge(planner, agent, run, class, &because, &facts);
         }
     }
     None
@@ -307,25 +309,25 @@ fn park(
     run: &RunId,
     class: FailureClass,
     because: &str,
-    left: &RunFacts,
+    facts: &RunFacts,
 ) {
-    fail(planner, agent, run, class, because, left, None, None, false);
+    fail(planner, agent, run, class, because, facts, None, None, false);
     let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
     planner.decide(Some(&agent.item), because, park);
 }
 
 /// Its session goes on, and is told why. The first time is free. Each further one costs an attempt, so that the
 /// attempts bound it and not `resumes_max`.
-fn unfinished(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, left: &RunFacts) {
+fn unfinished(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, facts: &RunFacts) {
     let repeats = agent.unfinished > 0;
     let charged = agent_attempts(planner, agent) + u32::from(repeats);
-    let session = left.session.as_ref().or(agent.session.as_ref());
+    let session = facts.session.as_ref().or(agent.session.as_ref());
     let resume = session.is_some() && goes_on(planner.config, agent) && charged < planner.config.attempts.max;
     let (reason, text) = (FollowUpReason::Unfinished, Some(format!("You are not finished: {because}.")));
-    let next = resume.then_some(FollowUp { resume, due_at: planner.now.at, reason, text });
+    let follow_up = resume.then_some(FollowUp { resume, due_at: planner.now.at, reason, text });
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
     let due = Some(due).filter(|_| repeats);
-    fail(planner, agent, run, FailureClass::Unfinished, because, left, next, due, false);
+    fail(planner, agent, run, FailureClass::Unfinished, because, facts, follow_up, due, false);
 }
 
 /// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
@@ -335,15 +337,15 @@ fn go_on_or_wait(
     run: &RunId,
     class: FailureClass,
     because: &str,
-    left: &RunFacts,
+    facts: &RunFacts,
 ) {
-    let next = resume_at(planner, agent, left, agent_attempts(planner, agent), planner.now.at);
-    fail(planner, agent, run, class, because, left, next, None, false);
+    let follow_up = resume_at(planner, agent, facts, agent_attempts(planner, agent), planner.now.at);
+    fail(planner, agent, run, class, because, facts, follow_up, None, false);
 }
 
 /// What a run leaves behind of which nothing but its own words is known.
-fn heard(said: &Reported) -> RunFacts {
-    RunFacts { session: said.session.clone(), ..RunFacts::default() }
+fn heard(reported: &Reported) -> RunFacts {
+    RunFacts { session: reported.session.clone(), ..RunFacts::default() }
 }
 
 /// A failure that costs an attempt; its session goes on at once where it may.
@@ -353,19 +355,19 @@ fn charge(
     run: &RunId,
     class: FailureClass,
     because: &str,
-    left: &RunFacts,
+    facts: &RunFacts,
 ) {
     let charged = agent_attempts(planner, agent) + 1;
-    let next = resume_at(planner, agent, left, charged, planner.now.at);
+    let follow_up = resume_at(planner, agent, facts, charged, planner.now.at);
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
-    fail(planner, agent, run, class, because, left, next, Some(due), false);
+    fail(planner, agent, run, class, because, facts, follow_up, Some(due), false);
 }
 
 /// A start that could not become an agent fails its whole dispatch; a resume only itself.
-fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, left: &RunFacts) {
+fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, facts: &RunFacts) {
     let charged = agent_attempts(planner, agent) + 1;
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
-    fail(planner, agent, run, FailureClass::Launch, because, left, None, Some(due), false);
+    fail(planner, agent, run, FailureClass::Launch, because, facts, None, Some(due), false);
     if agent.resumed {
         return;
     }
@@ -390,13 +392,13 @@ pub(in crate::decide) fn stop_dispatch(planner: &mut Planner, item: &ItemId, bec
 fn resume_at(
     planner: &Planner,
     agent: &AgentRecord,
-    left: &RunFacts,
+    facts: &RunFacts,
     charged: u32,
     due_at: Timestamp,
 ) -> Option<FollowUp> {
     // The session that was chosen for it never began.
-    let known = agent.session.as_ref().filter(|_| agent.resumed || !left.never_began);
-    let session = left.session.as_ref().or(known)?;
+    let known = agent.session.as_ref().filter(|_| agent.resumed || !facts.never_began);
+    let session = facts.session.as_ref().or(known)?;
     let may = may_resume(planner.config, agent, session) && charged < planner.config.attempts.max;
     may.then(|| FollowUp::after_failure(true, due_at))
 }
@@ -424,8 +426,8 @@ pub(in crate::decide) fn fail(
     run: &RunId,
     class: FailureClass,
     because: &str,
-    left: &RunFacts,
-    next: Option<FollowUp>,
+    facts: &RunFacts,
+    follow_up: Option<FollowUp>,
     due_at: Option<Timestamp>,
     duplicate: bool,
 ) {
@@ -433,8 +435,8 @@ pub(in crate::decide) fn fail(
         item: agent.item.clone(),
         run: Some(run.clone()),
         class,
-        left: left.clone(),
-        next,
+        facts: facts.clone(),
+        follow_up,
         due_at,
         duplicate,
     };
@@ -460,7 +462,7 @@ fn awaits_note(planner: &Planner, agent: &AgentRecord) -> bool {
         && planner.registry.items.get(&agent.item).is_some_and(|record| {
             record.dispatch == agent.dispatch
                 && !record
-                    .told
+                    .notified
                     .as_ref()
                     .is_some_and(|told| told.status == Status::Started && told.dispatch == record.dispatch)
         })

@@ -19,7 +19,7 @@ pub(in crate::decide) struct Verdict {
     /// In words.
     pub because: String,
     /// What it leaves behind.
-    pub left: RunFacts,
+    pub facts: RunFacts,
     /// When its provider is worth asking again, where it said so.
     pub reset: Option<Timestamp>,
 }
@@ -32,7 +32,7 @@ pub(in crate::decide) fn verdict(
     agent: &AgentRecord,
     role: &Role,
     exit: Option<&Exit>,
-    said: &Reported,
+    reported: &Reported,
     output: &Output,
     now: &ClockReading,
 ) -> Verdict {
@@ -40,12 +40,12 @@ pub(in crate::decide) fn verdict(
     let preset = harness::preset(&agent.harness);
     let reading = preset
         .zip(exit)
-        .map(|(preset, exit)| (preset, exit, harness::read(preset, exit, said, output, agent.resumed)));
+        .map(|(preset, exit)| (preset, exit, harness::read(preset, exit, reported, output, agent.resumed)));
     let (class, because) = match &reading {
         Some((_, exit, reading)) if reads_better(exit, reading) => {
             (class_of(reading.verdict), reading.because.clone())
         }
-        _ => of_receipt(role, agent.resumed, exit, said, output),
+        _ => of_receipt(role, agent.resumed, exit, reported, output),
     };
     let (class, because) = match exit.and_then(full_disk) {
         Some(full) if class.is_some_and(FailureClass::charged) => {
@@ -55,7 +55,7 @@ pub(in crate::decide) fn verdict(
     };
     let never_began = exit.is_some_and(Exit::never_began);
     let ended = exit.is_some_and(|exit| exit.reason == ExitReason::Exited);
-    let asked = said.park.clone().filter(|_| ended);
+    let asked = reported.park.clone().filter(|_| ended);
     match reading {
         Some((preset, exit, reading)) => Verdict {
             class,
@@ -67,7 +67,7 @@ pub(in crate::decide) fn verdict(
                     now.after(wait.saturating_sub(now.since(&exit.ended).unwrap_or_default()))
                 }
             }),
-            left: RunFacts {
+            facts: RunFacts {
                 usage: usage(preset, agent, &reading),
                 session: reading.session,
                 question: reading.question.or(asked),
@@ -78,8 +78,8 @@ pub(in crate::decide) fn verdict(
             class,
             because,
             reset: None,
-            left: RunFacts {
-                session: said.session.clone(),
+            facts: RunFacts {
+                session: reported.session.clone(),
                 usage: Usage::default(),
                 question: asked,
                 never_began,
@@ -139,7 +139,7 @@ fn of_receipt(
     role: &Role,
     resumed: bool,
     exit: Option<&Exit>,
-    said: &Reported,
+    reported: &Reported,
     output: &Output,
 ) -> (Option<FailureClass>, String) {
     let failed = |class, because: String| (Some(class), because);
@@ -161,7 +161,7 @@ fn of_receipt(
         ExitReason::Launch | ExitReason::Hook => failed(FailureClass::Launch, error()),
         ExitReason::Infra => failed(FailureClass::Infra, error()),
         ExitReason::Machine => failed(FailureClass::Machine, error()),
-        ExitReason::Exited => match &said.park {
+        ExitReason::Exited => match &reported.park {
             Some(reason) => {
                 failed(FailureClass::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))
             }

@@ -61,7 +61,7 @@ fn a_run_that_ends_well_closes_the_breaker() {
     end_all(&mut factory, &[("a-impl.2", failed())]);
     assert!(factory.registry.open_breaker(3).is_some());
     let plan = end_all(&mut factory, &[("c-impl.1", succeeded())]);
-    assert!(factory.registry.failing.is_none());
+    assert!(factory.registry.failure_streak.is_none());
     assert!(told(&plan).contains(&"start b-impl.2".to_owned()), "{:?}", told(&plan));
 }
 
@@ -102,7 +102,7 @@ fn what_is_nobodys_fault_does_not_count_and_0_is_off() {
     let refused =
         RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false });
     end_all(&mut factory, &[("c-impl.1", refused)]);
-    assert_eq!(factory.registry.failing.as_ref().map(|failing| failing.failures), Some(2));
+    assert_eq!(factory.registry.failure_streak.as_ref().map(|failing| failing.failures), Some(2));
     factory.config.attempts.breaker = 0;
     end_all(&mut factory, &[("c-impl.2", failed())]);
     factory.later(100_000);
@@ -116,7 +116,7 @@ const DAY: u64 = 86_400;
 
 /// Where the clock of these tests begins: early in a day, in UTC.
 fn first_midnight(factory: &Factory) -> Timestamp {
-    factory.registry.today(moment(0).at).ends()
+    factory.registry.daily_spend(moment(0).at).ends()
 }
 
 // covers: V25
@@ -140,7 +140,7 @@ fn starts_and_resumes_of_a_day_are_counted_and_a_new_day_begins_with_none() {
     assert!(factory.tick_told().is_empty());
     factory.later(DAY);
     assert!(told(&factory.tick_told()).contains(&"start c-impl.1".to_owned()));
-    assert_eq!(factory.registry.today(factory.now.at).starts, 1);
+    assert_eq!(factory.registry.daily_spend(factory.now.at).starts, 1);
 }
 
 // covers: V25
@@ -162,7 +162,7 @@ fn a_crew_starts_within_the_budget_or_not_at_all() {
     let mut factory = Factory::crew("[budget]\nstarts_per_day = 3", &["A", "B"]);
     let plan = factory.tick_told();
     assert_eq!(held(&plan), [("B", HoldReason::Budget)]);
-    assert_eq!(factory.registry.today(factory.now.at).starts, 2);
+    assert_eq!(factory.registry.daily_spend(factory.now.at).starts, 2);
 }
 
 // covers: V40
@@ -173,13 +173,13 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
     let (step, _) = plan.decisions().next().unwrap();
     let untried = Outcome { step, happened: crate::model::Happened::NotTried("the tick's deadline") };
     factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
-    assert_eq!(factory.registry.today(factory.now.at).starts, 1);
+    assert_eq!(factory.registry.daily_spend(factory.now.at).starts, 1);
     factory.see(
         "b-impl.1",
         RunObservation::Refused(Refusal { because: "no lock".into(), duplicate: false, machine: false }),
     );
     factory.tick();
-    assert_eq!(factory.registry.today(factory.now.at).starts, 3);
+    assert_eq!(factory.registry.daily_spend(factory.now.at).starts, 3);
 }
 
 // A clock that is set back for a while, as by a virtual machine that wakes up, gave each time a new day's budget.
@@ -223,9 +223,9 @@ fn dollars_of_a_day_hold_starts_until_it_ends() {
     let run: RunId = "a-impl.1".parse().unwrap();
     factory.registry.spend(&run, Some(f64::NAN), None, &now);
     factory.registry.spend(&run, Some(-100.0), None, &now);
-    assert_eq!(factory.registry.today(now.at).usd, None, "whatever it prints");
+    assert_eq!(factory.registry.daily_spend(now.at).usd, None, "whatever it prints");
     factory.registry.spend(&run, Some(5.25), Some(1000), &now);
-    assert_eq!(factory.registry.today(now.at).tokens, Some(1000));
+    assert_eq!(factory.registry.daily_spend(now.at).tokens, Some(1000));
     assert_eq!(factory.agent("a-impl").cost, Some(5.25));
     let plan = end_all(&mut factory, &[("a-impl.1", succeeded())]);
     let hold = plan.held.iter().find(|held| held.code == HoldReason::Budget).unwrap();
@@ -316,7 +316,7 @@ fn last_start_of_a_day_holds_while_its_crew_runs() {
     let plan = factory.tick_told();
     assert_eq!(held(&plan), [("A", HoldReason::Budget)]);
     assert!(factory.agent("a-impl").run.is_some());
-    assert!(!factory.registry.today(factory.now.at).held, "the day has starts left for others");
+    assert!(!factory.registry.daily_spend(factory.now.at).held, "the day has starts left for others");
     factory.see("a-impl.1", succeeded());
     assert!(told(&factory.tick_told()).contains(&"park A budget".to_owned()));
 }

@@ -143,11 +143,11 @@ fn a_wall_clock_that_leaps_ages_nobody() {
 #[test]
 fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     let asks = || {
-        let said =
+        let reported =
             Reported { session: Some("s-1".into()), park: Some("which?".into()), ..Reported::default() };
         RunObservation::Ended(Box::new(Ended {
-            exit: Some(exit(1, ExitReason::Exited, said.clone())),
-            said,
+            exit: Some(exit(1, ExitReason::Exited, reported.clone())),
+            reported,
             ..Ended::default()
         }))
     };
@@ -164,8 +164,8 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
         (asks(), "needs_input", 0, false),
     ] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-        factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
+        let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+        factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
         factory.tick_told();
         factory.see("a-impl.1", end);
         let lines = told(&factory.tick_told());
@@ -287,10 +287,10 @@ fn finished_work_that_was_closed_and_is_opened_again_is_done_again() {
 #[test]
 fn every_end_frees_the_slot_for_the_same_tick() {
     let asks = || {
-        let said = Reported { session: None, park: Some("which?".into()), ..Reported::default() };
+        let reported = Reported { session: None, park: Some("which?".into()), ..Reported::default() };
         RunObservation::Ended(Box::new(Ended {
-            exit: Some(exit(0, ExitReason::Exited, said.clone())),
-            said,
+            exit: Some(exit(0, ExitReason::Exited, reported.clone())),
+            reported,
             ..Ended::default()
         }))
     };
@@ -392,7 +392,7 @@ fn a_filter_that_nobody_knows_fails_that_attempt_alone() {
 #[test]
 fn a_malformed_file_beside_others_keeps_nobody_else_from_starting() {
     let mut factory = Factory::new(&["B"]);
-    factory.unclear =
+    factory.unreadable =
         vec![UnreadableItem { origin: "A.md".into(), id: Some(id("A")), why: "A.md:3: not TOML".into() }];
     let plan = factory.tick_told();
     assert_eq!(started(&plan), ["start b-impl.1"]);

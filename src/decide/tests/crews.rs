@@ -69,7 +69,7 @@ fn role_whose_crew_failed_waits_for_the_whole_dispatch() {
     factory.see("a-rev.1", refused());
     factory.missing_env.insert("reviewer".into(), vec!["TOKEN".into()]);
     factory.tick_told();
-    assert!(factory.agent("a-rev").next.is_some(), "it waits beside its crew");
+    assert!(factory.agent("a-rev").follow_up.is_some(), "it waits beside its crew");
     factory.see("a-impl.1", failed());
     factory.missing_env.clear();
     let plan = factory.tick_told();
@@ -91,8 +91,8 @@ fn restarted_machine_lets_a_crew_go_on_together() {
     factory.tick_told();
     factory.reboot();
     let over = |session: Option<&str>| {
-        let said = Reported { session: session.map(Into::into), ..Reported::default() };
-        RunObservation::Rebooted(Box::new(Ended { claim: Some(launcher()), said, ..Ended::default() }))
+        let reported = Reported { session: session.map(Into::into), ..Reported::default() };
+        RunObservation::Rebooted(Box::new(Ended { claim: Some(launcher()), reported, ..Ended::default() }))
     };
     factory.see("a-impl.1", over(None));
     factory.see("a-rev.1", over(Some("s-1")));

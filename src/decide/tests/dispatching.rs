@@ -159,9 +159,9 @@ fn session_in_a_taken_workspace_does_not_go_on() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let mut ended = failed();
     if let RunObservation::Ended(ended) = &mut ended {
-        ended.said.session = Some("s-1".into());
+        ended.reported.session = Some("s-1".into());
         if let Some(exit) = &mut ended.exit {
-            exit.said.session = Some("s-1".into());
+            exit.reported.session = Some("s-1".into());
         }
     }
     factory.see("a-impl.1", ended);

@@ -88,7 +88,7 @@ fn whoever_goes_on_counts_whichever_dispatch_it_is_of() {
     factory.see("a-impl.3", ended("all of it", Some("s-impl"), None));
     factory.see("a-rev.2", ended("looked again", Some("s-rev"), None));
     factory.tick_told();
-    assert!(factory.agent("a-rev").ok && factory.agent("a-impl").ok);
+    assert!(factory.agent("a-rev").succeeded && factory.agent("a-impl").succeeded);
 }
 
 // It was told to have been interrupted, looked, found that it had finished, and ended again.
@@ -177,7 +177,7 @@ fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
     assert!(next(&mut factory).is_empty());
     factory.items = items;
     factory.remove("A");
-    factory.unclear = vec![crate::model::UnreadableItem {
+    factory.unreadable = vec![crate::model::UnreadableItem {
         origin: "A.md".into(),
         id: Some(id("A")),
         why: "A.md can't be read".into(),
@@ -206,7 +206,7 @@ fn the_command_says_done_not_yet_or_nothing_that_can_be_told() {
         assert_eq!(told, ["done a-impl.1", "park A infra", "writeback A parked"]);
         let because = &factory.record("A").last.as_ref().unwrap().because;
         assert!(because.contains(words), "{because}");
-        assert!(!factory.agent("a-impl").ok, "a retry asks again, at the end of another run");
+        assert!(!factory.agent("a-impl").succeeded, "a retry asks again, at the end of another run");
     }
 }
 

@@ -73,7 +73,7 @@ fn an_edit_is_a_new_life_for_what_failed_waits_or_is_partly_done() {
     assert!(renewed(|factory| a(factory).attempts = 1));
     assert!(renewed(|factory| a(factory).due_at = Some(moment(1000).at)));
     assert!(renewed(|factory| a(factory).uncharged_streak = 1));
-    assert!(renewed(|factory| factory.registry.agents.values_mut().next().unwrap().ok = true));
+    assert!(renewed(|factory| factory.registry.agents.values_mut().next().unwrap().succeeded = true));
 }
 
 #[test]
@@ -94,11 +94,14 @@ fn a_new_name_or_place_of_an_item_is_remembered() {
 // covers: I15
 #[test]
 fn a_malformed_file_says_nothing_of_any_other_item() {
-    let gone = |unclear: ItemId| {
+    let gone = |unreadable: ItemId| {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
         factory.remove("A");
-        factory.unclear =
-            vec![UnreadableItem { origin: "elsewhere.md".into(), id: Some(unclear), why: "not TOML".into() }];
+        factory.unreadable = vec![UnreadableItem {
+            origin: "elsewhere.md".into(),
+            id: Some(unreadable),
+            why: "not TOML".into(),
+        }];
         factory.tick_told();
         told(&factory.tick_gone())
     };
@@ -247,8 +250,8 @@ fn after_the_last_attempt_no_session_goes_on_though_an_edit_keeps_the_item_from_
 #[test]
 fn a_session_goes_on_only_with_the_harness_that_it_is_of_and_where_that_can_resume() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
+    let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
     factory.tick_told();
     let goes_on =
         |factory: &Factory| crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false);
@@ -306,7 +309,7 @@ fn forgotten(factory: &mut Factory, run: &str, observation: RunObservation) {
         resumes: None,
         hash: None,
         content_hash: None,
-        next: None,
+        follow_up: None,
         done: None,
     };
     factory.see(run, observation);

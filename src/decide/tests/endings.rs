@@ -26,11 +26,11 @@ fn ends(factory: &mut Factory, run: &str, code: i32, output: Output) -> Plan {
     ends_saying(factory, run, code, output, Reported::default())
 }
 
-fn ends_saying(factory: &mut Factory, run: &str, code: i32, output: Output, said: Reported) -> Plan {
+fn ends_saying(factory: &mut Factory, run: &str, code: i32, output: Output, reported: Reported) -> Plan {
     factory.see(run, alive());
     factory.tick_told();
-    let exit = Some(exit(code, ExitReason::Exited, said.clone()));
-    let ended = Ended { claim: Some(launcher()), exit, said, output, ..Ended::default() };
+    let exit = Some(exit(code, ExitReason::Exited, reported.clone()));
+    let ended = Ended { claim: Some(launcher()), exit, reported, output, ..Ended::default() };
     factory.see(run, RunObservation::Ended(Box::new(ended)));
     factory.tick_told()
 }
@@ -80,13 +80,13 @@ fn success_makes_the_next_unfinished_end_free_again() {
 #[test]
 fn unfinished_end_without_a_session_is_free_once() {
     let mut factory = claude("");
-    let said = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
+    let reported = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
     factory.config.roles[0].harness = "codex".into();
     let done = recorded!("claude-fresh");
-    let plan = ends_saying(&mut factory, "a-impl.1", 0, done.clone(), said.clone());
+    let plan = ends_saying(&mut factory, "a-impl.1", 0, done.clone(), reported.clone());
     assert_eq!(told(&plan), ["fail a-impl.1 unfinished", "start a-impl.2", "writeback A started"]);
     factory.registry.agents.values_mut().for_each(|agent| agent.harness = "claude".into());
-    let plan = ends_saying(&mut factory, "a-impl.2", 0, done, said);
+    let plan = ends_saying(&mut factory, "a-impl.2", 0, done, reported);
     assert_eq!(told(&plan), ["fail a-impl.2 unfinished"]);
     assert_eq!(held(&plan), [("A", HoldReason::Backoff)]);
     assert_eq!(factory.record("A").attempts, 1);
@@ -97,8 +97,8 @@ fn unfinished_end_without_a_session_is_free_once() {
 #[test]
 fn session_without_its_tools_is_unfinished() {
     let mut factory = claude("");
-    let said = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
-    let plan = ends_saying(&mut factory, "a-impl.1", 0, recorded!("claude-servers"), said);
+    let reported = Reported { unconnected: vec!["gone".into()], ..Reported::default() };
+    let plan = ends_saying(&mut factory, "a-impl.1", 0, recorded!("claude-servers"), reported);
     assert_eq!(told(&plan), ["fail a-impl.1 unfinished", "resume a-impl.2"]);
     let begin = "You are not finished: the session had no connection to the tools of gone.";
     assert!(launched(&plan).prompt.starts_with(begin), "{}", launched(&plan).prompt);
@@ -147,7 +147,7 @@ fn fresh_session_knows_every_answer_so_far() {
     retry(&mut factory, "the first one");
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["resume a-impl.2"]);
-    assert_eq!(launched(&plan).next.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0, "`resumes_max` does not count it");
     let plan = ends(&mut factory, "a-impl.2", 1, recorded!("claude-resume-unknown"));
     let plan = if plan.decisions().count() > 1 { plan } else { factory.tick_told() };
@@ -167,7 +167,7 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.2 infra", "resume a-impl.3"]);
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
-    assert_eq!(launched(&plan).next.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0);
 }
 
@@ -229,10 +229,10 @@ fn item_parked_twice_in_one_dispatch_is_told_twice() {
     factory.tick_told();
     // It is claimed and ends between two ticks: none sees it run.
     factory.later(60);
-    let said = Reported::default();
-    let exit = Some(exit(0, ExitReason::Exited, said.clone()));
+    let reported = Reported::default();
+    let exit = Some(exit(0, ExitReason::Exited, reported.clone()));
     let output = recorded!("claude-question");
-    let ended = Ended { claim: Some(launcher()), exit, said, output, ..Ended::default() };
+    let ended = Ended { claim: Some(launcher()), exit, reported, output, ..Ended::default() };
     factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     assert_eq!(told(&factory.tick_told()).last().unwrap(), "writeback A parked");
     assert!(factory.tick_told().is_empty(), "and not a third time");
@@ -301,9 +301,10 @@ fn session_that_can_not_be_resumed_any_more_starts_with_its_crew() {
     let mut factory = Factory::crew("[attempts]\nmax = 1", &["A"]).running("a-impl.1");
     factory.config.roles[0].resume = vec!["agent".into(), "{session}".into()];
     factory.see("a-rev.1", failed());
-    let said = Reported { session: Some("s-1".into()), park: Some("which?".into()), ..Reported::default() };
-    let exit = Some(exit(0, ExitReason::Exited, said.clone()));
-    factory.see("a-impl.1", RunObservation::Ended(Box::new(Ended { exit, said, ..Ended::default() })));
+    let reported =
+        Reported { session: Some("s-1".into()), park: Some("which?".into()), ..Reported::default() };
+    let exit = Some(exit(0, ExitReason::Exited, reported.clone()));
+    factory.see("a-impl.1", RunObservation::Ended(Box::new(Ended { exit, reported, ..Ended::default() })));
     factory.tick_told();
     assert_eq!(factory.record("A").state, ItemPhase::Parked);
     retry(&mut factory, "the first one");

@@ -144,7 +144,7 @@ fn a_closed_item_ends_its_runs_without_a_charge_and_reopened_it_is_new() {
 fn a_malformed_file_is_neither_present_nor_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.remove("A");
-    factory.unclear =
+    factory.unreadable =
         vec![UnreadableItem { origin: "A.md".into(), id: None, why: "A.md:3: not TOML".into() }];
     for _ in 0..5 {
         let plan = factory.tick_told();
@@ -259,7 +259,7 @@ fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     assert_eq!(factory.registry.handoffs.len(), 2);
     assert_eq!(factory.record("A").attempts, 1);
-    assert!(factory.registry.agents.values().all(|agent| !agent.ok && agent.run.is_none()));
+    assert!(factory.registry.agents.values().all(|agent| !agent.succeeded && agent.run.is_none()));
     assert_eq!(factory.record("A").last.as_ref().unwrap().class, Some(FailureClass::Writeback));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "reap a-rev.1"]);
 }
@@ -278,7 +278,7 @@ fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
     }
     assert!(factory.tick().is_empty());
     assert!(factory.registry.handoffs.is_empty());
-    assert!(factory.record("A").told.as_ref().unwrap().dropped);
+    assert!(factory.record("A").notified.as_ref().unwrap().dropped);
 }
 
 // covers: I22
@@ -321,8 +321,8 @@ fn an_item_that_is_parked_and_edited_is_new_only_when_nothing_of_the_old_text_ru
     factory.edit("A", |item| item.body = "more".into());
     let mut asks = over(0, ExitReason::Exited, None, "");
     if let RunObservation::Ended(ended) = &mut asks {
-        ended.said.park = Some("which database?".into());
-        ended.exit.as_mut().unwrap().said.park = ended.said.park.clone();
+        ended.reported.park = Some("which database?".into());
+        ended.exit.as_mut().unwrap().reported.park = ended.reported.park.clone();
     }
     factory.see("a-rev.1", asks);
     let plan = factory.tick_told();
@@ -380,7 +380,7 @@ fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
     let (step, _) = plan.decisions().next().unwrap();
     let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
-    assert!(!factory.agent("a-impl").ok, "nobody was told of the dispatch that it belongs to");
+    assert!(!factory.agent("a-impl").succeeded, "nobody was told of the dispatch that it belongs to");
     assert_eq!(factory.registry.handoffs.len(), 1);
 }
 
@@ -448,8 +448,8 @@ fn no_age_is_told_by_the_wall_clock() {
 fn dispatch_that_could_not_be_announced_keeps_no_session() {
     let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
     factory.tick();
-    let said = crate::model::Reported { session: Some("s-1".into()), ..Default::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: Some(launcher()), said });
+    let reported = crate::model::Reported { session: Some("s-1".into()), ..Default::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: Some(launcher()), reported });
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();

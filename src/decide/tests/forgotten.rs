@@ -22,7 +22,7 @@ fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
         resumes: None,
         hash: None,
         content_hash: None,
-        next: None,
+        follow_up: None,
         done: None,
     };
     for (n, observation) in [(1, alive()), (2, succeeded()), (3, RunObservation::Unclaimed)] {
@@ -103,7 +103,7 @@ fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
         resumes: None,
         hash: None,
         content_hash: None,
-        next: None,
+        follow_up: None,
         done: None,
     };
     factory.see("a-impl.2", alive());
@@ -149,7 +149,7 @@ fn agent_with_directories_left_to_look_at_waits() {
         hash: None,
         content_hash: None,
         done: None,
-        next: None,
+        follow_up: None,
     };
     let found = |factory: &mut Factory, n: u64, observation: RunObservation| {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
@@ -225,7 +225,7 @@ fn spec_of(plan: &Plan, run: &str) -> UnrecordedSpec {
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),
-        next: launch.next.clone(),
+        follow_up: launch.follow_up.clone(),
         done: Some(launch.done),
     }
 }
@@ -256,14 +256,14 @@ fn what_was_done_of_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run()
     factory.see("a-impl.1", failed());
     factory.see("a-rev.1", succeeded());
     factory.tick_told();
-    assert!(factory.agent("a-rev").ok);
+    assert!(factory.agent("a-rev").succeeded);
     let before = factory.registry.clone();
     factory.edit("A", |item| item.body = "more".into());
     let plan = factory.tick_told();
     lose(&mut factory, before, &plan, "a-impl.2");
     factory.see("a-impl.2", alive());
     factory.tick_told();
-    assert!(!factory.agent("a-rev").ok);
+    assert!(!factory.agent("a-rev").succeeded);
     factory.see("a-impl.2", succeeded());
     factory.unrecorded.clear();
     factory.later(600);
@@ -292,7 +292,7 @@ fn what_runs_on_from_an_earlier_text_is_not_done_of_the_text_of_a_forgotten_run(
         lines.contains(&"done a-rev.1".to_owned()) && lines.ends_with(&anew.map(str::to_owned)),
         "{lines:?}"
     );
-    assert!(!factory.agent("a-rev").ok);
+    assert!(!factory.agent("a-rev").succeeded);
 }
 
 #[test]

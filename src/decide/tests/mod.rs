@@ -45,7 +45,7 @@ struct Factory {
     config: Config,
     registry: Registry,
     items: Observed<Vec<WorkItem>>,
-    unclear: Vec<crate::model::UnreadableItem>,
+    unreadable: Vec<crate::model::UnreadableItem>,
     runs: Observed<BTreeMap<RunId, RunObservation>>,
     unrecorded: Vec<crate::model::UnrecordedRun>,
     unexamined: BTreeMap<AgentName, usize>,
@@ -106,7 +106,7 @@ impl Factory {
                 .expect("a good configuration"),
             registry: Registry::default(),
             items: Observed::Known(keys.iter().map(|key| item(key)).collect()),
-            unclear: Vec::new(),
+            unreadable: Vec::new(),
             runs: Observed::Known(BTreeMap::new()),
             unrecorded: Vec::new(),
             unexamined: BTreeMap::new(),
@@ -126,7 +126,7 @@ impl Factory {
             now: self.now.clone(),
             source: match &self.items {
                 Observed::Known(items) => {
-                    Observed::Known(SourceView { items: items.clone(), unclear: self.unclear.clone() })
+                    Observed::Known(SourceView { items: items.clone(), unreadable: self.unreadable.clone() })
                 }
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
@@ -171,12 +171,12 @@ impl Factory {
     /// A tick whose notes all reach the tracker.
     fn tick_told(&mut self) -> Plan {
         let plan = self.tick();
-        let told: Vec<_> = plan
+        let notified: Vec<_> = plan
             .decisions()
             .filter(|(_, decision)| matches!(decision.action, Action::Writeback(_)))
             .map(|(step, _)| Outcome { step, happened: crate::model::Happened::Told })
             .collect();
-        self.registry.note(&plan, &told, &self.config.attempts, &self.now);
+        self.registry.note(&plan, &notified, &self.config.attempts, &self.now);
         plan
     }
 
@@ -309,10 +309,10 @@ fn launcher() -> Claimed {
 }
 
 fn alive() -> RunObservation {
-    RunObservation::Alive { claim: Some(launcher()), said: Reported::default() }
+    RunObservation::Alive { claim: Some(launcher()), reported: Reported::default() }
 }
 
-fn exit(code: i32, reason: ExitReason, said: Reported) -> Exit {
+fn exit(code: i32, reason: ExitReason, reported: Reported) -> Exit {
     Exit {
         code: Some(code),
         signal: None,
@@ -322,7 +322,7 @@ fn exit(code: i32, reason: ExitReason, said: Reported) -> Exit {
         ended: moment(1),
         cpu_ms: 0,
         peak_kib: 0,
-        said,
+        reported,
         after_run_ms: None,
         done: None,
         room: None,
@@ -331,12 +331,12 @@ fn exit(code: i32, reason: ExitReason, said: Reported) -> Exit {
 }
 
 fn over(code: i32, reason: ExitReason, session: Option<&str>, stderr: &str) -> RunObservation {
-    let said = Reported { session: session.map(Into::into), park: None, ..Reported::default() };
+    let reported = Reported { session: session.map(Into::into), park: None, ..Reported::default() };
     RunObservation::Ended(Box::new(Ended {
         claim: Some(launcher()),
-        exit: Some(exit(code, reason, said.clone())),
+        exit: Some(exit(code, reason, reported.clone())),
         survivors: Vec::new(),
-        said,
+        reported,
         output: Output { stdout_tail: String::new(), stderr_tail: stderr.to_owned() },
         after_run: None,
     }))

@@ -39,15 +39,15 @@ fn prompt(plan: &Plan) -> String {
 /// Asked for a person in a session of its own.
 fn asked() -> Factory {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said =
+    let reported =
         Reported { session: Some("s-1".into()), park: Some("which table?".into()), ..Reported::default() };
     factory.see(
         "a-impl.1",
         RunObservation::Ended(Box::new(Ended {
             claim: Some(launcher()),
-            exit: Some(exit(0, ExitReason::Exited, said.clone())),
+            exit: Some(exit(0, ExitReason::Exited, reported.clone())),
             survivors: Vec::new(),
-            said,
+            reported,
             output: Output::default(),
             after_run: None,
         })),
@@ -229,12 +229,12 @@ fn a_session_that_was_resumed_often_enough_is_not_resumed_by_a_retry_either() {
     let mut factory = asked();
     factory.retry(false, None);
     factory.tick_told();
-    let said =
+    let reported =
         Reported { session: Some("s-1".into()), park: Some("which column?".into()), ..Reported::default() };
     let ended = Ended {
         claim: Some(launcher()),
-        exit: Some(exit(0, ExitReason::Exited, said.clone())),
-        said,
+        exit: Some(exit(0, ExitReason::Exited, reported.clone())),
+        reported,
         ..Default::default()
     };
     factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
@@ -251,10 +251,10 @@ fn answer_resumes_a_session_that_failures_have_used_up() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), "boom"));
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent", "resume a-impl.2"]);
-    let said =
+    let reported =
         Reported { session: Some("s-1".into()), park: Some("which column?".into()), ..Reported::default() };
-    let exit = Some(exit(0, ExitReason::Exited, said.clone()));
-    let ended = Ended { claim: Some(launcher()), exit, said, ..Ended::default() };
+    let exit = Some(exit(0, ExitReason::Exited, reported.clone()));
+    let ended = Ended { claim: Some(launcher()), exit, reported, ..Ended::default() };
     factory.see("a-impl.2", RunObservation::Ended(Box::new(ended)));
     factory.tick_told();
     assert_eq!(factory.agent("a-impl").resumes, factory.config.attempts.resumes_max);

@@ -36,7 +36,7 @@ impl Factory {
     /// Its launcher is seen, and has claimed it now.
     fn claimed(&mut self, run: &str) {
         let claim = Some(Claimed { since: self.now.clone(), ..launcher() });
-        self.see(run, RunObservation::Alive { claim, said: Reported::default() });
+        self.see(run, RunObservation::Alive { claim, reported: Reported::default() });
         self.tick_told();
     }
 
@@ -47,8 +47,8 @@ impl Factory {
 
     fn ends(&mut self, run: &str, code: i32, reason: ExitReason, output: Output) {
         self.later(1);
-        let said = Reported::default();
-        let exit = Exit { ended: self.now.clone(), ..exit(code, reason, said.clone()) };
+        let reported = Reported::default();
+        let exit = Exit { ended: self.now.clone(), ..exit(code, reason, reported.clone()) };
         let claim = Some(launcher());
         self.see(
             run,
@@ -56,7 +56,7 @@ impl Factory {
                 claim,
                 exit: Some(exit),
                 survivors: vec![],
-                said,
+                reported,
                 output,
                 after_run: None,
             })),
@@ -270,7 +270,7 @@ fn a_later_reset_is_heard_from_whoever_tells_it() {
     assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited", "cool_off "]);
     let cool_off = &factory.registry.cool_offs["harness:claude"];
     assert_eq!(cool_off.until, Some(factory.now.after(LONGEST_TOLD)));
-    assert_eq!((cool_off.row, &cool_off.begun), (1, &begun), "the same outage");
+    assert_eq!((cool_off.streak, &cool_off.begun), (1, &begun), "the same outage");
 }
 
 // A launcher that is slow to claim its run begins it in the middle of a wait: that it was not told the reset which an
@@ -286,7 +286,7 @@ fn a_run_that_knows_less_does_not_shorten_a_wait() {
     factory.printed("b-impl.1", 1, recorded!("claude-429"));
     factory.tick_told();
     let cool_off = &factory.registry.cool_offs["harness:claude"];
-    assert_eq!((cool_off.until, cool_off.row), (Some(told), 2));
+    assert_eq!((cool_off.until, cool_off.streak), (Some(told), 2));
 }
 
 // A clock that had been a year ahead for a moment kept a harness from starting anything for a year.
@@ -352,7 +352,7 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
         resumes: Some(launch.resumes),
         hash: Some(launch.hash.clone()),
         content_hash: Some(launch.content_hash.clone()),
-        next: launch.next.clone(),
+        follow_up: launch.follow_up.clone(),
         done: Some(launch.done),
     };
     factory.see("a-impl.2", RunObservation::Unclaimed);
@@ -506,7 +506,7 @@ fn tokens_of_a_session_are_counted_once() {
     assert_eq!(factory.agent("a-impl").state, AgentPhase::Starting, "its session goes on");
     factory.runs("a-impl.2", 0, recorded!("codex-resume"));
     let agent = factory.agent("a-impl");
-    assert_eq!((agent.tokens, agent.session_tokens, agent.ok), (Some(18), Some(18), true));
+    assert_eq!((agent.tokens, agent.session_tokens, agent.succeeded), (Some(18), Some(18), true));
 }
 
 // covers: V37
@@ -523,7 +523,7 @@ fn the_harness_on_record_is_what_is_read() {
     factory.config = command.unwrap();
     factory.printed("a-impl.1", 0, recorded!("claude-empty"));
     assert_eq!(told(&factory.tick_told())[0], "fail a-impl.1 no_effect");
-    assert!(factory.registry.agents[&AgentName("a-impl".into())].next.is_none());
+    assert!(factory.registry.agents[&AgentName("a-impl".into())].follow_up.is_none());
 }
 
 fn started(plan: &Plan) -> usize {
@@ -532,7 +532,7 @@ fn started(plan: &Plan) -> usize {
 
 fn cool_off(begun: Option<crate::model::ClockReading>) -> crate::registry::CoolOff {
     let (because, since) = ("busy".to_owned(), moment(100).at);
-    crate::registry::CoolOff { because, since, begun, until: None, row: 1, credentials: None }
+    crate::registry::CoolOff { because, since, begun, until: None, streak: 1, credentials: None }
 }
 
 /// A run that began before a wait did says nothing of what came after; where that can't be told, it did.

@@ -63,7 +63,7 @@ fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
         "a-impl.1",
         RunObservation::Alive {
             claim: None,
-            said: Reported { session: Some("s-1".into()), park: None, ..Reported::default() },
+            reported: Reported { session: Some("s-1".into()), park: None, ..Reported::default() },
         },
     );
     assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
@@ -206,8 +206,8 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
 #[test]
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: None, said });
+    let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+    factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
     factory.later(4000);
     assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
     assert_eq!(factory.record("A").state, ItemPhase::Active, "it is about to go on");
@@ -352,11 +352,11 @@ fn only_a_resume_can_lose_its_session() {
 #[test]
 fn an_agent_that_asks_for_a_person_is_parked_uncharged_even_at_code_zero() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let said = Reported { session: None, park: Some("which database?".into()), ..Reported::default() };
-    let exit = exit(0, ExitReason::Exited, said.clone());
+    let reported = Reported { session: None, park: Some("which database?".into()), ..Reported::default() };
+    let exit = exit(0, ExitReason::Exited, reported.clone());
     factory.see(
         "a-impl.1",
-        RunObservation::Ended(Box::new(Ended { exit: Some(exit), said, ..Ended::default() })),
+        RunObservation::Ended(Box::new(Ended { exit: Some(exit), reported, ..Ended::default() })),
     );
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 needs_input", "park A needs_input", "writeback A parked"]);

@@ -68,7 +68,7 @@ fn suffix_taken_by_another_role_gets_a_hash() {
     let tester = names.iter().find(|(_, role)| role == "tester").expect("the new role is started");
     assert!(tester.0.starts_with("a-impl") && tester.0.len() > "a-impl".len(), "{names:?}");
     assert!(names.contains(&("a-impl".to_owned(), "implementer".to_owned())), "{names:?}");
-    assert!(factory.agent("a-impl").ok);
+    assert!(factory.agent("a-impl").succeeded);
 }
 
 // A registry that was lost knows an agent by its new name, and a run of the same role is found under the old one.
@@ -92,7 +92,7 @@ fn found_run_of_a_role_with_another_agent_leaves_one_of_them() {
             resumes: None,
             hash: None,
             content_hash: None,
-            next: None,
+            follow_up: None,
             done: None,
         };
         factory.see("a-old.3", alive());

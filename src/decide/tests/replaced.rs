@@ -4,8 +4,8 @@ use super::*;
 use crate::model::{Decision, Reap};
 
 fn replaced(exit: Option<Exit>, session: Option<&str>) -> RunObservation {
-    let said = Reported { session: session.map(Into::into), ..Reported::default() };
-    RunObservation::Replaced(Box::new(Ended { exit, said, ..Ended::default() }))
+    let reported = Reported { session: session.map(Into::into), ..Reported::default() };
+    RunObservation::Replaced(Box::new(Ended { exit, reported, ..Ended::default() }))
 }
 
 // covers: P02
@@ -39,7 +39,7 @@ fn replaced_run_with_a_receipt_is_judged_by_it() {
     factory.see("a-impl.1", replaced(Some(exit(0, ExitReason::Exited, Reported::default())), None));
     let plan = factory.tick_told();
     assert_eq!(told(&plan)[..2], ["stop a-impl.1", "done a-impl.1"]);
-    assert!(factory.registry.handoffs.len() == 1 && factory.agent("a-impl").ok);
+    assert!(factory.registry.handoffs.len() == 1 && factory.agent("a-impl").succeeded);
 }
 
 // Found by the simulator: it counted as a fault of the machine, although it had ended well.

@@ -71,7 +71,7 @@ fn blocker_that_is_away_or_malformed_is_not_unknown() {
     factory.blocked_by("B", &["A"]);
     factory.blocked_by("C", &["D"]);
     factory.remove("A");
-    factory.unclear = vec![crate::model::UnreadableItem {
+    factory.unreadable = vec![crate::model::UnreadableItem {
         origin: "D.md".into(),
         id: Some(id("D")),
         why: "D.md: not TOML".into(),
@@ -206,7 +206,7 @@ fn budget_too_small_for_a_crew_is_on_record_for_the_day() {
     let mut factory = Factory::crew("[budget]\nstarts_per_day = 3", &["A"]);
     factory.tick_told();
     let is_spent = |factory: &Factory| {
-        factory.registry.today.as_ref().is_some_and(|today| today.is_spent(&factory.config.budget))
+        factory.registry.daily_spend.as_ref().is_some_and(|today| today.is_spent(&factory.config.budget))
     };
     assert!(!is_spent(&factory), "nobody waits for it");
     if let Observed::Known(items) = &mut factory.items {
@@ -219,5 +219,5 @@ fn budget_too_small_for_a_crew_is_on_record_for_the_day() {
     factory.tick_told();
     assert!(is_spent(&factory), "for the rest of the day");
     factory.later(86_400);
-    assert!(!factory.registry.today(factory.now.at).is_spent(&factory.config.budget));
+    assert!(!factory.registry.daily_spend(factory.now.at).is_spent(&factory.config.budget));
 }

@@ -229,7 +229,7 @@ fn what_is_left_of_each_limit_is_said_where_it_lets_pass() {
         (false, because) => because,
         (true, because) => panic!("{code:?} holds: {because}"),
     };
-    factory.registry.today = None;
+    factory.registry.daily_spend = None;
     let [starts, tick] = [factory.config.budget.starts_per_day, factory.config.tick.starts_max];
     assert_eq!(passes(&factory, HoldReason::Budget), format!("0 of {starts} starts of the day used"));
     assert_eq!(

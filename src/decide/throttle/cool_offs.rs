@@ -66,12 +66,12 @@ pub(in crate::decide) fn right_the_clock(planner: &mut Planner) {
     let now = planner.now;
     let ahead = planner.registry.cool_offs.iter().filter(|(_, cool_off)| cool_off.since > now.at);
     let ahead: Vec<_> = ahead.map(|(scope, cool_off)| (scope.clone(), cool_off.clone())).collect();
-    for (scope, CoolOff { because, since, until, row, credentials, .. }) in ahead {
+    for (scope, CoolOff { because, since, until, streak, credentials, .. }) in ahead {
         let Some(until) = until else { continue };
         let wait = Duration::try_from(until.duration_since(since)).unwrap_or_default();
         let until = Some(now.after(wait));
         let why = format!("the clock was set back, and {scope} waits anew: {because}");
-        let cooling = Some(Cooling { because, until, row, credentials });
+        let cooling = Some(Cooling { because, until, streak, credentials });
         planner.decide(None, why, Action::CoolOff { scope, cooling });
     }
 }
@@ -121,7 +121,7 @@ fn follow_need(planner: &mut Planner, scope: String, reason: Option<String>, met
         return;
     }
     let because = reason.clone().unwrap_or_else(|| met.to_owned());
-    let cooling = reason.map(|because| Cooling { because, until: None, row: 0, credentials: None });
+    let cooling = reason.map(|because| Cooling { because, until: None, streak: 0, credentials: None });
     planner.decide(None, because, Action::CoolOff { scope, cooling });
 }
 
@@ -178,13 +178,13 @@ fn refuse_login(planner: &mut Planner, agent: &AgentRecord, because: &str) {
     let streak = planner.registry.refusals.get(&agent.role).map_or(1, |refusals| refusals.streak);
     let before = planner.registry.cool_offs.get(&scope);
     // They were changed while the run went on: the next run gets others, and gets them at once for the first time.
-    if streak < 2 && is_old || before.is_some_and(|before| before.row >= streak) {
+    if streak < 2 && is_old || before.is_some_and(|before| before.streak >= streak) {
         return;
     }
     let refused = if is_old { agent.credentials.clone() } else { now.cloned() };
     let until = (streak >= 2).then(|| planner.now.after(growing(streak - 1)));
     let because = format!("role {:?} was denied by its provider: {because}", agent.role);
-    let cooling = Cooling { because: because.clone(), until, row: streak, credentials: refused };
+    let cooling = Cooling { because: because.clone(), until, streak, credentials: refused };
     planner.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
 }
 
@@ -192,10 +192,10 @@ fn wait(planner: &mut Planner, agent: &AgentRecord, scope: &str, because: &str, 
     let before = planner.registry.cool_offs.get(scope);
     // Runs that were under way when it began fail with it; they are no further failure, but may tell a later reset.
     let tried = before.is_none_or(|before| before.precedes(agent.since.as_ref(), planner.now));
-    let row = before.map_or(0, |before| before.row).saturating_add(u32::from(tried));
+    let streak = before.map_or(0, |before| before.streak).saturating_add(u32::from(tried));
     let told = reset.map(|reset| reset.clamp(planner.now.after(GROWING_FIRST), planner.now.after(TOLD_MAX)));
     // A provider that always says "in 1.2 s" is asked more and more seldom, too.
-    let grown = tried.then(|| planner.now.after(growing(row)));
+    let grown = tried.then(|| planner.now.after(growing(streak)));
     let Some(own) = told.max(grown) else { return };
     // One that had begun before may be heard late, and know less.
     let told = before.and_then(|before| before.until);
@@ -203,7 +203,7 @@ fn wait(planner: &mut Planner, agent: &AgentRecord, scope: &str, because: &str, 
     if !tried && told == Some(until) {
         return;
     }
-    let cooling = Cooling { because: because.to_owned(), until: Some(until), row, credentials: None };
+    let cooling = Cooling { because: because.to_owned(), until: Some(until), streak, credentials: None };
     let subject = scope.strip_prefix("harness:").unwrap_or("the machine");
     let because = format!("{subject} starts nothing before {until}: {because}");
     planner.decide(None, because, Action::CoolOff { scope: scope.to_owned(), cooling: Some(cooling) });

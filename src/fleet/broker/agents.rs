@@ -167,7 +167,7 @@ impl BrokerFleet {
         env_pipe::open(dir)?;
         Ok(thread::scope(|scope| {
             let giver = thread::Builder::new().name("environment".to_owned());
-            let given = giver.spawn_scoped(scope, || env_pipe::give(dir, vars, until));
+            let given = giver.spawn_scoped(scope, || env_pipe::send(dir, vars, until));
             let answer = match &given {
                 Ok(_) => asking.spawn(&spawn, until),
                 // The machine has no thread left.

@@ -102,7 +102,7 @@ impl<'a> BeforeRemove<'a> {
         let signals = child::watch_signals()?;
         let (mut told_to_end, mut needed, mut next_look) = (false, false, Instant::now());
         let mut called_off = || {
-            told_to_end |= child::told_to_stop(&signals);
+            told_to_end |= child::is_stop_requested(&signals);
             let now = Instant::now();
             // Each line that it prints wakes the one who watches it, and to ask means to read the registry.
             if now >= next_look {
@@ -115,7 +115,7 @@ impl<'a> BeforeRemove<'a> {
         let guard = self.fleet.guard().unwrap_or(before);
         let grace = self.fleet.settings.grace;
         let survivors = sweep::sweep_descendants(&self.fleet.host, &guard, grace, grace + SWEEP_SLACK);
-        told_to_end |= child::told_to_stop(&signals);
+        told_to_end |= child::is_stop_requested(&signals);
         child::unwatch_signals(signals)?;
         match end {
             _ if told_to_end => Ok(Then::End),

@@ -153,13 +153,13 @@ impl LocalFleet {
         let life = self.life(&queries.run, &launcher);
         let files = files.as_ref();
         let exit = files.map_or(Ok(None), RunFiles::exit)?;
-        let said = || files.map_or_else(|| Ok(Reported::default()), RunFiles::said);
+        let reported = || files.map_or_else(|| Ok(Reported::default()), RunFiles::reported);
         let ended = |claim, exit: Option<Exit>, swept: Option<CleanupReceipt>| -> Result<_> {
-            let said = exit.as_ref().map_or_else(said, |exit| Ok(exit.said.clone()))?;
+            let reported = exit.as_ref().map_or_else(reported, |exit| Ok(exit.reported.clone()))?;
             let output = files.map_or_else(|| Ok(Output::default()), RunFiles::output)?;
             let swept = swept.unwrap_or_default();
             let (survivors, after_run) = (swept.survivors, swept.after_run);
-            Ok(Box::new(Ended { claim, exit, survivors, said, output, after_run }))
+            Ok(Box::new(Ended { claim, exit, survivors, reported, output, after_run }))
         };
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
@@ -171,7 +171,7 @@ impl LocalFleet {
             LauncherLife::OtherBoot => RunObservation::Rebooted(ended(claim, exit, None)?),
             LauncherLife::Alive => match exit {
                 Some(exit) => RunObservation::Sweeping { claim, exit: Box::new(exit) },
-                None => RunObservation::Alive { claim, said: said()? },
+                None => RunObservation::Alive { claim, reported: reported()? },
             },
             LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
                 Some(swept) => RunObservation::Ended(ended(claim, exit, Some(swept))?),
@@ -329,8 +329,8 @@ fn fenced(files: &RunFiles) -> Result<RunObservation> {
         None if survivors.is_empty() => return Ok(RunObservation::Fenced),
         None => Ended { survivors, ..Ended::default() },
         Some(exit) => {
-            let said = exit.said.clone();
-            Ended { claim: None, exit: Some(exit), survivors, said, output: files.output()?, after_run }
+            let reported = exit.reported.clone();
+            Ended { claim: None, exit: Some(exit), survivors, reported, output: files.output()?, after_run }
         }
     };
     Ok(RunObservation::Ended(Box::new(ended)))

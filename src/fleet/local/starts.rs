@@ -125,7 +125,7 @@ impl LocalFleet {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
-            next: launch.next.clone(),
+            follow_up: launch.follow_up.clone(),
             done_when: Some(launch.done),
         })
     }

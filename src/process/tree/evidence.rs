@@ -74,7 +74,7 @@ impl<'a> Clues<'a> {
         {
             return Some(Evidence::Launcher(target));
         }
-        let limited = limit::worn(entry.pid).and_then(|value| self.by_limit.get(&value)).copied();
+        let limited = limit::read(entry.pid).and_then(|value| self.by_limit.get(&value)).copied();
         // A run that was started from within another one may have the other's limit: then its marker decides. With
         // one run to look for there is nothing to decide, and no exec to wait for.
         if let Some(target) = limited
@@ -118,7 +118,7 @@ impl<'a> Clues<'a> {
     /// Whether a process bears the inherited marks of a target.
     pub(super) fn is_marked(&self, pid: u32, target: usize) -> bool {
         let bears = |marker: &[u8]| self.by_marker.get(marker) == Some(&target);
-        limit::worn(pid).is_some_and(|value| self.by_limit.get(&value) == Some(&target))
+        limit::read(pid).is_some_and(|value| self.by_limit.get(&value) == Some(&target))
             || matches!(scan::run_marker(pid), RunMarker::Is(marker) if bears(&marker))
             || self.cgroups.iter().any(|(index, cgroup)| *index == target && cgroup.pids().contains(&pid))
     }

@@ -342,7 +342,7 @@ fn one_that_forks_all_the_time_is_chased_down_by_its_limit_alone() {
     assert_eq!(reaped[0].survivors, []);
     assert!(!reaped[0].signalled.is_empty());
     let mut left = Vec::new();
-    scan::walk(|entry| left.extend((limit::worn(entry.pid) == Some(limit::value(&marker))).then_some(entry)))
+    scan::walk(|entry| left.extend((limit::read(entry.pid) == Some(limit::value(&marker))).then_some(entry)))
         .unwrap();
     left.retain(|entry| !entry.is_dead());
     assert_eq!(left, []);

@@ -201,18 +201,18 @@ pub fn write(dir: &StateDir, beat: &Heartbeat) -> io::Result<()> {
         .map_err(|error| naming(&dir.path().join(HEARTBEAT), &error))
 }
 
-/// Says what `pulse` means at `now`, where a heartbeat older than `stale` is stale. The last argument
+/// Says what `heartbeat_state` means at `now`, where a heartbeat older than `stale` is stale. The last argument
 /// tells whether a process (pid, start ticks, boot id) still is the one that it was.
 ///
 /// The first answer that holds is given, in this order: dead, skewed, stale, stopping. A tick that
 /// died is news at any age, and its process is gone whatever the clock says.
 pub fn judge(
-    pulse: &HeartbeatState,
+    heartbeat_state: &HeartbeatState,
     now: &ClockReading,
     stale: Duration,
     is_same_process: impl Fn(u32, u64, &str) -> bool,
 ) -> Alive {
-    let beat = match pulse {
+    let beat = match heartbeat_state {
         HeartbeatState::Absent => return Alive::Absent,
         HeartbeatState::Unreadable(why) => return Alive::Unreadable(why.clone()),
         HeartbeatState::Beat(beat) => beat,
@@ -304,9 +304,9 @@ mod tests {
     }
 
     fn is_unreadable(dir: &StateDir) -> bool {
-        let pulse = read(dir);
-        let verdict = judge(&pulse, &now(1000), STALE, |_, _, _| true);
-        matches!((pulse, verdict), (HeartbeatState::Unreadable(_), Alive::Unreadable(_)))
+        let heartbeat_state = read(dir);
+        let verdict = judge(&heartbeat_state, &now(1000), STALE, |_, _, _| true);
+        matches!((heartbeat_state, verdict), (HeartbeatState::Unreadable(_), Alive::Unreadable(_)))
     }
 
     #[test]

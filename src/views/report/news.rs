@@ -36,9 +36,10 @@ pub(super) fn needs_person(before: &Registry, after: &Registry) -> bool {
 /// Whether everything that is still to start has to wait from now on.
 pub(super) fn is_stopped_anew(config: &Config, before: &Registry, after: &Registry) -> bool {
     let is_open = |registry: &Registry| registry.open_breaker(config.attempts.breaker).is_some();
-    let day = |registry: &Registry| registry.today.as_ref().map(|today| today.day);
-    let is_spent =
-        |registry: &Registry| registry.today.as_ref().is_some_and(|today| today.is_spent(&config.budget));
+    let day = |registry: &Registry| registry.daily_spend.as_ref().map(|today| today.day);
+    let is_spent = |registry: &Registry| {
+        registry.daily_spend.as_ref().is_some_and(|today| today.is_spent(&config.budget))
+    };
     let is_stopped = |registry: &Registry| registry.standstill.stopped.is_some();
     is_stopped(after) && !is_stopped(before)
         || is_open(after) && !is_open(before)

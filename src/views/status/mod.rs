@@ -33,7 +33,7 @@ pub struct StatusInput<'a> {
     /// What is remembered; `None` where nothing was ever written.
     pub registry: Option<&'a Registry>,
     /// The heartbeat.
-    pub pulse: &'a HeartbeatState,
+    pub heartbeat_state: &'a HeartbeatState,
     /// What that means.
     pub alive: &'a Alive,
     /// When.
@@ -56,7 +56,7 @@ pub struct StatusView {
     stuck: Vec<StuckLine>,
     handoffs: Vec<HandoffLine>,
     notes: Vec<NoteLine>,
-    today: Spent,
+    daily_spend: Spent,
     counters: Counters,
     #[serde(skip)]
     heading: Heading,
@@ -71,7 +71,7 @@ struct Heading {
     config: PathBuf,
     state: PathBuf,
     every: Duration,
-    today: DailySpend,
+    daily_spend: DailySpend,
     budget: Budget,
     /// Key of the item that failed last where too many did.
     failed_last: Option<String>,
@@ -178,7 +178,7 @@ impl StatusView {
         let registry = looked.registry.unwrap_or(&empty);
         let pause = registry.paused.as_ref().filter(|paused| paused.holds(now));
         let breaker = registry.open_breaker(config.attempts.breaker);
-        let today = registry.today(now.at);
+        let daily_spend = registry.daily_spend(now.at);
         let items = || registry.items.iter();
         let mut in_flight: Vec<_> = registry
             .agents
@@ -214,7 +214,7 @@ impl StatusView {
             pause: pause.cloned(),
             breaker: breaker.cloned(),
             stopped: registry.standstill.stopped.clone(),
-            heartbeat: match looked.pulse {
+            heartbeat: match looked.heartbeat_state {
                 HeartbeatState::Beat(beat) => Some(beat.as_ref().clone()),
                 HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
             },
@@ -224,7 +224,7 @@ impl StatusView {
             stuck,
             handoffs,
             notes: notes(registry),
-            today: Spent { starts: today.starts, usd: today.usd },
+            daily_spend: Spent { starts: daily_spend.starts, usd: daily_spend.usd },
             counters: registry.counters.clone(),
             heading: Heading {
                 program: (*program).to_owned(),
@@ -234,7 +234,7 @@ impl StatusView {
                 state: looked.state.to_owned(),
                 every: config.tick.every,
                 failed_last: breaker.map(|failing| key(registry, &failing.item)),
-                today,
+                daily_spend,
                 budget: config.budget,
                 cool_offs: registry.cool_offs.clone().into_iter().collect(),
                 done: items().filter(|(_, record)| record.state == ItemPhase::Done).count(),
@@ -315,8 +315,8 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
         (HoldReason::Backoff, words, record.due_at)
     } else if record.state == ItemPhase::Active && !registry.running(id) {
         // Between two runs: an agent of it goes on by itself.
-        let next = registry.agents_of(id).filter_map(|(_, agent)| agent.next.as_ref());
-        (HoldReason::Backoff, words, next.map(|next| next.due_at).min())
+        let follow_up = registry.agents_of(id).filter_map(|(_, agent)| agent.follow_up.as_ref());
+        (HoldReason::Backoff, words, follow_up.map(|follow_up| follow_up.due_at).min())
     } else {
         return None;
     };
@@ -331,7 +331,7 @@ fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &I
     let class = last.and_then(|last| last.class);
     let by_person = record.parked_by == Some(ParkedBy::Person);
     let runs = registry.running(id);
-    let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.ok);
+    let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.succeeded);
     let takeover = resting.filter_map(|(name, agent)| {
         let run = RunId { agent: name.clone(), n: agent.n };
         takeover::command(looked.config, &places(looked), registry, &run, agent)

@@ -60,11 +60,11 @@ impl StatusView {
 
     /// Whether something keeps items from starting that no section shows: they may never have been started.
     fn starts_nothing(&self) -> bool {
-        let Heading { today, budget, cool_offs, .. } = &self.heading;
+        let Heading { daily_spend, budget, cool_offs, .. } = &self.heading;
         self.paused
             || self.breaker.is_some()
             || self.stopped.is_some()
-            || today.is_spent(budget)
+            || daily_spend.is_spent(budget)
             || !cool_offs.is_empty()
     }
 
@@ -92,8 +92,8 @@ impl StatusView {
         if let Some(error) = not_removed {
             add("retention", Style::Warn, Span::words(format!("what is old could not be removed: {error}")));
         }
-        if let Some(words) = spent_today(&heading.budget, &heading.today) {
-            let is_spent = heading.today.is_spent(&heading.budget);
+        if let Some(words) = spent_today(&heading.budget, &heading.daily_spend) {
+            let is_spent = heading.daily_spend.is_spent(&heading.budget);
             add("today", if is_spent { Style::Warn } else { Style::Dim }, Span::words(words));
         }
         let unpause = || format!("{} unpause", heading.program);
@@ -217,19 +217,20 @@ fn shares(sections: &[Section], width: usize, room: usize) -> Vec<usize> {
 }
 
 /// `3 of 200 starts, 1.20 of 5.00 USD`; nothing of a day without a start.
-fn spent_today(budget: &Budget, today: &DailySpend) -> Option<String> {
+fn spent_today(budget: &Budget, daily_spend: &DailySpend) -> Option<String> {
     let of = |max: f64, words: String| if max > 0.0 { words } else { String::new() };
     let starts = of(budget.starts_per_day.into(), format!(" of {}", budget.starts_per_day));
     let max_usd = of(budget.usd_per_day, format!(" of {:.2}", budget.usd_per_day));
-    let usd = today.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
-    let held = if today.exhausted(budget, 1).is_some() {
-        format!("; nothing more starts until {}", escape::time(today.ends()))
-    } else if today.held {
-        format!("; too few are left for all roles of an item until {}", escape::time(today.ends()))
+    let usd = daily_spend.usd.map_or_else(String::new, |usd| format!(", {usd:.2}{max_usd} USD"));
+    let held = if daily_spend.exhausted(budget, 1).is_some() {
+        format!("; nothing more starts until {}", escape::time(daily_spend.ends()))
+    } else if daily_spend.held {
+        format!("; too few are left for all roles of an item until {}", escape::time(daily_spend.ends()))
     } else {
         String::new()
     };
-    (today.starts > 0 || today.usd.is_some()).then(|| format!("{}{starts} starts{usd}{held}", today.starts))
+    (daily_spend.starts > 0 || daily_spend.usd.is_some())
+        .then(|| format!("{}{starts} starts{usd}{held}", daily_spend.starts))
 }
 
 /// Who starts nothing, or is about to be tried again, and why.
@@ -398,7 +399,7 @@ mod tests {
             let (because, since, until) = ("no room".to_owned(), at(40), until.map(at));
             cooling(
                 scope,
-                &CoolOff { because, since, begun: None, until, row: 1, credentials: None },
+                &CoolOff { because, since, begun: None, until, streak: 1, credentials: None },
                 at(100),
             )
         };
@@ -427,11 +428,12 @@ mod tests {
         };
         assert_eq!(spent(0, None, 200, 5.0), None, "nothing happened");
         let day = "2026-11-20".parse().unwrap();
-        let today = DailySpend { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
+        let daily_spend =
+            DailySpend { day, starts: 2, usd: None, tokens: None, taken_back_from: None, held: true };
         assert_eq!(
             spent_today(
                 &Budget { starts_per_day: 3, item_starts_per_day: 0, usd_per_day: 0.0, usd_per_run: 0.0 },
-                &today
+                &daily_spend
             )
             .unwrap(),
             "2 of 3 starts; too few are left for all roles of an item until 2026-11-21 00:00:00Z"

@@ -61,7 +61,7 @@ fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
         ended: moment,
         cpu_ms: 0,
         peak_kib: 0,
-        said: Reported::default(),
+        reported: Reported::default(),
         after_run_ms: None,
         done: None,
         room: None,

@@ -67,8 +67,8 @@ proptest! {
         bytes in bytes_like(TEXTS.iter().map(|text| text.as_bytes().to_vec()).collect()),
     ) {
         let view = read(&format!("AR-1.{ending}"), &bytes);
-        prop_assert_eq!(view.items.len() + view.unclear.len(), 1);
-        for unclear in &view.unclear {
+        prop_assert_eq!(view.items.len() + view.unreadable.len(), 1);
+        for unclear in &view.unreadable {
             prop_assert!(!unclear.why.contains(char::is_control), "{}", unclear.why);
             prop_assert_eq!(unclear.id.as_ref().map(|id| id.0.as_str()), Some("dir:AR-1"));
         }
@@ -83,8 +83,8 @@ proptest! {
     #[test]
     fn any_name_of_a_file_is_an_id_or_told_to_be_none(name in "[^/\u{0}]{0,40}") {
         let view = read(&format!("{name}.md"), b"# Title");
-        prop_assert_eq!(view.items.len() + view.unclear.len(), usize::from(!name.starts_with('.') && !name.is_empty()));
+        prop_assert_eq!(view.items.len() + view.unreadable.len(), usize::from(!name.starts_with('.') && !name.is_empty()));
         prop_assert!(view.items.iter().all(is_within_limits));
-        prop_assert!(view.unclear.iter().all(|one| !one.why.contains(char::is_control)));
+        prop_assert!(view.unreadable.iter().all(|one| !one.why.contains(char::is_control)));
     }
 }

@@ -40,7 +40,7 @@ fn originals() -> Vec<(&'static str, Value)> {
     });
     let exit = json!({
         "code": 1, "signal": null, "reason": "exited", "error": null, "started": moment(), "ended": moment(),
-        "cpu_ms": 1, "peak_kib": 1, "said": {"session": "s-1", "park": null}, "after_run_ms": 1000, "done": 1,
+        "cpu_ms": 1, "peak_kib": 1, "reported": {"session": "s-1", "park": null}, "after_run_ms": 1000, "done": 1,
     });
     let survivor = json!({"pid": 4712, "start_ticks": 9, "comm": "x", "because": "y"});
     vec![
@@ -70,7 +70,7 @@ fn read_all(files: &RunFiles) {
     }
     files.exit().unwrap();
     files.swept().unwrap();
-    files.said().unwrap();
+    files.reported().unwrap();
     files.output().unwrap();
     let _ = (files.cgroup(), files.exec_error());
 }
@@ -117,7 +117,7 @@ proptest! {
             CLAIM => assert_same_again::<Claim>(files.claim().ok().flatten()),
             EXIT => assert_same_again::<Exit>(files.exit().unwrap()),
             SWEPT => assert_same_again::<CleanupReceipt>(files.swept().unwrap()),
-            SAID => assert_same_again::<Reported>(files.said().ok()),
+            SAID => assert_same_again::<Reported>(files.reported().ok()),
             CGROUP => assert_same_again::<Group>(files.cgroup()),
             _ => {}
         }
@@ -164,7 +164,7 @@ fn the_originals_are_read() {
             CLAIM => files.claim().unwrap().is_some(),
             EXIT => files.exit().unwrap().is_some(),
             SWEPT => files.swept().unwrap().is_some(),
-            SAID => files.said().unwrap() != Reported::default(),
+            SAID => files.reported().unwrap() != Reported::default(),
             CGROUP => files.cgroup() == Some(Group { dir: PathBuf::from("/sys/fs/cgroup/x") }),
             _ => files.exec_error().is_some(),
         };

@@ -28,8 +28,8 @@ const FIRST: &str = include_str!("../../../fixtures/registry/first.json");
 /// What this version writes besides.
 const LATER: &str = r#"{
     "paused": {"because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-21T08:00:00Z"},
-    "failing": {"failures": 2, "since": "2026-11-20T08:00:00Z", "item": "dir:AR-2", "because": "x"},
-    "today": {"day": "2026-11-20", "starts": 3, "usd": 1.5, "tokens": 100}
+    "failure_streak": {"failures": 2, "since": "2026-11-20T08:00:00Z", "item": "dir:AR-2", "because": "x"},
+    "daily_spend": {"day": "2026-11-20", "starts": 3, "usd": 1.5, "tokens": 100}
 }"#;
 
 const CONFIG: &str = r#"
@@ -55,7 +55,7 @@ fn body() -> Value {
         body[name] = value.clone();
     }
     body["cool_offs"]["harness:codex"] = json!({
-        "because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-20T09:00:00Z", "row": 3,
+        "because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-20T09:00:00Z", "streak": 3,
         "begun": {"at": "2026-11-20T08:00:00Z", "mono_ms": 5, "boot_id": "b"}
     });
     body
@@ -90,7 +90,7 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
     };
     let exit = |code: i32, mono_ms: u64| -> Exit {
         let value = json!({"code": code, "signal": null, "reason": "exited", "error": null, "started": moment(0),
-            "ended": moment(mono_ms), "cpu_ms": u64::MAX, "peak_kib": u64::MAX, "said": {"session": "s", "park": null},
+            "ended": moment(mono_ms), "cpu_ms": u64::MAX, "peak_kib": u64::MAX, "reported": {"session": "s", "park": null},
             "after_run_ms": u64::MAX, "done": 0});
         serde_json::from_value(value).unwrap()
     };
@@ -99,14 +99,14 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
         Box::new(factory_tick::model::Ended {
             claim: claimed(),
             exit,
-            said: said.clone(),
+            reported: said.clone(),
             ..Default::default()
         })
     };
     match pick % 9 {
         0 => RunObservation::Unclaimed,
         1 => RunObservation::Fenced,
-        2 => RunObservation::Alive { claim: claimed(), said },
+        2 => RunObservation::Alive { claim: claimed(), reported: said },
         3 => RunObservation::Sweeping { claim: claimed(), exit: Box::new(exit(0, u64::MAX)) },
         4 => RunObservation::Ended(ended(Some(exit(0, 9)))),
         5 => RunObservation::Ended(ended(Some(exit(1, 9)))),
@@ -158,7 +158,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         resumes: Some(u32::try_from(COUNT_MAX / 2 - 1).unwrap()),
         hash: None,
         content_hash: None,
-        next: None,
+        follow_up: None,
         done: None,
     };
     let is_known = registry.names.last_n.contains_key(&unrecorded.agent)
@@ -173,7 +173,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
     let items = items.into_iter().map(|number| item(number, next() % 3 == 0)).collect();
     World {
         now: ClockReading { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
-        source: Observed::Known(SourceView { items, unclear: Vec::new() }),
+        source: Observed::Known(SourceView { items, unreadable: Vec::new() }),
         fleet: Observed::Known(FleetView { runs, unrecorded, ..FleetView::default() }),
         room: Default::default(),
         missing_env: BTreeMap::new(),
@@ -193,7 +193,7 @@ fn show(config: &Config, registry: &Registry, now: &ClockReading) {
         state: Path::new("/state"),
         workspaces: Path::new("/workspaces"),
         registry: Some(registry),
-        pulse: &HeartbeatState::Absent,
+        heartbeat_state: &HeartbeatState::Absent,
         alive: &Alive::Absent,
         program: "factory-tick",
         now,

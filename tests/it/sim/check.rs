@@ -449,7 +449,7 @@ fn failures_in_a_row_are_counted(scene: &Scene<'_>) -> Result<(), String> {
     if scene.ticked.is_none() || a_run_ended_well(scene) {
         return Ok(());
     }
-    let count = |registry: &Registry| registry.failing.as_ref().map_or(0, |failing| failing.failures);
+    let count = |registry: &Registry| registry.failure_streak.as_ref().map_or(0, |failing| failing.failures);
     let failures = scene.actions().filter(|action| scene.is_charged(action)).count() as u32;
     ensure(count(scene.after) >= count(scene.before) + failures, || {
         format!("{failures} failed after {} and there are {}", count(scene.before), count(scene.after))
@@ -465,10 +465,10 @@ fn a_day_has_so_many_starts(scene: &Scene<'_>) -> Result<(), String> {
     }
     let now = scene.now.at.to_zoned(jiff::tz::TimeZone::UTC).date();
     let is_over = |today: &DailySpend| today.day < now && today.taken_back_from != Some(now);
-    let before = scene.before.today.as_ref().filter(|today| !is_over(today));
+    let before = scene.before.daily_spend.as_ref().filter(|today| !is_over(today));
     let used = before.map_or(0, |today| today.starts) + starts;
     ensure(max == 0 || used <= max, || format!("{used} starts of one day, at most {max} may be"))?;
-    let recorded = scene.intended.today.as_ref().map_or(0, |today| today.starts);
+    let recorded = scene.intended.daily_spend.as_ref().map_or(0, |today| today.starts);
     ensure(recorded == used, || format!("{used} starts of one day, and {recorded} are on record"))
 }
 
@@ -477,7 +477,7 @@ fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
     let max = scene.config.budget.item_starts_per_day;
     let items: BTreeSet<_> = scene.starts().map(|(item, _)| item).collect();
     items.into_iter().try_for_each(|item| {
-        let day = scene.intended.today.as_ref().map(|today| today.day);
+        let day = scene.intended.daily_spend.as_ref().map(|today| today.day);
         let recorded = |registry: &Registry| {
             let starts = registry.names.items.get(item).and_then(|named| named.starts);
             starts.filter(|one| Some(one.day) >= day).map_or(0, |one| one.starts)
@@ -491,8 +491,8 @@ fn item_has_so_many_starts_a_day(scene: &Scene<'_>) -> Result<(), String> {
             left.never_began || !adopted && agent.is_some_and(|agent| agent.state == AgentPhase::Starting)
         };
         let given_back = scene.actions().filter(|one| match one {
-            Action::Fail { item: of, run: Some(run), class: FailureClass::Machine, left, .. } => {
-                of == item && never_ran(run, left)
+            Action::Fail { item: of, run: Some(run), class: FailureClass::Machine, facts, .. } => {
+                of == item && never_ran(run, facts)
             }
             _ => false,
         });
@@ -543,7 +543,7 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             Action::Done { item: of, run, .. } if of == item => run.clone(),
             _ => None,
         });
-        let recorded = scene.before.agents_of(item).filter(|(_, agent)| agent.ok);
+        let recorded = scene.before.agents_of(item).filter(|(_, agent)| agent.succeeded);
         let recorded = recorded.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n });
         let runs: BTreeSet<RunId> = judged.chain(recorded).collect();
         let spec = |run: &RunId| scene.world.machine.runs.get(run)?.spec.as_ref()?.done;
@@ -828,7 +828,7 @@ fn a_required_note_comes_first(scene: &Scene<'_>) -> Result<(), String> {
     if scene.config.writeback.started != WritebackMode::Required {
         return Ok(());
     }
-    scene.after.agents.iter().filter(|(_, agent)| agent.ok).try_for_each(|(name, agent)| {
+    scene.after.agents.iter().filter(|(_, agent)| agent.succeeded).try_for_each(|(name, agent)| {
         let told = scene.world.tracker.announced.contains(&(agent.item.clone(), agent.dispatch));
         ensure(told, || format!("{name} is ok, and dispatch {} was never announced", agent.dispatch))
     })
@@ -841,7 +841,7 @@ fn a_refused_dispatch_keeps_nothing(scene: &Scene<'_>) -> Result<(), String> {
     }
     for (id, dispatch) in &scene.world.refused_notes {
         for (name, agent) in scene.after.agents_of(id).filter(|(_, agent)| agent.dispatch == *dispatch) {
-            ensure(!agent.ok && agent.run.is_none() && agent.next.is_none(), || {
+            ensure(!agent.succeeded && agent.run.is_none() && agent.follow_up.is_none(), || {
                 format!("{name} goes on although dispatch {dispatch} could not be announced")
             })?;
         }
@@ -917,7 +917,7 @@ fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
 fn what_stands_still_is_on_record(scene: &Scene<'_>) -> Result<(), String> {
     let held = &scene.plan.held;
     let one = |code: HoldReason| held.iter().find(move |held| held.code == code);
-    let today = scene.intended.today.as_ref();
+    let today = scene.intended.daily_spend.as_ref();
     let day_holds = held.iter().any(|held| held.code == HoldReason::Budget && held.until.is_some());
     ensure(!day_holds || today.is_some_and(|today| today.held), || {
         format!("the budget holds an item, and the day has {today:?}")
@@ -967,7 +967,7 @@ fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
 
 /// While the record says that an item is as its runs were given it, each role that counts as done was.
 fn done_work_is_of_this_text(scene: &Scene<'_>) -> Result<(), String> {
-    for (name, agent) in scene.after.agents.iter().filter(|(_, agent)| agent.ok) {
+    for (name, agent) in scene.after.agents.iter().filter(|(_, agent)| agent.succeeded) {
         let run = RunId { agent: name.clone(), n: agent.n };
         let given = scene.world.machine.runs.get(&run).and_then(|run| run.given.as_ref());
         let recorded = scene.after.items.get(&agent.item).and_then(|item| item.content_hash.as_ref());

@@ -99,7 +99,7 @@ pub(super) struct Run {
     stall_ms: Option<u64>,
     exit: Option<Exit>,
     swept: Option<CleanupReceipt>,
-    said: Reported,
+    reported: Reported,
     stdout: String,
     stderr: String,
     script: Option<Script>,
@@ -124,7 +124,7 @@ impl Run {
             stall_ms: None,
             exit: None,
             swept: None,
-            said: Reported::default(),
+            reported: Reported::default(),
             stdout: String::new(),
             stderr: String::new(),
             script: None,
@@ -278,7 +278,7 @@ impl Machine {
             resumes: Some(launch.resumes),
             hash: Some(launch.hash.clone()),
             content_hash: Some(launch.content_hash.clone()),
-            next: launch.next.clone(),
+            follow_up: launch.follow_up.clone(),
             done: Some(launch.done),
         });
     }
@@ -591,7 +591,8 @@ impl Machine {
             Launcher::Coming(at) | Launcher::Preparing(at) | Launcher::Sweeping(at) => Some(at),
             Launcher::Watching(_) if script.stuck => None,
             Launcher::Watching(began) => {
-                let says = script.session.as_ref().filter(|(_, id)| run.said.session.as_ref() != Some(id));
+                let says =
+                    script.session.as_ref().filter(|(_, id)| run.reported.session.as_ref() != Some(id));
                 let says = says.map(|(after, _)| began + after);
                 let ends = script.life.map(|life| began + life);
                 let times_out = self.deadline_at(run);
@@ -639,7 +640,7 @@ impl Machine {
                     };
                     self.end_main(run, &now, ExitReason::Exited, code, signal);
                 } else if let (Some((_, session)), Some(one)) = (script.session, self.runs.get_mut(run)) {
-                    one.said.session = Some(session);
+                    one.reported.session = Some(session);
                 }
             }
             Launcher::Sweeping(_) => self.sweep(run),
@@ -687,7 +688,7 @@ impl Machine {
         let counts = counts_as_resume(one);
         if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
             *self.resumed.entry(session.clone()).or_default() += u32::from(counts && !one.claim_removed);
-            one.said.session = Some(session);
+            one.reported.session = Some(session);
         }
         self.begun += 1;
         self.begin_program(run);
@@ -717,7 +718,7 @@ impl Machine {
         one.main_alive = false;
         one.changed_ms = now.at.as_millisecond();
         if script.end == End::Park && reason == ExitReason::Exited {
-            one.said.park = Some("which database?".to_owned());
+            one.reported.park = Some("which database?".to_owned());
         }
         if script.end == End::SessionGone {
             one.stderr = SESSION_GONE.to_owned();
@@ -736,7 +737,7 @@ impl Machine {
                 ended: now.clone(),
                 cpu_ms: 0,
                 peak_kib: 0,
-                said: one.said.clone(),
+                reported: one.reported.clone(),
                 after_run_ms,
                 room: Some(Room { state: None, workspaces: full }),
                 done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
@@ -789,7 +790,7 @@ impl Machine {
         };
         let alive = run.is_some_and(|run| run.launcher_lives() && run.process.as_ref() == Some(&process));
         let exit = run.and_then(|run| run.exit.clone());
-        let said = run.map(|run| run.said.clone()).unwrap_or_default();
+        let reported = run.map(|run| run.reported.clone()).unwrap_or_default();
         let ended = |claim, swept: Option<&CleanupReceipt>| Box::new(ended(run, claim, swept));
         if process.boot_id != self.boot_id() {
             return RunObservation::Rebooted(ended(claim, None));
@@ -798,7 +799,7 @@ impl Machine {
         match (swept, &exit) {
             (Some(swept), _) => RunObservation::Ended(ended(claim, Some(swept))),
             (None, Some(exit)) if alive => RunObservation::Sweeping { claim, exit: Box::new(exit.clone()) },
-            (None, None) if alive => RunObservation::Alive { claim, said },
+            (None, None) if alive => RunObservation::Alive { claim, reported },
             (None, _) if self.is_elsewhere(&process) => RunObservation::Replaced(ended(claim, None)),
             (None, _) => RunObservation::Orphaned { claim },
         }
@@ -836,7 +837,7 @@ impl Machine {
 /// What is left of a run that is over.
 fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&CleanupReceipt>) -> Ended {
     let exit = run.and_then(|run| run.exit.clone());
-    let said = run.map(|run| run.said.clone()).unwrap_or_default();
+    let reported = run.map(|run| run.reported.clone()).unwrap_or_default();
     let stdout_tail = match run.and_then(|run| run.script.as_ref()) {
         Some(Script { program: None, prints, .. }) => (*prints).to_owned(),
         _ => run.map(|run| run.stdout.clone()).unwrap_or_default(),
@@ -844,7 +845,7 @@ fn ended(run: Option<&Run>, claim: Option<Claimed>, swept: Option<&CleanupReceip
     Ended {
         claim,
         survivors: swept.map(|swept| swept.survivors.clone()).unwrap_or_default(),
-        said: exit.as_ref().map_or(said, |exit| exit.said.clone()),
+        reported: exit.as_ref().map_or(reported, |exit| exit.reported.clone()),
         exit,
         output: Output { stdout_tail, stderr_tail: run.map(|run| run.stderr.clone()).unwrap_or_default() },
         after_run: swept.and_then(|swept| swept.after_run.clone()),
@@ -875,6 +876,6 @@ fn never_ran(reason: ExitReason) -> bool {
 
 /// Whether `resumes_max` bounds the resume that a run is: a person's answer is none after a failure.
 fn counts_as_resume(run: &Run) -> bool {
-    let follows = run.spec.as_ref().and_then(|spec| spec.next.as_ref());
+    let follows = run.spec.as_ref().and_then(|spec| spec.follow_up.as_ref());
     follows.is_none_or(|next| next.reason.is_failure())
 }

@@ -144,7 +144,7 @@ impl Tracker {
         for tracked in self.items.values().filter(|tracked| self.is_there(tracked)) {
             if tracked.malformed {
                 let (origin, id) = (tracked.item.origin.clone(), Some(tracked.item.id.clone()));
-                view.unclear.push(UnreadableItem { origin, id, why: "spoiled".to_owned() });
+                view.unreadable.push(UnreadableItem { origin, id, why: "spoiled".to_owned() });
             } else {
                 view.items.push(tracked.item.clone());
             }

@@ -337,7 +337,7 @@ impl World {
         self.machine.runs.get(run).is_some_and(|run| run.is_in_hook(&now))
     }
 
-    fn tell(&mut self, note: &Writeback) -> Result<(), String> {
+    fn notify(&mut self, note: &Writeback) -> Result<(), String> {
         self.lapse();
         let refused = |world: &mut World, why: &str| {
             if note.required && note.status == Status::Started {
@@ -471,8 +471,8 @@ impl Source for Hands<'_> {
         }
     }
 
-    fn tell(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
-        self.0.borrow_mut().tell(note)
+    fn notify(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
+        self.0.borrow_mut().notify(note)
     }
 }
 

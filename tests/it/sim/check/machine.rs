@@ -74,10 +74,10 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
         let is_new = |agent: &AgentRecord| agent.run.as_ref().is_some_and(|run| started.contains(run));
         let goes_on = scene.agents(item).any(|agent| {
             let in_flight = agent.state != AgentPhase::Idle && (!is_new(agent) || agent.resumed);
-            in_flight || agent.ok || agent.next.is_some()
+            in_flight || agent.succeeded || agent.follow_up.is_some()
         });
         let missing = scene.config.roles.iter().find(|role| {
-            !scene.agents(item).any(|agent| agent.role == role.name && (agent.ok || is_new(agent)))
+            !scene.agents(item).any(|agent| agent.role == role.name && (agent.succeeded || is_new(agent)))
         });
         ensure(goes_on || missing.is_none(), || {
             format!("{item} starts without its {:?}", missing.map(|role| &role.name))
@@ -104,7 +104,7 @@ pub(super) fn run_that_never_ran_starts_with_its_crew(scene: &Scene<'_>) -> Resu
             return Ok(());
         }
         let Some(agent) = scene.intended.agents.get(&run.agent) else { return Ok(()) };
-        let waits = agent.state == AgentPhase::Idle && agent.next.is_none();
+        let waits = agent.state == AgentPhase::Idle && agent.follow_up.is_none();
         let is_active = scene
             .intended
             .items

@@ -48,7 +48,7 @@ impl Memory {
     pub(super) fn learn(&mut self, scene: &Scene<'_>) {
         for judged in scene.judged().filter(|judged| is_durable(scene, judged.run)) {
             let Some(ending) = judged.ending else { continue };
-            if let (Some(session), Some(tokens)) = (&ending.session, judged.left.usage.tokens) {
+            if let (Some(session), Some(tokens)) = (&ending.session, judged.facts.usage.tokens) {
                 *self.counted.entry(session.clone()).or_default() += tokens;
             }
         }
@@ -63,7 +63,7 @@ struct Judged<'a> {
     run: &'a RunId,
     /// `None`: it ended well.
     class: Option<FailureClass>,
-    left: &'a RunFacts,
+    facts: &'a RunFacts,
     record: Option<&'a AgentRecord>,
     /// What was true of it, where it was over when the tick began and left a receipt.
     ending: Option<&'a Ending>,
@@ -92,16 +92,16 @@ impl<'a> Scene<'a> {
     fn judged(&self) -> impl Iterator<Item = Judged<'a>> {
         let (before, world, receipts) = (self.before, self.world, self.receipts);
         self.actions().filter_map(move |action| {
-            let (run, class, left) = match action {
-                Action::Done { run: Some(run), left, .. } => (run, None, left),
-                Action::Fail { run: Some(run), class, left, .. } => (run, Some(*class), left),
+            let (run, class, facts) = match action {
+                Action::Done { run: Some(run), facts, .. } => (run, None, facts),
+                Action::Fail { run: Some(run), class, facts, .. } => (run, Some(*class), facts),
                 _ => return None,
             };
             let record = before.agents.get(&run.agent).filter(|agent| agent.run.as_ref() == Some(run));
             // A run whose claim was taken away counts as one that never ran where its required note was never told.
             let is_untold = world.machine.unclaimed.contains(run) && class == Some(FailureClass::Infra);
             let ending = world.machine.ends.get(run).filter(|_| receipts.contains(run) && !is_untold);
-            Some(Judged { run, class, left, record, ending })
+            Some(Judged { run, class, facts, record, ending })
         })
     }
 
@@ -232,7 +232,7 @@ pub(super) fn what_is_told_is_spent(scene: &Scene<'_>) -> Result<(), String> {
     let mut counted = scene.history.providers.counted.clone();
     let mut of_agents: BTreeMap<_, (f64, u64)> = BTreeMap::new();
     for judged in scene.judged() {
-        let usage = &judged.left.usage;
+        let usage = &judged.facts.usage;
         let told = judged.ending.and_then(|ending| ending.micro_usd);
         ensure(usage.micro_usd == told, || {
             format!("{} told of {told:?} millionths, and {:?} are counted", judged.run, usage.micro_usd)
@@ -255,7 +255,7 @@ pub(super) fn what_is_told_is_spent(scene: &Scene<'_>) -> Result<(), String> {
         })?;
     }
     let same = |one: Option<f64>, other: f64| (one.unwrap_or(0.0) - other).abs() < 1e-6;
-    let (before, now) = (scene.before.today(scene.now.at), scene.intended.today(scene.now.at));
+    let (before, now) = (scene.before.daily_spend(scene.now.at), scene.intended.daily_spend(scene.now.at));
     let (usd, tokens) = of_agents.values().fold((0.0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let right = same(now.usd, before.usd.unwrap_or(0.0) + usd)
         && now.tokens.unwrap_or(0) == before.tokens.unwrap_or(0) + tokens;
@@ -328,9 +328,9 @@ pub(super) fn waits_grow(scene: &Scene<'_>) -> Result<(), String> {
             continue;
         }
         let told = told.into_iter().filter_map(|(_, known)| known).max();
-        let doublings = after.row.saturating_sub(1).min(16);
+        let doublings = after.streak.saturating_sub(1).min(16);
         let grown = scene.now.after((MINUTE * (1 << doublings)).min(HOUR));
-        let anew = before.is_none_or(|(before, _)| after.row > before.row);
+        let anew = before.is_none_or(|(before, _)| after.streak > before.streak);
         let least = told.map(|told| told.max(scene.now.after(MINUTE))).max(anew.then_some(grown));
         let least = least.max(before.map(|(_, until)| until));
         let most = least.max(anew.then_some(grown));
@@ -352,13 +352,15 @@ pub(super) fn one_outage_counts_once(scene: &Scene<'_>) -> Result<(), String> {
         let failed: Vec<_> =
             scene.judged().filter(|judged| judged.is_of_provider() && is_of(judged, harness)).collect();
         let Some(before) = before else {
-            ensure(after.row == 1 && !failed.is_empty(), || format!("{harness} waits, row {}", after.row))?;
+            ensure(after.streak == 1 && !failed.is_empty(), || {
+                format!("{harness} waits, row {}", after.streak)
+            })?;
             continue;
         };
         let later: Vec<_> = failed.iter().map(|judged| scene.is_later(judged, before)).collect();
         let may = later.iter().any(|later| *later != Some(false));
         let must = later.contains(&Some(true));
-        let right = match after.row - before.row {
+        let right = match after.streak - before.streak {
             0 => !must && after.begun == before.begun,
             1 => may && after.begun.as_ref() == Some(scene.now),
             _ => false,

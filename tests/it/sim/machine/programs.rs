@@ -258,7 +258,7 @@ impl Machine {
         let (mut stdout, stderr) =
             (stdout.replace(ID, &program.session), stderr.replace(ID, &program.session));
         if stdout.contains(&program.session) {
-            one.said.session = Some(program.session.clone());
+            one.reported.session = Some(program.session.clone());
             self.conversations.entry(program.session.clone()).or_default();
         }
         let left_ms = match self.providers.answer(&program.harness, program.credentials.as_ref(), clock_ms) {
@@ -309,7 +309,7 @@ impl Machine {
                 harness: program.harness,
                 words: program.words,
                 reason,
-                parked: one.said.park.is_some(),
+                parked: one.reported.park.is_some(),
                 claimed,
                 ended: now.clone(),
                 credentials: program.credentials,
