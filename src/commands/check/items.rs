@@ -12,7 +12,7 @@ use crate::views::check::Finding;
 pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
     let folder = subject.config.source_path.display().to_string();
     let view = match read(subject) {
-        Observed::Unknown(why) => return vec![Finding::problem(ExitStatus::Unavailable, folder, why)],
+        Observed::Unknown(why) => return vec![Finding::problem(ExitStatus::Unavailable, folder, why.text)],
         Observed::Known(view) => view,
     };
     let unclear = view
