@@ -21,8 +21,7 @@ use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::run::env::{self, Vars};
 use crate::run::{credentials, program};
-use crate::source::Source;
-use crate::source::dir::DirSource;
+use crate::source::{self, Source};
 use crate::state::files::StateDir;
 use crate::state::{self, Access, State};
 use crate::tick::Tick;
@@ -123,8 +122,8 @@ impl Context {
         }
     }
 
-    pub(crate) fn source(&self) -> DirSource {
-        DirSource::new(self.config.source_path.clone())
+    pub(crate) fn source(&self) -> Box<dyn Source> {
+        source::build(&self.config.source)
     }
 
     pub(crate) fn clock(&self) -> ClockReading {
@@ -283,7 +282,7 @@ pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 
 /// What a tick reaches outside the program through.
 pub(crate) struct Outside<'a> {
-    pub(crate) source: &'a DirSource,
+    pub(crate) source: &'a dyn Source,
     pub(crate) fleet: &'a dyn Fleet,
     /// Which factory.
     pub(crate) lineage: &'a str,

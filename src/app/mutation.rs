@@ -204,7 +204,7 @@ pub(crate) fn would_do(
     let since = context.began;
     let fleet = context.agents(lineage, &request);
     let outside =
-        Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
+        Outside { source: &*source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
     crate::tick::plan(&context.tick(&outside, request), registry).0
 }
 

@@ -22,7 +22,7 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let dir = state.as_ref().map(|state| &state.dir);
     let since = context.began;
     let outside =
-        Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
+        Outside { source: &*source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
     let world = tick::observe(&context.tick(&outside, context.request()), &registry);
     let items: &[WorkItem] = match &world.source {
         Observed::Known(view) => &view.items,

@@ -39,7 +39,7 @@ fn preview(context: &Context, args: &TickArgs, broken: Option<&Problems>) -> Res
         let request = request(context, args, item);
         let fleet = context.agents(lineage, &request);
         let outside =
-            Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
+            Outside { source: &*source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
         let tick = context.tick(&outside, request);
         let (mut plan, world) = tick::plan(&tick, registry);
         if let Some(problems) = broken {
@@ -196,7 +196,7 @@ pub(crate) fn once(
     let (stop, clock, dir) = (|| shutdown.asked(), || context.clock(), state.dir.clone());
     let since = state.held_since;
     let outside = Outside {
-        source: &source,
+        source: &*source,
         fleet: &*fleet,
         lineage: &lineage,
         dir: Some(&dir),
