@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
-    Action, ClockReading, Decision, Happened, Observed, Outcome, Plan, Reap, Room, RunQuery, Step, World,
+    Action, ClockReading, Decision, Happened, Observed, Outcome, Plan, Reap, Room, RunQuery, Step,
+    Unavailable, World,
 };
 use crate::registry::Registry;
 use crate::source::Source;
@@ -72,11 +73,9 @@ pub struct Ticked {
     /// What became of its effects.
     pub outcomes: Vec<Outcome>,
     /// Whether the items could be read, or why not; `None` where nobody looked.
-    pub source: Option<Result<(), String>>,
+    pub source: Option<Result<(), Unavailable>>,
     /// Whether the agents could be seen, or why not.
-    pub fleet: Result<(), String>,
-    /// Whether they could not because our credentials were refused.
-    pub is_denied: bool,
+    pub fleet: Result<(), Unavailable>,
 }
 
 /// Observes and decides: all that a dry run does.
@@ -102,18 +101,11 @@ pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> R
     store.commit(registry)?;
     store.log_outcomes(&plan, &outcomes, &seen_at);
     let read = tick.request.needs_source();
-    let is_denied = tick.fleet.is_denied();
-    Ok(Ticked {
-        is_denied,
-        source: read.then(|| answer(&world.source)),
-        fleet: answer(&world.fleet),
-        plan,
-        outcomes,
-    })
+    Ok(Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes })
 }
 
-fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
-    observed.unknown().map_or(Ok(()), |why| Err(why.to_owned()))
+fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {
+    observed.unknown().map_or(Ok(()), |why| Err(why.clone()))
 }
 
 /// One look at everything outside.
@@ -130,7 +122,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let source = if tick.request.needs_source() {
         tick.source.read(tick.until)
     } else {
-        Observed::Unknown("not asked".to_owned())
+        Observed::broken("not asked")
     };
     let wanted = || match source.known() {
         Some(view) => registry.workspaces_wanted(&view.items),

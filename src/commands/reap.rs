@@ -56,7 +56,7 @@ fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunI
     let queries = [RunQuery { run: run.clone(), process, name_taken: false }];
     let until = Instant::now() + context.config.tick.deadline;
     match context.fleet(lineage).observe(&queries, &registry.names.last_n, until) {
-        Observed::Unknown(why) => Some(why),
+        Observed::Unknown(why) => Some(why.text),
         Observed::Known(view) => match view.runs.get(run)? {
             RunObservation::Unknown(why) => Some(why.clone()),
             _ => None,

@@ -3,7 +3,7 @@
 use super::{State, steady};
 use crate::config::Config;
 use crate::exit::ExitStatus;
-use crate::model::{ClockReading, Process};
+use crate::model::{ClockReading, Process, Unavailable};
 use crate::state::files::heartbeat::{self, GroupsLook, Health, Heartbeat, HeartbeatState, Retained, Status};
 use crate::tick::Ticked;
 use crate::views::report::TickReport;
@@ -94,10 +94,10 @@ impl HeartbeatWriter {
 }
 
 /// `since` moves only when the answer does.
-fn leg(before: &Health, answer: &Result<(), String>, now: &ClockReading) -> Health {
+fn leg(before: &Health, answer: &Result<(), Unavailable>, now: &ClockReading) -> Health {
     let ok = answer.is_ok();
     let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
-    Health { ok, since: Some(since), error: answer.as_ref().err().cloned() }
+    Health { ok, since: Some(since), error: answer.as_ref().err().map(|why| why.text.clone()) }
 }
 
 fn hostname() -> String {

@@ -11,7 +11,7 @@ pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
     let description = source.describe();
     let view = match read(subject, &*source) {
         Observed::Unknown(why) => {
-            return vec![Finding::problem(ExitStatus::Unavailable, description.place, why)];
+            return vec![Finding::problem(ExitStatus::Unavailable, description.place, why.text)];
         }
         Observed::Known(view) => view,
     };

@@ -180,7 +180,7 @@ fn not_in_scope(asked: &Asked) -> Option<Wait> {
 fn fleet_unknown(asked: &Asked) -> Option<Wait> {
     let planner = asked.planner;
     if let Some(why) = planner.world.fleet.unknown() {
-        return Some(Wait(why.to_owned(), None));
+        return Some(Wait(why.text.clone(), why.retry_at));
     }
     if planner.uncertain.contains(&asked.item.id) {
         return Some(Wait("what runs for it can't be told".to_owned(), None));

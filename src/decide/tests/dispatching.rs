@@ -190,7 +190,7 @@ fn nothing_starts_below_the_disk_floor() {
 fn an_unknown_source_starts_nothing_and_ends_nothing() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", failed());
-    factory.items = Observed::Unknown("the folder is gone".into());
+    factory.items = Observed::broken("the folder is gone");
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent"], "agents that run are looked after");
     assert_eq!(held(&plan), [("A", HoldReason::SourceUnknown)]);

@@ -350,7 +350,7 @@ impl Fleet for LocalFleet {
     ) -> Observed<FleetView> {
         let found = match self.unrecorded(queries, known, until) {
             Ok(found) => found,
-            Err(error) => return Observed::Unknown(format!("{error:#}")),
+            Err(error) => return Observed::broken(format!("{error:#}")),
         };
         let mut runs = BTreeMap::new();
         for queries in queries {
@@ -366,7 +366,7 @@ impl Fleet for LocalFleet {
             Ok((unrecorded, unexamined)) => {
                 Observed::Known(FleetView { runs, unrecorded, unexamined, names_held: BTreeMap::new() })
             }
-            Err(error) => Observed::Unknown(format!("{error:#}")),
+            Err(error) => Observed::broken(format!("{error:#}")),
         }
     }
 

@@ -36,7 +36,7 @@ impl Source for DirSource {
     fn read(&self, until: Instant) -> Observed<SourceView> {
         match folder::read(&self.path, until) {
             Ok(view) => Observed::Known(view),
-            Err(why) => Observed::Unknown(why),
+            Err(why) => Observed::broken(why),
         }
     }
 

@@ -32,7 +32,7 @@ fn view(path: &Path) -> SourceView {
 fn unknown(path: &Path, until: Instant) -> String {
     match DirSource::new(path.to_owned()).read(until) {
         Observed::Known(view) => panic!("known: {view:?}"),
-        Observed::Unknown(why) => why,
+        Observed::Unknown(why) => why.text,
     }
 }
 
