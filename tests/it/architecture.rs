@@ -18,8 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["config", "fingerprint", "model"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "ui"]),
-    ("run", &["config", "durable", "fingerprint", "harness", "launcher", "model", "process", "state"]),
-    ("workspace", &["config", "durable", "fleet", "model", "registry", "ui"]),
+    ("run", &["config", "durable", "fingerprint", "harness", "model", "process"]),
+    ("workspace", &["config", "durable", "model", "registry", "ui"]),
     ("launcher", &["clock", "config", "durable", "harness", "model", "process", "run", "ui", "workspace"]),
     (
         "fleet",
@@ -38,7 +38,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "cli",
             "clock",
-            "commands",
             "config",
             "decide",
             "durable",
@@ -86,13 +85,9 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Arrows that run back up [`ROOMS`], each with its reason.
 const UPWARD: &[(&str, &str, &str)] = &[
     ("durable", "state", "the lock takes a state directory"),
-    ("run", "launcher", "the specification holds types of the launcher"),
-    ("run", "state", "the lives of a state directory"),
-    ("workspace", "fleet", "retention names a fleet"),
     ("exit", "state", "a failure is made of an error of the state"),
     ("state", "tick", "the state implements the store of a tick"),
     ("state", "views", "events are made of a report"),
-    ("app", "commands", "a mutation runs rounds of a reap"),
 ];
 
 /// Crates that the nouns may use.

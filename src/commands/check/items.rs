@@ -1,10 +1,11 @@
 //! The items: whether the folder reads, what in it does not, and whether any of them would be worked on.
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::config::WritebackMode;
 use crate::exit::ExitStatus;
 use crate::model::{ItemState, Observed, SourceView, WorkItem};
 use crate::source::{self, Description, Obstacle, Source};
+use crate::views::check::Finding;
 
 pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
     let source = source::build(&subject.config.source);
