@@ -3,15 +3,14 @@
 //! The only orchestration in the program. Recovery is no separate code: an intent that was never performed
 //! is an ordinary observation of the next tick.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
-    Action, ClockReading, Decision, Happened, Observed, Outcome, Plan, Reap, Room, RunQuery, Step,
+    Action, ClockReading, Decision, Happened, LocalFacts, Observed, Outcome, Plan, Reap, RunQuery, Step,
     Unavailable, World,
 };
 use crate::registry::Registry;
@@ -45,20 +44,8 @@ pub struct Tick<'a> {
     pub now: ClockReading,
     /// When it must be over.
     pub until: Instant,
-    /// By role: variables that it names and that are not set.
-    pub missing_env: BTreeMap<String, Vec<String>>,
-    /// By role: the program that it needs and that is not there, and where it was looked for.
-    pub missing_programs: BTreeMap<String, String>,
-    /// By role: a fingerprint of everything that its agents could use as credentials.
-    pub credentials: BTreeMap<String, String>,
-    /// Which factory.
-    pub lineage: &'a str,
-    /// Why the file of variables for every agent can't be used.
-    pub env_error: Option<String>,
-    /// What is free where the state and the workspaces lie.
-    pub room: Room,
-    /// The folder of workspaces.
-    pub workspaces: PathBuf,
+    /// What was read of this machine and of the state before it began.
+    pub local: LocalFacts,
     /// Whether somebody asked the program to end.
     pub stop: &'a dyn Fn() -> bool,
     /// The clock, for what is written down after the effects.
@@ -133,13 +120,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         fleet: tick.fleet.observe(&queries, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),
-        room: tick.room,
-        missing_env: tick.missing_env.clone(),
-        missing_programs: tick.missing_programs.clone(),
-        credentials: tick.credentials.clone(),
-        lineage: tick.lineage.to_owned(),
-        env_error: tick.env_error.clone(),
-        workspaces: tick.workspaces.clone(),
+        local: tick.local.clone(),
     }
 }
 

@@ -30,4 +30,6 @@ pub use receipt::{
 };
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
-pub use world::{Ended, FleetView, RunObservation, RunQuery, RunTrace, UnrecordedRun, UnrecordedSpec, World};
+pub use world::{
+    Ended, FleetView, LocalFacts, RunObservation, RunQuery, RunTrace, UnrecordedRun, UnrecordedSpec, World,
+};

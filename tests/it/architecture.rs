@@ -40,7 +40,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "cli",
             "clock",
-            "commands",
             "config",
             "decide",
             "durable",
@@ -94,7 +93,6 @@ const UPWARD: &[(&str, &str, &str)] = &[
     ("exit", "state", "a failure is made of an error of the state"),
     ("state", "tick", "the state implements the store of a tick"),
     ("state", "views", "events are made of a report"),
-    ("app", "commands", "a mutation runs rounds of a reap"),
 ];
 
 /// Crates that the nouns may use.

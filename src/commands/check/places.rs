@@ -5,7 +5,7 @@ use std::slice;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
@@ -14,6 +14,7 @@ use crate::process::identity::Host;
 use crate::process::protected;
 use crate::state::files::StateDir;
 use crate::state::{self, State};
+use crate::views::check::Finding;
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {

@@ -337,7 +337,7 @@ fn spent(asked: &Asked) -> String {
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {
     let floor = asked.planner.config.limits.disk_free_min_bytes;
-    asked.planner.world.room.disks().find_map(|(name, free)| {
+    asked.planner.world.local.room.disks().find_map(|(name, free)| {
         if free.bytes < floor {
             return Some(Wait(
                 format!("{} MiB free for {name}, less than disk_free_min", free.bytes >> 20),
@@ -350,7 +350,7 @@ fn disk_floor(asked: &Asked) -> Option<Wait> {
 }
 
 fn disk_free(asked: &Asked) -> String {
-    let least = asked.planner.world.room.disks().map(|(_, free)| free.bytes).min();
+    let least = asked.planner.world.local.room.disks().map(|(_, free)| free.bytes).min();
     least.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
 }
 

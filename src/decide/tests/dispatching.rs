@@ -177,10 +177,10 @@ fn session_in_a_taken_workspace_does_not_go_on() {
 fn nothing_starts_below_the_disk_floor() {
     let factory = Factory::new(&["A"]);
     let mut world = factory.world();
-    world.room = room((5 << 30) - 1, 1 << 40);
+    world.local.room = room((5 << 30) - 1, 1 << 40);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(held(&plan), [("A", HoldReason::DiskFloor)]);
-    world.room = Default::default();
+    world.local.room = Default::default();
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
 }
