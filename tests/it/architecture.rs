@@ -20,8 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["fingerprint", "model"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "ui"]),
-    ("run", &["config", "durable", "fingerprint", "harness", "launcher", "model", "process", "state"]),
-    ("workspace", &["config", "durable", "fleet", "model", "registry", "ui"]),
+    ("run", &["config", "durable", "fingerprint", "harness", "model", "process"]),
+    ("workspace", &["config", "durable", "model", "registry", "ui"]),
     ("launcher", &["clock", "config", "durable", "harness", "model", "process", "run", "ui", "workspace"]),
     (
         "fleet",
@@ -87,9 +87,6 @@ const ROOMS: &[(&str, &[&str])] = &[
 /// Arrows that run back up [`ROOMS`], each with its reason.
 const UPWARD: &[(&str, &str, &str)] = &[
     ("durable", "state", "the lock takes a state directory"),
-    ("run", "launcher", "the specification holds types of the launcher"),
-    ("run", "state", "the lives of a state directory"),
-    ("workspace", "fleet", "retention names a fleet"),
     ("exit", "state", "a failure is made of an error of the state"),
     ("state", "tick", "the state implements the store of a tick"),
     ("state", "views", "events are made of a report"),

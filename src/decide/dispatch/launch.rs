@@ -2,8 +2,8 @@
 
 use crate::config::Role;
 use crate::config::prompt::{self, PromptVars};
-use crate::decide::Planner;
 use crate::decide::dispatch::messages;
+use crate::decide::planner::Planner;
 use crate::harness::{self, SessionFrom};
 use crate::model::{FollowUp, Launch, RunId, WorkItem};
 use crate::registry::ItemRecord;

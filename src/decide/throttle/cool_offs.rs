@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Role;
-use crate::decide::Planner;
+use crate::decide::planner::Planner;
 use crate::model::{Action, Cooling, FailureClass};
 use crate::registry::backoff::{GROWING_FIRST, GROWING_MAX, growing};
 use crate::registry::{AgentRecord, CoolOff, MACHINE};
