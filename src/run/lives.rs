@@ -10,9 +10,9 @@ use crate::model::{AgentName, Claim, Process, RunId};
 use crate::process::identity::{self, Host, Life};
 use crate::process::limit;
 use crate::process::scan::{self, Entry, RunMarker};
-use crate::run::directory::{RunDir, marker};
+use crate::run::directory::RunDir;
 use crate::run::env::Vars;
-use crate::state::files::StateDir;
+use crate::run::spec::marker;
 
 /// More ancestors than any process has.
 const ANCESTORS_MAX: usize = 4096;
@@ -27,10 +27,10 @@ pub struct Living {
 }
 
 /// Looks for launchers: by the claims in `runs/`, by these launchers on record, and by the locks in `live/`.
-pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> Living {
+pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: &Host) -> Living {
     let mut living = Living::default();
-    let claimed = runs(&dir.runs()).into_iter().filter_map(|run| {
-        let files = RunDir::new(dir.runs().join(run.to_string())).open().ok()??;
+    let claimed = runs_in(runs).into_iter().filter_map(|run| {
+        let files = RunDir::new(runs.join(run.to_string())).open().ok()??;
         match files.claim() {
             Ok(Some(Claim::Launcher(claimed))) => Some((run, claimed.process)),
             _ => None,
@@ -44,8 +44,8 @@ pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> 
             Life::Dead | Life::OtherBoot => {}
         }
     }
-    for name in names(&dir.live()) {
-        match Lock::is_held_at(&dir.live(), &name) {
+    for name in names(live) {
+        match Lock::is_held_at(live, &name) {
             Ok(true) => living.alive.push(format!("a launcher of {name}")),
             Ok(false) => {}
             Err(_) => living.is_unreadable = true,
@@ -72,9 +72,9 @@ pub fn run_of_environment(lineage: &str, vars: &Vars) -> Option<String> {
 }
 
 /// The run of this lineage that this process is inside of, whatever its environment says: by the limit of a run, or by a
-/// launcher among its ancestors. `runs`: with its launcher, where that is on record. `latest`: of each agent.
+/// launcher among its ancestors. `folder`: of run directories. `runs`: with its launcher, where that is on record. `latest`: of each agent.
 pub fn inner_run(
-    dir: &StateDir,
+    folder: &Path,
     lineage: &str,
     runs: &BTreeMap<RunId, Option<Process>>,
     latest: &BTreeMap<AgentName, u64>,
@@ -90,7 +90,7 @@ pub fn inner_run(
     let ancestors = ancestors();
     let launcher = |run: &RunId, process: &Option<Process>| {
         let claimed = || {
-            let files = RunDir::new(dir.runs().join(run.to_string())).open().ok()??;
+            let files = RunDir::new(folder.join(run.to_string())).open().ok()??;
             match files.claim() {
                 Ok(Some(Claim::Launcher(claimed))) => Some(claimed.process),
                 _ => None,
@@ -123,7 +123,7 @@ fn ancestors() -> Vec<u32> {
 }
 
 /// The runs that have a directory.
-pub fn runs(folder: &Path) -> Vec<RunId> {
+pub fn runs_in(folder: &Path) -> Vec<RunId> {
     names(folder).iter().filter_map(|name| name.parse().ok()).collect()
 }
 

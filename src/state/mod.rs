@@ -172,7 +172,7 @@ impl State {
         if self.standing == Standing::Copy {
             self.lineage = self.file.begin_lineage()?;
             own(&self.lineage)?;
-            registry.let_go_of_runs(&lives::runs(&self.dir.runs()));
+            registry.let_go_of_runs(&lives::runs_in(&self.dir.runs()));
         }
         self.file.bind(&config.path, binding);
         self.file.commit(&registry)?;
@@ -182,7 +182,7 @@ impl State {
 
     /// The launchers of this state that live, for people.
     pub fn living(&self, host: &Host) -> Vec<String> {
-        lives::launchers(&self.dir, &launchers(&self.registry), host).alive
+        lives::launchers(&self.dir.runs(), &self.dir.live(), &launchers(&self.registry), host).alive
     }
 
     /// Refuses a command that would change the state from inside one of its own runs: an agent could give itself
@@ -194,7 +194,7 @@ impl State {
         let handed_off =
             registry.handoffs.iter().map(|(run, handoff)| (run.clone(), handoff.process.clone()));
         let runs: BTreeMap<_, _> = handed_off.chain(current).collect();
-        match lives::inner_run(&self.dir, &self.lineage, &runs, &registry.names.last_n, host) {
+        match lives::inner_run(&self.dir.runs(), &self.lineage, &runs, &registry.names.last_n, host) {
             Some(run) => Err(inside(&run.to_string())),
             None => Ok(()),
         }
@@ -281,7 +281,7 @@ pub fn standing(
         binding::there(path, (binding.directory.device, binding.directory.inode))
     });
     let may_live = || {
-        let living = lives::launchers(dir, &launchers(&loaded.body), host);
+        let living = lives::launchers(&dir.runs(), &dir.live(), &launchers(&loaded.body), host);
         !living.alive.is_empty() || living.is_unreadable || lives::is_any_process_of(&loaded.lineage)
     };
     let found = binding::Found {

@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::client::Client;
 use super::discover::{Asked, Found, NotFound};
+use super::failure::Failure;
 use super::reclaim::Reclaim;
-use super::{Client, Failure, Listed, Session, Spawn};
+use super::wire::{Listed, Session, Spawn};
 use crate::config::{BrokerConfig, Config};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
-use crate::launcher::terminal::Terminal;
 use crate::model::{
     AgentName, FailureClass, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery, Unavailable,
 };
@@ -29,6 +30,7 @@ use crate::process::identity::Host;
 use crate::process::scan::Entry;
 use crate::run::directory::RunDir;
 use crate::run::env::Vars;
+use crate::run::spec::Terminal;
 use crate::run::{env_pipe, machine};
 
 /// How long the broker may take to say who it is: it does at once, whatever else it is at.

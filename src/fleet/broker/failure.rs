@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::http::Answer;
+use super::answer::Answer;
 use crate::model::{Unavailable, UnavailableKind};
 use crate::ui::escape;
 
