@@ -23,8 +23,7 @@ use crate::run::env::{self, Vars};
 use crate::run::{credentials, program};
 use crate::source::Source;
 use crate::source::dir::DirSource;
-use crate::state::files::StateDir;
-use crate::state::{self, Access, State};
+use crate::state::{self, Access, HostDir, State};
 use crate::tick::Tick;
 use crate::ui::style::Style;
 use crate::views::report::TickReport;
@@ -88,7 +87,7 @@ impl Context {
     pub(crate) fn lock(&self, default_wait: Duration, shutdown: &Shutdown) -> Result<State, Failure> {
         let wait = self.options.wait_lock.unwrap_or(default_wait);
         let called_off = || shutdown.asked();
-        if let Some(dir) = StateDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
+        if let Some(dir) = HostDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
             state::refuse_by_environment(&dir, &self.vars)?;
         }
         let waiting = |holder: Option<&Process>, waited: Duration| {
@@ -158,10 +157,7 @@ impl Context {
             env_error,
             credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
             lineage: outside.lineage,
-            room: Room {
-                state: outside.dir.and_then(StateDir::free),
-                workspaces: disk::free_at(&workspaces),
-            },
+            room: Room { state: outside.dir.and_then(HostDir::free), workspaces: disk::free_at(&workspaces) },
             workspaces,
             stop: outside.stop,
             clock: outside.clock,
@@ -184,7 +180,7 @@ impl Context {
     /// Prints what a command would do, decided on the state as it is, and changes nothing.
     pub(crate) fn preview(
         &self,
-        plan: impl FnOnce(&Registry, &str, Option<&StateDir>) -> Result<(Plan, ExitStatus), Failure>,
+        plan: impl FnOnce(&Registry, &str, Option<&HostDir>) -> Result<(Plan, ExitStatus), Failure>,
     ) -> Result<ExitStatus, Failure> {
         let state = self.open_read_only()?;
         if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
@@ -228,19 +224,19 @@ pub(crate) fn is_github_job(vars: &Vars) -> bool {
 /// The configuration that the state goes by, where that is another one than is named. A command that only reads or ends
 /// work goes by it, so that a configuration which was moved locks nobody out.
 pub(crate) fn of_state(options: &Options, access: Access) -> Option<Loaded> {
-    let (config, state) = located(options).ok()?;
+    let (config, path) = located(options).ok()?;
     if !matches!(access, Access::Read | Access::End) {
         return None;
     }
-    let dir = StateDir::open_existing(&state, true).ok()??;
+    let dir = HostDir::open_existing(&path, true).ok()??;
     if !state::belongs_elsewhere(&config, &dir)? {
         return None;
     }
-    let original = crate::state::files::last_good::find_any(&dir)?;
+    let original = state::backend(&dir, 0).kept_config()?;
     let owner = original.path.display();
     log::warn!(
         "the state in {} belongs to {owner}: this goes by the copy of that configuration",
-        state.display()
+        path.display()
     );
     let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
     Some(Loaded { config, original })
@@ -248,14 +244,14 @@ pub(crate) fn of_state(options: &Options, access: Access) -> Option<Loaded> {
 
 /// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
 pub(crate) fn last_good(options: &Options, access: Access) -> Option<Loaded> {
-    let (config, state) = located(options).ok()?;
+    let (config, path) = located(options).ok()?;
     // Whether its file system is one to trust is for whoever takes the lock.
-    let dir = StateDir::open_existing(&state, true).ok()??;
-    let original = match access {
-        // To read or to end work, whatever it was called.
-        Access::Read | Access::End => crate::state::files::last_good::find_any(&dir)?,
-        Access::Act | Access::Relocate => crate::state::files::last_good::find(&dir, &config)?,
-    };
+    let dir = HostDir::open_existing(&path, true).ok()??;
+    let original = state::backend(&dir, 0).kept_config()?;
+    // To read or to end work, whatever it was called.
+    if !matches!(access, Access::Read | Access::End) && original.path != config {
+        return None;
+    }
     let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
     Some(Loaded { config, original })
 }
@@ -287,7 +283,7 @@ pub(crate) struct Outside<'a> {
     pub(crate) fleet: &'a dyn Fleet,
     /// Which factory.
     pub(crate) lineage: &'a str,
-    pub(crate) dir: Option<&'a StateDir>,
+    pub(crate) dir: Option<&'a HostDir>,
     pub(crate) stop: &'a dyn Fn() -> bool,
     pub(crate) clock: &'a dyn Fn() -> ClockReading,
     /// When its time began to count.

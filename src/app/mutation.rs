@@ -10,9 +10,8 @@ use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
 use crate::registry::{ItemPhase, Registry};
-use crate::state::State;
-use crate::state::files::StateDir;
-use crate::tick::{Store, Ticked};
+use crate::state::{HostDir, State};
+use crate::tick::Ticked;
 use crate::views::report::TickReport;
 
 /// A run whose launcher was killed is ended in the first round, and judged in the second.
@@ -197,7 +196,7 @@ pub(crate) fn would_do(
     context: &Context,
     registry: &Registry,
     lineage: &str,
-    dir: Option<&StateDir>,
+    dir: Option<&HostDir>,
     request: Request,
 ) -> Plan {
     let (source, stop, clock) = (context.source(), || false, || context.now.clone());

@@ -9,7 +9,6 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::run::env;
-use crate::state::files::events;
 use crate::views::explain::{ExplainView, NextHook, NextRun};
 use crate::{decide, tick, workspace};
 
@@ -37,9 +36,9 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
         .with_agents(registry.agents_of(&id))
         .with_next_runs(runs);
-    if let Some(dir) = dir {
+    if let Some(state) = &state {
         let events =
-            events::read(dir).map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
+            state.backend().events().map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
         view = view.with_events(events);
     }
     match context.options.format {

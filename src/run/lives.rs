@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::durable::Lock;
+use crate::durable::{Lock, atomic};
 use crate::model::{AgentName, Claim, Process, RunId};
 use crate::process::identity::{self, Host, Life};
 use crate::process::limit;
 use crate::process::scan::{self, Entry, RunMarker};
 use crate::run::directory::{RunDir, marker};
 use crate::run::env::Vars;
-use crate::state::files::StateDir;
 
 /// More ancestors than any process has.
 const ANCESTORS_MAX: usize = 4096;
@@ -26,11 +25,11 @@ pub struct Living {
     pub is_unreadable: bool,
 }
 
-/// Looks for launchers: by the claims in `runs/`, by these launchers on record, and by the locks in `live/`.
-pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> Living {
+/// Looks for launchers: by the claims in `runs`, by these launchers on record, and by the locks in `live`.
+pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: &Host) -> Living {
     let mut living = Living::default();
-    let claimed = runs(&dir.runs()).into_iter().filter_map(|run| {
-        let files = RunDir::new(dir.runs().join(run.to_string())).open().ok()??;
+    let claimed = self::runs(runs).into_iter().filter_map(|run| {
+        let files = RunDir::new(runs.join(run.to_string())).open().ok()??;
         match files.claim() {
             Ok(Some(Claim::Launcher(claimed))) => Some((run, claimed.process)),
             _ => None,
@@ -44,8 +43,8 @@ pub fn launchers(dir: &StateDir, recorded: &[(RunId, Process)], host: &Host) -> 
             Life::Dead | Life::OtherBoot => {}
         }
     }
-    for name in names(&dir.live()) {
-        match Lock::is_held_at(&dir.live(), &name) {
+    for name in names(live) {
+        match atomic::open_dir(live).and_then(|live| Lock::is_held(live, &name)) {
             Ok(true) => living.alive.push(format!("a launcher of {name}")),
             Ok(false) => {}
             Err(_) => living.is_unreadable = true,
@@ -72,9 +71,10 @@ pub fn run_of_environment(lineage: &str, vars: &Vars) -> Option<String> {
 }
 
 /// The run of this lineage that this process is inside of, whatever its environment says: by the limit of a run, or by a
-/// launcher among its ancestors. `runs`: with its launcher, where that is on record. `latest`: of each agent.
+/// launcher among its ancestors. `folder`: of the directories of runs. `runs`: with its launcher, where that is on record.
+/// `latest`: of each agent.
 pub fn inner_run(
-    dir: &StateDir,
+    folder: &Path,
     lineage: &str,
     runs: &BTreeMap<RunId, Option<Process>>,
     latest: &BTreeMap<AgentName, u64>,
@@ -90,7 +90,7 @@ pub fn inner_run(
     let ancestors = ancestors();
     let launcher = |run: &RunId, process: &Option<Process>| {
         let claimed = || {
-            let files = RunDir::new(dir.runs().join(run.to_string())).open().ok()??;
+            let files = RunDir::new(folder.join(run.to_string())).open().ok()??;
             match files.claim() {
                 Ok(Some(Claim::Launcher(claimed))) => Some(claimed.process),
                 _ => None,

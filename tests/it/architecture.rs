@@ -13,23 +13,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &["model"]),
     ("harness", &["fingerprint", "model"]),
     ("config", &["harness", "model", "ui"]),
-    ("durable", &["clock", "model", "state"]),
+    ("durable", &["clock", "model"]),
     ("process", &["fingerprint", "model"]),
     ("source", &["fingerprint", "model"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "ui"]),
-    ("run", &["config", "durable", "fingerprint", "harness", "launcher", "model", "process", "state"]),
+    ("run", &["config", "durable", "fingerprint", "harness", "launcher", "model", "process"]),
     ("workspace", &["config", "durable", "fleet", "model", "registry", "ui"]),
     ("launcher", &["clock", "config", "durable", "harness", "model", "process", "run", "ui", "workspace"]),
     (
         "fleet",
         &["clock", "config", "durable", "harness", "launcher", "model", "process", "run", "ui", "workspace"],
     ),
-    ("exit", &["state", "ui"]),
-    (
-        "state",
-        &["clock", "config", "durable", "exit", "model", "process", "registry", "run", "tick", "ui", "views"],
-    ),
+    ("exit", &["ui"]),
+    ("state", &["clock", "config", "durable", "exit", "model", "process", "registry", "run", "ui"]),
     ("tick", &["config", "decide", "fleet", "model", "registry", "source", "state"]),
     ("views", &["config", "exit", "harness", "model", "registry", "state", "tick", "ui"]),
     ("cli", &["config", "fleet", "model", "run", "ui"]),
@@ -85,13 +82,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 
 /// Arrows that run back up [`ROOMS`], each with its reason.
 const UPWARD: &[(&str, &str, &str)] = &[
-    ("durable", "state", "the lock takes a state directory"),
     ("run", "launcher", "the specification holds types of the launcher"),
-    ("run", "state", "the lives of a state directory"),
     ("workspace", "fleet", "retention names a fleet"),
-    ("exit", "state", "a failure is made of an error of the state"),
-    ("state", "tick", "the state implements the store of a tick"),
-    ("state", "views", "events are made of a report"),
     ("app", "commands", "a mutation runs rounds of a reap"),
 ];
 
