@@ -3,15 +3,15 @@
 //! The only orchestration in the program. Recovery is no separate code: an intent that was never performed
 //! is an ordinary observation of the next tick.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
-    Action, ClockReading, Decision, Happened, Observed, Outcome, Plan, Reap, Room, RunQuery, Step, World,
+    Action, ClockReading, Decision, Happened, LocalFacts, Observed, Outcome, Plan, Reap, RunQuery, Step,
+    Unavailable, World,
 };
 use crate::registry::Registry;
 use crate::source::Source;
@@ -31,20 +31,8 @@ pub struct Tick<'a> {
     pub now: ClockReading,
     /// When it must be over.
     pub until: Instant,
-    /// By role: variables that it names and that are not set.
-    pub missing_env: BTreeMap<String, Vec<String>>,
-    /// By role: the program that it needs and that is not there, and where it was looked for.
-    pub missing_programs: BTreeMap<String, String>,
-    /// By role: a fingerprint of everything that its agents could use as credentials.
-    pub credentials: BTreeMap<String, String>,
-    /// Which factory.
-    pub lineage: &'a str,
-    /// Why the file of variables for every agent can't be used.
-    pub env_error: Option<String>,
-    /// What is free where the state and the workspaces lie.
-    pub room: Room,
-    /// The folder of workspaces.
-    pub workspaces: PathBuf,
+    /// What was read of this machine and of the state before it began.
+    pub local: LocalFacts,
     /// Whether somebody asked the program to end.
     pub stop: &'a dyn Fn() -> bool,
     /// The clock, for what is written down after the effects.
@@ -59,11 +47,9 @@ pub struct Ticked {
     /// What became of its effects.
     pub outcomes: Vec<Outcome>,
     /// Whether the items could be read, or why not; `None` where nobody looked.
-    pub source: Option<Result<(), String>>,
+    pub source: Option<Result<(), Unavailable>>,
     /// Whether the agents could be seen, or why not.
-    pub fleet: Result<(), String>,
-    /// Whether they could not because our credentials were refused.
-    pub is_denied: bool,
+    pub fleet: Result<(), Unavailable>,
 }
 
 /// Observes and decides: all that a dry run does.
@@ -95,19 +81,13 @@ pub fn run(
     backend.commit(&registry)?;
     state::log_events(backend, &state::of_outcomes(before, &plan, &outcomes, &seen_at));
     let read = tick.request.needs_source();
-    let is_denied = tick.fleet.is_denied();
-    let ticked = Ticked {
-        is_denied,
-        source: read.then(|| answer(&world.source)),
-        fleet: answer(&world.fleet),
-        plan,
-        outcomes,
-    };
+    let ticked =
+        Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes };
     Ok((ticked, registry))
 }
 
-fn answer<T>(observed: &Observed<T>) -> Result<(), String> {
-    observed.unknown().map_or(Ok(()), |why| Err(why.to_owned()))
+fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {
+    observed.unknown().map_or(Ok(()), |why| Err(why.clone()))
 }
 
 /// One look at everything outside.
@@ -124,7 +104,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let source = if tick.request.needs_source() {
         tick.source.read(tick.until)
     } else {
-        Observed::Unknown("not asked".to_owned())
+        Observed::broken("not asked")
     };
     let wanted = || match source.known() {
         Some(view) => registry.workspaces_wanted(&view.items),
@@ -135,13 +115,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
         fleet: tick.fleet.observe(&queries, &registry.names.last_n, tick.until),
         source,
         now: tick.now.clone(),
-        room: tick.room,
-        missing_env: tick.missing_env.clone(),
-        missing_programs: tick.missing_programs.clone(),
-        credentials: tick.credentials.clone(),
-        lineage: tick.lineage.to_owned(),
-        env_error: tick.env_error.clone(),
-        workspaces: tick.workspaces.clone(),
+        local: tick.local.clone(),
     }
 }
 

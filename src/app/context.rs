@@ -1,30 +1,26 @@
 //! What every command works with: its options, the configuration, the host, and how it reaches the state.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::app::output::{bad_config, say, say_page, tell};
 use crate::app::shutdown::Shutdown;
+use crate::app::snapshot::Snapshot;
 use crate::app::terminal;
 use crate::cli::{Format, Options};
 use crate::clock;
 use crate::config::{self, Config, FleetKind, Loaded, Original, Problems};
 use crate::decide::Request;
-use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::broker::BrokerFleet;
-use crate::fleet::local::{self, LocalFleet};
-use crate::model::{ClockReading, Observed, Plan, Process, Room, WorkItem};
+use crate::fleet::local::LocalFleet;
+use crate::model::{ClockReading, Observed, Process, WorkItem};
 use crate::process::identity::{self, Host};
-use crate::registry::Registry;
-use crate::run::env::{self, Vars};
-use crate::run::{credentials, program};
+use crate::run::env::Vars;
 use crate::source::Source;
 use crate::source::dir::DirSource;
 use crate::state::{self, Access, HostDir, State};
-use crate::tick::Tick;
 use crate::ui::style::Style;
 use crate::views::report::TickReport;
 
@@ -135,35 +131,6 @@ impl Context {
             .map_err(|error| Failure::new(ExitStatus::IoError, format!("cannot read /proc/self: {error}")))
     }
 
-    /// What a tick works with, for a plan or for the whole of it.
-    pub(crate) fn tick<'a>(&'a self, outside: &'a Outside<'a>, request: Request) -> Tick<'a> {
-        let workspaces = local::workspaces(&self.config, &self.state_path);
-        let file = env::of_file(&self.config.env);
-        let (file, env_error) =
-            file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
-        Tick {
-            config: &self.config,
-            source: outside.source,
-            fleet: outside.fleet,
-            request,
-            now: (outside.clock)(),
-            until: outside.since + self.config.tick.deadline,
-            // Without its file nobody knows the PATH of the agents.
-            missing_programs: match &env_error {
-                Some(_) => BTreeMap::new(),
-                None => program::missing(&self.vars, &self.config, &file),
-            },
-            missing_env: env::missing(&self.vars, &self.config.env, &file, &self.config.roles),
-            env_error,
-            credentials: credentials::of_roles(&self.vars, &self.config, &file, outside.lineage),
-            lineage: outside.lineage,
-            room: Room { state: outside.dir.and_then(HostDir::free), workspaces: disk::free_at(&workspaces) },
-            workspaces,
-            stop: outside.stop,
-            clock: outside.clock,
-        }
-    }
-
     /// What the source holds, for finding an item by name; nothing where it can't be read.
     pub(crate) fn items(&self) -> Vec<WorkItem> {
         match self.source().read(Instant::now() + self.config.tick.deadline) {
@@ -177,29 +144,9 @@ impl Context {
         State::open_read_only(&self.config, &self.state_path, &self.host, self.access)
     }
 
-    /// Prints what a command would do, decided on the state as it is, and changes nothing.
-    pub(crate) fn preview(
-        &self,
-        plan: impl FnOnce(&Registry, &str, Option<&HostDir>) -> Result<(Plan, ExitStatus), Failure>,
-    ) -> Result<ExitStatus, Failure> {
-        let state = self.open_read_only()?;
-        if let Some(why) = state.as_ref().and_then(|state| state.damage.as_ref()) {
-            log::warn!("{why}; its backup was read, and a tick would quarantine it");
-        }
-        let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
-        let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
-        let (plan, status) = plan(&registry, lineage, state.as_ref().map(|state| &state.dir))?;
-        // As the command would leave it, so that items which are new have their keys.
-        let mut after = registry;
-        after.intend(&plan, &self.now);
-        let mut report = TickReport::new("dry run, nothing changed", &self.now, true);
-        report.add_plan(&plan, &after);
-        report.worsen(status);
-        if self.options.detailed_exitcode && !plan.is_empty() {
-            report.worsen(ExitStatus::WouldAct);
-        }
-        report.finish(state.as_ref().map(State::serial), self.began.elapsed());
-        Ok(self.print(&report))
+    /// The state as it is, read without its lock.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Failure> {
+        self.open_read_only().map(Snapshot::new)
     }
 
     /// Whether whatever is printed goes to the log of a job of GitHub Actions, whose runner obeys some lines of it.
@@ -275,17 +222,4 @@ pub(crate) fn located(options: &Options) -> Result<(PathBuf, PathBuf), Failure> 
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::new(ExitStatus::CannotCreate, format!("{}: {error}", path.display())))
-}
-
-/// What a tick reaches outside the program through.
-pub(crate) struct Outside<'a> {
-    pub(crate) source: &'a DirSource,
-    pub(crate) fleet: &'a dyn Fleet,
-    /// Which factory.
-    pub(crate) lineage: &'a str,
-    pub(crate) dir: Option<&'a HostDir>,
-    pub(crate) stop: &'a dyn Fn() -> bool,
-    pub(crate) clock: &'a dyn Fn() -> ClockReading,
-    /// When its time began to count.
-    pub(crate) since: Instant,
 }

@@ -3,14 +3,14 @@
 //! Every order about items judges first: a run that ended since the last tick is taken for what it came to, and not for
 //! one in flight.
 
-use crate::app::context::{Context, Outside, WAIT_LOCK};
+use crate::app::context::{Context, WAIT_LOCK};
+use crate::app::iteration;
 use crate::app::shutdown::Shutdown;
-use crate::commands::{reap, tick};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
-use crate::registry::{ItemPhase, Registry};
-use crate::state::{HostDir, State};
+use crate::model::{Action, Decision, ItemId, Plan};
+use crate::registry::Registry;
+use crate::state::State;
 use crate::tick::Ticked;
 use crate::views::report::TickReport;
 
@@ -73,7 +73,8 @@ impl<'a> Mutation<'a> {
             // An item that a rule parks here is news to a person who ordered something about all items. The person who
             // named the item decides about it now.
             let report = if request.item.is_some() { &mut seen } else { &mut self.report };
-            let ticked = tick::once(self.context, &mut self.state, &self.shutdown, report, request.clone())?;
+            let ticked =
+                iteration::run(self.context, &mut self.state, &self.shutdown, report, request.clone())?;
             if request.item.is_some() {
                 let told = Plan { errors: Vec::new(), ..ticked.plan.clone() };
                 self.report.add_plan(&told, &self.state.registry);
@@ -100,13 +101,26 @@ impl<'a> Mutation<'a> {
 
     /// Ends what is to be ended.
     pub(crate) fn reap(&mut self) -> Result<(), Failure> {
-        reap::rounds(self.context, &mut self.state, &self.shutdown, &mut self.report)
+        iteration::reap(self.context, &mut self.state, &self.shutdown, &mut self.report)
+    }
+
+    /// Carries out an order to end runs, and ends them. The plan is made a second time after the first reap: an unrecorded
+    /// run comes on record only then.
+    pub(crate) fn end_runs(&mut self, plan: impl Fn(&Registry) -> Plan) -> Result<(), Failure> {
+        self.commit(&plan(&self.state.registry))?;
+        self.reap()?;
+        let found = plan(&self.state.registry);
+        if found.decisions().any(|(_, decision)| matches!(decision.action, Action::Stop { .. })) {
+            self.commit(&found)?;
+            self.reap()?;
+        }
+        Ok(())
     }
 
     /// What a tick does, of which this order's report tells nothing.
     pub(crate) fn look(&mut self) -> Result<Ticked, Failure> {
         let mut report = TickReport::new("tick", &self.context.now, false);
-        tick::once(self.context, &mut self.state, &self.shutdown, &mut report, self.context.request())
+        iteration::run(self.context, &mut self.state, &self.shutdown, &mut report, self.context.request())
     }
 
     /// Lets go of the lock, waits, and takes up the state again as somebody else may have left it.
@@ -178,9 +192,10 @@ pub(crate) fn preview(
     judged: impl FnOnce(&Registry) -> Result<Judged, Failure>,
     plan: impl FnOnce(&Registry, &Registry) -> Result<Plan, Failure>,
 ) -> Result<ExitStatus, Failure> {
-    context.preview(|registry, lineage, dir| {
+    iteration::preview(context, |snapshot| {
+        let registry = &snapshot.registry;
         let judgement = match judged(registry)?.request(context) {
-            Some(request) => would_do(context, registry, lineage, dir, request),
+            Some(request) => iteration::plan(context, snapshot, request).0,
             None => Plan::default(),
         };
         let mut after = registry.clone();
@@ -189,42 +204,4 @@ pub(crate) fn preview(
         plan.steps.splice(0..0, judgement.steps);
         Ok((plan, ExitStatus::Ok))
     })
-}
-
-/// The plan of a tick with this request, on the state as it is.
-pub(crate) fn would_do(
-    context: &Context,
-    registry: &Registry,
-    lineage: &str,
-    dir: Option<&HostDir>,
-    request: Request,
-) -> Plan {
-    let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-    let since = context.began;
-    let fleet = context.agents(lineage, &request);
-    let outside =
-        Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
-    crate::tick::plan(&context.tick(&outside, request), registry).0
-}
-
-/// A step that a person decided.
-pub(crate) fn decided(id: &ItemId, because: &str, action: Action) -> Step {
-    Step::Decide(Decision { action, item: Some(id.clone()), because: because.to_owned(), group: 0 })
-}
-
-/// A plan about one item. One that was never started gets a record, so that the person's word is kept.
-pub(crate) fn plan_of(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
-    let unknown = items.iter().find(|item| item.id == *id && !registry.items.contains_key(id));
-    let steps = unknown.map(|item| Step::RecordUpdate(registry.upsert_for(item))).into_iter().collect();
-    Plan { steps, ..Plan::default() }
-}
-
-/// Whether an item is done. A done item stays done, so that nothing does its work again unasked.
-pub(crate) fn is_done(registry: &Registry, id: &ItemId) -> bool {
-    registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done)
-}
-
-/// Refuses an order about an item that is done. `rest` says what there is not, or what helps.
-pub(crate) fn refuse_done(id: &ItemId, rest: &str) -> Failure {
-    Failure::new(ExitStatus::Refused, format!("{id} is done; {rest}"))
 }

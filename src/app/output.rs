@@ -37,6 +37,11 @@ pub(crate) fn say(line: &str) {
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
+/// Prints a result as it is. A closed or full stdout changes no verdict.
+pub(crate) fn say_bytes(bytes: &[u8]) {
+    let _ = std::io::stdout().write_all(bytes);
+}
+
 /// Prints a page of the result.
 pub(crate) fn say_page(page: &Layout) {
     say(page.painted(Styler::stdout()).trim_end());

@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::pause;
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, Mutation, decided};
+use crate::app::mutation::{self, Judged, Mutation};
+use crate::app::orders::{self, decided};
 use crate::app::output::tell;
 use crate::app::shutdown::Shutdown;
 use crate::cli::DrainArgs;
@@ -66,7 +66,7 @@ fn plan(registry: &Registry, stop: bool) -> Plan {
         // One that would end by itself could end in the middle.
         paused => {
             let because = paused.as_ref().map_or(BECAUSE, |paused| paused.because.as_str());
-            pause::plan(because, Action::Pause { until: None })
+            orders::of_factory(because, Action::Pause { until: None })
         }
     };
     plan.steps.extend(stops(registry, stop));

@@ -1,6 +1,7 @@
 //! `factory-tick explain`: what the next tick would make of one item, and why. It looks, and changes nothing.
 
-use crate::app::context::{Context, Outside};
+use crate::app::context::Context;
+use crate::app::iteration;
 use crate::app::output::{say, say_page};
 use crate::app::resolve;
 use crate::cli::{ExplainArgs, Format};
@@ -10,35 +11,28 @@ use crate::fleet::local;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::run::env;
 use crate::views::explain::{ExplainView, NextHook, NextRun};
-use crate::{decide, tick, workspace};
+use crate::{decide, workspace};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
-    let state = context.open_read_only()?;
-    let registry = state.as_ref().map(|state| state.registry.clone()).unwrap_or_default();
-    let lineage = state.as_ref().map_or("", |state| state.lineage.as_str());
-    let fleet = context.agents(lineage, &context.request());
-    let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-    let dir = state.as_ref().map(|state| &state.dir);
-    let since = context.began;
-    let outside =
-        Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
-    let world = tick::observe(&context.tick(&outside, context.request()), &registry);
+    let snapshot = context.snapshot()?;
+    let registry = &snapshot.registry;
+    let world = iteration::observe(context, &snapshot, context.request());
     let items: &[WorkItem] = match &world.source {
         Observed::Known(view) => &view.items,
         Observed::Unknown(_) => &[],
     };
-    let id = resolve::item(&args.target, &registry, items)?;
+    let id = resolve::item(&args.target, registry, items)?;
     // Of everything: what others take before it is among the reasons.
-    let (plan, gates) = decide::explain(&context.config, &registry, &world, &id);
+    let (plan, gates) = decide::explain(&context.config, registry, &world, &id);
     let (item, record) = (items.iter().find(|item| item.id == id), registry.items.get(&id));
-    let runs = decide::next_launches(&context.config, &registry, &world, &id);
+    let runs = decide::next_launches(&context.config, registry, &world, &id);
     let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(context, launch)).collect());
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
         .with_agents(registry.agents_of(&id))
         .with_next_runs(runs);
-    if let Some(state) = &state {
+    if let Some(backend) = &snapshot.backend {
         let events =
-            state.backend().events().map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
+            backend.events().map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
         view = view.with_events(events);
     }
     match context.options.format {

@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::check::programs;
 use crate::app::context::absolute;
 use crate::app::output::{say, say_page};
-use crate::app::terminal;
+use crate::app::{programs, terminal};
 use crate::cli::{Format, Options};
 use crate::durable::atomic;
 use crate::exit::{ExitStatus, Failure};

@@ -2,22 +2,24 @@
 //! performance as a tick.
 
 mod check;
+mod completions;
 mod drain;
 mod explain;
 mod init;
 mod kill_tick;
 mod logs;
-mod manual;
+mod man;
 mod park;
 mod pause;
-pub(crate) mod reap;
+mod reap;
 mod relocate;
 mod remove;
 mod restart;
 mod retry;
 mod status;
 mod stop;
-pub(crate) mod tick;
+mod tick;
+mod unpause;
 
 use std::io::Write;
 
@@ -98,12 +100,12 @@ fn carry_out(command: Command, options: &Options, vars: Vars) -> Result<ExitStat
         Command::Stop(args) => stop::run(&context(Access::End)?, &args),
         Command::Restart(args) => restart::run(&context(Access::Act)?, &args),
         Command::Pause(args) => pause::run(&context(Access::End)?, &args),
-        Command::Unpause => pause::end(&context(Access::Act)?),
+        Command::Unpause => unpause::run(&context(Access::Act)?),
         Command::Drain(args) => drain::run(&context(Access::Act)?, &args),
         Command::Reap(args) => reap::run(&context(Access::End)?, &args),
         Command::Relocate => relocate::run(&context(Access::Relocate)?),
-        Command::Completions { shell } => Ok(manual::completions(shell)),
-        Command::Man => manual::man(),
+        Command::Completions { shell } => Ok(completions::run(shell)),
+        Command::Man => man::run(),
         Command::KillTick => kill_tick::run(options, &vars),
     }
 }

@@ -2,8 +2,8 @@
 //! ends; nothing follows.
 
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, decided, plan_of};
-use crate::app::resolve;
+use crate::app::mutation::{self, Judged};
+use crate::app::{orders, resolve};
 use crate::cli::ParkArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Action;
@@ -17,13 +17,13 @@ pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Fail
     let plan = |before: &Registry, registry: &Registry| {
         // As it was found at first: a judged run may be known by no name any more.
         let id = id(before)?;
-        if mutation::is_done(registry, &id) {
-            return Err(mutation::refuse_done(&id, "there is nothing to park"));
+        if orders::is_done(registry, &id) {
+            return Err(orders::refuse_done(&id, "there is nothing to park"));
         }
-        let mut plan = plan_of(registry, &items, &id);
+        let mut plan = orders::of_item(registry, &items, &id);
         let because = args.reason.as_deref().unwrap_or(BECAUSE);
         let park = Action::Park { item: id.clone(), class: None, by_person: true };
-        plan.steps.push(decided(&id, because, park));
+        plan.steps.push(orders::decided(&id, because, park));
         Ok(plan)
     };
     mutation::apply_without_room(context, "park", |registry| Ok(Judged::Item(id(registry)?)), plan)

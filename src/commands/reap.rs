@@ -2,32 +2,22 @@
 
 use std::time::Instant;
 
-use super::tick;
 use crate::app::context::Context;
-use crate::app::mutation::{self, Mutation};
-use crate::app::shutdown::Shutdown;
+use crate::app::iteration;
+use crate::app::mutation::Mutation;
 use crate::cli::ReapArgs;
-use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::model::{Action, Decision, Observed, Plan, RunId, RunObservation, RunQuery, Step};
 use crate::registry::{Registry, name_survivors};
-use crate::state::State;
-use crate::views::report::TickReport;
-
-/// Ending takes one round, seeing that it ended another, and a lost fence one more.
-const ROUNDS_MAX: u32 = 3;
-
-const REQUEST: Request =
-    Request { item: None, reap_only: true, hold_starts: None, judge_only: false, accept_missing: false };
 
 pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Failure> {
     if let Some(run) = &args.forget {
         return forget(context, run);
     }
     if context.options.dry_run {
-        return context.preview(|registry, lineage, dir| {
-            Ok((mutation::would_do(context, registry, lineage, dir, REQUEST), ExitStatus::Ok))
+        return iteration::preview(context, |snapshot| {
+            Ok((iteration::plan(context, snapshot, iteration::REAP).0, ExitStatus::Ok))
         });
     }
     let mut mutation = Mutation::begin_without_room(context, "reap")?;
@@ -38,7 +28,8 @@ pub(super) fn run(context: &Context, args: &ReapArgs) -> Result<ExitStatus, Fail
 /// A person's way out of a hand-off that never ends. `give_up` needs the run as it is seen now.
 fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
     if context.options.dry_run {
-        return context.preview(|registry, lineage, _| {
+        return iteration::preview(context, |snapshot| {
+            let (registry, lineage) = (&snapshot.registry, snapshot.lineage.as_str());
             let unknown = |run: &RunId| why_unknown(context, lineage, registry, run);
             Ok((give_up(wanted, registry, unknown)?, ExitStatus::Ok))
         });
@@ -56,7 +47,7 @@ fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunI
     let queries = [RunQuery { run: run.clone(), process, name_taken: false }];
     let until = Instant::now() + context.config.tick.deadline;
     match context.fleet(lineage).observe(&queries, &registry.names.last_n, until) {
-        Observed::Unknown(why) => Some(why),
+        Observed::Unknown(why) => Some(why.text),
         Observed::Known(view) => match view.runs.get(run)? {
             RunObservation::Unknown(why) => Some(why.clone()),
             _ => None,
@@ -89,20 +80,4 @@ fn give_up(
     let action = Action::GiveUp { run: run.clone() };
     let decision = Decision { action, item: handoff.item.clone(), because, group: 0 };
     Ok(Plan { steps: vec![Step::Decide(decision)], ..Plan::default() })
-}
-
-/// Reaps until there is nothing left to reap, or nothing more can be done about it now.
-pub(crate) fn rounds(
-    context: &Context,
-    state: &mut State,
-    shutdown: &Shutdown,
-    report: &mut TickReport,
-) -> Result<(), Failure> {
-    for _ in 0..ROUNDS_MAX {
-        let ticked = tick::once(context, state, shutdown, report, REQUEST)?;
-        if ticked.plan.is_empty() || shutdown.asked() {
-            break;
-        }
-    }
-    Ok(())
 }

@@ -2,11 +2,9 @@
 //!
 //! Nothing is waited for in between: as long as a run of the item is to end, nothing of it starts.
 
-use super::retry;
-use super::stop::{carry_out, stopping};
 use crate::app::context::Context;
 use crate::app::mutation::{self, Judged, Mutation};
-use crate::app::resolve;
+use crate::app::{orders, resolve};
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{ItemId, Plan};
@@ -19,8 +17,8 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
         let plan = |before: &Registry, registry: &Registry| {
             let id = id(before)?;
             refuse_done(args, registry, &id)?;
-            let mut plan = stopping(registry, &items, &id);
-            plan.steps.push(retry::retry(&context.config, registry, &id, false, None));
+            let mut plan = orders::stop_item(registry, &items, &id);
+            plan.steps.push(orders::retry(&context.config, registry, &id, false, None));
             Ok(plan)
         };
         return mutation::preview(context, |registry| Ok(Judged::Item(id(registry)?)), plan);
@@ -30,22 +28,22 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
     let id = resolve::item(&args.target, &mutation.state.registry, &items)?;
     mutation.judge(&Judged::Item(id.clone()))?;
     refuse_done(args, &mutation.state.registry, &id)?;
-    carry_out(&mut mutation, |registry| stopping(registry, &items, &id))?;
+    mutation.end_runs(|registry| orders::stop_item(registry, &items, &id))?;
     let registry = &mutation.state.registry;
     if registry.handoffs_of(&id).any(|(_, handoff)| !handoff.survivors.is_empty()) {
         mutation.note(format!("{id}: not everything of it could be ended, so it stays parked"));
         return Ok(mutation.end());
     }
     // What still ends, its hook after the run say, holds up the next run and not a person's word.
-    let again = retry::retry(&context.config, registry, &id, false, None);
+    let again = orders::retry(&context.config, registry, &id, false, None);
     mutation.commit(&Plan { steps: vec![again], ..Plan::default() })?;
     Ok(mutation.end())
 }
 
 /// Done work is done again by a person's `retry` alone: the run may have ended well a moment ago.
 fn refuse_done(args: &RestartArgs, registry: &Registry, id: &ItemId) -> Result<(), Failure> {
-    match mutation::is_done(registry, id) {
-        true => Err(retry::refuse_done(&args.target, id)),
+    match orders::is_done(registry, id) {
+        true => Err(orders::refuse_done_again(&args.target, id)),
         false => Ok(()),
     }
 }

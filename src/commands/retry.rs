@@ -1,10 +1,9 @@
 //! `factory-tick retry`: an item gets all its attempts back and is due now, whoever had parked it.
 
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, decided, plan_of};
-use crate::app::resolve;
+use crate::app::mutation::{self, Judged};
+use crate::app::{orders, resolve};
 use crate::cli::RetryArgs;
-use crate::config::Config;
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, FailureClass, Held, HoldReason, ItemId, Plan, Step, WorkItem};
@@ -43,7 +42,7 @@ fn ask_providers_again(registry: &Registry) -> impl Iterator<Item = Step> {
 }
 
 fn step(context: &Context, args: &RetryArgs, registry: &Registry, id: &ItemId) -> Step {
-    retry(&context.config, registry, id, args.fresh, args.message.clone())
+    orders::retry(&context.config, registry, id, args.fresh, args.message.clone())
 }
 
 fn plan_of_one(
@@ -57,21 +56,16 @@ fn plan_of_one(
     // As it was found at first: a judged run may be known by no name any more.
     let id = resolve::item(wanted, before, items)?;
     // The person did not know that its run had ended well.
-    if mutation::is_done(registry, &id) && !mutation::is_done(before, &id) {
-        return Err(refuse_done(wanted, &id));
+    if orders::is_done(registry, &id) && !orders::is_done(before, &id) {
+        return Err(orders::refuse_done_again(wanted, &id));
     }
     if let Some(run) = what_runs(registry, &id) {
         let text = format!("{run} is in flight; `factory-tick restart {wanted}` ends it and tries again");
         return Err(Failure::new(ExitStatus::Refused, text));
     }
-    let mut plan = plan_of(registry, items, &id);
+    let mut plan = orders::of_item(registry, items, &id);
     plan.steps.push(step(context, args, registry, &id));
     Ok(plan)
-}
-
-/// Refuses to start a done item anew unasked, and names the command that does it.
-pub(super) fn refuse_done(wanted: &str, id: &ItemId) -> Failure {
-    mutation::refuse_done(id, &format!("`factory-tick retry {wanted}` does it again"))
 }
 
 /// Everything that is parked, or was for this reason. What still runs is left alone.
@@ -97,21 +91,4 @@ fn plan_of_all(registry: &Registry, class: Option<FailureClass>, retry: impl Fn(
 
 fn what_runs(registry: &Registry, id: &ItemId) -> Option<String> {
     registry.agents_of(id).find_map(|(_, agent)| Some(agent.run.as_ref()?.to_string()))
-}
-
-/// A new life for an item of which nothing runs. Sessions go on where that is possible, unless all is to be
-/// `fresh`.
-pub(super) fn retry(
-    config: &Config,
-    registry: &Registry,
-    id: &ItemId,
-    fresh: bool,
-    message: Option<String>,
-) -> Step {
-    // What is done is done again from the beginning.
-    let done = registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done);
-    let answered = message.is_some() || registry.items.get(id).is_some_and(ItemRecord::is_answered);
-    let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent, answered));
-    let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();
-    decided(id, "a person wants it tried again", Action::Retry { item: id.clone(), go_on, message })
 }

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::app::context::Context;
-use crate::app::mutation::{self, Judged, Mutation, decided, plan_of};
-use crate::app::resolve;
+use crate::app::mutation::{self, Judged, Mutation};
+use crate::app::{orders, resolve};
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, ItemId, Plan, WorkItem};
 use crate::registry::{ItemPhase, ItemRecord, Registry};
-
-const BECAUSE: &str = "a person stopped it";
 
 pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Failure> {
     let wanted = |registry: &Registry, items: &[WorkItem]| {
@@ -31,7 +29,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
     let items = items();
     let id = wanted(&mutation.state.registry, &items)?;
     let before = mutation.state.registry.clone();
-    match judge_and_carry_out(&mut mutation, &items, id.as_ref()) {
+    match judge_and_stop(&mut mutation, &items, id.as_ref()) {
         Err(failure) if failure.no_room => {
             Err(end_without_room(context, &mutation, &before, &plan(&before, &items, id.as_ref()), failure))
         }
@@ -39,14 +37,14 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
     }
 }
 
-fn judge_and_carry_out(
+fn judge_and_stop(
     mutation: &mut Mutation<'_>,
     items: &[WorkItem],
     id: Option<&ItemId>,
 ) -> Result<(), Failure> {
     mutation.judge(&judged(id.cloned()))?;
     refuse_done(&mutation.state.registry, id)?;
-    carry_out(mutation, |registry| plan(registry, items, id))
+    mutation.end_runs(|registry| plan(registry, items, id))
 }
 
 /// The last resort: the agents end, and nothing is written down. `before`: the registry that the plan was made of.
@@ -97,56 +95,20 @@ fn judged(id: Option<ItemId>) -> Judged {
 
 /// A done item of which nothing is in flight has nothing to stop, and it is not parked: `retry --all` would do it again.
 fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> {
-    match id.filter(|id| mutation::is_done(registry, id) && !registry.in_flight(id)) {
-        Some(id) => Err(mutation::refuse_done(id, "there is nothing to stop")),
+    match id.filter(|id| orders::is_done(registry, id) && !registry.in_flight(id)) {
+        Some(id) => Err(orders::refuse_done(id, "there is nothing to stop")),
         None => Ok(()),
     }
-}
-
-/// Has everything ended that a plan stops; and what came on record only when the runs were looked at, because the
-/// registry was an older one. What a person's word means is known before: a hand-off that has ended has no name any more.
-pub(super) fn carry_out(
-    mutation: &mut Mutation<'_>,
-    plan: impl Fn(&Registry) -> Plan,
-) -> Result<(), Failure> {
-    mutation.commit(&plan(&mutation.state.registry))?;
-    mutation.reap()?;
-    let found = plan(&mutation.state.registry);
-    if found.decisions().any(|(_, decision)| matches!(decision.action, Action::Stop { .. })) {
-        mutation.commit(&found)?;
-        mutation.reap()?;
-    }
-    Ok(())
 }
 
 /// `id`: of which item; `None` is all that have an agent.
 fn plan(registry: &Registry, items: &[WorkItem], id: Option<&ItemId>) -> Plan {
     if let Some(id) = id {
-        return stopping(registry, items, id);
+        return orders::stop_item(registry, items, id);
     }
     // An item whose session is about to go on has no agent for the moment, and would have one again.
     let busy =
         |(id, record): &(&ItemId, &ItemRecord)| record.state == ItemPhase::Active || registry.in_flight(id);
-    let mut plan = Plan::default();
-    registry.items.iter().filter(busy).for_each(|(id, _)| stop(&mut plan, registry, id));
-    plan
-}
-
-/// What stops one item.
-pub(super) fn stopping(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
-    let mut plan = plan_of(registry, items, id);
-    stop(&mut plan, registry, id);
-    plan
-}
-
-/// Every run of the item is handed off, and a person holds the item, unless it is done.
-fn stop(plan: &mut Plan, registry: &Registry, id: &ItemId) {
-    let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
-    let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
-    plan.steps.extend(stops.map(|stop| decided(id, BECAUSE, stop)));
-    if mutation::is_done(registry, id) {
-        return;
-    }
-    let park = Action::Park { item: id.clone(), class: None, by_person: true };
-    plan.steps.push(decided(id, BECAUSE, park));
+    let steps = registry.items.iter().filter(busy).flat_map(|(id, _)| orders::stop(registry, id)).collect();
+    Plan { steps, ..Plan::default() }
 }

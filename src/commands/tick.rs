@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::app::context::{BY_THE_LAST_GOOD, Context, Outside};
+use crate::app::context::{BY_THE_LAST_GOOD, Context};
+use crate::app::iteration;
 use crate::app::output::{bad_config, tell_failure};
 use crate::app::quiet::{self, ChangeFilter, Verdict};
 use crate::app::resolve;
@@ -18,7 +19,7 @@ use crate::model::ItemId;
 use crate::registry::Registry;
 use crate::state::heartbeat::HeartbeatState;
 use crate::state::{Ended, HeartbeatWriter, State};
-use crate::tick::{self, Ticked};
+use crate::tick::Ticked;
 use crate::ui::layout::Span;
 use crate::views::report::TickReport;
 
@@ -31,16 +32,9 @@ pub(super) fn run(context: &Context, args: &TickArgs) -> Result<ExitStatus, Fail
 }
 
 fn preview(context: &Context, args: &TickArgs, broken: Option<&Problems>) -> Result<ExitStatus, Failure> {
-    context.preview(|registry, lineage, dir| {
-        let item = wanted_item(context, args, registry)?;
-        let (source, stop, clock) = (context.source(), || false, || context.now.clone());
-        let since = context.began;
-        let request = request(context, args, item);
-        let fleet = context.agents(lineage, &request);
-        let outside =
-            Outside { source: &source, fleet: &*fleet, lineage, dir, stop: &stop, clock: &clock, since };
-        let tick = context.tick(&outside, request);
-        let (mut plan, world) = tick::plan(&tick, registry);
+    iteration::preview(context, |snapshot| {
+        let item = wanted_item(context, args, &snapshot.registry)?;
+        let (mut plan, world) = iteration::plan(context, snapshot, request(context, args, item));
         if let Some(problems) = broken {
             tell_problems(context, problems);
             plan.errors.extend(notes(context, problems));
@@ -180,7 +174,7 @@ fn iterate(
     let mut last = None;
     for _ in 0..args.iterations {
         let request = request(context, args, item.cloned());
-        let ticked = once(context, state, shutdown, report, request)?;
+        let ticked = iteration::run(context, state, shutdown, report, request)?;
         let idle = ticked.plan.is_empty();
         last = Some(ticked);
         if idle || shutdown.asked() {
@@ -188,34 +182,6 @@ fn iterate(
         }
     }
     Ok(last)
-}
-
-/// One iteration on a state that is held, reported.
-pub(crate) fn once(
-    context: &Context,
-    state: &mut State,
-    shutdown: &Shutdown,
-    report: &mut TickReport,
-    request: Request,
-) -> Result<Ticked, Failure> {
-    let lineage = state.lineage.clone();
-    let (source, fleet) = (context.source(), context.agents(&lineage, &request));
-    let (stop, clock, dir) = (|| shutdown.asked(), || context.clock(), state.dir.clone());
-    let since = state.held_since;
-    let outside = Outside {
-        source: &source,
-        fleet: &*fleet,
-        lineage: &lineage,
-        dir: Some(&dir),
-        stop: &stop,
-        clock: &clock,
-        since,
-    };
-    let before = state.registry.clone();
-    let (ticked, registry) = tick::run(&context.tick(&outside, request), state.backend_mut(), &before)?;
-    report.add(&ticked, &context.config, &before, &registry);
-    state.registry = registry;
-    Ok(ticked)
 }
 
 fn request(context: &Context, args: &TickArgs, item: Option<ItemId>) -> Request {

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::Planner;
 use crate::config::WritebackMode;
-use crate::decide::items::completion;
+use crate::decide::done_rule;
+use crate::decide::planner::Planner;
 use crate::model::{Action, DoneWhen, ItemId, RunId, Status, Writeback};
 use crate::registry::{AgentPhase, ItemPhase, ItemRecord};
 
@@ -79,7 +79,7 @@ pub(super) fn note(planner: &Planner, id: &ItemId, status: Status) -> Option<Wri
     }
     let because = match status {
         Status::Started => format!("dispatch {} was started", record.dispatch),
-        Status::Done => why_done(completion::rule(planner, id)).to_owned(),
+        Status::Done => why_done(done_rule::rule(planner, id)).to_owned(),
         Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
     };
     let of_dispatch = planner.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);

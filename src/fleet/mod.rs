@@ -37,11 +37,6 @@ pub trait Fleet {
     /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
 
-    /// Whether the last look failed because our credentials were refused.
-    fn is_denied(&self) -> bool {
-        false
-    }
-
     /// Ends what is left of these runs, all within one shared grace: `Reaped` or `Failed`, one for each.
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened>;
 }

@@ -11,15 +11,15 @@ use nix::unistd::Pid;
 
 use crate::clock;
 use crate::launcher::child::{self, Pipe};
-use crate::launcher::exec::ExecError;
+use crate::launcher::context::{Launcher, NeverRan};
 use crate::launcher::hooks::HookLog;
 use crate::launcher::stdout::StdoutParser;
 use crate::launcher::terminal::Relay;
-use crate::launcher::{Launcher, NeverRan};
 use crate::model::ClockReading;
 use crate::run::directory::{PROMPT, RunDir, SAID};
 use crate::run::log::BoundedLog;
 use crate::run::machine;
+use crate::run::notes::ExecError;
 
 /// An agent that runs.
 pub(crate) struct Agent {

@@ -1,7 +1,7 @@
 //! Whether the item is done: what the launcher asks once its agent has ended well.
 
 use crate::config::DONE_COMMAND_MAX;
-use crate::launcher::Launcher;
+use crate::launcher::context::Launcher;
 use crate::launcher::hooks::{HookEnd, HookLog};
 use crate::model::{Exit, ExitReason};
 use crate::workspace::Place;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::launcher::child;
+use crate::launcher::context::{Launcher, NeverRan};
 use crate::launcher::setup::stopped;
-use crate::launcher::{Launcher, NeverRan, child};
 use crate::model::ExitReason;
 use crate::run::env::Vars;
 use crate::run::env_pipe::{self, Receiver};

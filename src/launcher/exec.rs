@@ -12,14 +12,13 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use signal_hook::consts as sig;
 
-use crate::launcher::terminal::Terminal;
-use crate::model::ExitReason;
 use crate::run::directory::{EXEC_ERROR, RunDir};
-use crate::run::{machine, tags};
+use crate::run::notes::ExecError;
+use crate::run::spec::Terminal;
+use crate::run::tags;
 
 /// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
 pub const EXEC_FAILED: u8 = 127;
@@ -46,7 +45,7 @@ pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> 
     let executed = || -> anyhow::Result<std::convert::Infallible> {
         bind_to(parent)?;
         if let Some(run_dir) = run_dir.map(RunDir::new) {
-            tags::inherit(&run_dir, &crate::launcher::read_spec(&run_dir)?.marker());
+            tags::inherit(&run_dir, &run_dir.spec()?.marker());
         }
         let (program, args) = argv.split_first().context("its command is empty")?;
         let error = program_of(program, args).exec();
@@ -55,27 +54,6 @@ pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> 
     match executed() {
         Err(error) => error,
         Ok(never) => match never {},
-    }
-}
-
-/// Why a program could not be executed.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-pub struct ExecError {
-    /// For people.
-    pub text: String,
-    /// The system's error number.
-    pub os: Option<i32>,
-}
-
-impl ExecError {
-    /// Why there is no agent: the machine was short of something, the program was being written at that moment, or it
-    /// is not to be had.
-    pub(crate) fn reason(&self) -> ExitReason {
-        match self.os {
-            Some(os) if machine::is_fault(os) => ExitReason::Machine,
-            Some(os) if Errno::from_raw_os_error(os) == Errno::TXTBSY => ExitReason::Infra,
-            _ => ExitReason::Launch,
-        }
     }
 }
 
@@ -88,7 +66,7 @@ fn leave(run_dir: &RunDir, error: ExecError) -> String {
 
 fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
     bind_to(launcher)?;
-    let spec = crate::launcher::read_spec(run_dir)?;
+    let spec = run_dir.spec()?;
     tags::inherit(run_dir, &spec.marker());
     if spec.terminal == Some(Terminal::Own) {
         take_terminal().context("cannot make its terminal its own")?;

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::launcher::{self, child, terminal};
+use crate::launcher::{child, terminal};
 use crate::process::identity::{self, Host};
 use crate::process::signal::{self, Guard, Signal};
-use crate::run::directory::{RunDir, Spec};
+use crate::run::directory::RunDir;
 use crate::run::env::Vars;
+use crate::run::spec::Spec;
 
 /// How long to sleep where nothing is to be expected but signals.
 const LONG: Duration = Duration::from_secs(60 * 60);
@@ -39,7 +40,7 @@ pub fn relay(run_dir: &Path, inherited: &Vars) -> Result<()> {
     let signals = child::watch_signals()?;
     let host = Host::read()?;
     let guard = Guard::new([])?;
-    let spec = launcher::read_spec(&RunDir::new(run_dir.to_owned()))?;
+    let spec = RunDir::new(run_dir.to_owned()).spec()?;
     if let Some(terminal) = spec.terminal {
         terminal::make_ready(terminal);
     }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::launcher::child;
+use crate::launcher::context::{Launcher, NeverRan};
 use crate::launcher::hooks::{self, Hook, HookEnd, HookLog};
-use crate::launcher::{Launcher, NeverRan, child};
 use crate::model::ExitReason;
 use crate::run::{machine, tmp};
 use crate::workspace::ledger::WorkspaceLedger;

@@ -5,7 +5,7 @@ use regex::Regex;
 
 use crate::harness::{self, Preset};
 use crate::model::Reported;
-use crate::run::directory::Spec;
+use crate::run::spec::Spec;
 
 const SESSION: &str = "FACTORY_SESSION=";
 const PARK: &str = "FACTORY_PARK=";

@@ -13,23 +13,14 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
-use serde::{Deserialize, Serialize};
+
+use crate::run::spec::Terminal;
 
 /// What is kept for a watcher that does not read at the moment, in bytes: several screens.
 const UNSHOWN_BYTES_MAX: usize = 256 << 10;
 
 /// What is taken from the given terminal at once, in bytes; the next is taken when the agent has it.
 const TYPED_BYTES_MAX: usize = 4 << 10;
-
-/// What becomes of the terminal that a run was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Terminal {
-    /// The agent gets a terminal of its own: what it prints is shown in the given one, what is typed there reaches it.
-    Own,
-    /// The agent has its task on stdin and pipes as ever; what it prints is shown, what is typed is dropped.
-    Copy,
-}
 
 /// Makes the given terminal, stdin of this process, ready: it shows what it is sent and adds nothing by itself, neither
 /// what is typed nor signals. What is no terminal stays what it is.

@@ -78,30 +78,3 @@ pub struct SourceView {
     /// What could not be read as an item: neither present nor gone.
     pub unreadable: Vec<UnreadableItem>,
 }
-
-/// What was looked at, or why it could not be: absent is not unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Observed<T> {
-    /// It was read, whole.
-    Known(T),
-    /// It could not be read; the reason is for people.
-    Unknown(String),
-}
-
-impl<T> Observed<T> {
-    /// What was seen, if anything was.
-    pub fn known(&self) -> Option<&T> {
-        match self {
-            Observed::Known(value) => Some(value),
-            Observed::Unknown(_) => None,
-        }
-    }
-
-    /// Why nothing was seen.
-    pub fn unknown(&self) -> Option<&str> {
-        match self {
-            Observed::Known(_) => None,
-            Observed::Unknown(why) => Some(why),
-        }
-    }
-}

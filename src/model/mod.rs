@@ -6,6 +6,7 @@ mod clock_reading;
 mod clock_tracker;
 mod item;
 mod names;
+mod observed;
 mod outcome;
 mod plan;
 mod receipt;
@@ -15,8 +16,9 @@ mod world;
 
 pub use clock_reading::ClockReading;
 pub use clock_tracker::ClockTracker;
-pub use item::{Gone, ItemState, Observed, SourceView, UnreadableItem, WorkItem};
+pub use item::{Gone, ItemState, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
+pub use observed::{Observed, Unavailable, UnavailableKind};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
     Action, Cooling, Decision, DoneWhen, FollowUp, FollowUpReason, Launch, Plan, Reap, RecordUpdate,
@@ -28,4 +30,6 @@ pub use receipt::{
 };
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
-pub use world::{Ended, FleetView, RunObservation, RunQuery, RunTrace, UnrecordedRun, UnrecordedSpec, World};
+pub use world::{
+    Ended, FleetView, LocalFacts, RunObservation, RunQuery, RunTrace, UnrecordedRun, UnrecordedSpec, World,
+};

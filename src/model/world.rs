@@ -166,15 +166,9 @@ pub struct RunQuery {
     pub name_taken: bool,
 }
 
-/// One look at everything outside.
-#[derive(Clone, Debug)]
-pub struct World {
-    /// When it was taken.
-    pub now: ClockReading,
-    /// The items.
-    pub source: Observed<SourceView>,
-    /// The runs.
-    pub fleet: Observed<FleetView>,
+/// What a tick reads of its own machine and state before it looks at anything else.
+#[derive(Clone, Debug, Default)]
+pub struct LocalFacts {
     /// What is free where the state and the workspaces lie.
     pub room: Room,
     /// By role: variables that it names and that are not set.
@@ -189,6 +183,19 @@ pub struct World {
     pub env_error: Option<String>,
     /// The folder of workspaces.
     pub workspaces: PathBuf,
+}
+
+/// One look at everything outside.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// When it was taken.
+    pub now: ClockReading,
+    /// The items.
+    pub source: Observed<SourceView>,
+    /// The runs.
+    pub fleet: Observed<FleetView>,
+    /// What was read of this machine and of the state before the look.
+    pub local: LocalFacts,
     /// Workspaces that another factory has, each with the reason for people.
     pub workspaces_taken: BTreeMap<String, String>,
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Access;
 use rustix::io::Errno;
 
-use super::signal;
+use super::wait;
 use crate::fingerprint::sha256_hex;
 
 /// Lists the processes of a group, takes one in.
@@ -180,7 +180,7 @@ impl Cgroup {
             if !busy || !self.pids().is_empty() {
                 return;
             }
-            signal::pause(REMOVAL_PAUSE);
+            wait::pause(REMOVAL_PAUSE);
         }
     }
 

@@ -7,10 +7,9 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use rustix::process::PidfdFlags;
 
 use super::scan::{self, Entry};
+use super::wait;
 use crate::fingerprint;
 use crate::model::Process;
 
@@ -166,18 +165,12 @@ pub fn has_other_clocks(process: &Process, host: &Host) -> bool {
 
 /// Whether the kernel knows a live process that `/proc` doesn't show: absent is not unknown.
 fn is_hidden(pid: u32) -> bool {
-    match open_pidfd(pid) {
+    match wait::open_pidfd(pid) {
         // One that ended between the two looks is not hidden, and neither is one whose pid was
         // taken between them: its own file is there by now.
-        Ok(pidfd) => !super::signal::has_ended(&pidfd) && matches!(Entry::read(pid), Ok(None)),
+        Ok(pidfd) => !wait::has_ended(&pidfd) && matches!(Entry::read(pid), Ok(None)),
         Err(_) => false,
     }
-}
-
-/// A descriptor of whoever has this pid now; it never becomes anybody else's.
-pub(super) fn open_pidfd(pid: u32) -> Result<OwnedFd, Errno> {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).ok_or(Errno::SRCH)?;
-    rustix::process::pidfd_open(pid, PidfdFlags::empty())
 }
 
 fn open_in(dir: &OwnedFd, name: &str) -> io::Result<File> {

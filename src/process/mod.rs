@@ -12,6 +12,7 @@
 //! - [`signal`]: the only place that sends a signal, and whom it never sends one to.
 //! - [`limit`], [`cgroup`]: two marks of a run that its processes can't shake off.
 //! - [`tree`]: ends what is left of runs whose launcher is dead or late.
+//! - [`wait`]: descriptors of processes, and pauses.
 //! - [`sweep`]: ends what is left below a launcher, by the launcher itself.
 
 pub mod cgroup;
@@ -23,6 +24,7 @@ pub mod scan;
 pub mod signal;
 pub mod sweep;
 pub mod tree;
+pub mod wait;
 
 /// Real processes for the tests of this room. Whatever a test leaves behind ends by itself: every
 /// script here sleeps a minute at most.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::identity::open_pidfd;
-use super::signal;
+use super::wait;
 
 /// The variable in which a process of a run carries `<lineage>/<run>`.
 const MARKER: &[u8] = b"FACTORY_RUN=";
@@ -231,7 +230,7 @@ fn walk_while(mut visit: impl FnMut(Entry), mut last_pid: impl FnMut() -> Option
         for _ in 0..FORKS_MAX {
             // The number may be that of a thread.
             match last_pid().filter(|pid| visited.insert(*pid)) {
-                Some(pid) if open_pidfd(pid).is_ok() => visit_one(pid, &mut visit)?,
+                Some(pid) if wait::open_pidfd(pid).is_ok() => visit_one(pid, &mut visit)?,
                 Some(_) => {}
                 None => break,
             }
@@ -287,7 +286,7 @@ pub fn run_marker(pid: u32) -> RunMarker {
             return RunMarker::Absent;
         }
         bare_before = entry.bare;
-        signal::pause(EXEC_PAUSE);
+        wait::pause(EXEC_PAUSE);
     }
     RunMarker::ExecUnderWay
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 pub use rustix::process::Signal;
 
-use super::identity::{Host, identify, open_pidfd};
+use super::identity::{Host, identify};
 use super::scan::Entry;
+use super::wait::{has_ended, open_pidfd, pause, timespec};
 use crate::model::Process;
 
 /// A limit on the way from a process up; real trees are a hundred times flatter.
@@ -163,12 +163,6 @@ pub fn send(process: &Process, host: &Host, guard: &Guard, signal: Signal) -> Se
     }
 }
 
-/// Whether the process behind a descriptor has ended: zombies have.
-pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(rustix::event::poll(&mut fds, Some(&Timespec::default())), Ok(1))
-}
-
 /// Waits for the end of a process, at the latest until `until`, and tells whether it ended.
 pub(super) fn wait_gone(process: &Process, host: &Host, until: Instant) -> bool {
     let pidfd = match open_pidfd(process.pid) {
@@ -196,16 +190,6 @@ pub(super) fn wait_gone(process: &Process, host: &Host, until: Instant) -> bool 
             Err(_) => return false,
         }
     }
-}
-
-/// Does nothing for a while: between two looks of a loop that is bounded by a deadline.
-pub fn pause(duration: Duration) {
-    // A signal may cut it short; the next look then comes sooner.
-    let _ = rustix::event::poll(&mut [], Some(&timespec(duration)));
-}
-
-fn timespec(duration: Duration) -> Timespec {
-    Timespec::try_from(duration).unwrap_or(Timespec { tv_sec: i32::MAX.into(), tv_nsec: 0 })
 }
 
 #[cfg(test)]

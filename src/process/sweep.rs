@@ -15,6 +15,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 use super::identity::{Host, identify};
 use super::scan::{self, Entry, Scan};
 use super::signal::{self, Guard, Sent, Signal};
+use super::wait;
 use crate::model::{Process, Survivor};
 
 /// How often to look for new children while waiting.
@@ -72,7 +73,7 @@ impl Sweep<'_> {
             let killing = spent >= grace;
             let Ok(living) = self.living() else {
                 // No descriptors or no memory at the moment: this is the machine's trouble, look again.
-                signal::pause(left.min(STEP));
+                wait::pause(left.min(STEP));
                 continue;
             };
             if living.is_empty() {
@@ -80,7 +81,7 @@ impl Sweep<'_> {
                     return Vec::new();
                 }
                 // It changed hands while the lists were read, or /proc hides it.
-                signal::pause(left.min(Duration::from_millis(1)));
+                wait::pause(left.min(Duration::from_millis(1)));
                 continue;
             }
             let mut news = false;

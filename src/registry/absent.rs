@@ -1,34 +1,8 @@
 //! That the work of an item was done: it outlives the item's record.
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
 use super::Registry;
-use super::records::{ItemPhase, ItemRecord, Notified};
+use super::records::{DoneWork, ItemPhase, ItemRecord, Notified};
 use crate::model::{ClockReading, Gone, ItemId, Status};
-
-/// The work of an item that is no longer remembered was done. Small, for it is kept for ever.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DoneWork {
-    /// The item's key, where that is not its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Hash of the title and body that the work was done of.
-    pub content_hash: String,
-    /// When the item was forgotten.
-    pub at: Timestamp,
-    /// Whether it was closed or left the scope: open and in scope again, it is to be done again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub facts: bool,
-}
-
-impl DoneWork {
-    /// What people called the item.
-    pub fn key<'a>(&'a self, id: &'a ItemId) -> &'a str {
-        self.key.as_deref().unwrap_or_else(|| id.plain())
-    }
-}
 
 impl Registry {
     /// Keeps of an item that is about to be forgotten that its work was done.

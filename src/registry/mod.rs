@@ -7,7 +7,8 @@
 mod absent;
 pub mod backoff;
 mod begin;
-mod brakes;
+mod counts;
+mod daily_spend;
 mod intend;
 mod limits;
 pub mod naming;
@@ -26,11 +27,10 @@ use crate::model::{
     WorkItem,
 };
 
-pub use absent::DoneWork;
-pub use brakes::{DailySpend, FailureStreak, MACHINE, Refusals};
+pub use daily_spend::DailySpend;
 pub use records::{
-    AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, Handoff, ItemPhase, ItemRecord, Last, LastSuccess,
-    Message, Named, Names, Notified, ParkedBy, Paused,
+    AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, DoneWork, FailureStreak, Handoff, ItemPhase,
+    ItemRecord, Last, LastSuccess, MACHINE, Message, Named, Names, Notified, ParkedBy, Paused, Refusals,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost

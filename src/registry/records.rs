@@ -418,6 +418,56 @@ impl CoolOff {
     }
 }
 
+/// The scope of the cool-off that a fault of the machine begins: it holds for every role.
+pub const MACHINE: &str = "machine";
+
+/// Charged failures of all items together since anything ended well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailureStreak {
+    /// How many.
+    pub failures: u32,
+    /// When the first of them was seen.
+    pub since: Timestamp,
+    /// The item of the last one.
+    pub item: ItemId,
+    /// What happened to it.
+    pub because: String,
+}
+
+/// Refusals of a role's credentials in a row, since a run of it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    /// How many. Runs that were under way at the latest one are no further refusal.
+    pub streak: u32,
+    /// When the latest was seen.
+    pub at: ClockReading,
+}
+
+/// The work of an item that is no longer remembered was done. Small, for it is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoneWork {
+    /// The item's key, where that is not its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Hash of the title and body that the work was done of.
+    pub content_hash: String,
+    /// When the item was forgotten.
+    pub at: Timestamp,
+    /// Whether it was closed or left the scope: open and in scope again, it is to be done again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub facts: bool,
+}
+
+impl DoneWork {
+    /// What people called the item.
+    pub fn key<'a>(&'a self, id: &'a ItemId) -> &'a str {
+        self.key.as_deref().unwrap_or_else(|| id.plain())
+    }
+}
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What was ever counted. Units are runs; survivors and skips count once per hand-off.

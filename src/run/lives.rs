@@ -10,8 +10,9 @@ use crate::model::{AgentName, Claim, Process, RunId};
 use crate::process::identity::{self, Host, Life};
 use crate::process::limit;
 use crate::process::scan::{self, Entry, RunMarker};
-use crate::run::directory::{RunDir, marker};
+use crate::run::directory::RunDir;
 use crate::run::env::Vars;
+use crate::run::spec::marker;
 
 /// More ancestors than any process has.
 const ANCESTORS_MAX: usize = 4096;
@@ -28,7 +29,7 @@ pub struct Living {
 /// Looks for launchers: by the claims in `runs`, by these launchers on record, and by the locks in `live`.
 pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: &Host) -> Living {
     let mut living = Living::default();
-    let claimed = self::runs(runs).into_iter().filter_map(|run| {
+    let claimed = runs_in(runs).into_iter().filter_map(|run| {
         let files = RunDir::new(runs.join(run.to_string())).open().ok()??;
         match files.claim() {
             Ok(Some(Claim::Launcher(claimed))) => Some((run, claimed.process)),
@@ -123,7 +124,7 @@ fn ancestors() -> Vec<u32> {
 }
 
 /// The runs that have a directory.
-pub fn runs(folder: &Path) -> Vec<RunId> {
+pub fn runs_in(folder: &Path) -> Vec<RunId> {
     names(folder).iter().filter_map(|name| name.parse().ok()).collect()
 }
 

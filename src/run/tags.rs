@@ -2,22 +2,12 @@
 //! it starts anything, and whatever it starts inherits them. Each is left where it can be had: a run without them
 //! still has its marker, and is ended by its launcher as ever.
 
-use std::path::PathBuf;
 use std::time::Instant;
-
-use serde::{Deserialize, Serialize};
 
 use crate::process::cgroup::Cgroup;
 use crate::process::limit;
 use crate::run::directory::{CGROUP, RunDir};
-
-/// `runs/<run>/cgroup`: the control group that the processes of the run are put in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Group {
-    /// Its directory.
-    pub dir: PathBuf,
-}
+use crate::run::notes::Group;
 
 /// What a launcher has laid, and must take away.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use rustix::fs::{AtFlags, Mode, Stat};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
 use crate::durable::{Trash, atomic};
 use crate::run::directory::{RunDir, TMP};
+use crate::run::notes::TmpNote;
 
 /// A socket's path has at most 108 bytes. This leaves 59 for a `/` and the socket's name.
 const PATH_BYTES_MAX: usize = 48;
@@ -27,14 +27,6 @@ const TRIES: u32 = 3;
 
 /// How long one caller deletes. What is left is deleted with the run's own directory.
 pub(crate) const REMOVAL_MAX: Duration = Duration::from_secs(5);
-
-/// `tmp` in a run's directory: which directory it is. Written before that is made, so that a kill leaves none behind
-/// that nobody knows.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Note {
-    path: PathBuf,
-}
 
 /// Makes the temporary directory of a run. `wanted`: where its program would have it.
 ///
@@ -64,7 +56,7 @@ fn make_in(run_dir: &RunDir, place: &Path) -> Result<PathBuf> {
         if path.as_os_str().as_bytes().len() > PATH_BYTES_MAX {
             bail!("paths in {} are too long for a socket", place.display());
         }
-        run_dir.put(TMP, &Note { path: path.clone() })?;
+        run_dir.put(TMP, &TmpNote { path: path.clone() })?;
         // Fails where anything has that name: nobody else's directory is ever taken.
         match rustix::fs::mkdir(&path, Mode::RWXU) {
             Ok(()) => return Ok(path),
@@ -116,13 +108,6 @@ fn is_ours(path: &Path) -> io::Result<bool> {
         Ok(stat) => Ok(named && stat.st_uid == rustix::process::geteuid().as_raw()),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-impl Note {
-    /// The directory.
-    pub(crate) fn path(self) -> PathBuf {
-        self.path
     }
 }
 

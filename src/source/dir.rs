@@ -50,7 +50,7 @@ impl Source for DirSource {
         let read = Reading { path: &self.path, until }.whole(FILES_MAX, TOTAL_BYTES_MAX);
         match read {
             Ok(view) => Observed::Known(view),
-            Err(why) => Observed::Unknown(why),
+            Err(why) => Observed::broken(why),
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
     fn unknown(path: &Path, until: Instant) -> String {
         match DirSource::new(path.to_owned()).read(until) {
             Observed::Known(view) => panic!("known: {view:?}"),
-            Observed::Unknown(why) => why,
+            Observed::Unknown(why) => why.text,
         }
     }
 

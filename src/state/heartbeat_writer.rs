@@ -3,7 +3,7 @@
 use super::{State, steady};
 use crate::config::Config;
 use crate::exit::ExitStatus;
-use crate::model::{ClockReading, Process};
+use crate::model::{ClockReading, Process, Unavailable};
 use crate::state::heartbeat::{self, GroupsLook, Health, Heartbeat, HeartbeatState, Retained, Status};
 
 /// How a tick ended.
@@ -16,9 +16,9 @@ pub struct Ended<'a> {
     /// Whether a person was told.
     pub told: bool,
     /// Whether the items could be read, or why not; `None` where they were not asked for.
-    pub source: Option<&'a Result<(), String>>,
+    pub source: Option<&'a Result<(), Unavailable>>,
     /// Whether the agents could be seen, or why not; `None` where they were not asked for.
-    pub fleet: Option<&'a Result<(), String>>,
+    pub fleet: Option<&'a Result<(), Unavailable>>,
 }
 
 /// The heartbeats of one tick.
@@ -100,10 +100,10 @@ impl HeartbeatWriter {
 }
 
 /// `since` moves only when the answer does.
-fn health(before: &Health, answer: &Result<(), String>, now: &ClockReading) -> Health {
+fn health(before: &Health, answer: &Result<(), Unavailable>, now: &ClockReading) -> Health {
     let ok = answer.is_ok();
     let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
-    Health { ok, since: Some(since), error: answer.as_ref().err().cloned() }
+    Health { ok, since: Some(since), error: answer.as_ref().err().map(|why| why.text.clone()) }
 }
 
 fn hostname() -> String {

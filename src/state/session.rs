@@ -39,7 +39,8 @@ pub struct State {
     pub damage: Option<String>,
     /// What it is to the configuration.
     pub standing: Standing,
-    backend: Box<dyn StateBackend>,
+    /// What keeps the rest of it.
+    pub(crate) backend: Box<dyn StateBackend>,
 }
 
 /// The state directory of a configuration in this folder, unless the command line names one.
@@ -158,7 +159,7 @@ impl State {
         if self.standing == Standing::Copy {
             self.lineage = self.backend.begin_lineage()?;
             own(&self.lineage)?;
-            registry.let_go_of_runs(&lives::runs(&self.dir.runs()));
+            registry.let_go_of_runs(&lives::runs_in(&self.dir.runs()));
         }
         self.backend.bind(&config.path, binding);
         self.backend.commit(&registry)?;

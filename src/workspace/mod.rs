@@ -21,8 +21,11 @@ use rustix::fs::OFlags;
 use rustix::io::FdFlags;
 
 use crate::durable::Trash;
-use crate::fleet::local::discard::TRASH;
 use crate::workspace::ownership::Marks;
+
+/// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
+/// because none is hidden.
+pub(crate) const TRASH: &str = ".factory-tick-trash";
 
 /// What is put behind a workspace's name to name its mark.
 const MARK_SUFFIX: &str = "~unfinished";

@@ -18,8 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["fingerprint", "model"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "ui"]),
-    ("run", &["config", "durable", "fingerprint", "harness", "launcher", "model", "process"]),
-    ("workspace", &["config", "durable", "fleet", "model", "registry", "ui"]),
+    ("run", &["config", "durable", "fingerprint", "harness", "model", "process"]),
+    ("workspace", &["config", "durable", "model", "registry", "ui"]),
     ("launcher", &["clock", "config", "durable", "harness", "model", "process", "run", "ui", "workspace"]),
     (
         "fleet",
@@ -35,7 +35,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "cli",
             "clock",
-            "commands",
             "config",
             "decide",
             "durable",
@@ -81,11 +80,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Arrows that run back up [`ROOMS`], each with its reason.
-const UPWARD: &[(&str, &str, &str)] = &[
-    ("run", "launcher", "the specification holds types of the launcher"),
-    ("workspace", "fleet", "retention names a fleet"),
-    ("app", "commands", "a mutation runs rounds of a reap"),
-];
+const UPWARD: &[(&str, &str, &str)] = &[];
 
 /// Crates that the nouns may use.
 const CRATES_OF_MODEL: &[&str] = &["std", "serde", "jiff"];

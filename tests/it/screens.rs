@@ -8,8 +8,8 @@ use factory_tick::config::{self, Config, Problems};
 use factory_tick::decide::{self, Request};
 use factory_tick::exit::ExitStatus;
 use factory_tick::model::{
-    ClockReading, FleetView, FollowUp, ItemId, ItemState, Observed, RunObservation, SourceView, WorkItem,
-    World,
+    ClockReading, FleetView, FollowUp, ItemId, ItemState, LocalFacts, Observed, RunObservation, SourceView,
+    WorkItem, World,
 };
 use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
 use factory_tick::state::heartbeat::{Alive, Health, Heartbeat, HeartbeatState, Status};
@@ -137,13 +137,11 @@ impl Still {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unreadable: Vec::new() }),
             fleet: Observed::Known(FleetView { runs: runs.collect(), ..FleetView::default() }),
-            room: Default::default(),
-            missing_env: Default::default(),
-            missing_programs: Default::default(),
-            credentials: Default::default(),
-            env_error: None,
-            lineage: "screens".to_owned(),
-            workspaces: WORKSPACES.into(),
+            local: LocalFacts {
+                lineage: "screens".to_owned(),
+                workspaces: WORKSPACES.into(),
+                ..LocalFacts::default()
+            },
             workspaces_taken: Default::default(),
         }
     }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
-use factory_tick::model::{Action, Decision, Free, HoldReason, ItemId, Plan, Room, RunId, Step};
+use factory_tick::model::{Action, Decision, Free, HoldReason, ItemId, LocalFacts, Plan, Room, RunId, Step};
 use factory_tick::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, Registry};
 use factory_tick::tick::{self, Tick};
 
@@ -414,13 +414,15 @@ impl Simulation {
             request: request.clone(),
             now: now.clone(),
             until: far_away(),
-            missing_env: self.missing_env.clone(),
-            missing_programs: self.missing_programs.clone(),
-            credentials: credentials.clone(),
-            lineage: "simulated",
-            env_error: None,
-            room: self.room,
-            workspaces: PathBuf::from("/simulated/workspaces"),
+            local: LocalFacts {
+                room: self.room,
+                missing_env: self.missing_env.clone(),
+                missing_programs: self.missing_programs.clone(),
+                credentials: credentials.clone(),
+                lineage: "simulated".to_owned(),
+                env_error: None,
+                workspaces: PathBuf::from("/simulated/workspaces"),
+            },
             stop: &stop,
             clock: &clock,
         };

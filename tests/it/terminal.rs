@@ -8,12 +8,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use factory_tick::clock;
-use factory_tick::launcher::hooks::RunHooks;
-use factory_tick::launcher::terminal::Terminal;
 use factory_tick::model::{ItemId, RunId};
-use factory_tick::run::directory::{RunDir, Spec};
+use factory_tick::run::directory::RunDir;
 use factory_tick::run::env::Vars;
 use factory_tick::run::env_pipe;
+use factory_tick::run::hooks::RunHooks;
+use factory_tick::run::spec::Spec;
+use factory_tick::run::spec::Terminal;
 use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};

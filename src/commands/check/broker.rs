@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::config::FleetKind;
 use crate::exit::ExitStatus;
 use crate::fleet::broker::discover::{Found, NotFound};
 use crate::fleet::broker::{Failure, find};
 use crate::process::identity::Host;
+use crate::views::check::Finding;
 
 /// As long as a tick waits for it to say who it is.
 const PATIENCE: Duration = Duration::from_secs(3);

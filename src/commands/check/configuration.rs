@@ -3,9 +3,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::config::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
 use crate::exit::ExitStatus;
+use crate::views::check::Finding;
 
 /// Everything that is wrong with one that can't be used.
 pub(super) fn problems(problems: &Problems) -> Vec<Finding> {

@@ -4,10 +4,11 @@
 use std::ffi::OsStr;
 
 use super::permissions::{home_of, preset_of};
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::config::Role;
 use crate::exit::ExitStatus;
 use crate::harness::Preset;
+use crate::views::check::Finding;
 
 pub(super) fn credentials(subject: &Subject<'_>) -> Vec<Finding> {
     let of = |role: &Role| {

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::roles;
+use super::subject::Subject;
 use super::surroundings::CRON_PATH;
-use super::{Finding, Subject, roles};
 use crate::exit::ExitStatus;
+use crate::views::check::Finding;
 
 /// What stands behind the folders that the roles need; cron's own PATH lacks the first.
 const PATH_REST: &str = "/usr/local/bin:/usr/bin:/bin";

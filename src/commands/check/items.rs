@@ -1,17 +1,18 @@
 //! The items: whether the folder reads, what in it does not, and whether any of them would be worked on.
 
 use super::places::may_write;
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::config::WritebackMode;
 use crate::exit::ExitStatus;
 use crate::model::{ItemState, Observed, SourceView, WorkItem};
 use crate::source::Source;
 use crate::source::dir::DirSource;
+use crate::views::check::Finding;
 
 pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
     let folder = subject.config.source_path.display().to_string();
     let view = match read(subject) {
-        Observed::Unknown(why) => return vec![Finding::problem(ExitStatus::Unavailable, folder, why)],
+        Observed::Unknown(why) => return vec![Finding::problem(ExitStatus::Unavailable, folder, why.text)],
         Observed::Known(view) => view,
     };
     let unclear = view

@@ -8,22 +8,20 @@ mod crontab;
 mod items;
 mod permissions;
 mod places;
-pub(super) mod programs;
 mod roles;
+mod subject;
 mod surroundings;
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
 use std::time::Instant;
 
+use self::subject::Subject;
 use crate::app::context::absolute;
 use crate::app::output::{say, say_page};
 use crate::app::terminal;
 use crate::cli::{CheckArgs, Format, Options};
-use crate::config::{self, Config, Loaded, Role};
+use crate::config::{self, Loaded};
 use crate::exit::{ExitStatus, Failure};
 use crate::run::env::{self, Vars};
-use crate::run::env_file::FileVars;
 use crate::state;
 use crate::views::check::{CheckView, Finding};
 
@@ -49,42 +47,6 @@ const CHECKS: &[Check] = &[
     ("prompt", roles::prompts),
     ("items", items::items),
 ];
-
-/// What is checked, and how it would be run.
-struct Subject<'a> {
-    config: &'a Config,
-    /// The variables that a tick would have.
-    vars: Vars,
-    /// What `[env] file` holds, or why it can't be used.
-    file: Result<FileVars, String>,
-    /// Those that this command has: under `--as-cron` they tell what cron's lack.
-    shell: &'a Vars,
-    as_cron: bool,
-    state_path: PathBuf,
-    state_is_named: bool,
-    /// What the command line sets in the configuration.
-    sets: &'a [String],
-    began: Instant,
-}
-
-impl Subject<'_> {
-    /// The PATH of a role's agents, where a tick has these variables.
-    fn path_from(&self, vars: &Vars, role: &Role) -> OsString {
-        self.of_role(vars, role).remove(OsStr::new("PATH")).unwrap_or_default()
-    }
-
-    /// The variables of a role's agents, where a tick has these.
-    fn of_role(&self, vars: &Vars, role: &Role) -> Vars {
-        let own = role.preset().map_or(&[][..], |preset| preset.env);
-        let names: Vec<_> = role.env.iter().cloned().chain(own.iter().map(|&name| name.to_owned())).collect();
-        env::of_role(vars, &self.config.env, &self.file_vars(), &names)
-    }
-
-    /// What `[env] file` holds; nothing where it can't be used, which is a finding of its own.
-    fn file_vars(&self) -> FileVars {
-        self.file.clone().unwrap_or_default()
-    }
-}
 
 pub(super) fn run(options: &Options, vars: &Vars, args: &CheckArgs) -> Result<ExitStatus, Failure> {
     let view = match config::load(&options.config, &options.set) {

@@ -4,11 +4,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Subject, programs};
+use super::subject::Subject;
+use crate::app::programs;
 use crate::config::Role;
 use crate::exit::ExitStatus;
 use crate::harness::{self, Permitted, Preset};
 use crate::run::env::Vars;
+use crate::views::check::Finding;
 
 /// Settings have a few hundred.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;

@@ -5,7 +5,7 @@ use std::slice;
 
 use rustix::fs::{Access, AtFlags, CWD};
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
@@ -13,6 +13,7 @@ use crate::model::Free;
 use crate::process::identity::Host;
 use crate::process::protected;
 use crate::state::{self, HostDir, State};
+use crate::views::check::Finding;
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {

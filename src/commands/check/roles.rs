@@ -4,14 +4,16 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use super::configuration::open_to_others;
-use super::programs::{self, Wanted};
-use super::{Finding, Subject, items};
+use super::items;
+use super::subject::Subject;
+use crate::app::programs::{self, Wanted};
 use crate::config::prompt::{self, PromptVars};
 use crate::config::{Config, Done, Role};
 use crate::exit::ExitStatus;
 use crate::fleet::local;
 use crate::model::{ItemId, ItemState, WorkItem};
 use crate::run::env;
+use crate::views::check::Finding;
 
 /// What is run beside the agents of every role, by name: without one of these no role starts anything.
 fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
-use super::{Finding, Subject};
+use super::subject::Subject;
 use crate::exit::ExitStatus;
 use crate::run::env::Vars;
+use crate::views::check::Finding;
 
 /// The PATH that cron gives, where the crontab says nothing.
 pub(super) const CRON_PATH: &str = "/usr/bin:/bin";

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::decide::Planner;
-use crate::decide::items::lifecycle;
+use crate::decide::eligibility::is_eligible;
+use crate::decide::planner::Planner;
 use crate::model::{ItemId, ItemState, WorkItem};
 use crate::registry::ItemPhase;
 
@@ -78,7 +78,7 @@ impl Blockers {
                 record.is_some_and(|record| matches!(record.state, ItemPhase::Active | ItemPhase::Parked));
             !item.blocked_by.is_empty()
                 && !is_under_way
-                && lifecycle::eligible(planner, item)
+                && is_eligible(planner, item)
                 && !planner.registry.in_flight(&item.id)
         };
         let waiting = planner.seen.values().copied().filter(may_start);

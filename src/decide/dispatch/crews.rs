@@ -1,8 +1,8 @@
 //! Crews: roles of one item that start together, also where none of them ran.
 
-use crate::decide::Planner;
-use crate::decide::reconcile::runs;
+use crate::decide::planner::Planner;
 use crate::decide::throttle::cool_offs;
+use crate::decide::{endings, follow_ups};
 use crate::model::{FailureClass, FollowUp, ItemId, RecordUpdate, Refusal, RunFacts, RunId};
 use crate::registry::{AgentPhase, AgentRecord};
 
@@ -84,12 +84,12 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
         }
         if unseen {
             // First, while the record still tells the launcher.
-            runs::stop(planner, &agent, &run, runs::REPLACED, false);
+            endings::stop(planner, &agent, &run, endings::REPLACED, false);
         }
         let alone = || has_crew(planner, &agent.item, &gone);
         let follow_up = follow_up
             .or_else(|| alone().then(|| FollowUp::again(agent.follows.as_ref(), false, planner.now.at)));
-        runs::fail(planner, &agent, &run, class, &because, &facts, follow_up, None, duplicate);
+        endings::fail(planner, &agent, &run, class, &because, &facts, follow_up, None, duplicate);
         if class == FailureClass::Machine {
             cool_offs::begin(planner, &agent, class, &because, None);
         }
@@ -119,5 +119,5 @@ fn has_crew(planner: &Planner, item: &ItemId, without: &[RunId]) -> bool {
 /// Whether a session of this agent is about to go on. The configuration may have made a start of it meanwhile.
 fn resumes(planner: &Planner, agent: &AgentRecord) -> bool {
     let due = agent.follow_up.as_ref().is_some_and(|follow_up| follow_up.resume);
-    due && agent.session.is_some() && runs::goes_on(planner.config, agent)
+    due && agent.session.is_some() && follow_ups::goes_on(planner.config, agent)
 }

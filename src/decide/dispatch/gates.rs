@@ -4,12 +4,13 @@
 use jiff::Timestamp;
 
 use crate::config::Role;
-use crate::decide::Planner;
+use crate::decide::dispatch::run_numbers::number_untold;
 use crate::decide::dispatch::slots::Slots;
-use crate::decide::items::lifecycle;
-use crate::decide::reconcile::unrecorded;
+use crate::decide::eligibility::{self, is_eligible};
+use crate::decide::planner::Planner;
+use crate::decide::throttle::budget::item_starts_used_up;
 use crate::decide::throttle::cool_offs;
-use crate::model::{AgentName, FollowUp, GateVerdict, HoldReason, ItemId, ItemState, RecordUpdate, WorkItem};
+use crate::model::{AgentName, FollowUp, GateVerdict, HoldReason, ItemState, RecordUpdate, WorkItem};
 use crate::registry::{ItemPhase, ItemRecord};
 
 /// Why an item waits.
@@ -144,7 +145,7 @@ impl<'a> Asked<'a> {
     /// The roles that would be started.
     fn roles(&self) -> Vec<&'a Role> {
         match &self.wanted {
-            Wanted::Dispatch => roles_to_start(self.planner, self.item),
+            Wanted::Dispatch => eligibility::roles_to_start(self.planner, self.item),
             Wanted::GoingOn => Vec::new(),
             Wanted::FollowUp { role, .. } => vec![role],
         }
@@ -160,17 +161,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The roles of an item that are not done.
-pub(in crate::decide) fn roles_to_start<'a>(planner: &Planner<'a>, item: &WorkItem) -> Vec<&'a Role> {
-    let is_ok = |role: &Role| {
-        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.succeeded)
-    };
-    planner.config.roles.iter().filter(|role| !is_ok(role)).collect()
-}
-
 fn not_in_scope(asked: &Asked) -> Option<Wait> {
     let because = match asked.item.state {
-        _ if lifecycle::eligible(asked.planner, asked.item) => return None,
+        _ if is_eligible(asked.planner, asked.item) => return None,
         ItemState::Closed => "it is closed",
         ItemState::Open => "outside the configured scope",
     };
@@ -180,21 +173,12 @@ fn not_in_scope(asked: &Asked) -> Option<Wait> {
 fn fleet_unknown(asked: &Asked) -> Option<Wait> {
     let planner = asked.planner;
     if let Some(why) = planner.world.fleet.unknown() {
-        return Some(Wait(why.to_owned(), None));
+        return Some(Wait(why.text.clone(), why.retry_at));
     }
     if planner.uncertain.contains(&asked.item.id) {
         return Some(Wait("what runs for it can't be told".to_owned(), None));
     }
-    number_untold(planner, &asked.record?.slug)
-}
-
-/// A number is given out only where every directory of its agent can be told.
-fn number_untold(planner: &Planner, slug: &str) -> Option<Wait> {
-    if let Some(agent) = unrecorded::unexamined(planner, slug) {
-        return Some(Wait(format!("the directories of {agent} were not all looked at yet"), None));
-    }
-    let run = unrecorded::untold(planner, slug)?;
-    Some(Wait(format!("what {run} is can't be told"), None))
+    Some(Wait(number_untold(planner, &asked.record?.slug)?, None))
 }
 
 fn parked(asked: &Asked) -> Option<Wait> {
@@ -315,18 +299,6 @@ fn budget(asked: &Asked) -> Option<Wait> {
     Some(Wait(because, Some(today.ends())))
 }
 
-/// Whether so many starts more are beyond those of the item on one day.
-pub(in crate::decide) fn item_starts_used_up(
-    planner: &Planner,
-    item: &ItemId,
-    wanted: u32,
-) -> Option<String> {
-    let max = planner.config.budget.item_starts_per_day;
-    let used = planner.registry.item_starts(item, planner.now.at);
-    (max > 0 && used.saturating_add(wanted) > max)
-        .then(|| format!("{used} of {max} starts of the item used today ([budget] item_starts_per_day)"))
-}
-
 fn spent(asked: &Asked) -> String {
     let today = asked.planner.registry.daily_spend(asked.planner.now.at);
     match asked.planner.config.budget.starts_per_day {
@@ -337,7 +309,7 @@ fn spent(asked: &Asked) -> String {
 
 fn disk_floor(asked: &Asked) -> Option<Wait> {
     let floor = asked.planner.config.limits.disk_free_min_bytes;
-    asked.planner.world.room.disks().find_map(|(name, free)| {
+    asked.planner.world.local.room.disks().find_map(|(name, free)| {
         if free.bytes < floor {
             return Some(Wait(
                 format!("{} MiB free for {name}, less than disk_free_min", free.bytes >> 20),
@@ -350,7 +322,7 @@ fn disk_floor(asked: &Asked) -> Option<Wait> {
 }
 
 fn disk_free(asked: &Asked) -> String {
-    let least = asked.planner.world.room.disks().map(|(_, free)| free.bytes).min();
+    let least = asked.planner.world.local.room.disks().map(|(_, free)| free.bytes).min();
     least.map_or_else(|| "the system does not tell".to_owned(), |free| format!("{} MiB free", free >> 20))
 }
 
@@ -399,7 +371,7 @@ fn name_untold(asked: &Asked) -> Option<Wait> {
         return None;
     }
     match asked.planner.registry.upsert_for(asked.item) {
-        RecordUpdate::Seen { slug, .. } => number_untold(asked.planner, &slug),
+        RecordUpdate::Seen { slug, .. } => Some(Wait(number_untold(asked.planner, &slug)?, None)),
         _ => None,
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::config::Role;
 use crate::config::prompt::{self, PromptVars};
-use crate::decide::Planner;
 use crate::decide::dispatch::messages;
+use crate::decide::planner::Planner;
 use crate::harness::{self, SessionFrom};
 use crate::model::{FollowUp, Launch, RunId, WorkItem};
 use crate::registry::ItemRecord;
@@ -27,7 +27,7 @@ pub(in crate::decide) fn launch(
     };
     let preset = role.preset();
     let chooses = preset.is_some_and(|preset| preset.session == SessionFrom::Chosen) && session.is_none();
-    let chosen_session = chooses.then(|| harness::chosen_session(&planner.world.lineage, &run));
+    let chosen_session = chooses.then(|| harness::chosen_session(&planner.world.local.lineage, &run));
     let argv = match (preset, &session) {
         (Some(preset), Some(session)) => preset.resume_argv(session, &role.args),
         (Some(preset), None) => preset.start_argv(chosen_session.as_deref().unwrap_or_default(), &role.args),
@@ -63,7 +63,7 @@ pub(in crate::decide) fn launch(
         prompt,
         workspace: workspace.clone(),
         env: env.collect(),
-        credentials: planner.world.credentials.get(&role.name).cloned(),
+        credentials: planner.world.local.credentials.get(&role.name).cloned(),
         session_pattern: role.session.clone(),
         prelude: planner.config.hooks.before_agent(planner.config.fleet.grace),
         deadline: role.deadline,
@@ -81,7 +81,7 @@ fn render(
     run: &RunId,
     workspace: &str,
 ) -> Result<String, String> {
-    let workspace = planner.world.workspaces.join(workspace);
+    let workspace = planner.world.local.workspaces.join(workspace);
     let last_error = record.last.as_ref().filter(|last| last.class.is_some());
     let message = messages::of_start(record, &run.agent);
     let vars = PromptVars {

@@ -6,4 +6,5 @@ pub(super) mod gates;
 pub(super) mod launch;
 pub(super) mod messages;
 pub(super) mod queue;
+pub(super) mod run_numbers;
 pub(super) mod slots;

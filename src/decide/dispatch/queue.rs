@@ -8,20 +8,21 @@ use crate::config::Role;
 use crate::decide::dispatch::gates::{self, Asked, Hold, Wanted};
 use crate::decide::dispatch::launch;
 use crate::decide::dispatch::slots::Slots;
-use crate::decide::items::lifecycle;
-use crate::decide::reconcile::runs;
+use crate::decide::eligibility::is_eligible;
+use crate::decide::planner::Planner;
 use crate::decide::throttle::cool_offs;
-use crate::decide::{Planner, writeback};
+use crate::decide::throttle::{budget, pause};
+use crate::decide::{eligibility, endings, writeback};
 use crate::model::{
     Action, AgentName, FailureClass, FollowUp, FollowUpReason, HoldReason, ItemId, ItemState, Launch,
     RecordUpdate, Status, WorkItem,
 };
 use crate::registry::backoff::backoff;
-use crate::registry::{DailySpend, ItemPhase, ItemRecord};
+use crate::registry::{ItemPhase, ItemRecord};
 
 pub(in crate::decide) fn dispatch(planner: &mut Planner) {
-    end_pause(planner);
-    right_the_day(planner);
+    pause::end_pause(planner);
+    budget::right_the_day(planner);
     cool_offs::follow(planner);
     let Some(view) = planner.source() else { return hold_unread(planner) };
     let mut queue: Vec<&WorkItem> = view.items.iter().filter(|item| planner.is_selected(&item.id)).collect();
@@ -52,7 +53,7 @@ fn note_taken(planner: &mut Planner, queue: &[&WorkItem]) {
         let before = record.and_then(|record| record.taken.clone());
         let waits = || {
             let is_done = record.is_some_and(|record| record.state == ItemPhase::Done);
-            lifecycle::eligible(planner, item) && !is_done && !planner.registry.running(&item.id)
+            is_eligible(planner, item) && !is_done && !planner.registry.running(&item.id)
         };
         let because = gates::taken(planner, item).filter(|_| waits()).map(str::to_owned);
         if before == because {
@@ -86,32 +87,11 @@ fn hold_unread(planner: &mut Planner) {
     }
 }
 
-/// A pause that was to last so long ends by itself, or begins anew where a clock that was set back would draw it out.
-fn end_pause(planner: &mut Planner) {
-    let paused = planner.registry.paused.as_ref();
-    if let Some((paused, until)) = paused.and_then(|paused| Some((paused.clone(), paused.anew(planner.now)?)))
-    {
-        return planner.decide(None, paused.because, Action::Pause { until: Some(until) });
-    }
-    if planner.registry.paused.as_ref().is_some_and(|paused| !paused.holds(planner.now)) {
-        planner.decide(None, "its time is over", Action::Unpause);
-    }
-}
-
-/// What was spent can't be of a day that has not come: the clock was set back. Or it is of this day after all.
-fn right_the_day(planner: &mut Planner) {
-    let today = planner.registry.daily_spend(planner.now.at).day;
-    let is_wrong = |recorded: &DailySpend| today < recorded.day || recorded.taken_back_from == Some(today);
-    if planner.registry.daily_spend.as_ref().is_some_and(is_wrong) {
-        planner.refresh(RecordUpdate::DailySpend);
-    }
-}
-
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
 fn go_on(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
     let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| agent.follow_up.is_some());
     let agents: Vec<_> = follows.map(|(name, _)| name.clone()).collect();
-    if agents.is_empty() || !lifecycle::eligible(planner, item) {
+    if agents.is_empty() || !is_eligible(planner, item) {
         return Ok(false);
     }
     let Some(record) = planner.registry.items.get(&item.id).cloned() else { return Ok(false) };
@@ -230,7 +210,7 @@ fn refuse_overwriting(planner: &mut Planner, item: &ItemId, launch: &Launch) -> 
 
 /// A fresh dispatch of every role that is not done yet; `started` is told with it.
 fn begin(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<(), Hold> {
-    lifecycle::park_returned(planner, item);
+    park_returned(planner, item);
     let record = planner.registry.items.get(&item.id);
     let asked = Asked { planner, slots, item, record, wanted: Wanted::Dispatch };
     let passed = gates::pass(&asked);
@@ -247,7 +227,7 @@ fn begin(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<()
         let seen = planner.registry.upsert_for(item);
         planner.refresh(seen);
     }
-    let roles = gates::roles_to_start(planner, item);
+    let roles = eligibility::roles_to_start(planner, item);
     start_crew(planner, slots, item, &roles)
 }
 
@@ -349,6 +329,18 @@ fn unlaunchable(planner: &mut Planner, item: &WorkItem, error: &str) -> Result<(
         duplicate: false,
     };
     planner.decide(Some(&item.id), error, action);
-    runs::stop_dispatch(planner, &item.id, error);
+    endings::stop_dispatch(planner, &item.id, error);
     Ok(())
+}
+
+/// Parks an item that was forgotten, is back, and used up its starts of the day.
+fn park_returned(planner: &mut Planner, item: &WorkItem) {
+    if planner.registry.items.contains_key(&item.id) {
+        return;
+    }
+    let Some(because) = budget::starts_used_up(planner, &item.id) else { return };
+    let seen = planner.registry.upsert_for(item);
+    planner.refresh(seen);
+    let park = Action::Park { item: item.id.clone(), class: Some(FailureClass::Budget), by_person: false };
+    planner.decide(Some(&item.id), because, park);
 }

@@ -3,8 +3,8 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::decide::Planner;
 use crate::decide::dispatch::blockers::Blockers;
+use crate::decide::planner::Planner;
 use crate::model::{ItemId, WorkItem};
 use crate::registry::AgentPhase;
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::decide::Planner;
+use crate::decide::endings::stop_all;
 use crate::decide::items::completion;
-use crate::decide::items::lifecycle::{self, stop_all};
+use crate::decide::planner::Planner;
+use crate::decide::{done_rule, eligibility};
 use crate::model::{Action, ClockReading, DoneWhen, Gone, ItemId, ItemState, RecordUpdate, WorkItem};
 use crate::registry::{ItemPhase, ItemRecord, ParkedBy};
 
@@ -55,10 +56,10 @@ fn mass(planner: &Planner) -> Option<Mass> {
     let view = planner.source()?;
     // An item that is gone, and an item that is to leave its source when it is done, say nothing of the others.
     let leaves = |id: &ItemId| {
-        completion::rule(planner, id) == DoneWhen::Source && completion::all_ended_well(planner, id)
+        done_rule::rule(planner, id) == DoneWhen::Source && done_rule::all_ended_well(planner, id)
     };
     let counts = |(id, record): &(&ItemId, &ItemRecord)| {
-        record.gone.is_none() && !lifecycle::is_unreadable(view, id, record) && !leaves(id)
+        record.gone.is_none() && !eligibility::is_unreadable(view, id, record) && !leaves(id)
     };
     let counted: Vec<_> = planner.registry.items.iter().filter(counts).collect();
     let absent: Vec<_> = counted.iter().filter(|(id, _)| !planner.seen.contains_key(*id)).collect();

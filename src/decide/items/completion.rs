@@ -1,66 +1,12 @@
 //! Whether an item is done of which every role ended well, where it takes more than that; and how its agents go on
 //! where it is not.
 
-use std::time::Duration;
-
-use crate::config::{Config, DONE_COMMAND_MAX};
-use crate::decide::Planner;
-use crate::decide::items::lifecycle;
-use crate::decide::reconcile::runs;
-use crate::fingerprint;
-use crate::model::{Action, DoneWhen, Exit, ExitReason, FailureClass, ItemId, Output, RecordUpdate, RunId};
-use crate::registry::{AgentRecord, ItemPhase};
-
-/// The rule that the latest run of an agent was given. What is configured since holds for later runs: a launcher asks
-/// nothing that its spec does not hold.
-fn rule_of_run(config: &Config, agent: Option<&AgentRecord>) -> DoneWhen {
-    agent.and_then(|agent| agent.done).unwrap_or_else(|| config.done.when())
-}
-
-/// The rule for an item: the one of its agents that asks for most.
-pub(in crate::decide) fn rule(planner: &Planner, id: &ItemId) -> DoneWhen {
-    let rules = planner.registry.agents_of(id).map(|(_, agent)| rule_of_run(planner.config, Some(agent)));
-    rules.max().unwrap_or_else(|| planner.config.done.when())
-}
-
-/// How long the launcher of this agent's run may take beyond its end to ask.
-pub(in crate::decide) fn asking(config: &Config, agent: Option<&AgentRecord>) -> Duration {
-    match rule_of_run(config, agent) {
-        DoneWhen::Command => DONE_COMMAND_MAX,
-        DoneWhen::Exit | DoneWhen::Source => Duration::ZERO,
-    }
-}
-
-/// How long a launcher may have taken between this end of its agent and the receipt of it.
-pub(in crate::decide) fn asked(config: &Config, agent: Option<&AgentRecord>, exit: &Exit) -> Duration {
-    let ended_well = exit.reason == ExitReason::Exited && exit.code == Some(0);
-    if ended_well { asking(config, agent) } else { Duration::ZERO }
-}
-
-/// Keeps of a run that ended well what is asked about later.
-pub(in crate::decide) fn note_end(
-    planner: &mut Planner,
-    agent: &AgentRecord,
-    run: &RunId,
-    exit: Option<&Exit>,
-    output: &Output,
-) {
-    if rule_of_run(planner.config, Some(agent)) != DoneWhen::Exit {
-        let printed = fingerprint::sha256_hex(&[output.stdout_tail.as_bytes()]);
-        let answer = exit.and_then(|exit| exit.done);
-        planner.refresh(RecordUpdate::LastSuccess { run: run.clone(), printed, answer });
-    }
-}
-
-/// Whether every role of an item ended well and nobody has said yet what becomes of it.
-pub(in crate::decide) fn all_ended_well(planner: &Planner, id: &ItemId) -> bool {
-    let undecided = |state| matches!(state, ItemPhase::Active | ItemPhase::Waiting);
-    let ended_well =
-        |role: &str| planner.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.succeeded);
-    planner.registry.items.get(id).is_some_and(|record| undecided(record.state))
-        && !planner.registry.running(id)
-        && planner.config.roles.iter().all(|role| ended_well(&role.name))
-}
+use crate::decide::done_rule::{all_ended_well, answers, rule};
+use crate::decide::eligibility::is_eligible;
+use crate::decide::follow_ups;
+use crate::decide::planner::Planner;
+use crate::model::{Action, DoneWhen, FailureClass, ItemId, RecordUpdate};
+use crate::registry::AgentRecord;
 
 /// Done by what is known without a look at the source.
 pub(in crate::decide) fn finish(planner: &mut Planner, id: &ItemId) {
@@ -91,7 +37,7 @@ fn decide_done(planner: &mut Planner, id: &ItemId, because: &str) {
 
 /// Every role ended well and the item is not done: its agents go on, so often and as long as that changes something.
 pub(in crate::decide) fn go_on(planner: &mut Planner, id: &ItemId) {
-    let is_open = planner.seen.get(id).is_some_and(|item| lifecycle::eligible(planner, item));
+    let is_open = planner.seen.get(id).is_some_and(|item| is_eligible(planner, item));
     // The source was read before they were seen to have ended: what they did last is seen by the next tick.
     let just_ended = |agent: &AgentRecord| agent.stopped_at == Some(planner.now.at);
     if rule(planner, id) == DoneWhen::Exit
@@ -139,13 +85,7 @@ fn may_go_on(planner: &Planner, id: &ItemId) -> Result<(), (FailureClass, String
 }
 
 fn sessions(planner: &Planner, id: &ItemId) -> Vec<crate::model::AgentName> {
-    let may = |agent: &AgentRecord| agent.session.is_some() && runs::goes_on(planner.config, agent);
+    let may = |agent: &AgentRecord| agent.session.is_some() && follow_ups::goes_on(planner.config, agent);
     let agents = planner.registry.agents_of(id).filter(|(_, agent)| may(agent));
     agents.map(|(name, _)| name.clone()).collect()
-}
-
-/// What the command answered at the end of each role.
-fn answers(planner: &Planner, id: &ItemId) -> Vec<Option<i32>> {
-    let answer = |agent: &AgentRecord| agent.last_success.as_ref().and_then(|well| well.answer);
-    planner.registry.agents_of(id).map(|(_, agent)| answer(agent)).collect()
 }

@@ -1,11 +1,12 @@
 //! What became of items: finished, out of attempts, edited, gone.
 
-use crate::decide::Planner;
-use crate::decide::dispatch::gates;
+use crate::decide::eligibility::{is_eligible, is_unreadable};
+use crate::decide::endings::{stop, stop_all};
 use crate::decide::items::{absence, completion};
-use crate::decide::reconcile::runs::stop;
-use crate::model::{Action, FailureClass, Gone, ItemId, ItemState, RecordUpdate, SourceView, WorkItem};
-use crate::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, ParkedBy};
+use crate::decide::planner::Planner;
+use crate::decide::throttle::budget::{starts_used_up, too_expensive};
+use crate::model::{Action, FailureClass, Gone, ItemId, RecordUpdate, WorkItem};
+use crate::registry::{ItemPhase, ItemRecord, ParkedBy};
 
 /// Uncharged failures in a row until the item is parked: what is nobody's fault must still end.
 const UNCHARGED_ROW_MAX: u32 = 5;
@@ -79,61 +80,12 @@ fn park_when_spent(planner: &mut Planner, id: &ItemId) {
     stop_all(planner, id, "its item was parked");
 }
 
-/// A run is known to have cost too much when it is over; what can be kept from happening is the next one.
-fn too_expensive(planner: &Planner, id: &ItemId) -> Option<String> {
-    let max = planner.config.budget.usd_per_run;
-    let cost = |agent: &AgentRecord| agent.run_usd.filter(|usd| max > 0.0 && *usd > max);
-    let (name, usd) = planner.registry.agents_of(id).find_map(|(name, agent)| Some((name, cost(agent)?)))?;
-    Some(format!("the last run of {name} cost {usd:.2} USD, more than [budget] usd_per_run, {max:.2}"))
-}
-
-/// Parks an item that was forgotten, is back, and used up its starts of the day.
-pub(in crate::decide) fn park_returned(planner: &mut Planner, item: &WorkItem) {
-    if planner.registry.items.contains_key(&item.id) {
-        return;
-    }
-    let Some(because) = starts_used_up(planner, &item.id) else { return };
-    let seen = planner.registry.upsert_for(item);
-    planner.refresh(seen);
-    let park = Action::Park { item: item.id.clone(), class: Some(FailureClass::Budget), by_person: false };
-    planner.decide(Some(&item.id), because, park);
-}
-
-/// An item that would be started more often than it may on one day, whatever became of its runs. A run in flight ends
-/// first; the gate keeps the others of its crew from starting.
-fn starts_used_up(planner: &Planner, id: &ItemId) -> Option<String> {
-    let item = planner.seen.get(id).copied().filter(|item| eligible(planner, item))?;
-    if planner.registry.in_flight(id) {
-        return None;
-    }
-    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| agent.follow_up.is_some()).count();
-    let wanted = if follow_ups > 0 { 1 } else { gates::roles_to_start(planner, item).len() };
-    let used = gates::item_starts_used_up(planner, id, wanted as u32)?;
-    let last = planner.registry.items.get(id).and_then(|record| record.last.as_ref());
-    let last = last.map_or_else(String::new, |last| format!("; the last failure: {}", last.because));
-    Some(format!("{used}, and only a person gives it more{last}"))
-}
-
 /// Whether something still runs for an item that was edited since: the edit counts when that ends, and
 /// parking would end it for nothing.
 fn edited_meanwhile(planner: &Planner, id: &ItemId) -> bool {
     let given = planner.registry.items.get(id).and_then(|record| record.hash.as_ref());
-    let now = planner.seen.get(id).filter(|item| eligible(planner, item)).map(|item| &item.hash);
+    let now = planner.seen.get(id).filter(|item| is_eligible(planner, item)).map(|item| &item.hash);
     planner.registry.running(id) && given.zip(now).is_some_and(|(given, now)| given != now)
-}
-
-pub(in crate::decide) fn stop_all(planner: &mut Planner, id: &ItemId, because: &str) {
-    let running: Vec<_> = planner
-        .registry
-        .agents_of(id)
-        .filter(|(_, agent)| agent.state != AgentPhase::Idle)
-        .map(|(_, agent)| agent.clone())
-        .collect();
-    for agent in running {
-        if let Some(run) = &agent.run {
-            stop(planner, &agent, run, because, false);
-        }
-    }
 }
 
 /// What the latest complete read says of a remembered item.
@@ -144,19 +96,9 @@ fn follow_source(planner: &mut Planner, id: &ItemId) {
         return;
     }
     match planner.seen.get(id).copied() {
-        Some(item) if eligible(planner, item) => present(planner, &record, item),
+        Some(item) if is_eligible(planner, item) => present(planner, &record, item),
         other => absence::missing(planner, id, &record, other),
     }
-}
-
-/// A malformed file is neither present nor gone.
-pub(in crate::decide) fn is_unreadable(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
-    view.unreadable.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
-}
-
-/// Open, and inside the scope that the configuration names.
-pub(in crate::decide) fn eligible(planner: &Planner, item: &WorkItem) -> bool {
-    item.state == ItemState::Open && planner.config.scope.holds(item)
 }
 
 fn present(planner: &mut Planner, record: &ItemRecord, item: &WorkItem) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::Planner;
 use crate::decide::dispatch::blockers::Blockers;
+use crate::decide::planner::Planner;
 use crate::model::{Held, HoldReason, ItemId, RecordUpdate, Standstill, Stopped, Stuck};
 
 /// So many stuck items are kept: 20,000 of them would make the registry 6 MB larger.

@@ -1,6 +1,6 @@
 //! Runs that must end, until zero survivors were seen. Never cleared by age.
 
-use crate::decide::Planner;
+use crate::decide::planner::Planner;
 use crate::decide::reconcile::runs;
 use crate::model::{Action, Claimed, ItemId, Reap, RunId, RunObservation};
 use crate::registry::{Handoff, Registry};

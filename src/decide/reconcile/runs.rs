@@ -2,26 +2,23 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use crate::config::{Config, Role, WritebackMode};
-use crate::decide::Planner;
+use crate::config::{Role, WritebackMode};
 use crate::decide::dispatch::crews::{self, NeverRan};
+use crate::decide::done_rule;
+use crate::decide::endings::{REPLACED, fail, stop, stop_dispatch};
+use crate::decide::follow_ups::{agent_attempts, goes_on, resume_at};
+use crate::decide::planner::Planner;
 use crate::decide::reconcile::verdict::{Verdict, verdict};
 use crate::decide::throttle::cool_offs;
 use crate::model::{
-    Action, AgentName, Claimed, Ended, Exit, ExitReason, FailureClass, FollowUp, FollowUpReason, ItemId,
-    Reap, RecordUpdate, Reported, RunFacts, RunId, RunObservation, Status,
+    Action, AgentName, Claimed, Ended, Exit, ExitReason, FailureClass, FollowUp, FollowUpReason, Reap,
+    RecordUpdate, Reported, RunFacts, RunId, RunObservation, Status,
 };
 use crate::registry::backoff::backoff;
 use crate::registry::{AgentPhase, AgentRecord, name_survivors};
 
 /// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
 pub(in crate::decide) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
-
-/// Why a run is handed off whose launcher ran in a pid namespace that is gone.
-pub(in crate::decide) const REPLACED: &str = "its launcher let go of its lock in another pid namespace: its container was replaced, and processes \
-     that it left there can't be seen from here";
 
 /// A launcher that has claimed its run and lives for so long has started its agent, or runs a hook: the machine starts
 /// processes. A launcher that can't start one ends within milliseconds.
@@ -143,8 +140,7 @@ fn reap(planner: &mut Planner, agent: &AgentRecord, run: &RunId, claim: Option<&
 pub(in crate::decide) fn is_late(planner: &Planner, run: &RunId, exit: &Exit) -> bool {
     let agent = planner.registry.agents.get(&run.agent).filter(|agent| agent.n == run.n);
     let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
-    let patience =
-        crate::decide::items::completion::asked(planner.config, agent, exit) + patience(planner) + hook;
+    let patience = done_rule::asked(planner.config, agent, exit) + patience(planner) + hook;
     planner.now.since(&exit.ended).is_none_or(|age| age > patience)
 }
 
@@ -174,7 +170,7 @@ fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
 fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, reported: &Reported) {
     let Some(agent) = planner.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
-    let asking = crate::decide::items::completion::asking(planner.config, Some(&agent));
+    let asking = done_rule::asking(planner.config, Some(&agent));
     let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(planner) + asking);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
@@ -260,7 +256,7 @@ fn judge(
     let Some(class) = class else {
         let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), facts };
         planner.decide(Some(&agent.item), because, done);
-        crate::decide::items::completion::note_end(planner, agent, run, exit.as_ref(), output);
+        done_rule::note_end(planner, agent, run, exit.as_ref(), output);
         return None;
     };
     match class {
@@ -372,86 +368,6 @@ fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, becaus
         return;
     }
     stop_dispatch(planner, &agent.item, because);
-}
-
-/// What still runs of an item's latest dispatch, which failed.
-pub(in crate::decide) fn stop_dispatch(planner: &mut Planner, item: &ItemId, because: &str) {
-    let dispatch = planner.registry.items.get(item).map(|record| record.dispatch);
-    let others: Vec<_> = planner
-        .registry
-        .agents_of(item)
-        .filter(|(_, other)| Some(other.dispatch) == dispatch)
-        .filter_map(|(_, other)| Some((other.clone(), other.run.clone()?)))
-        .collect();
-    for (other, run) in others {
-        stop(planner, &other, &run, &format!("its dispatch failed: {because}"), true);
-    }
-}
-
-/// The resume that may follow a run, if its session can go on.
-fn resume_at(
-    planner: &Planner,
-    agent: &AgentRecord,
-    facts: &RunFacts,
-    charged: u32,
-    due_at: Timestamp,
-) -> Option<FollowUp> {
-    // The session that was chosen for it never began.
-    let known = agent.session.as_ref().filter(|_| agent.resumed || !facts.never_began);
-    let session = facts.session.as_ref().or(known)?;
-    let may = may_resume(planner.config, agent, session) && charged < planner.config.attempts.max;
-    may.then(|| FollowUp::after_failure(true, due_at))
-}
-
-/// Whether this session of an agent can be gone on with once more after a failure.
-pub(in crate::decide) fn may_resume(config: &Config, agent: &AgentRecord, session: &str) -> bool {
-    let resumes = if agent.session.as_deref() == Some(session) { agent.resumes } else { 0 };
-    goes_on(config, agent) && resumes < config.attempts.resumes_max
-}
-
-/// Whether sessions of an agent can be gone on with at all.
-pub(in crate::decide) fn goes_on(config: &Config, agent: &AgentRecord) -> bool {
-    let role = config.roles.iter().find(|role| role.name == agent.role);
-    role.is_some_and(|role| role.can_resume() && role.harness == agent.harness)
-}
-
-fn agent_attempts(planner: &Planner, agent: &AgentRecord) -> u32 {
-    planner.registry.items.get(&agent.item).map_or(0, |record| record.attempts)
-}
-
-#[expect(clippy::too_many_arguments, reason = "one line per field of the action, in its order")]
-pub(in crate::decide) fn fail(
-    planner: &mut Planner,
-    agent: &AgentRecord,
-    run: &RunId,
-    class: FailureClass,
-    because: &str,
-    facts: &RunFacts,
-    follow_up: Option<FollowUp>,
-    due_at: Option<Timestamp>,
-    duplicate: bool,
-) {
-    let action = Action::Fail {
-        item: agent.item.clone(),
-        run: Some(run.clone()),
-        class,
-        facts: facts.clone(),
-        follow_up,
-        due_at,
-        duplicate,
-    };
-    planner.decide(Some(&agent.item), because, action);
-}
-
-pub(in crate::decide) fn stop(
-    planner: &mut Planner,
-    agent: &AgentRecord,
-    run: &RunId,
-    because: &str,
-    dispatch_failed: bool,
-) {
-    let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed };
-    planner.decide(Some(&agent.item), because, action);
 }
 
 /// Whether the tracker must hear of this dispatch before any of its runs counts. The tick that started it

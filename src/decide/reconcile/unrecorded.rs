@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decide::Planner;
+use crate::decide::planner::Planner;
 use crate::model::{Action, AgentName, RecordUpdate, RunId, RunObservation, UnrecordedRun, UnrecordedSpec};
 use crate::registry::AgentRecord;
 
@@ -40,11 +40,6 @@ pub(in crate::decide) fn adopt(planner: &mut Planner) {
     }
 }
 
-/// An agent with this slug of which not every directory was looked at: the number of its next run may be taken.
-pub(in crate::decide) fn unexamined<'a>(planner: &Planner<'a>, slug: &str) -> Option<&'a AgentName> {
-    planner.fleet()?.unexamined.keys().find(|agent| agent.slug() == slug)
-}
-
 /// Without a spec no launcher can have started it; the fence makes sure that none will.
 fn fence_unspecified(planner: &mut Planner, run: &RunId) {
     if let Some(RunObservation::Unknown(why)) = planner.observation(run) {
@@ -58,14 +53,6 @@ fn fence_unspecified(planner: &mut Planner, run: &RunId) {
     } else {
         stop(planner, run, None);
     }
-}
-
-/// A forgotten run of an agent with this slug that can't be told: its number can't be told to be free either.
-pub(in crate::decide) fn untold<'a>(planner: &Planner<'a>, slug: &str) -> Option<&'a RunId> {
-    let is_ours = |run: &RunId| run.agent.slug() == slug;
-    let unrecorded = planner.fleet()?.unrecorded.iter().filter(|unrecorded| unrecorded.spec.is_none());
-    let untold = |run: &RunId| matches!(planner.observation(run), Some(RunObservation::Unknown(_)));
-    unrecorded.map(|unrecorded| &unrecorded.run).find(|run| is_ours(run) && untold(run))
 }
 
 fn end_older(planner: &mut Planner, run: &RunId, spec: &UnrecordedSpec) {

@@ -177,10 +177,10 @@ fn session_in_a_taken_workspace_does_not_go_on() {
 fn nothing_starts_below_the_disk_floor() {
     let factory = Factory::new(&["A"]);
     let mut world = factory.world();
-    world.room = room((5 << 30) - 1, 1 << 40);
+    world.local.room = room((5 << 30) - 1, 1 << 40);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(held(&plan), [("A", HoldReason::DiskFloor)]);
-    world.room = Default::default();
+    world.local.room = Default::default();
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(started(&plan).len(), 1, "a system that does not tell is no reason");
 }
@@ -190,7 +190,7 @@ fn nothing_starts_below_the_disk_floor() {
 fn an_unknown_source_starts_nothing_and_ends_nothing() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", failed());
-    factory.items = Observed::Unknown("the folder is gone".into());
+    factory.items = Observed::broken("the folder is gone");
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent"], "agents that run are looked after");
     assert_eq!(held(&plan), [("A", HoldReason::SourceUnknown)]);

@@ -173,7 +173,7 @@ fn a_crew_goes_on_together() {
 fn a_source_that_cannot_be_read_and_a_spoiled_file_say_nothing() {
     let mut factory = Factory::with(SOURCE, &["A"]).running("a-impl.1");
     see(&mut factory, "a-impl.1", ended("closed it", Some("s-1"), None));
-    let items = std::mem::replace(&mut factory.items, Observed::Unknown("the folder is gone".into()));
+    let items = std::mem::replace(&mut factory.items, Observed::broken("the folder is gone"));
     assert!(next(&mut factory).is_empty());
     factory.items = items;
     factory.remove("A");

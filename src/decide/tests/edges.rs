@@ -31,7 +31,7 @@ fn exactly_the_disk_floor_is_enough() {
     let factory = Factory::new(&["A"]);
     let mut world = factory.world();
     let least = factory.config.limits.disk_free_min_bytes;
-    world.room = room(least, least);
+    world.local.room = room(least, least);
     let plan = decide(&factory.config, &factory.registry, &world, &Request::default());
     assert_eq!(told(&plan)[0], "start a-impl.1");
 }

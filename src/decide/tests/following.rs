@@ -241,7 +241,7 @@ fn a_required_note_that_was_never_tried_comes_before_any_verdict() {
 #[test]
 fn a_required_note_comes_before_any_verdict_however_long_its_source_is_away() {
     let mut factory = untold("required");
-    let items = std::mem::replace(&mut factory.items, Observed::Unknown("away".into()));
+    let items = std::mem::replace(&mut factory.items, Observed::broken("away"));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "adopt a-rev.1"]);
     factory.items = items;
     assert_eq!(told(&factory.tick_told()), ["writeback A started"]);
@@ -360,7 +360,7 @@ fn an_edit_seen_by_one_role_alone_still_counts_for_its_crew() {
 fn a_removed_role_takes_what_its_item_waited_for_with_it() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
-    factory.items = Observed::Unknown("away".into());
+    factory.items = Observed::broken("away");
     assert_eq!(told(&factory.tick_told()), ["fail a-impl.1 agent"]);
     factory.config.roles[0].name = "another".into();
     factory.config.roles[0].suffix = "other".into();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decide::explain;
-use crate::model::Gates;
+use crate::model::{Gates, Unavailable, UnavailableKind};
 
 /// `passes code` or `HOLDS code`, with the run where the rule was asked about one.
 fn asked(gates: &Gates) -> Vec<String> {
@@ -61,7 +61,7 @@ fn the_first_rule_that_holds_is_the_one_that_a_plan_tells() {
         failed_once.see("a-impl.1", failed());
         failed_once.tick_told();
         let mut unseen = Factory::new(&["A", "B"]).running("a-impl.1");
-        unseen.runs = Observed::Unknown("no".into());
+        unseen.runs = Observed::broken("no");
         let mut gone = Factory::with("[limits]\nitems_max = 1", &["A", "B", "C"]).running("a-impl.1");
         gone.edit("C", |item| item.title = String::new());
         gone.config.scope.title_prefix = "title".into();
@@ -117,4 +117,15 @@ fn what_is_closed_waits_for_nothing_and_is_explained_all_the_same() {
     let (plan, gates) = explained(&factory, "A");
     assert!(plan.held.is_empty());
     assert_eq!((gates.verdicts[0].holds, gates.verdicts[0].because.as_str()), (true, "it is closed"));
+}
+
+#[test]
+fn gate_of_an_unseen_fleet_names_the_next_try() {
+    let mut factory = Factory::new(&["A"]);
+    let retry_at = factory.now.after(std::time::Duration::from_secs(30));
+    let limited = Unavailable::new(UnavailableKind::RateLimited, "later").retry_at(Some(retry_at));
+    factory.runs = Observed::Unknown(limited);
+    let plan = factory.plan();
+    let held: Vec<_> = plan.held.iter().map(|held| (held.code, held.until, held.because.as_str())).collect();
+    assert_eq!(held, [(HoldReason::FleetUnknown, Some(retry_at), "later")]);
 }

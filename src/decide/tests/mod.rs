@@ -33,8 +33,8 @@ use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
     Action, AgentName, Claimed, ClockReading, Ended, Exit, ExitReason, FailureClass, FleetView, Free,
-    HoldReason, ItemId, ItemState, Observed, Outcome, Output, Plan, Process, Refusal, Reported, Room, RunId,
-    RunObservation, SourceView, WorkItem, World,
+    HoldReason, ItemId, ItemState, LocalFacts, Observed, Outcome, Output, Plan, Process, Refusal, Reported,
+    Room, RunId, RunObservation, SourceView, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -139,13 +139,15 @@ impl Factory {
                 }),
                 Observed::Unknown(why) => Observed::Unknown(why.clone()),
             },
-            room: self.room,
-            missing_env: self.missing_env.clone(),
-            missing_programs: self.missing_programs.clone(),
-            credentials: self.credentials.clone(),
-            lineage: "lineage".to_owned(),
-            env_error: self.env_error.clone(),
-            workspaces: "/factory/workspaces".into(),
+            local: LocalFacts {
+                room: self.room,
+                missing_env: self.missing_env.clone(),
+                missing_programs: self.missing_programs.clone(),
+                credentials: self.credentials.clone(),
+                lineage: "lineage".to_owned(),
+                env_error: self.env_error.clone(),
+                workspaces: "/factory/workspaces".into(),
+            },
             workspaces_taken: self.workspaces_taken.clone(),
         }
     }

@@ -287,7 +287,7 @@ fn what_cannot_be_told_apart_is_held_and_never_touched() {
 #[test]
 fn an_unknown_fleet_means_no_start_no_resume_and_no_verdict() {
     let mut factory = Factory::new(&["A", "B"]).running("a-impl.1");
-    factory.runs = Observed::Unknown("runs/ can't be listed".into());
+    factory.runs = Observed::broken("runs/ can't be listed");
     factory.later(100_000);
     let plan = factory.plan();
     assert!(plan.is_empty());

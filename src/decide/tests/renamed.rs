@@ -7,7 +7,7 @@ fn pending(mut factory: Factory, ended: &[(&str, &str)]) -> Factory {
     for (run, session) in ended {
         factory.see(run, over(1, ExitReason::Exited, Some(session), ""));
     }
-    let items = std::mem::replace(&mut factory.items, Observed::Unknown("away".into()));
+    let items = std::mem::replace(&mut factory.items, Observed::broken("away"));
     factory.tick_told();
     factory.items = items;
     factory

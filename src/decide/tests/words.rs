@@ -158,7 +158,7 @@ fn while_the_source_cannot_be_read_only_what_waits_for_its_turn_is_said_to_wait(
     factory.see("b-impl.1", failed());
     factory.tick_told();
     assert_eq!(factory.record("A").state, ItemPhase::Done);
-    factory.items = Observed::Unknown("no".into());
+    factory.items = Observed::broken("no");
     assert_eq!(held(&factory.plan()), [("B", HoldReason::SourceUnknown)]);
     let only = |key: &str| {
         let request = Request { item: Some(id(key)), ..Request::default() };

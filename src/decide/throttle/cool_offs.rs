@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::config::Role;
-use crate::decide::Planner;
+use crate::decide::planner::Planner;
 use crate::model::{Action, Cooling, FailureClass};
 use crate::registry::backoff::{GROWING_FIRST, GROWING_MAX, growing};
 use crate::registry::{AgentRecord, CoolOff, MACHINE};
@@ -96,8 +96,8 @@ pub(in crate::decide) fn follow(planner: &mut Planner) {
 
 /// A role with a variable that is not set starts nothing until it is.
 fn follow_variables(planner: &mut Planner, role: &Role) {
-    let missing = planner.world.missing_env.get(&role.name);
-    let reason = match (&planner.world.env_error, missing) {
+    let missing = planner.world.local.missing_env.get(&role.name);
+    let reason = match (&planner.world.local.env_error, missing) {
         (Some(why), _) => Some(format!("role {:?} can't be given its variables: {why}", role.name)),
         (None, Some(names)) => {
             Some(format!("role {:?} needs {}, which is not set", role.name, names.join(", ")))
@@ -109,7 +109,7 @@ fn follow_variables(planner: &mut Planner, role: &Role) {
 
 /// A role with a program that is not there starts nothing until it is: no item is to blame.
 fn follow_programs(planner: &mut Planner, role: &Role) {
-    let missing = planner.world.missing_programs.get(&role.name);
+    let missing = planner.world.local.missing_programs.get(&role.name);
     let reason = missing.map(|why| format!("role {:?} cannot start: {why}", role.name));
     follow_need(planner, of_program(role), reason, "its programs are there again");
 }
@@ -142,11 +142,11 @@ fn why_over(planner: &Planner, scope: &str, cool_off: &CoolOff) -> Option<&'stat
         if roles.all(|role| role.name != name) {
             return Some("its role is no longer configured");
         }
-        if planner.world.env_error.is_some() {
+        if planner.world.local.env_error.is_some() {
             // What its agents would get can't be told, so nor can whether that changed.
             return None;
         }
-        let now = planner.world.credentials.get(name);
+        let now = planner.world.local.credentials.get(name);
         let waits = cool_off.until.is_some_and(|until| until > planner.now.at);
         return (!waits && now != cool_off.credentials.as_ref()).then_some("its credentials have changed");
     }
@@ -173,7 +173,7 @@ pub(in crate::decide) fn begin(
 /// credentials while it runs was once started 74 times in 25 ticks, refused each time.
 fn refuse_login(planner: &mut Planner, agent: &AgentRecord, because: &str) {
     let scope = of_login(&agent.role);
-    let now = planner.world.credentials.get(&agent.role);
+    let now = planner.world.local.credentials.get(&agent.role);
     let is_old = agent.credentials.as_ref() != now;
     let streak = planner.registry.refusals.get(&agent.role).map_or(1, |refusals| refusals.streak);
     let before = planner.registry.cool_offs.get(&scope);

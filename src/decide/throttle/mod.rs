@@ -1,3 +1,5 @@
-//! What keeps a role, a harness or the machine from starting for a while.
+//! What keeps starts back for a while: budgets, cool-offs, a pause.
 
+pub(super) mod budget;
 pub(super) mod cool_offs;
+pub(super) mod pause;

@@ -14,19 +14,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::client::Client;
 use super::discover::{Asked, Found, NotFound};
+use super::failure::Failure;
 use super::reclaim::Reclaim;
-use super::{Client, Failure, Listed, Session, Spawn};
+use super::wire::{Listed, Session, Spawn};
 use crate::config::{BrokerConfig, Config};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
-use crate::launcher::terminal::Terminal;
-use crate::model::{AgentName, FailureClass, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery};
+use crate::model::{
+    AgentName, FailureClass, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery, Unavailable,
+};
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
 use crate::run::directory::RunDir;
 use crate::run::env::Vars;
+use crate::run::spec::Terminal;
 use crate::run::{env_pipe, machine};
 
 /// How long the broker may take to say who it is: it does at once, whatever else it is at.
@@ -99,21 +103,23 @@ impl BrokerFleet {
     /// # Errors
     ///
     /// For people: that it can't be found, or did not answer.
-    pub fn meet(&self, until: Instant) -> Result<(&Client, &Session), String> {
-        let found = self.found.as_ref().map_err(ToString::to_string)?;
+    pub fn meet(&self, until: Instant) -> Result<(&Client, &Session), Unavailable> {
+        let found = self.found.as_ref().map_err(NotFound::unavailable)?;
         let met = self.met.get_or_init(|| found.meet(until.min(Instant::now() + MEET_PATIENCE)));
         match met {
             Ok((client, session)) => Ok((client, session)),
-            Err(failure) => Err(format!("the broker at {} ({}): {failure}", found.origin, found.by)),
+            Err(failure) => Err(failure
+                .unavailable(self.local.now.at)
+                .context(format_args!("the broker at {} ({})", found.origin, found.by))),
         }
     }
 
     /// All agents that the broker has.
-    fn list(&self, until: Instant) -> Result<Vec<Listed>, String> {
+    fn list(&self, until: Instant) -> Result<Vec<Listed>, Unavailable> {
         let (client, _) = self.meet(until)?;
-        let listed = client
-            .list(until.min(Instant::now() + LIST_PATIENCE))
-            .map_err(|failure| format!("the broker's list of agents: {failure}"))?;
+        let listed = client.list(until.min(Instant::now() + LIST_PATIENCE)).map_err(|failure| {
+            failure.unavailable(self.local.now.at).context("the broker's list of agents")
+        })?;
         self.local.protect(listed.iter().filter_map(|agent| agent.worker_pid).flat_map(with_parent));
         Ok(listed)
     }
@@ -198,7 +204,7 @@ impl BrokerFleet {
         let infra = |error: anyhow::Error| not_started(machine::class_of_start(&error), format!("{error:#}"));
         let met = self
             .meet(Instant::now() + MEET_PATIENCE)
-            .map_err(|error| not_started(FailureClass::Infra, error))?;
+            .map_err(|error| not_started(FailureClass::Infra, error.text))?;
         let terminal =
             if harness::preset(&launch.harness).is_some() { Terminal::Copy } else { Terminal::Own };
         let dir = self.local.prepare(launch, &means, Some(terminal)).map_err(infra)?;
@@ -396,10 +402,5 @@ impl Fleet for BrokerFleet {
         });
         self.release(&dead.map(|(reap, _)| &reap.run).collect::<Vec<_>>(), until);
         happened
-    }
-
-    fn is_denied(&self) -> bool {
-        let is_refused = matches!(self.met.get(), Some(Err(Failure::Denied(_))));
-        is_refused || matches!(self.found, Err(NotFound::Keyless(_)))
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::answer::Answer;
 use super::failure::{self, Failure};
-use super::http::{Answer, Method, Presented, Wire};
+use super::http::{Method, Presented, Wire};
 use super::origin::{Origin, Secret};
 use super::wire::{self, Listed, Released, Replay, Session, Spawn, Spawned};
 

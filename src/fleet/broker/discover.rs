@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::origin::{Origin, Secret};
 use super::wire::{Session, unread};
 use crate::durable::atomic;
-use crate::model::Process;
+use crate::model::{Process, Unavailable, UnavailableKind};
 use crate::process::identity::{self, Host};
 use crate::process::listener;
 
@@ -73,6 +73,18 @@ pub enum NotFound {
     Stale(String),
     /// Its file can't be read, now.
     Unreadable(String),
+}
+
+impl NotFound {
+    /// The same as the failure of a look.
+    pub fn unavailable(&self) -> Unavailable {
+        let kind = match self {
+            NotFound::Keyless(_) => UnavailableKind::Denied,
+            NotFound::Nowhere(_) | NotFound::Stale(_) => UnavailableKind::Unreachable,
+            NotFound::Wrong(_) | NotFound::Unreadable(_) => UnavailableKind::Broken,
+        };
+        Unavailable::new(kind, self.to_string())
+    }
 }
 
 impl fmt::Display for NotFound {

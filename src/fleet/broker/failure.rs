@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
-use super::http::Answer;
+use super::answer::Answer;
+use crate::model::{Unavailable, UnavailableKind};
 use crate::ui::escape;
 
 /// No complaint is near this long; of what is longer only this much is read.
@@ -59,6 +61,22 @@ impl Failure {
     /// Whether it is certain that nothing was done.
     pub fn is_certain(&self) -> bool {
         !matches!(self, Failure::Unknown(_) | Failure::EndedAtOnce(_))
+    }
+
+    /// The same failure as that of a look which was made at `now`.
+    pub fn unavailable(&self, now: Timestamp) -> Unavailable {
+        let kind = match self {
+            Failure::Denied(_) => UnavailableKind::Denied,
+            Failure::RateLimited { .. } => UnavailableKind::RateLimited,
+            Failure::Unreachable(_) | Failure::Starting | Failure::Unknown(_) => UnavailableKind::Unreachable,
+            _ => UnavailableKind::Broken,
+        };
+        let retry_at = match self {
+            // A wait beyond the end of time is no time at all.
+            Failure::RateLimited { retry_after: Some(wait), .. } => now.checked_add(*wait).ok(),
+            _ => None,
+        };
+        Unavailable::new(kind, self.to_string()).retry_at(retry_at)
     }
 }
 

@@ -15,6 +15,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Error, Timeout};
 
+use super::answer::Answer;
 use super::failure::{self, Failure};
 use super::origin::{Origin, Secret, known_addresses, unbracketed};
 
@@ -51,26 +52,6 @@ pub(super) enum Method {
     Get,
     Post,
     Delete,
-}
-
-/// A reply, whole.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    /// For how long not to ask again.
-    pub(super) retry_after: Option<Duration>,
-    pub(super) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(super) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
-    }
-
-    /// Takes a secret out of a complaint, which could quote the request that it complains of.
-    pub(super) fn scrub(&mut self, secret: &Secret) {
-        self.body = secret.scrub(&String::from_utf8_lossy(&self.body)).into_bytes();
-    }
 }
 
 impl Wire {

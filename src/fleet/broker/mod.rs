@@ -11,6 +11,7 @@
 //!   found is believed only after its process was seen and it accepted the key ([`discover`]).
 
 mod agents;
+mod answer;
 pub mod client;
 pub mod discover;
 mod failure;

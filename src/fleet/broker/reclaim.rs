@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::answer::Answer;
 use super::client::{Client, escaped};
 use super::failure::{self, Complaint, Failure};
-use super::http::{Answer, Method, Presented, Wire};
+use super::http::{Method, Presented, Wire};
 use super::origin::{Origin, Secret};
 use super::wire::{Session, Spawn, Spawned, body, unread};
 

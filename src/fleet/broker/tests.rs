@@ -598,3 +598,28 @@ fn a_broker_is_met_when_it_accepts_the_key() {
     // Whoever has its port by now.
     assert!(matches!(met(&answered(reply("200 OK", "", "{}"))), Err(Failure::Unknown(_))));
 }
+
+#[test]
+fn failure_of_a_look_keeps_its_kind_and_its_wait() {
+    use crate::model::UnavailableKind::{Broken, Denied, RateLimited, Unreachable};
+    let now = "2026-07-31T08:00:00Z".parse().unwrap();
+    let text = || "why".to_owned();
+    let limited = |seconds: u64| Failure::RateLimited {
+        retry_after: Some(Duration::from_secs(seconds)),
+        message: text(),
+    };
+    let refused = Failure::Refused { status: 400, code: None, message: text() };
+    let kinds = [
+        (Failure::Denied(text()), Denied),
+        (limited(30), RateLimited),
+        (Failure::Unknown(text()), Unreachable),
+        (Failure::Starting, Unreachable),
+        (refused, Broken),
+    ];
+    for (failure, kind) in kinds {
+        assert_eq!(failure.unavailable(now).kind, kind, "{failure}");
+    }
+    assert_eq!(limited(30).unavailable(now).retry_at, Some("2026-07-31T08:00:30Z".parse().unwrap()));
+    assert_eq!(limited(u64::MAX).unavailable(now).retry_at, None, "a wait without end");
+    assert!(NotFound::Keyless(text()).unavailable().is_denied());
+}

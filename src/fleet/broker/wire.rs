@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
+use super::answer::Answer;
 use super::failure::{Complaint, Failure, quote};
-use super::http::Answer;
 use super::origin::Secret;
 
 /// An agent to be started below a pseudo terminal.

@@ -62,7 +62,8 @@ impl<'a> BeforeRemove<'a> {
         }
         let vars = self.vars(item)?;
         let name = format!("before_remove of {item}");
-        let argv = match hooks::resolve("before_remove hook", configured, None, workspace, &vars) {
+        let argv = match crate::run::hooks::resolve("before_remove hook", configured, None, workspace, &vars)
+        {
             Ok(argv) => argv,
             Err(why) => {
                 self.log.note(&format!("{name}: not run: {why}"));

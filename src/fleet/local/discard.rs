@@ -21,11 +21,8 @@ use crate::process::identity::{self, Life};
 use crate::run::directory::{RunDir, RunFiles};
 use crate::run::env::{self, Vars};
 use crate::run::tmp;
+use crate::workspace::TRASH;
 use crate::workspace::ownership::Marks;
-
-/// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
-/// because none is hidden.
-pub(crate) const TRASH: &str = ".factory-tick-trash";
 
 /// What `--set` had set, for the process that removes: a list in JSON, as a value may have more than one line. Not on its
 /// command line, which everybody on the machine may read, and where a secret would stand for hours.

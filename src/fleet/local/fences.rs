@@ -10,7 +10,8 @@ use crate::durable::{Lock, LockError, atomic};
 use crate::model::{Claim, CleanupReceipt, Happened, Process, RunId};
 use crate::process::identity;
 use crate::process::tree::{self, Target};
-use crate::run::directory::{RunDir, SWEPT, marker, sealed};
+use crate::run::directory::{RunDir, SWEPT, sealed};
+use crate::run::spec::marker;
 use crate::run::tags;
 
 impl LocalFleet {

@@ -8,7 +8,7 @@ use super::{LAUNCHER_SLACK, LocalFleet};
 use crate::model::{Claim, Process, Reap, RunId};
 use crate::process::identity::{self, Life};
 use crate::process::scan::Scan;
-use crate::process::signal;
+use crate::process::wait;
 
 /// How soon it is looked again whether the processes of a run have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -48,7 +48,7 @@ impl LocalFleet {
             if ended.len() == reaps.len() || Instant::now() >= until {
                 return Ok(ended);
             }
-            signal::pause(LOOK_AGAIN);
+            wait::pause(LOOK_AGAIN);
         }
     }
 

@@ -3,24 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::LocalFleet;
+use super::launcher_life::LauncherLife;
 use crate::durable::{Lock, Probe, atomic};
 use crate::model::{Process, Reap, RunId};
 use crate::process::identity::{self, Life};
-use crate::process::signal;
+use crate::process::wait;
 
 /// How often a tick looks whether a launcher that no pidfd can be had of has let go of its lock.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// What is known of a launcher.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum LauncherLife {
-    Alive,
-    Dead,
-    /// Dead, and it ran in another pid namespace: what it left behind can't be seen from here.
-    DeadElsewhere,
-    OtherBoot,
-    Unknown(String),
-}
 
 impl LocalFleet {
     /// Whether the launcher of a run lives.
@@ -74,7 +64,7 @@ impl LocalFleet {
             if left.is_zero() {
                 return;
             }
-            signal::pause(LOOK_EVERY.min(left));
+            wait::pause(LOOK_EVERY.min(left));
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod discard;
 mod ends;
 pub(crate) mod fences;
 mod last_resort;
+mod launcher_life;
 mod lives;
 mod starts;
 mod unrecorded;
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
-use self::lives::LauncherLife;
+use self::launcher_life::LauncherLife;
 use super::Fleet;
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
@@ -33,8 +34,9 @@ use crate::process::protected;
 use crate::process::scan::{self, Entry, RunMarker};
 use crate::process::signal::{self, Guard, Sent};
 use crate::process::tree::{self, Target};
-use crate::run::directory::{RunDir, RunFiles, SWEPT, marker};
+use crate::run::directory::{RunDir, RunFiles, SWEPT};
 use crate::run::env::Vars;
+use crate::run::spec::marker;
 use crate::run::{machine, tags, tmp};
 use crate::workspace::ownership::Marks;
 
@@ -350,7 +352,7 @@ impl Fleet for LocalFleet {
     ) -> Observed<FleetView> {
         let found = match self.unrecorded(queries, known, until) {
             Ok(found) => found,
-            Err(error) => return Observed::Unknown(format!("{error:#}")),
+            Err(error) => return Observed::broken(format!("{error:#}")),
         };
         let mut runs = BTreeMap::new();
         for queries in queries {
@@ -366,7 +368,7 @@ impl Fleet for LocalFleet {
             Ok((unrecorded, unexamined)) => {
                 Observed::Known(FleetView { runs, unrecorded, unexamined, names_held: BTreeMap::new() })
             }
-            Err(error) => Observed::Unknown(format!("{error:#}")),
+            Err(error) => Observed::broken(format!("{error:#}")),
         }
     }
 

@@ -12,12 +12,13 @@ use anyhow::{Context, Result};
 use super::LocalFleet;
 use crate::config::prompt;
 use crate::durable::atomic;
-use crate::launcher::hooks::{self, RunHooks};
-use crate::launcher::terminal::Terminal;
 use crate::model::{FailureClass, Happened, Launch};
-use crate::run::directory::{PROMPT, RunDir, SPEC, Spec, marker, sealed};
+use crate::run::directory::{PROMPT, RunDir, SPEC, sealed};
 use crate::run::env::{self, Vars};
+use crate::run::hooks::{self, RunHooks};
 use crate::run::program;
+use crate::run::spec::Terminal;
+use crate::run::spec::{Spec, marker};
 
 /// What one run is started with.
 pub(crate) struct StartInputs {

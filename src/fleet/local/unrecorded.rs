@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use super::LocalFleet;
 use crate::model::{AgentName, RunId, RunObservation, RunQuery, UnrecordedRun};
-use crate::run::directory::{RunFiles, Spec};
+use crate::run::directory::RunFiles;
+use crate::run::spec::Spec;
 
 /// The most that one tick looks at. Each may cost two syncs to fence, and two more to sweep for: 10 s for this many.
 const LOOKS_MAX: usize = 500;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Target;
+use super::target::Target;
 use crate::process::cgroup::Cgroup;
 use crate::process::limit;
 use crate::process::scan::{self, Entry, RunMarker};

@@ -5,16 +5,18 @@
 //! one hunt, so that a child whose parent ends first is not lost.
 
 mod evidence;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
 use self::evidence::{Clues, Evidence};
-use super::cgroup::Cgroup;
+pub use self::target::Target;
 use super::identity::{Host, identify};
 use super::scan::{self, Entry, Scan};
 use super::signal::{self, Guard, Sent, Signal};
+use super::wait;
 use crate::model::{Process, Reaped, Signalled, Skipped, Survivor};
 
 /// How often to look while the grace lasts: a child that is forked and orphaned between two looks
@@ -37,17 +39,6 @@ const TOO_FAST: &str = "its processes come and go faster than they can be looked
 
 /// How often a look lists the groups of the runs, while their processes fork.
 const LISTINGS_MAX: u32 = 20;
-
-/// One run whose processes are to end.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The whole value of `FACTORY_RUN` in its processes: `<lineage>/<run>`.
-    pub marker: String,
-    /// Its launcher, if one was ever seen.
-    pub launcher: Option<Process>,
-    /// The group that its processes were put in, if there is one.
-    pub cgroup: Option<Cgroup>,
-}
 
 /// Ends everything that belongs to the targets: SIGTERM (and SIGCONT, so that a stopped process
 /// can follow it) to all of them, children first; one `grace` for the whole batch; then SIGKILL,
@@ -201,7 +192,7 @@ impl<'a> TreeKill<'a> {
             looks += 1;
             // Usually the second look confirms that all are gone.
             if looks > 2 {
-                signal::pause(STEP.min(end.saturating_duration_since(Instant::now())));
+                wait::pause(STEP.min(end.saturating_duration_since(Instant::now())));
             }
             self.wait_for_all(end.min(Instant::now() + LOOK_EVERY));
             if Instant::now() >= end {

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 
+use super::super::cgroup::Cgroup;
 use super::super::identity::{Life, life};
 use super::super::limit;
 use super::super::scan::RunMarker;

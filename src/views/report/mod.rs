@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{
     Action, ClockReading, FailureClass, Happened, Held, HoldReason, ItemId, Outcome, Plan, Reaped, RunId,
-    Signalled,
+    Signalled, Unavailable,
 };
 use crate::registry::{Counters, Registry};
 use crate::tick::{Ticked, decision_of};
@@ -396,7 +396,8 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     if ticked.source.is_some() && !after.cool_offs.is_empty() {
         status = status.worse(ExitStatus::Partial);
     }
-    if ticked.is_denied {
+    let failures = [ticked.source.as_ref(), Some(&ticked.fleet)].into_iter().flatten();
+    if failures.filter_map(|answer| answer.as_ref().err()).any(Unavailable::is_denied) {
         status = status.worse(ExitStatus::Denied);
     }
     match (&ticked.source, &ticked.fleet) {

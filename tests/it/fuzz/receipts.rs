@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use factory_tick::durable::seal::{seal, unseal};
 use factory_tick::harness::{preset, session_on};
 use factory_tick::model::{Claim, CleanupReceipt, Exit, Reported, UnrecordedSpec};
-use factory_tick::run::directory::{
-    CGROUP, CLAIM, EXEC_ERROR, EXIT, RunDir, RunFiles, SAID, SPEC, SWEPT, Spec,
-};
-use factory_tick::run::tags::Group;
+use factory_tick::run::directory::{CGROUP, CLAIM, EXEC_ERROR, EXIT, RunDir, RunFiles, SAID, SPEC, SWEPT};
+use factory_tick::run::notes::Group;
+use factory_tick::run::spec::Spec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

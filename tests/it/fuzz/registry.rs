@@ -7,8 +7,8 @@ use std::path::Path;
 use factory_tick::config::{self, Config};
 use factory_tick::decide::{Request, decide};
 use factory_tick::model::{
-    COUNT_MAX, Claim, Claimed, ClockReading, ClockTracker, Exit, FleetView, ItemId, ItemState, Observed,
-    Reported, RunId, RunObservation, SourceView, UnrecordedRun, UnrecordedSpec, WorkItem, World,
+    COUNT_MAX, Claim, Claimed, ClockReading, ClockTracker, Exit, FleetView, ItemId, ItemState, LocalFacts,
+    Observed, Reported, RunId, RunObservation, SourceView, UnrecordedRun, UnrecordedSpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
 use factory_tick::state::files::registry_file;
@@ -176,13 +176,11 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
         now: ClockReading { at: now, mono_ms: 10_000_000, slept_ms: 0, boot_id: boot_id.to_owned() },
         source: Observed::Known(SourceView { items, unreadable: Vec::new() }),
         fleet: Observed::Known(FleetView { runs, unrecorded, ..FleetView::default() }),
-        room: Default::default(),
-        missing_env: BTreeMap::new(),
-        missing_programs: Default::default(),
-        credentials: BTreeMap::new(),
-        lineage: "lineage".to_owned(),
-        env_error: None,
-        workspaces: "/factory/workspaces".into(),
+        local: LocalFacts {
+            lineage: "lineage".to_owned(),
+            workspaces: "/factory/workspaces".into(),
+            ..LocalFacts::default()
+        },
         workspaces_taken: Default::default(),
     }
 }

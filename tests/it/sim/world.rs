@@ -400,7 +400,7 @@ impl Fleet for Hands<'_> {
         world.untold = None;
         world.unexamined.clear();
         if world.today.fleet_unknown {
-            return Observed::Unknown("it can't be seen".to_owned());
+            return Observed::broken("it can't be seen");
         }
         let mut unrecorded = world.machine.unrecorded(queries, known);
         if world.today.look_cut && unrecorded.len() > 1 {
@@ -470,7 +470,7 @@ impl Source for Hands<'_> {
     fn read(&self, _until: Instant) -> Observed<SourceView> {
         let world = self.0.borrow();
         match world.today.source_unknown {
-            true => Observed::Unknown("it can't be read".to_owned()),
+            true => Observed::broken("it can't be read"),
             false => Observed::Known(world.tracker.view()),
         }
     }

@@ -14,17 +14,17 @@ const FIRST_LINE_BYTES_MAX: u64 = 256;
 
 /// A program that is looked for, and where it is.
 #[derive(Debug)]
-pub(in crate::commands) struct Wanted {
+pub(crate) struct Wanted {
     /// As it is named.
-    pub(in crate::commands) name: String,
+    pub(crate) name: String,
     /// The script whose first line names it; `None` for the command itself.
-    pub(in crate::commands) by: Option<PathBuf>,
+    pub(crate) by: Option<PathBuf>,
     /// Where it was found, or why it was not.
-    pub(in crate::commands) found: Result<PathBuf, String>,
+    pub(crate) found: Result<PathBuf, String>,
 }
 
 /// The program of a command, and where it is a script what runs it.
-pub(in crate::commands) fn wanted(name: &str, path: &OsStr) -> Vec<Wanted> {
+pub(crate) fn wanted(name: &str, path: &OsStr) -> Vec<Wanted> {
     let program = find(name, path);
     let interpreter = program.as_ref().ok().and_then(|script| Some((script.clone(), interpreter(script)?)));
     let mut all = vec![Wanted { name: name.to_owned(), by: None, found: program }];
@@ -36,7 +36,7 @@ pub(in crate::commands) fn wanted(name: &str, path: &OsStr) -> Vec<Wanted> {
 }
 
 /// The program that a name means, if this user may execute it.
-pub(in crate::commands) fn find(name: &str, path: &OsStr) -> Result<PathBuf, String> {
+pub(crate) fn find(name: &str, path: &OsStr) -> Result<PathBuf, String> {
     let program = program::find(name, Some(&OsString::from(path)))?;
     rustix::fs::accessat(CWD, &program, Access::EXEC_OK, AtFlags::EACCESS)
         .map_err(|error| format!("{}: {}", program.display(), std::io::Error::from(error)))?;
@@ -44,7 +44,7 @@ pub(in crate::commands) fn find(name: &str, path: &OsStr) -> Result<PathBuf, Str
 }
 
 /// Whether two paths lead to one program: `/bin` is often the same as `/usr/bin`.
-pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
@@ -54,7 +54,7 @@ fn interpreter(script: &Path) -> Option<String> {
 }
 
 /// The first bytes of a file; never waits for the other end of a pipe.
-pub(super) fn head(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+pub(crate) fn head(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
     let mut head = Vec::new();
