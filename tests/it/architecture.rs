@@ -1,6 +1,8 @@
 //! House rules as a test: which room may know which, and what no file may hold.
 
-use std::collections::BTreeSet;
+mod circles;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -94,6 +96,9 @@ const IMPURE: &[&str] = &["Instant", "SystemTime", "std::fs", "std::env", "std::
 /// Of code, tests aside. A file that is longer usually hides two.
 const LINES_MAX: usize = 450;
 
+/// Of all code, in per cent. A room that is larger hides another.
+const SHARE_MAX: f64 = 12.0;
+
 /// Longer files, and why.
 const LONG_FILES: &[(&str, &str)] = &[];
 
@@ -117,6 +122,11 @@ impl Source {
     fn room(&self) -> &str {
         let inside = self.path.strip_prefix("src/").unwrap_or(&self.path);
         inside.split(['/', '.']).next().unwrap_or(inside)
+    }
+
+    /// Lines of code that are not empty.
+    fn lines(&self) -> usize {
+        self.code.lines().filter(|line| !line.trim().is_empty()).count()
     }
 
     /// Every room that it names, in imports and in paths.
@@ -226,8 +236,8 @@ fn name(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).to_str().unwrap().to_owned()
 }
 
-#[test]
-fn every_room_knows_only_whom_it_may() {
+/// The source files of the crate, without tests.
+fn sources() -> Vec<Source> {
     let is_code = |path: &PathBuf| {
         let name = name(path);
         name.ends_with(".rs") && !name.contains("/tests/") && !name.ends_with("/tests.rs")
@@ -238,9 +248,41 @@ fn every_room_knows_only_whom_it_may() {
         .map(|path| Source::new(name(path), &fs::read_to_string(path).unwrap()))
         .collect();
     assert!(sources.iter().any(|source| source.room() == "decide"), "the rooms were not found");
+    sources
+}
+
+#[test]
+fn room_knows_only_the_rooms_of_its_list() {
+    let sources = sources();
     let mut wrong: Vec<_> = sources.iter().flat_map(Source::wrong).collect();
     wrong.extend(wrong_rooms(&sources));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_form_no_circle() {
+    let circles = circles::found(&sources());
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
+}
+
+/// Lines of code, tests and comments aside. Shown with `--nocapture`.
+#[test]
+fn room_holds_at_most_12_percent_of_the_code() {
+    let sources = sources();
+    let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+    for source in &sources {
+        *lines.entry(source.room()).or_default() += source.lines();
+    }
+    let all: usize = lines.values().sum();
+    let mut too_large = Vec::new();
+    for (room, lines) in &lines {
+        let share = *lines as f64 * 100.0 / all as f64;
+        println!("{room:12} {lines:6} {share:5.1} %");
+        if share > SHARE_MAX {
+            too_large.push(format!("{room} holds {share:.1} % of the code: it is two rooms"));
+        }
+    }
+    assert!(too_large.is_empty(), "{}", too_large.join("\n"));
 }
 
 /// Arrows of the list that nothing uses, and arrows that run back up without a reason.
