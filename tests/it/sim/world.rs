@@ -14,7 +14,7 @@ use factory_tick::model::{
     RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
 };
 use factory_tick::registry::Registry;
-use factory_tick::source::Source;
+use factory_tick::source::{Description, Obstacle, Source};
 use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState};
 use factory_tick::state::{Binding, Bound, Committed, Loaded, Origin, StateBackend, StoreError};
 use serde_json::Value;
@@ -477,6 +477,18 @@ impl Source for Hands<'_> {
 
     fn notify(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
         self.0.borrow_mut().notify(note)
+    }
+
+    fn can_notify(&self) -> Result<(), Obstacle> {
+        Ok(())
+    }
+
+    fn describe(&self) -> Description {
+        Description { place: "the simulated tracker".to_owned(), first_item: "file one" }
+    }
+
+    fn place(&self, origin: &str) -> String {
+        format!("the simulated tracker, {origin}")
     }
 }
 
