@@ -90,12 +90,12 @@ impl Look<'_> {
 
     fn event(&self, removal: &Removal<RunId>) -> Value {
         let Removal { what, item, because } = removal;
-        let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
+        let key = item.as_ref().and_then(|item| self.state.registry.key(item));
         json!({
             "at": self.clock.now.at,
             "event": "remove",
             "item": item,
-            "key": record.map(|record| &record.key),
+            "key": key,
             "agent": what.agent,
             "run": what,
             "because": because,
