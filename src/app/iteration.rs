@@ -140,6 +140,7 @@ fn with_tick<T>(
     then(&Tick {
         config: &context.config,
         source: &*source,
+        last_read: &context.last_read,
         fleet: &*fleet,
         request,
         now,

@@ -43,6 +43,7 @@ mod retention;
 mod scheduler;
 mod screens;
 mod sim;
+mod source;
 mod stopped;
 mod support;
 mod sweep;

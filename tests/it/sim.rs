@@ -16,6 +16,7 @@ mod keeper;
 mod machine;
 mod provider;
 mod setting;
+mod subject;
 mod tracker;
 mod world;
 
@@ -30,6 +31,7 @@ use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
 use factory_tick::model::{Action, Decision, Free, HoldReason, ItemId, LocalFacts, Plan, Room, RunId, Step};
 use factory_tick::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, Registry};
+use factory_tick::source::LastRead;
 use factory_tick::tick::{self, Tick};
 
 use check::{Broken, History, Life, Scene};
@@ -40,6 +42,14 @@ use world::{Hands, World};
 
 const SEEDS: u64 = 500;
 const TICKS: u64 = 100;
+
+/// Ticks of one process: the next process knows no view of the source any more.
+const ITERATIONS: u64 = 3;
+
+/// The simulator's tracker, for the tests of sources.
+pub(crate) fn subject() -> Box<dyn crate::source::Subject> {
+    Box::new(subject::Simulated::new())
+}
 
 /// One fault in the code breaks many seeds; the first few tell enough, and which of them is the shortest.
 const BROKEN_SEEDS_MAX: usize = 10;
@@ -165,6 +175,7 @@ struct Simulation {
     missing_env: BTreeMap<String, Vec<String>>,
     missing_programs: BTreeMap<String, String>,
     room: Room,
+    last_read: LastRead,
 }
 
 impl Simulation {
@@ -187,6 +198,7 @@ impl Simulation {
             missing_env: BTreeMap::new(),
             missing_programs: BTreeMap::new(),
             room: Room::default(),
+            last_read: LastRead::default(),
         }
     }
 
@@ -395,6 +407,9 @@ impl Simulation {
 
     fn tick(&mut self, request: Request) -> Result<Came, Broken> {
         self.tally.ticks += 1;
+        if self.tally.ticks.is_multiple_of(ITERATIONS) {
+            self.last_read = LastRead::default();
+        }
         let (before, now, lives, receipts) = {
             let world = &mut *self.world.borrow_mut();
             (world.disk.load(), world.machine.moment(), lives(world), receipts(world))
@@ -410,6 +425,7 @@ impl Simulation {
         let tick = Tick {
             config: &self.config,
             source: &hands,
+            last_read: &self.last_read,
             fleet: &hands,
             request: request.clone(),
             now: now.clone(),
