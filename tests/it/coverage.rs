@@ -124,7 +124,7 @@ fn is_nearly_a_tag(line: &str) -> bool {
     words.is_some_and(|words| words.starts_with(TAG.trim_start_matches("// ")))
 }
 
-/// `decide::tests::reconciling` for `src/decide/tests/reconciling.rs`, `it::crash` for `tests/it/crash.rs`, and
+/// `decide::tests::reconciling` for `src/decide/tests/reconciling.rs`, `it::crash` for `tests/it/crash.rs`, `prove::sweep` for `tests/prove/sweep.rs`, and
 /// `backoff::tests` for what stands in the module of tests at the end of `src/backoff.rs`.
 fn module(path: &str, before: &[&str]) -> String {
     let inside = path.strip_prefix("src/").or(path.strip_prefix("tests/")).unwrap_or(path);

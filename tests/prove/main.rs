@@ -8,6 +8,7 @@ mod corrupt;
 mod fuzz;
 mod hostile;
 mod kill;
+mod mutants;
 mod night;
 mod ordinary;
 mod power;
@@ -44,8 +45,8 @@ const COMMAND: &str = "prove";
 
 /// Tries the promises of factory-tick at length.
 ///
-/// Each proof prints its seeds and what it found, and ends with code 1 where a promise is broken. Without a proof the
-/// part of each that cargo test runs is run.
+/// Each proof prints its seeds and what it found, and ends with code 1 where a promise is broken. Without a
+/// command it runs the part of each proof that cargo test runs.
 #[derive(Parser)]
 #[command(name = "prove", bin_name = "cargo prove", max_term_width = 100)]
 struct Cli {
@@ -65,7 +66,8 @@ enum Proof {
     Corrupt(corrupt::Order),
     /// Cut the power at every point of some 20 ticks and commands. Needs root, /dev/fuse, loop devices and strace
     Power(power::Order),
-    /// Run agents that misbehave, and count the processes that are left. Needs pid namespaces, and root for its half
+    /// Run agents that misbehave, and count the processes that are left. Needs pid namespaces; half of it needs
+    /// root
     Reaper(reaper::Order),
     /// Give pids of runs and ticks to other processes, and count those that are signalled. Needs pid namespaces
     Pids(reaper::reuse::Order),
@@ -82,7 +84,9 @@ enum Proof {
     Night(night::Order),
     /// Give random bytes and records to everything that reads
     Fuzz(fuzz::Order),
-    /// Run all of these, each with its log in target/prove
+    /// Break the program on purpose, one line at a time: the simulator or a unit test must notice. Takes hours
+    Mutants(mutants::Order),
+    /// Run all of these but the mutants, each with its log in target/prove
     All(all::Order),
     /// Check that each rule of tests/rules has a test or a reason, and write the table of them
     Coverage {
@@ -125,6 +129,7 @@ fn prove(proof: &Proof) {
         Proof::Sim(order) => sim::every_rule_holds_after_every_tick(order),
         Proof::Night(order) => night::night_and_morning_end_as_they_should(order),
         Proof::Fuzz(order) => fuzz::prove(order),
+        Proof::Mutants(order) => mutants::every_mutant_is_noticed(order),
         Proof::All(order) => all::prove(order),
         Proof::Coverage { file } => coverage::write(file.as_deref().unwrap_or(&target().join("COVERAGE.md"))),
         Proof::Inside(order) => reaper::alone::play(order),
