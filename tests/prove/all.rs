@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 
-use crate::support::system;
-use crate::{COMMAND, say, target};
+use crate::{COMMAND, cargo, say, target};
 
 /// What to try.
 #[derive(Args)]
@@ -85,10 +84,10 @@ pub(crate) fn prove(order: &Order) {
         let from = Instant::now();
         let path = folder.join(format!("{name}.log"));
         let log = File::create(&path).unwrap();
-        let mut command = system(env!("CARGO"));
+        let mut command = cargo();
         command.args(["test", "--locked", "--test", "prove", "--profile", step.profile(), "--", COMMAND]);
         command.args(arguments.split(' ')).stdout(log.try_clone().unwrap()).stderr(log);
-        let passed = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success();
+        let passed = command.status().unwrap().success();
         let result = if passed { "passed".to_owned() } else { format!("FAILED: {}", path.display()) };
         say(&format!("{name:<9} {arguments:<44} {:>7}  {result}", from.elapsed().as_secs()));
         failed.extend((!passed).then_some(name));

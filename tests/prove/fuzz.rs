@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use proptest::test_runner::{Config, RngSeed};
 
-use crate::support::system;
-use crate::{fresh_seed, run_each, say};
+use crate::{cargo, fresh_seed, run_each, say};
 
 /// What to try.
 #[derive(Args)]
@@ -70,10 +69,10 @@ pub(crate) fn prove(order: &Order) {
 }
 
 fn beside_the_code(seed: u64, cases: u32) {
-    let mut command = system(env!("CARGO"));
+    let mut command = cargo();
     command.args(["test", "--quiet", "--locked", "--lib", "--", "::any_"]);
     command.env("PROPTEST_RNG_SEED", seed.to_string()).env("PROPTEST_CASES", cases.to_string());
-    let passed = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success();
+    let passed = command.status().unwrap().success();
     assert!(passed, "a property beside the code fails with seed {seed}");
 }
 

@@ -34,7 +34,7 @@ mod wall_clock;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -161,6 +161,20 @@ fn at_least_1(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("it must be a whole number from 1 up".to_owned()),
         Ok(number) => Ok(number),
     }
+}
+
+/// Cargo, in this project. What the outer cargo tells its tests would make it build everything again.
+#[expect(clippy::disallowed_methods, reason = "what is to be taken away is known by its names")]
+fn cargo() -> Command {
+    let mut command = support::system(env!("CARGO"));
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_", "LD_LIBRARY_PATH"];
+    for (name, _) in std::env::vars_os() {
+        if told.iter().any(|told| name.to_string_lossy().starts_with(told)) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
 }
 
 /// The target directory of this build.

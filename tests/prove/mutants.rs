@@ -4,13 +4,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use clap::Args;
 use regex::Regex;
 
 use crate::support::system;
-use crate::{COMMAND, say, target};
+use crate::{COMMAND, cargo, say, target};
 
 /// What to try.
 #[derive(Args)]
@@ -144,8 +143,17 @@ impl Tree {
 
     /// What cargo test prints where it fails, or never comes to an end.
     fn failure(&self, arguments: &[&str]) -> Option<String> {
-        let mut command: Command = system("timeout");
-        command.args(["600", env!("CARGO"), "test", "--offline", "--locked", "--manifest-path"]);
+        let cargo = cargo();
+        let mut command = system("timeout");
+        for (name, _) in cargo.get_envs() {
+            command.env_remove(name);
+        }
+        command.arg("600").arg(cargo.get_program()).args([
+            "test",
+            "--offline",
+            "--locked",
+            "--manifest-path",
+        ]);
         command.arg(self.root.join("Cargo.toml")).arg("--target-dir").arg(&self.build).args(arguments);
         let output = command.output().unwrap();
         let printed =

@@ -30,7 +30,8 @@ use session::Plan;
 /// What to try.
 #[derive(Args)]
 pub(crate) struct Order {
-    /// How many disks to make of each recording
+    /// How many disks to make of each recording. With fewer than 100 the lost flushes may not show, and that counts as a
+    /// failure
     #[arg(default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     images: u64,
     /// Try an ordinary ext4 alone: no strict one, and no lost flushes that must be noticed
