@@ -40,7 +40,7 @@ mod tidy;
 mod traces;
 mod usage;
 
-// What the proofs of `tests/prove` use too.
+// Shared with the proofs of `tests/prove`.
 #[path = "../support/model.rs"]
 mod model;
 #[path = "../support/pty.rs"]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{COMMAND, cargo, say, target};
 
-/// What to try.
+/// The arguments of `cargo prove all`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How much of each proof to run. 50 without the night took 21 minutes on 2 cores

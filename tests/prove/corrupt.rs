@@ -29,7 +29,7 @@ const CODES: &[i32] = &[0, 3, 4, 65, 69, 73, 74, 77, 78];
 /// With `--samples`: each so many-th damaged registry is loaded in this process.
 const LOADED_EVERY: usize = 401;
 
-/// What to try.
+/// The arguments of `cargo prove corrupt`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// A part of the name of a group of files: registry, backup, state, run, items or configuration; or all

@@ -2,7 +2,7 @@
 //! beyond its limits, and what it writes it reads again as what it was.
 //!
 //! Each round has a seed of its own. It runs the properties of this folder, and those beside the code, whose names begin
-//! with `any_`. proptest keeps what fails below `tests/proptest-regressions`; it is to become a test of its own.
+//! with `any_`. proptest keeps each failure below `tests/proptest-regressions`: make a test of it.
 
 mod change;
 mod harness;
@@ -21,7 +21,7 @@ use proptest::test_runner::{Config, RngSeed};
 
 use crate::{cargo, fresh_seed, run_each, say};
 
-/// What to try.
+/// The arguments of `cargo prove fuzz`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How long to begin new rounds

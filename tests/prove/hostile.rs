@@ -30,7 +30,7 @@ const MEMORY_MAX_KIB: u64 = 1 << 20;
 /// The codes of README's table, but 1: that is a bug.
 const CODES: &[i32] = &[0, 2, 3, 4, 5, 10, 65, 69, 73, 74, 75, 77, 78];
 
-/// What to try.
+/// The arguments of `cargo prove hostile`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How large sizes are. 100 is 100,000 items, 1 GB of output, a file of 50 MB. Below 100 neither rows nor peaks are

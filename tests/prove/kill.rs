@@ -9,7 +9,7 @@ use crate::race::assert_unique;
 use crate::support::{Factory, NOTE_START, Running, pause};
 use crate::{fresh_seed, say};
 
-/// What to try.
+/// The arguments of `cargo prove kill`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many ticks to kill, each at another moment

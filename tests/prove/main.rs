@@ -20,14 +20,14 @@ mod sweep;
 #[path = "../it/coverage.rs"]
 mod coverage;
 
-// What the tests of `tests/it` use too.
+// Shared with the tests of `tests/it`.
 #[path = "../support/model.rs"]
-#[expect(dead_code, reason = "a part is for tests/it alone")]
+#[expect(dead_code, reason = "tests/it uses the rest")]
 mod model;
 #[path = "../support/pty.rs"]
 mod pty;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "a part is for tests/it alone; the compiler finds there what nothing uses")]
+#[expect(dead_code, reason = "tests/it uses the rest; there the compiler finds dead code")]
 mod support;
 #[path = "../support/wall_clock.rs"]
 mod wall_clock;
@@ -97,7 +97,7 @@ enum Proof {
     Inside(reaper::alone::Order),
 }
 
-/// Whether a proof passes that this machine can't do.
+/// Whether a proof passes where this machine lacks what it needs.
 static MAY_SKIP: AtomicBool = AtomicBool::new(false);
 
 #[expect(clippy::disallowed_methods, reason = "the only reader of the proofs' arguments")]
@@ -136,13 +136,13 @@ fn prove(proof: &Proof) {
     }
 }
 
-/// Tells a line of a proof.
+/// Prints a line of a proof.
 #[expect(clippy::print_stdout, reason = "tables and seeds are what a proof is run for")]
 fn say(line: &str) {
     println!("{line}");
 }
 
-/// What this machine lacks for a proof: a failure, unless `--may-skip` is given.
+/// This machine lacks what a proof needs. The proof fails, or with `--may-skip` it passes and says why.
 fn lacking(why: &str) {
     assert!(MAY_SKIP.load(Ordering::Relaxed), "{why}");
     support::skipped(why);
@@ -163,8 +163,9 @@ fn at_least_1(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Cargo, in this project. What the outer cargo tells its tests would make it build everything again.
-#[expect(clippy::disallowed_methods, reason = "what is to be taken away is known by its names")]
+/// Cargo, in this project. Without the variables that the outer cargo sets for its tests: with them a dependency such as
+/// ring is built again.
+#[expect(clippy::disallowed_methods, reason = "the names of the variables to remove")]
 fn cargo() -> Command {
     let mut command = support::system(env!("CARGO"));
     let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_", "LD_LIBRARY_PATH"];

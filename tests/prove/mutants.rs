@@ -11,7 +11,7 @@ use regex::Regex;
 use crate::support::system;
 use crate::{COMMAND, cargo, say, target};
 
-/// What to try.
+/// The arguments of `cargo prove mutants`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// Try only the mutants of these names
@@ -22,7 +22,7 @@ pub(crate) struct Order {
     /// Try only so many, spread evenly over the list
     #[arg(long, value_name = "COUNT", value_parser = crate::at_least_1)]
     sample: Option<usize>,
-    /// Tell the names, and try nothing
+    /// Print the names, and try nothing
     #[arg(long)]
     list: bool,
 }
@@ -93,7 +93,7 @@ struct Tree {
 }
 
 impl Tree {
-    /// What git knows, as it is in the working tree, committed or not.
+    /// Copies the files that git knows, as they are in the working tree.
     fn copied() -> Tree {
         let folder = target().join("mutants");
         let tree = Tree { root: folder.join("tree"), build: folder.join("build") };
@@ -110,7 +110,7 @@ impl Tree {
         tree
     }
 
-    /// Breaks it, and says who notices; an error where nobody does.
+    /// Breaks the copy, and returns the test that notices; an error where none does.
     fn judge(&self, mutant: &Mutant) -> Result<String, String> {
         let path = self.root.join(mutant.file);
         let whole = fs::read(&path).map_err(|error| format!("{}: {error}", mutant.file))?;
@@ -141,7 +141,7 @@ impl Tree {
         Err("all tests pass".to_owned())
     }
 
-    /// What cargo test prints where it fails, or never comes to an end.
+    /// The output of a cargo test that fails, or takes more than 600 s.
     fn failure(&self, arguments: &[&str]) -> Option<String> {
         let cargo = cargo();
         let mut command = system("timeout");

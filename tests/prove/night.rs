@@ -23,7 +23,7 @@ use crate::support::{Factory, assert_has, hard_limit, is_alive, pause, put, skip
 use crate::wall_clock::WallClock;
 use crate::{fresh_seed, say};
 
-/// What to try.
+/// The arguments of `cargo prove night`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many rounds of ticks the night has. 200 is a tick per minute

@@ -51,7 +51,7 @@ pub(crate) struct Choice {
     /// Leave out the proofs whose name holds this text
     #[arg(long, value_name = "TEXT")]
     skip: Vec<String>,
-    /// Tell the names, and run nothing
+    /// Print the names, and run nothing
     #[arg(long)]
     list: bool,
     /// No proof is ignored, so this runs nothing
@@ -60,10 +60,10 @@ pub(crate) struct Choice {
     /// How many proofs run at a time
     #[arg(long, value_name = "COUNT")]
     test_threads: Option<usize>,
-    /// Tell what each proof printed, not of failures alone
+    /// Print the output of each proof, not only of those that fail
     #[arg(long, visible_aliases = ["no-capture", "show-output"])]
     nocapture: bool,
-    /// For tests of another kind: these change nothing here
+    /// Arguments of `cargo test` that change nothing here
     #[arg(long, hide = true)]
     include_ignored: bool,
     #[arg(long, short, hide = true)]
@@ -85,7 +85,7 @@ impl Choice {
     }
 }
 
-/// What a part came to.
+/// The outcome of a part.
 struct Outcome {
     passed: bool,
     printed: String,
@@ -93,7 +93,7 @@ struct Outcome {
 }
 
 impl Part {
-    /// In a process of its own, whose output is kept.
+    /// Runs it in a process of its own, and keeps the output.
     fn run(&self) -> Outcome {
         let begun = Instant::now();
         let mut command = system(std::env::current_exe().unwrap().to_str().unwrap());
@@ -105,7 +105,7 @@ impl Part {
     }
 }
 
-/// Runs what was chosen; fails where any of it fails.
+/// Runs the chosen parts, and fails where one of them fails.
 pub(crate) fn run(choice: &Choice) -> ExitCode {
     let chosen: Vec<_> = PARTS.iter().filter(|part| choice.is_chosen(part)).collect();
     if choice.list {
@@ -123,7 +123,7 @@ pub(crate) fn run(choice: &Choice) -> ExitCode {
             scope.spawn(|| {
                 while let Some(part) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let outcome = part.run();
-                    tell(part, &outcome, choice.nocapture);
+                    print(part, &outcome, choice.nocapture);
                     if !outcome.passed {
                         failed.lock().unwrap().push((*part, outcome.printed));
                     }
@@ -148,7 +148,7 @@ pub(crate) fn run(choice: &Choice) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(part: &Part, outcome: &Outcome, all: bool) {
+fn print(part: &Part, outcome: &Outcome, all: bool) {
     let verdict = if outcome.passed { "ok" } else { "FAILED" };
     let mut lines = format!("proof {} ... {verdict} ({:.1} s)", part.name, outcome.took.as_secs_f64());
     let told = outcome.printed.lines().filter(|line| all || line.starts_with("SKIPPED"));

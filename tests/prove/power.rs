@@ -27,7 +27,7 @@ use crate::{COMMAND, lacking, say};
 use cut::Recording;
 use session::Plan;
 
-/// What to try.
+/// The arguments of `cargo prove power`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many disks to make of each recording. With fewer than 100 the lost flushes may not show, and that counts as a

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::support::{Factory, NOTE_START, Running};
 
-/// What to try.
+/// The arguments of `cargo prove race`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many rounds to run. In each round 8 ticks race for 1 new item

@@ -28,7 +28,7 @@ use crate::{at_least_1, lacking, say};
 use alone::{Answer, Groups, Inside, USER, answer, give_away, last_pid, others};
 use rows::{Fate, ROWS, Row, User};
 
-/// What to try.
+/// The arguments of `cargo prove reaper`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How often to try each cell. The worst outcome counts

@@ -36,7 +36,7 @@ use faults::Fault;
 use machine::Words;
 use world::{Hands, World};
 
-/// What to try.
+/// The arguments of `cargo prove sim`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many seeds to live through

@@ -42,7 +42,7 @@ const CODES: &[i32] = &[0, 3, 4, 65, 69, 73, 74, 75, 77, 78];
 /// often it wakes is never quite the same.
 const UNREACHED_MAX: usize = 5;
 
-/// What to try.
+/// The arguments of `cargo prove sweep`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// The scene to sweep, or all

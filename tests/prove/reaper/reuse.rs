@@ -18,7 +18,7 @@ use super::{ITEMS, Kit, RUNS, Stage, Way};
 use crate::support::{HeldLock, Running, is_alive, kill_9, kill_9_if_alive, pause, system};
 use crate::{lacking, say};
 
-/// What to try.
+/// The arguments of `cargo prove pids`.
 #[derive(Args)]
 pub(crate) struct Order {
     /// How many pids to give away, of each of 3 kinds
