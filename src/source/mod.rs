@@ -3,8 +3,8 @@
 //! A source only tells what is there. Which items matter, and what an absent one means, is
 //! decided elsewhere; so a source never shortens a list that it could not read to its end.
 //!
-//! A new kind of source is a folder here, a variant of [`SourceConfig`] and an arm of [`build`]. The tests in
-//! `tests/it/source.rs` run against every kind.
+//! A new kind of source is a folder here, a variant of [`SourceConfig`] and an arm of [`build`]. The
+//! suite in `tests/support/source_suite.rs` holds for every kind.
 
 use std::time::Instant;
 

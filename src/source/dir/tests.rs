@@ -1,4 +1,4 @@
-//! The folder as a whole. What holds for every source is in `tests/it/source.rs`.
+//! The folder as a whole. What holds for every source is in `tests/support/source_suite.rs`.
 #![expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
 
 use std::ffi::{CStr, OsStr};
