@@ -53,7 +53,7 @@ fn announced_late(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
     planner
         .registry
         .agents_of(id)
-        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentPhase::Running)
+        .any(|(_, agent)| agent.spec.dispatch == record.dispatch && agent.state == AgentPhase::Running)
 }
 
 /// What made an item done.
@@ -82,13 +82,14 @@ pub(super) fn note(planner: &Planner, id: &ItemId, status: Status) -> Option<Wri
         Status::Done => why_done(done_rule::rule(planner, id)).to_owned(),
         Status::Parked => record.last.as_ref().map_or_else(String::new, |last| last.because.clone()),
     };
-    let of_dispatch = planner.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == record.dispatch);
+    let of_dispatch =
+        planner.registry.agents_of(id).filter(|(_, agent)| agent.spec.dispatch == record.dispatch);
     Some(Writeback {
         item: id.clone(),
         slug: record.slug.clone(),
         status,
         dispatch: record.dispatch,
-        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
+        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.spec.id.n }).collect(),
         at: match status {
             Status::Parked => parked_at(record, planner.now.at),
             Status::Started | Status::Done => planner.now.at,
