@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let was = state.lineage.clone();
     state.relocate(&context.config, |lineage| own_workspaces(context, lineage))?;
     let event = json!({"at": context.now.at, "event": "relocate", "lineage": state.lineage, "was": was});
-    state.log_event(&event);
+    state.log_event(event);
     Ok(tell(context, &state, "is"))
 }
 
