@@ -48,7 +48,7 @@ impl Registry {
             give(&mut record.hash, &launch.snapshot.hash, anew);
             give(&mut record.content_hash, &launch.snapshot.content_hash, anew);
             record.due_at = None;
-            record.notify_tries = 0;
+            record.outbox.tracker_note.try_anew();
         }
         let before = self.agents.get(&launch.spec.id.agent);
         let agent = AgentRecord {
