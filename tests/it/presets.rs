@@ -1,5 +1,6 @@
 //! The presets in a factory: the real programs under real ticks, with a model that is played on loopback. What each
-//! tick decided is printed, for `scripts/presets.sh`.
+//! tick decided is printed: `scripts/harness.sh` fetches the programs, and `cargo test --test it presets:: -- --nocapture`
+//! shows it.
 
 use std::fs;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! What people see, at the widths of a terminal and of a telephone: the screens that README.md shows are what the
-//! program makes of `fixtures/screens`, to the letter. `scripts/screens.sh` writes them anew.
+//! program makes of `fixtures/screens`, to the letter. `WRITE_SCREENS=1 cargo test --test it screens` writes them anew.
 
 use std::path::Path;
 use std::time::Duration;
@@ -249,7 +249,7 @@ fn the_screens_in_the_readme_are_the_programs() {
         return;
     }
     for (is, should_be) in readme.lines().zip(made.lines()) {
-        assert_eq!(is, should_be, "scripts/screens.sh brings README.md up to date");
+        assert_eq!(is, should_be, "WRITE_SCREENS=1 cargo test --test it screens brings README.md up to date");
     }
     assert_eq!(readme.len(), made.len());
 }
