@@ -477,7 +477,7 @@ fn judge(cell: &Cell, stage: &Stage, ticks: &[Ran], left: &[u32], told: &BTreeSe
     }
     for (key, run) in ITEMS.iter().zip(RUNS).take(cell.way.runs()) {
         let agent = &registry["agents"][run.trim_end_matches(".1")];
-        expect(agent["n"] == 1 || agent.is_null(), "it was started again");
+        expect(agent["spec"]["id"] == *run || agent.is_null(), "it was started again");
         expect(agent["run"].is_null(), "the run is on record as in flight");
         let group =
             factory.receipt(run, "cgroup").and_then(|group| Some(PathBuf::from(group["dir"].as_str()?)));

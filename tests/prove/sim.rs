@@ -268,7 +268,7 @@ impl Simulation {
                 world.machine.providers.refresh_refused();
             }
             for run in world.machine.busy.clone() {
-                let item = world.machine.runs[&run].spec.as_ref().map(|spec| spec.item.clone());
+                let item = world.machine.runs[&run].spec.as_ref().map(|spec| spec.spec.item.clone());
                 if let Some(item) = item.filter(|_| world.strike(Fault::AgentEditsItem)) {
                     world.tracker.edit_body(&item, &mut world.dice);
                 }

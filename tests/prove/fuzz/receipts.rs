@@ -29,13 +29,17 @@ fn process() -> Value {
 /// One of each, as they are written.
 fn originals() -> Vec<(&'static str, Value)> {
     let claim = |claim: Value| (CLAIM, claim);
+    let run = json!({
+        "id": "ar-1-impl.1", "item": "dir:AR-1", "role": "implementer", "harness": "command", "dispatch": 1,
+        "chosen_session": "s-1", "resumes": 1, "prelude_ms": 10, "deadline_ms": 1000, "done_when": "command",
+    });
+    let snapshot =
+        json!({"key": "AR-1", "slug": "ar-1", "workspace": "AR-1", "hash": "ab", "content_hash": "cd"});
     let spec = json!({
-        "schema": 1, "lineage": "49cc04b914f1fe5bdb9babc3d36695c9", "run": "ar-1-impl.1", "item": "dir:AR-1",
-        "key": "AR-1", "slug": "ar-1", "role": "implementer", "harness": "command", "dispatch": 1, "session": null,
-        "chosen_session": "s-1", "since": moment(), "argv": ["/bin/agent", "-x"], "env": ["PATH"],
-        "workspace_root": "/w", "workspace": "AR-1", "live": "/s/live", "made": "/s/made", "session_pattern": "s=(.*)",
-        "prelude_ms": 10, "deadline_ms": 1000, "stall_ms": null, "grace_ms": 10, "log_bytes_max": 1000, "done": ["x"],
-        "protected_pids": [7], "protected_pidfiles": ["/p"], "resumes": 1, "hash": "ab", "content_hash": "cd",
+        "schema": 1, "lineage": "49cc04b914f1fe5bdb9babc3d36695c9", "run": run, "snapshot": snapshot,
+        "since": moment(), "argv": ["/bin/agent", "-x"], "env": ["PATH"], "workspace_root": "/w",
+        "live": "/s/live", "made": "/s/made", "session_pattern": "s=(.*)", "grace_ms": 10, "log_bytes_max": 1000,
+        "done": ["x"], "protected_pids": [7], "protected_pidfiles": ["/p"],
     });
     let exit = json!({
         "code": 1, "signal": null, "reason": "exited", "error": null, "started": moment(), "ended": moment(),

@@ -7,8 +7,9 @@ use std::path::Path;
 use factory_tick::config::{self, Config};
 use factory_tick::decide::{Request, decide};
 use factory_tick::model::{
-    COUNT_MAX, Claim, Claimed, ClockReading, ClockTracker, Exit, FleetView, ItemId, ItemState, LocalFacts,
-    Observed, Reported, RunId, RunObservation, SourceView, UnrecordedRun, UnrecordedSpec, WorkItem, World,
+    COUNT_MAX, Claim, Claimed, ClockReading, ClockTracker, DoneWhen, Exit, FleetView, ItemId, ItemSnapshot,
+    ItemState, LocalFacts, Observed, Reported, RunId, RunObservation, RunSpec, SourceView, UnrecordedRun,
+    UnrecordedSpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
 use factory_tick::state::files::registry_file;
@@ -140,27 +141,33 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
     };
     let unrecorded: RunId = "ar-9-impl.4503599627370496".parse().unwrap();
     let spec = UnrecordedSpec {
-        item: ItemId("dir:AR-9".to_owned()),
-        key: "AR-9".to_owned(),
-        slug: "ar-9".to_owned(),
-        workspace: "AR-9".to_owned(),
-        role: "implementer".to_owned(),
-        harness: "command".to_owned(),
-        session: Some("s".to_owned()),
-        chosen_session: None,
-        dispatch: COUNT_MAX / 2 - 1,
+        spec: RunSpec {
+            id: unrecorded.clone(),
+            item: ItemId("dir:AR-9".to_owned()),
+            role: "implementer".to_owned(),
+            harness: "command".to_owned(),
+            dispatch: COUNT_MAX / 2 - 1,
+            session: Some("s".to_owned()),
+            chosen_session: None,
+            resumes: u32::try_from(COUNT_MAX / 2 - 1).unwrap(),
+            prelude_ms: u64::MAX,
+            deadline_ms: Some(u64::MAX),
+            stall_ms: None,
+            follow_up: None,
+            done_when: DoneWhen::Exit,
+        },
+        snapshot: ItemSnapshot {
+            key: "AR-9".to_owned(),
+            slug: "ar-9".to_owned(),
+            workspace: "AR-9".to_owned(),
+            ..ItemSnapshot::default()
+        },
         since: ClockReading {
             at: Timestamp::MAX,
             mono_ms: u64::MAX,
             slept_ms: 0,
             boot_id: boot_id.to_owned(),
         },
-        deadline_ms: Some(u64::MAX),
-        resumes: Some(u32::try_from(COUNT_MAX / 2 - 1).unwrap()),
-        hash: None,
-        content_hash: None,
-        follow_up: None,
-        done: None,
     };
     let is_known = registry.names.last_n.contains_key(&unrecorded.agent)
         || registry.agents.contains_key(&unrecorded.agent);

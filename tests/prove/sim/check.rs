@@ -253,7 +253,7 @@ impl<'a> Scene<'a> {
     /// Items for which something is started, with the run.
     fn starts(&self) -> impl Iterator<Item = (&'a ItemId, &'a RunId)> {
         self.actions().filter_map(|action| match action {
-            Action::Start(launch) | Action::Resume(launch) => Some((&launch.item, &launch.run)),
+            Action::Start(launch) | Action::Resume(launch) => Some((&launch.spec.item, &launch.spec.id)),
             _ => None,
         })
     }
@@ -310,8 +310,11 @@ fn one_live_run_per_role(scene: &Scene<'_>) -> Result<(), String> {
     let mut alive = BTreeMap::new();
     for run in machine.busy.iter().filter(|run| machine.runs[*run].is_live()) {
         let Some(spec) = &machine.runs[run].spec else { continue };
-        if let Some(other) = alive.insert((&spec.item, &spec.role), run) {
-            return Err(format!("{other} and {run} are alive, both {:?} of {}", spec.role, spec.item));
+        if let Some(other) = alive.insert((&spec.spec.item, &spec.spec.role), run) {
+            return Err(format!(
+                "{other} and {run} are alive, both {:?} of {}",
+                spec.spec.role, spec.spec.item
+            ));
         }
     }
     Ok(())
@@ -365,7 +368,7 @@ fn limits_hold(scene: &Scene<'_>) -> Result<(), String> {
         .busy
         .iter()
         .filter(|run| machine.runs[*run].is_live())
-        .filter_map(|run| Some(&machine.runs[run].spec.as_ref()?.item))
+        .filter_map(|run| Some(&machine.runs[run].spec.as_ref()?.spec.item))
         .collect();
     ensure(scene.world.disk.losses > 0 || alive.len() <= max, || {
         format!("{} items really live, at most {max} may", alive.len())
@@ -424,10 +427,11 @@ fn taken_workspace_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
         Action::Start(launch) | Action::Resume(launch) => Some(launch),
         _ => None,
     });
-    match launches.find(|launch| shown.contains(&launch.workspace)) {
-        Some(launch) => {
-            Err(format!("{} starts in {}, which another factory has", launch.run, launch.workspace))
-        }
+    match launches.find(|launch| shown.contains(&launch.snapshot.workspace)) {
+        Some(launch) => Err(format!(
+            "{} starts in {}, which another factory has",
+            launch.spec.id, launch.snapshot.workspace
+        )),
         None => Ok(()),
     }
 }
@@ -528,7 +532,7 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
     for action in scene.actions() {
         let Action::Done { item, run: None, .. } = action else { continue };
         // What it was asked of: the runs as they were, for another life may begin in the same plan.
-        let n = |agent: &AgentName| scene.before.agents.get(agent).map_or(0, |agent| agent.n);
+        let n = |agent: &AgentName| scene.before.agents.get(agent).map_or(0, |agent| agent.spec.id.n);
         let said_so = || {
             let agents = |registry: &'_ Registry| -> Vec<AgentName> {
                 registry.agents_of(item).map(|(name, _)| name.clone()).collect()
@@ -544,9 +548,9 @@ fn done_is_what_was_asked_for(scene: &Scene<'_>) -> Result<(), String> {
             _ => None,
         });
         let recorded = scene.before.agents_of(item).filter(|(_, agent)| agent.succeeded);
-        let recorded = recorded.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n });
+        let recorded = recorded.map(|(name, agent)| RunId { agent: name.clone(), n: agent.spec.id.n });
         let runs: BTreeSet<RunId> = judged.chain(recorded).collect();
-        let spec = |run: &RunId| scene.world.machine.runs.get(run)?.spec.as_ref()?.done;
+        let spec = |run: &RunId| Some(scene.world.machine.runs.get(run)?.spec.as_ref()?.spec.done_when);
         let given: Vec<_> = runs.iter().map(spec).collect();
         let right = given.iter().any(|rule| match rule {
             // A run whose directory was removed says nothing any more.
@@ -603,10 +607,11 @@ fn no_run_ends_without_a_reason(scene: &Scene<'_>) -> Result<(), String> {
         let Some(spec) = scene.world.machine.runs.get(run).and_then(|run| run.spec.as_ref()) else {
             continue;
         };
-        let parked = scene.intended.items.get(&spec.item).is_some_and(|item| item.state == ItemPhase::Parked);
-        let gone = scene.is_gone(&spec.item);
-        let role_gone = scene.config.roles.iter().all(|role| role.name != spec.role);
-        let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.n > run.n);
+        let parked =
+            scene.intended.items.get(&spec.spec.item).is_some_and(|item| item.state == ItemPhase::Parked);
+        let gone = scene.is_gone(&spec.spec.item);
+        let role_gone = scene.config.roles.iter().all(|role| role.name != spec.spec.role);
+        let past = scene.intended.agents.get(&run.agent).is_some_and(|agent| agent.spec.id.n > run.n);
         let timed_out = scene.actions().any(|action| {
             matches!(action, Action::Fail { run: Some(failed), class, .. }
                 if failed == run && *class == factory_tick::model::FailureClass::Deadline)
@@ -729,7 +734,7 @@ fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
         let Some(after) = scene.after.items.get(id) else { continue };
         let unrecorded = scene
             .actions()
-            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.item == *id));
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.spec.item == *id));
         ensure(after.state == before.state || unrecorded, || {
             format!("{id} was {:?} and is {:?}, unchanged", before.state, after.state)
         })?;
@@ -747,7 +752,7 @@ fn backoff_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
         // A forgotten run that is found again makes it active: what follows in its dispatch is not fresh.
         let found = scene
             .actions()
-            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.item == *id));
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.spec.item == *id));
         // What failed went on, and ended well.
         let goes_on =
             scene.plan.steps.iter().any(
@@ -808,12 +813,13 @@ fn what_a_person_says_is_heard(scene: &Scene<'_>) -> Result<(), String> {
         let still_unheard = |at: usize| planned.get(at).is_some_and(|message| !message.heard);
         // What starts after the item was done in this plan is of its next life, also where no commit kept that.
         let is_over = is_done || done_in(scene, id);
-        for launch in scene.launches().filter(|launch| launch.item == *id && !is_over) {
+        for launch in scene.launches().filter(|launch| launch.spec.item == *id && !is_over) {
             let mut messages = before.messages.iter().enumerate();
             let untold = messages.find(|(at, message)| {
-                (launch.session.is_none() || still_unheard(*at)) && !launch.prompt.contains(&message.text)
+                (launch.spec.session.is_none() || still_unheard(*at))
+                    && !launch.prompt.contains(&message.text)
             });
-            ensure(untold.is_none(), || format!("{} is not told {untold:?}", launch.run))?;
+            ensure(untold.is_none(), || format!("{} is not told {untold:?}", launch.spec.id))?;
         }
     }
     Ok(())
@@ -829,8 +835,8 @@ fn a_required_note_comes_first(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     scene.after.agents.iter().filter(|(_, agent)| agent.succeeded).try_for_each(|(name, agent)| {
-        let told = scene.world.tracker.announced.contains(&(agent.item.clone(), agent.dispatch));
-        ensure(told, || format!("{name} is ok, and dispatch {} was never announced", agent.dispatch))
+        let told = scene.world.tracker.announced.contains(&(agent.spec.item.clone(), agent.spec.dispatch));
+        ensure(told, || format!("{name} is ok, and dispatch {} was never announced", agent.spec.dispatch))
     })
 }
 
@@ -840,7 +846,7 @@ fn a_refused_dispatch_keeps_nothing(scene: &Scene<'_>) -> Result<(), String> {
         return Ok(());
     }
     for (id, dispatch) in &scene.world.refused_notes {
-        for (name, agent) in scene.after.agents_of(id).filter(|(_, agent)| agent.dispatch == *dispatch) {
+        for (name, agent) in scene.after.agents_of(id).filter(|(_, agent)| agent.spec.dispatch == *dispatch) {
             ensure(!agent.succeeded && agent.run.is_none() && agent.follow_up.is_none(), || {
                 format!("{name} goes on although dispatch {dispatch} could not be announced")
             })?;
@@ -899,14 +905,15 @@ fn an_empty_folder_is_not_believed_at_once(scene: &Scene<'_>) -> Result<(), Stri
 fn done_survives_absence(scene: &Scene<'_>) -> Result<(), String> {
     scene.actions().try_for_each(|action| match action {
         Action::Start(launch) => {
-            let done_of = scene.history.done_of.get(&launch.item);
+            let done_of = scene.history.done_of.get(&launch.spec.item);
             // A person may have brought it back since.
-            let record = scene.before.items.get(&launch.item);
+            let record = scene.before.items.get(&launch.spec.item);
             let is_done = record.is_none_or(|record| record.state == ItemPhase::Done);
             let again = done_of.filter(|_| is_done).is_some_and(|done_of| {
-                *done_of == launch.content_hash && !scene.world.tracker.shows_change(&launch.item, done_of)
+                *done_of == launch.snapshot.content_hash
+                    && !scene.world.tracker.shows_change(&launch.spec.item, done_of)
             });
-            ensure(!again, || format!("{} does again what was done", launch.run))
+            ensure(!again, || format!("{} does again what was done", launch.spec.id))
         }
         _ => Ok(()),
     })
@@ -968,10 +975,10 @@ fn an_uncharged_streak_takes_time(scene: &Scene<'_>) -> Result<(), String> {
 /// While the record says that an item is as its runs were given it, each role that counts as done was.
 fn done_work_is_of_this_text(scene: &Scene<'_>) -> Result<(), String> {
     for (name, agent) in scene.after.agents.iter().filter(|(_, agent)| agent.succeeded) {
-        let run = RunId { agent: name.clone(), n: agent.n };
+        let run = RunId { agent: name.clone(), n: agent.spec.id.n };
         let given = scene.world.machine.runs.get(&run).and_then(|run| run.given.as_ref());
-        let recorded = scene.after.items.get(&agent.item).and_then(|item| item.content_hash.as_ref());
-        let now = scene.item(&agent.item).map(|item| &item.content_hash);
+        let recorded = scene.after.items.get(&agent.spec.item).and_then(|item| item.content_hash.as_ref());
+        let now = scene.item(&agent.spec.item).map(|item| &item.content_hash);
         ensure(given.is_none() || recorded != now || given == now, || {
             format!("{run} counts as done, was given another text, and nobody will know")
         })?;
@@ -983,10 +990,10 @@ fn done_work_is_of_this_text(scene: &Scene<'_>) -> Result<(), String> {
 fn what_cannot_be_told_is_left_alone(scene: &Scene<'_>) -> Result<(), String> {
     let Some(untold) = &scene.world.untold else { return Ok(()) };
     let current = scene.before.agents.get(&untold.agent).filter(|agent| agent.run.as_ref() == Some(untold));
-    let item = current.map(|agent| &agent.item);
+    let item = current.map(|agent| &agent.spec.item);
     let item = item.or(scene.before.handoffs.get(untold).and_then(|handoff| handoff.item.as_ref()));
     let verdict = scene.actions().find(|action| match action {
-        Action::Start(launch) | Action::Resume(launch) => Some(&launch.item) == item,
+        Action::Start(launch) | Action::Resume(launch) => Some(&launch.spec.item) == item,
         Action::Stop { .. } => false,
         _ => action.run() == Some(untold) && !matches!(action, Action::AdoptUnrecorded { .. }),
     });
@@ -1042,8 +1049,10 @@ fn names_are_never_shared(scene: &Scene<'_>) -> Result<(), String> {
     let mut owners: BTreeMap<&AgentName, &ItemId> = BTreeMap::new();
     for (run, one) in &scene.world.machine.runs {
         let Some(spec) = &one.spec else { continue };
-        let owner = owners.entry(&run.agent).or_insert(&spec.item);
-        ensure(*owner == &spec.item, || format!("{run} is of {}, and earlier ones of {owner}", spec.item))?;
+        let owner = owners.entry(&run.agent).or_insert(&spec.spec.item);
+        ensure(*owner == &spec.spec.item, || {
+            format!("{run} is of {}, and earlier ones of {owner}", spec.spec.item)
+        })?;
     }
     Ok(())
 }
@@ -1068,8 +1077,8 @@ fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
         };
         let in_order = right
             && agent.stopped_at.is_some() == (agent.state == AgentPhase::Idle)
-            && agent.run.as_ref().is_none_or(|run| run.agent == *name && run.n == agent.n)
-            && scene.after.items.contains_key(&agent.item);
+            && agent.run.as_ref().is_none_or(|run| run.agent == *name && run.n == agent.spec.id.n)
+            && scene.after.items.contains_key(&agent.spec.item);
         ensure(in_order, || format!("{name}: {agent:?}"))
     })
 }

@@ -82,7 +82,7 @@ impl World {
     fn may_lose_its_directory(&mut self, run: &RunId) {
         let registry = &self.disk.standing;
         let current = registry.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run));
-        let latest = registry.agents.get(&run.agent).is_some_and(|agent| agent.n == run.n);
+        let latest = registry.agents.get(&run.agent).is_some_and(|agent| agent.spec.id.n == run.n);
         let last = registry.names.last_n.get(&run.agent).copied().unwrap_or(0);
         let live = self.machine.runs.get(run).is_some_and(|one| one.is_live());
         let needed = [
@@ -104,7 +104,7 @@ impl World {
         let starts = registry.agents_of(id).any(|(_, agent)| agent.state != AgentPhase::Idle);
         let live = self.machine.busy.iter().find(|run| {
             let one = &self.machine.runs[*run];
-            one.is_live() && one.spec.as_ref().is_some_and(|spec| spec.item == *id)
+            one.is_live() && one.spec.as_ref().is_some_and(|spec| spec.spec.item == *id)
         });
         let what = match live {
             Some(run) => format!("{run} lives in the workspace of {id}, and it is removed"),

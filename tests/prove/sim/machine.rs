@@ -259,28 +259,12 @@ impl Machine {
     }
 
     pub(super) fn write_spec(&mut self, launch: &Launch, since: ClockReading) {
-        let Some(run) = self.runs.get_mut(&launch.run) else { return };
-        run.deadline_ms = launch.deadline.map(|deadline| deadline.as_millis() as u64);
-        run.stall_ms = launch.stall.map(|stall| stall.as_millis() as u64);
-        run.given = Some(launch.content_hash.clone()).filter(|_| launch.session.is_none());
-        run.spec = Some(UnrecordedSpec {
-            item: launch.item.clone(),
-            key: launch.key.clone(),
-            slug: launch.slug.clone(),
-            workspace: launch.workspace.clone(),
-            role: launch.role.clone(),
-            harness: launch.harness.clone(),
-            session: launch.session.clone(),
-            chosen_session: launch.chosen_session.clone(),
-            dispatch: launch.dispatch,
-            since,
-            deadline_ms: launch.latest_ms(),
-            resumes: Some(launch.resumes),
-            hash: Some(launch.hash.clone()),
-            content_hash: Some(launch.content_hash.clone()),
-            follow_up: launch.follow_up.clone(),
-            done: Some(launch.done),
-        });
+        let Some(run) = self.runs.get_mut(&launch.spec.id) else { return };
+        run.deadline_ms = launch.spec.deadline_ms;
+        run.stall_ms = launch.spec.stall_ms;
+        run.given = Some(launch.snapshot.content_hash.clone()).filter(|_| launch.spec.session.is_none());
+        run.spec =
+            Some(UnrecordedSpec { spec: launch.spec.clone(), snapshot: launch.snapshot.clone(), since });
     }
 
     /// Starts a launcher; `lost`: it dies at once.
@@ -296,17 +280,17 @@ impl Machine {
         self.know_program(launch, &mut script);
         let process = self.process();
         let at = self.mono_ms + script.claim_after;
-        let Some(run) = self.runs.get_mut(&launch.run) else { return };
+        let Some(run) = self.runs.get_mut(&launch.spec.id) else { return };
         run.script = Some(script);
         run.process = Some(process);
         run.launcher = if lost { Launcher::Gone } else { Launcher::Coming(at) };
         if !lost {
-            self.busy.insert(launch.run.clone());
+            self.busy.insert(launch.spec.id.clone());
         }
     }
 
     fn script(&mut self, launch: &Launch, grace_ms: u64, faults: &mut Faults, dice: &mut Dice) -> Script {
-        let session = match &launch.session {
+        let session = match &launch.spec.session {
             Some(session) if dice.percent(85) => Some(session.clone()),
             _ if dice.percent(75) => {
                 self.sessions += 1;
@@ -315,6 +299,7 @@ impl Machine {
             _ => None,
         };
         let gone = launch
+            .spec
             .session
             .as_ref()
             .filter(|session| self.gone_sessions.contains(*session) || dice.percent(20));
@@ -334,7 +319,7 @@ impl Machine {
                 _ => End::NeverRan(ExitReason::Infra),
             },
         };
-        let hangs = launch.deadline.is_some() && dice.percent(10);
+        let hangs = launch.spec.deadline_ms.is_some() && dice.percent(10);
         let stuck = hangs && faults.strike(Fault::LauncherStuck, dice);
         let slow = faults.strike(Fault::SlowClaim, dice);
         let forks = if dice.percent(40) { dice.range(1, 3) as u32 } else { 0 };
@@ -342,7 +327,7 @@ impl Machine {
         Script {
             hook,
             claim_after: if slow { dice.range(0, 4 * grace_ms) } else { dice.range(1, 2_000) },
-            begin_after: dice.range(0, (launch.prelude.as_millis() as u64).max(3_000)),
+            begin_after: dice.range(0, launch.spec.prelude_ms.max(3_000)),
             life: (!hangs).then(|| dice.pick(&[500, 5_000, 30_000, 90_000, 300_000])),
             end,
             session: session.map(|session| (dice.range(0, 4_000), session)),
@@ -537,7 +522,7 @@ impl Machine {
         // Where it leaves no receipt either, nothing tells that it began: its resume is given back.
         one.claim_removed = true;
         let counted = one.begun > 0 && counts_as_resume(one);
-        let session = one.spec.as_ref().and_then(|spec| spec.session.as_ref()).filter(|_| counted);
+        let session = one.spec.as_ref().and_then(|spec| spec.spec.session.as_ref()).filter(|_| counted);
         self.unclaimed.insert(run.clone());
         if let Some(times) = session.and_then(|session| self.resumed.get_mut(session)) {
             *times -= 1;
@@ -678,7 +663,7 @@ impl Machine {
         let now = self.mono_ms;
         let Some(one) = self.runs.get_mut(run) else { return };
         let Some(script) = &one.script else { return };
-        self.workspaces.extend(one.spec.as_ref().map(|spec| spec.workspace.clone()));
+        self.workspaces.extend(one.spec.as_ref().map(|spec| spec.snapshot.workspace.clone()));
         one.launcher = Launcher::Watching(now);
         one.main_alive = true;
         one.begun += 1;
@@ -686,7 +671,7 @@ impl Machine {
         one.tough_until = now + script.tough;
         // A run that goes on with a session has it from the beginning.
         let counts = counts_as_resume(one);
-        if let Some(session) = one.spec.as_ref().and_then(|spec| spec.session.clone()) {
+        if let Some(session) = one.spec.as_ref().and_then(|spec| spec.spec.session.clone()) {
             *self.resumed.entry(session.clone()).or_default() += u32::from(counts && !one.claim_removed);
             one.reported.session = Some(session);
         }
@@ -726,7 +711,7 @@ impl Machine {
         self.print_program(run, now, reason);
         let Some(one) = self.runs.get_mut(run) else { return };
         // A launcher asks what its spec tells it to ask, whatever is configured by now.
-        let asks = one.spec.as_ref().and_then(|spec| spec.done) == Some(DoneWhen::Command);
+        let asks = one.spec.as_ref().is_some_and(|spec| spec.spec.done_when == DoneWhen::Command);
         if !exit_lost {
             one.exit = Some(Exit {
                 code,
@@ -876,6 +861,6 @@ fn never_ran(reason: ExitReason) -> bool {
 
 /// Whether `resumes_max` bounds the resume that a run is: a person's answer is none after a failure.
 fn counts_as_resume(run: &Run) -> bool {
-    let follows = run.spec.as_ref().and_then(|spec| spec.follow_up.as_ref());
+    let follows = run.spec.as_ref().and_then(|spec| spec.spec.follow_up.as_ref());
     follows.is_none_or(|next| next.reason.is_failure())
 }

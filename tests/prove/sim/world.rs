@@ -197,7 +197,7 @@ impl World {
 
     fn start(&mut self, launch: &Launch) -> Happened {
         self.lapse();
-        let run = &launch.run;
+        let run = &launch.spec.id;
         let on_record = self.disk.standing.agents.get(&run.agent);
         if on_record.is_none_or(|agent| agent.run.as_ref() != Some(run)) {
             self.breaks("intent_before_effect", format!("{run} is started, and no registry says so"));
@@ -246,18 +246,18 @@ impl World {
 
     /// A session that a start chose is of that run alone, and of those of its agent that go on with it.
     fn look_at_session(&mut self, launch: &Launch) {
-        let (run, argv) = (&launch.run, &launch.argv);
-        let session = launch.session.as_ref().or(launch.chosen_session.as_ref());
+        let (run, argv) = (&launch.spec.id, &launch.argv);
+        let session = launch.spec.session.as_ref().or(launch.spec.chosen_session.as_ref());
         let owner = session.and_then(|session| self.chosen.get(session));
         let wrong = match owner {
-            Some(owner) if launch.session.is_some() => owner.agent != run.agent,
+            Some(owner) if launch.spec.session.is_some() => owner.agent != run.agent,
             Some(owner) => owner != run,
             None => false,
         };
         if wrong {
             self.breaks("a_session_is_of_one_run", format!("{run} has {session:?} of {owner:?}"));
         }
-        let is_preset = factory_tick::harness::preset(&launch.harness).is_some();
+        let is_preset = factory_tick::harness::preset(&launch.spec.harness).is_some();
         if is_preset && session.is_some_and(|session| argv.iter().filter(|one| *one == session).count() != 1)
         {
             self.breaks(
@@ -265,7 +265,7 @@ impl World {
                 format!("{run} has {session:?} and is started with {argv:?}"),
             );
         }
-        if let Some(chosen) = &launch.chosen_session {
+        if let Some(chosen) = &launch.spec.chosen_session {
             self.chosen.insert(chosen.clone(), run.clone());
         }
     }

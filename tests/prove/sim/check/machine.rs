@@ -59,7 +59,7 @@ pub(super) fn machine_fault_parks_nothing(scene: &Scene<'_>) -> Result<(), Strin
 pub(super) fn missing_program_starts_nothing(scene: &Scene<'_>) -> Result<(), String> {
     let missing = scene.actions().find_map(|action| match action {
         Action::Start(launch) | Action::Resume(launch) => {
-            scene.missing_programs.contains_key(&launch.role).then_some(&launch.run)
+            scene.missing_programs.contains_key(&launch.spec.role).then_some(&launch.spec.id)
         }
         _ => None,
     });
@@ -73,11 +73,13 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
     items.into_iter().try_for_each(|item| {
         let is_new = |agent: &AgentRecord| agent.run.as_ref().is_some_and(|run| started.contains(run));
         let goes_on = scene.agents(item).any(|agent| {
-            let in_flight = agent.state != AgentPhase::Idle && (!is_new(agent) || agent.resumed);
+            let in_flight = agent.state != AgentPhase::Idle && (!is_new(agent) || agent.spec.is_resume());
             in_flight || agent.succeeded || agent.follow_up.is_some()
         });
         let missing = scene.config.roles.iter().find(|role| {
-            !scene.agents(item).any(|agent| agent.role == role.name && (agent.succeeded || is_new(agent)))
+            !scene
+                .agents(item)
+                .any(|agent| agent.spec.role == role.name && (agent.succeeded || is_new(agent)))
         });
         ensure(goes_on || missing.is_none(), || {
             format!("{item} starts without its {:?}", missing.map(|role| &role.name))

@@ -185,10 +185,11 @@ fn refusals(scene: &Scene<'_>, counts: impl Fn(&RunId) -> bool) -> BTreeMap<Stri
     for judged in scene.judged().filter(|judged| counts(judged.run)) {
         let Some((ending, record)) = judged.ending.zip(judged.record) else { continue };
         if judged.class == Some(FailureClass::Denied) && record.credentials.is_some() {
-            refused.extend(ending.credentials.clone().map(|key| (record.role.clone(), key)));
+            refused.extend(ending.credentials.clone().map(|key| (record.spec.role.clone(), key)));
         } else if judged.was_answered() {
             // With the same credentials: it was a mistake.
-            refused.retain(|role, key| *role != record.role || Some(&*key) != ending.credentials.as_ref());
+            refused
+                .retain(|role, key| *role != record.spec.role || Some(&*key) != ending.credentials.as_ref());
         }
     }
     refused.retain(|role, key| scene.credentials.get(role) == Some(key));
@@ -280,10 +281,10 @@ pub(super) fn what_is_told_is_spent(scene: &Scene<'_>) -> Result<(), String> {
 pub(super) fn a_wait_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
     let told = tellings(scene, |_| true);
     scene.launches().try_for_each(|launch| {
-        let waits = scene.intended.cool_offs.get(&scope_of(&launch.harness)).and_then(|one| one.until);
-        let until = waits.max(told.get(&launch.harness).copied());
+        let waits = scene.intended.cool_offs.get(&scope_of(&launch.spec.harness)).and_then(|one| one.until);
+        let until = waits.max(told.get(&launch.spec.harness).copied());
         ensure(until.is_none_or(|until| until <= scene.now.at), || {
-            format!("{} is started before {}", launch.run, until.unwrap())
+            format!("{} is started before {}", launch.spec.id, until.unwrap())
         })
     })
 }
@@ -292,20 +293,22 @@ pub(super) fn a_wait_is_waited_for(scene: &Scene<'_>) -> Result<(), String> {
 pub(super) fn one_run_tries_first(scene: &Scene<'_>) -> Result<(), String> {
     for harness in scene.harnesses() {
         let Some(cool_off) = scene.intended.cool_offs.get(&scope_of(harness)) else { continue };
-        let started: Vec<_> = scene.launches().filter(|launch| launch.harness == harness).collect();
+        let started: Vec<_> = scene.launches().filter(|launch| launch.spec.harness == harness).collect();
         let Some(first) = started.first() else { continue };
-        let crew =
-            started.len() == 1 || started.iter().all(|one| one.item == first.item && one.session.is_none());
+        let crew = started.len() == 1
+            || started.iter().all(|one| one.spec.item == first.spec.item && one.spec.session.is_none());
         ensure(crew, || format!("{} runs of {harness} try at once", started.len()))?;
         let tries = |agent: &&AgentRecord| {
-            let Some(since) = agent.since.as_ref().filter(|_| agent.harness == harness) else { return false };
-            let is_new = started.iter().any(|one| agent.run.as_ref() == Some(&one.run));
+            let Some(since) = agent.since.as_ref().filter(|_| agent.spec.harness == harness) else {
+                return false;
+            };
+            let is_new = started.iter().any(|one| agent.run.as_ref() == Some(&one.spec.id));
             let later =
                 cool_off.begun.as_ref().is_some_and(|begun| scene.world.machine.is_not_before(since, begun));
             !is_new && later && scene.now.since(since).is_some_and(|age| age < 5 * MINUTE)
         };
         let trying = scene.intended.agents.values().find(tries);
-        ensure(trying.is_none(), || format!("{} is started while {trying:?} tries", first.run))?;
+        ensure(trying.is_none(), || format!("{} is started while {trying:?} tries", first.spec.id))?;
     }
     Ok(())
 }
@@ -400,7 +403,7 @@ pub(super) fn a_wait_ends_when_it_is_answered(scene: &Scene<'_>) -> Result<(), S
 fn is_of(judged: &Judged<'_>, harness: &str) -> bool {
     // One that was forgotten and found in this very tick is on no record before it.
     let harness_of =
-        judged.ending.map(|ending| &ending.harness).or(judged.record.map(|record| &record.harness));
+        judged.ending.map(|ending| &ending.harness).or(judged.record.map(|record| &record.spec.harness));
     harness_of.is_some_and(|of| of == harness)
 }
 
@@ -408,9 +411,9 @@ fn is_of(judged: &Judged<'_>, harness: &str) -> bool {
 pub(super) fn a_denied_role_waits(scene: &Scene<'_>) -> Result<(), String> {
     let refused = refusals(scene, |_| true);
     scene.launches().try_for_each(|launch| {
-        let key = refused.get(&launch.role);
+        let key = refused.get(&launch.spec.role);
         ensure(key.is_none() || launch.credentials.as_ref() != key, || {
-            format!("{} is started with {key:?}, which was refused", launch.run)
+            format!("{} is started with {key:?}, which was refused", launch.spec.id)
         })
     })?;
     // A tick that starts anything has looked at the credentials.

@@ -159,16 +159,16 @@ fn recording(harness: &str, words: Words) -> (&'static str, &'static str) {
 impl Machine {
     /// Makes a script that of a known program, where it is one.
     pub(super) fn know_program(&mut self, launch: &Launch, script: &mut Script) {
-        if harness::preset(&launch.harness).is_none() {
+        if harness::preset(&launch.spec.harness).is_none() {
             return;
         }
         let dice = &mut self.providers.dice;
-        let chosen = launch.chosen_session.as_ref();
-        let session = launch.session.as_ref().or(chosen).cloned().unwrap_or_else(|| {
+        let chosen = launch.spec.chosen_session.as_ref();
+        let session = launch.spec.session.as_ref().or(chosen).cloned().unwrap_or_else(|| {
             self.sessions += 1;
             format!("t{}", self.sessions)
         });
-        let resumed = launch.session.is_some();
+        let resumed = launch.spec.session.is_some();
         if resumed && script.end == End::SessionGone {
             self.conversations.remove(&session);
         }
@@ -192,7 +192,7 @@ impl Machine {
         }
         script.session = (words != Words::SessionUnknown && words != Words::SessionInUse)
             .then(|| (dice.range(0, 4_000).min(script.life.unwrap_or(4_000)), session.clone()));
-        let (harness, credentials) = (launch.harness.clone(), launch.credentials.clone());
+        let (harness, credentials) = (launch.spec.harness.clone(), launch.credentials.clone());
         script.program = Some(Program { harness, credentials, session, resumed, words });
         if !matches!(script.end, End::NeverRan(_)) {
             script.end = end_of(words, script.end);
