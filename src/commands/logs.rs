@@ -78,7 +78,7 @@ fn which(
         return Ok(RunId { n: args.run.unwrap_or(run.n), ..run });
     }
     let agent = agent(context, wanted, registry)?;
-    let latest = || registry.agents.get(&agent).map(|record| record.n);
+    let latest = || registry.agents.get(&agent).map(|record| record.spec.id.n);
     let n = args.run.or_else(latest).or_else(|| registry.names.last_n.get(&agent).copied());
     Ok(RunId { n: n.unwrap_or_default(), agent })
 }

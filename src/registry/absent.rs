@@ -74,7 +74,7 @@ impl Registry {
     pub(super) fn archive(&mut self, id: &ItemId, now: &ClockReading) {
         self.keep_done(id, now);
         if self.done.contains_key(id) {
-            self.agents.retain(|_, agent| agent.item != *id);
+            self.agents.retain(|_, agent| agent.spec.item != *id);
             self.items.remove(id);
         }
     }

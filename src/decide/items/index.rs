@@ -53,11 +53,10 @@ pub(in crate::decide) fn look(planner: &mut Planner) {
         let seen = planner.seen.get(id).copied();
         let is_readable = || !is_unreadable(view, id, &done.origin);
         match (done.gone, seen) {
-            // As it was done, as far as anybody can tell.
+            // As it was done.
             (None, Some(item)) if is_as_done(planner, done, item) => {
-                if done.key(id) != item.key || done.origin != item.origin {
-                    updates.push(still_done(item));
-                }
+                let is_as_recorded = done.key(id) == item.key && done.origin == item.origin;
+                updates.extend((!is_as_recorded).then(|| still_done(item)));
             }
             (None, seen) if seen.is_some() || is_readable() => {
                 updates.push(RecordUpdate::RestoreDone { item: id.clone() });

@@ -262,15 +262,15 @@ fn in_flight(
     agent: &AgentRecord,
 ) -> Option<InFlight> {
     let run = agent.run.clone()?;
-    let record = registry.items.get(&agent.item);
+    let record = registry.items.get(&agent.spec.item);
     let since = agent.since.as_ref().map(|since| since.at);
-    let deadline = agent.deadline_ms.map(Duration::from_millis);
-    let stop =
-        record.map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.item, record)));
+    let deadline = agent.spec.latest_ms().map(Duration::from_millis);
+    let stop = record
+        .map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.spec.item, record)));
     let takeover = takeover::command(looked.config, &places(looked), registry, &run, agent);
     Some(InFlight {
-        item: agent.item.clone(),
-        key: key(registry, &agent.item),
+        item: agent.spec.item.clone(),
+        key: key(registry, &agent.spec.item),
         agent: name.to_owned(),
         state: if agent.state == AgentPhase::Running { "running" } else { "starting" },
         attempt: record.map_or(0, |record| record.attempts) + 1,
@@ -290,9 +290,9 @@ fn in_flight(
 fn notes(registry: &Registry) -> Vec<NoteLine> {
     let note = |(name, agent): (&AgentName, &AgentRecord)| {
         Some(NoteLine {
-            item: agent.item.clone(),
-            key: key(registry, &agent.item),
-            run: RunId { agent: name.clone(), n: agent.n },
+            item: agent.spec.item.clone(),
+            key: key(registry, &agent.spec.item),
+            run: RunId { agent: name.clone(), n: agent.spec.id.n },
             because: agent.after_run.clone()?,
         })
     };
@@ -335,7 +335,7 @@ fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &I
     let runs = registry.running(id);
     let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.succeeded);
     let takeover = resting.filter_map(|(name, agent)| {
-        let run = RunId { agent: name.clone(), n: agent.n };
+        let run = RunId { agent: name.clone(), n: agent.spec.id.n };
         takeover::command(looked.config, &places(looked), registry, &run, agent)
     });
     Some(Parked {
