@@ -17,6 +17,7 @@ mod corrupt;
 mod coverage;
 mod crash;
 mod crowd;
+mod documents;
 mod done;
 mod endings;
 mod env_file;
