@@ -18,8 +18,7 @@ use crate::fleet::local::LocalFleet;
 use crate::model::{ClockReading, Observed, Process, WorkItem};
 use crate::process::identity::{self, Host};
 use crate::run::env::Vars;
-use crate::source::Source;
-use crate::source::dir::DirSource;
+use crate::source::{self, Source};
 use crate::state::files::StateDir;
 use crate::state::{self, Access, State};
 use crate::ui::style::Style;
@@ -119,8 +118,8 @@ impl Context {
         }
     }
 
-    pub(crate) fn source(&self) -> DirSource {
-        DirSource::new(self.config.source_path.clone())
+    pub(crate) fn source(&self) -> Box<dyn Source> {
+        source::build(&self.config.source)
     }
 
     pub(crate) fn clock(&self) -> ClockReading {

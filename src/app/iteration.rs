@@ -139,7 +139,7 @@ fn with_tick<T>(
     let now: ClockReading = clock();
     then(&Tick {
         config: &context.config,
-        source: &source,
+        source: &*source,
         fleet: &*fleet,
         request,
         now,

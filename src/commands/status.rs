@@ -1,4 +1,4 @@
-//! `factory-tick status`: whether ticks come, what is in flight, what waits, what needs a person. Builds
+//! `factory-tick status`: whether ticks come, what is in flight, what waits, what needs a person. Asks
 //! neither source nor fleet, so it works when both are down.
 
 use crate::app::context::Context;
@@ -20,10 +20,12 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let alive =
         heartbeat::judge(heartbeat_state, &context.now, context.config.tick.heartbeat_stale, same_process);
     let registry = state.as_ref().map(|state| &state.registry);
+    let source = context.source();
     let view = StatusView::new(&StatusInput {
         config: &context.config,
         state: &context.state_path,
         workspaces: &local::workspaces(&context.config, &context.state_path),
+        item_place: &|origin| source.place(origin),
         program: &terminal::this_program(&context.options),
         registry,
         heartbeat_state,

@@ -199,8 +199,8 @@ pub struct Config {
     pub attempts: Attempts,
     /// `[budget]`
     pub budget: Budget,
-    /// `[source] path`: the folder of items, absolute.
-    pub source_path: PathBuf,
+    /// `[source]`: where items come from.
+    pub source: SourceConfig,
     /// `[source.scope]`
     pub scope: Scope,
     /// `[writeback]`
@@ -278,6 +278,16 @@ pub struct Budget {
     pub usd_per_day: f64,
     /// US dollars per run.
     pub usd_per_run: f64,
+}
+
+/// `[source] kind`, with the keys of that kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceConfig {
+    /// `"dir"`: files in one folder of this machine.
+    Dir {
+        /// `[source] path`: the folder, absolute.
+        path: PathBuf,
+    },
 }
 
 /// `[source.scope]`: an item outside is never touched.

@@ -11,7 +11,7 @@ use super::hooks::hooks;
 use super::roles::{argv, roles};
 use super::{
     Attempts, BrokerConfig, Budget, Config, Done, EnvConfig, FleetConfig, FleetKind, Limits, Retention,
-    Scope, Tick, WritebackMode, WritebackModes,
+    Scope, SourceConfig, Tick, WritebackMode, WritebackModes,
 };
 use crate::config::toml::problems::quoted;
 use crate::config::toml::section::{Report, Section};
@@ -69,7 +69,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
     let roles = roles(&document, place, &limits_of_crew);
     document.close();
 
-    let (source_path, scope) = source?;
+    let (source, scope) = source?;
     let (retention, log_bytes_max, events_bytes_max) = retention?;
     Some(Config {
         path: place.path.to_owned(),
@@ -79,7 +79,7 @@ pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>
         limits: limits?,
         attempts: attempts?,
         budget: budget?,
-        source_path,
+        source,
         scope,
         writeback: writeback?,
         fleet: fleet?,
@@ -177,13 +177,21 @@ fn budget(section: Section<'_, '_>) -> Option<Budget> {
     })
 }
 
-fn source(section: Section<'_, '_>, place: &Place<'_>) -> Option<(PathBuf, Scope)> {
-    let kinds = ["dir", "github", "linear", "command"].map(|kind| (kind, kind));
-    section.later("kind", "dir", "\"dir\"", |value| value.one_of(&kinds));
+fn source(section: Section<'_, '_>, place: &Place<'_>) -> Option<(SourceConfig, Scope)> {
+    let kind = section.or("kind", SourceKind::Dir, |value| value.one_of(&[("dir", SourceKind::Dir)]));
     let path = section.or("path", place.dir.join("issues"), |value| path(value, place));
     let scope = scope(section.table("scope", "[source.scope]"));
     section.close();
-    Some((path?, scope?))
+    let source = match kind? {
+        SourceKind::Dir => SourceConfig::Dir { path: path? },
+    };
+    Some((source, scope?))
+}
+
+/// The word behind `[source] kind`: its keys are read before it is known which of them count.
+#[derive(Clone, Copy)]
+enum SourceKind {
+    Dir,
 }
 
 fn scope(section: Section<'_, '_>) -> Option<Scope> {

@@ -101,7 +101,7 @@ fn the_minimal_configuration_means_the_documented_defaults() {
                 usd_per_day: 0.0,
                 usd_per_run: 0.0
             },
-            source_path: "/etc/factory/issues".into(),
+            source: SourceConfig::Dir { path: "/etc/factory/issues".into() },
             scope: Scope::default(),
             writeback: WritebackModes {
                 started: WritebackMode::BestEffort,
@@ -255,7 +255,7 @@ fn what_is_set_is_what_comes_out() {
     assert_eq!(config.limits.per_label, BTreeMap::from([("backend".to_owned(), 2)]));
     assert_eq!(config.limits.disk_free_min_bytes, 0);
     assert_eq!((config.attempts.jitter, config.attempts.resumes_max), (0.0, 0));
-    assert_eq!(config.source_path, Path::new("/etc/factory/../work/items"));
+    assert_eq!(config.source, SourceConfig::Dir { path: "/etc/factory/../work/items".into() });
     assert_eq!(config.scope.labels, ["factory", ""]);
     assert_eq!(config.scope.title_prefix, "[bot] ");
     assert_eq!(config.writeback.started, WritebackMode::Required);
@@ -290,31 +290,19 @@ fn what_is_set_is_what_comes_out() {
 }
 
 #[test]
-fn what_has_no_effect_yet_is_refused_by_name() {
-    let later = [
-        ("[source]", "kind", "\"github\"", "\"dir\""),
-        ("[source]", "kind", "\"linear\"", "\"dir\""),
-        ("[source]", "kind", "\"command\"", "\"dir\""),
-    ];
-    for (title, key, value, default) in later {
-        let line = format!("{key} = {value}");
-        let (text, at) = (with(&format!("{title}\n{line}")), 2);
-        let column = key.len() + 4;
-        assert_eq!(
-            told(&text),
-            format!(
-                "factory.toml:{at}:{column}: `{title} {key}` is not supported yet\n  hint: remove it, or set it to its \
-                 default {default}\n1 problem in factory.toml"
-            )
-        );
-    }
+fn unknown_source_kind_is_refused_with_the_known_ones() {
+    assert_eq!(
+        told(&with("[source]\nkind = \"github\"")),
+        "factory.toml:2:8: `[source] kind` can't be \"github\"\n  hint: it takes \"dir\"\n\
+         1 problem in factory.toml"
+    );
 }
 
 #[test]
-fn what_has_no_effect_yet_still_has_a_type() {
+fn rare_keys_still_have_a_type() {
     for line in ["[budget]\nusd_per_day = \"5\"", "[done]\ncommand = \"x\"", "[done]\nwhen = \"later\""] {
         let told = told(&with(line));
-        assert!(told.contains("1 problem ") && !told.contains("supported"), "{told}");
+        assert!(told.contains("1 problem "), "{told}");
     }
 }
 
@@ -466,7 +454,7 @@ fn a_file_is_loaded_from_where_it_really_lies() {
     let config = load(&link, &[]).unwrap_or_else(|problems| panic!("{problems}")).config;
     let real = std::fs::canonicalize(folder.path()).expect("the folder");
     assert_eq!((config.path, config.dir.clone()), (real.join("real.toml"), real.clone()));
-    assert_eq!(config.source_path, real.join("issues"));
+    assert_eq!(config.source, SourceConfig::Dir { path: real.join("issues") });
     assert_eq!(config.roles[0].prompt, "Hello {{ item.key }}");
 }
 

@@ -2,15 +2,16 @@
 //!
 //! A source only tells what is there. Which items matter, and what an absent one means, is
 //! decided elsewhere; so a source never shortens a list that it could not read to its end.
+//!
+//! A new kind of source is a folder here, a variant of [`SourceConfig`] and an arm of [`build`]. The tests in
+//! `tests/it/source.rs` run against every kind.
 
 use std::time::Instant;
 
+use crate::config::SourceConfig;
 use crate::model::{Observed, SourceView, Writeback};
 
-pub mod dir;
-mod markdown;
-mod note;
-mod record;
+mod dir;
 
 /// A tracker of work items.
 pub trait Source {
@@ -23,17 +24,44 @@ pub trait Source {
     /// # Errors
     /// What failed, where, and what to do: nothing was said, or it is not certain that it will last.
     fn notify(&self, note: &Writeback, until: Instant) -> Result<(), String>;
+
+    /// Looks for reasons why [`Source::notify`] would fail, and changes nothing.
+    ///
+    /// # Errors
+    /// The first reason found. `Ok` is no promise: only a note shows whether a tracker takes it.
+    fn can_notify(&self) -> Result<(), Obstacle>;
+
+    /// What people are told about the source as a whole.
+    fn describe(&self) -> Description;
+
+    /// Where a person edits an item, for a text such as "to release it, edit …". `origin` is the item's
+    /// [`WorkItem::origin`](crate::model::WorkItem::origin).
+    fn place(&self, origin: &str) -> String;
 }
 
-/// What goes into a message: on one line and not endless, whatever the file's name or text holds.
-fn one_line(text: &str) -> String {
-    const CHARS_MAX: usize = 1000;
-    let mut line = String::with_capacity(text.len().min(CHARS_MAX));
-    for c in text.chars().take(CHARS_MAX) {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+/// A source as people know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Where its items are: a path, or an address.
+    pub place: String,
+    /// How a person files the first item, as a hint.
+    pub first_item: &'static str,
+}
+
+/// A reason why a source would take no note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Where notes go: a path, or an address.
+    pub place: String,
+    /// What is wrong there.
+    pub why: String,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// The source that a configuration names. Nothing is read or opened yet.
+pub fn build(config: &SourceConfig) -> Box<dyn Source> {
+    match config {
+        SourceConfig::Dir { path } => Box::new(dir::DirSource::new(path.clone())),
     }
-    if text.chars().nth(CHARS_MAX).is_some() {
-        line.push('…');
-    }
-    line
 }

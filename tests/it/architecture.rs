@@ -17,7 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["harness", "model", "ui"]),
     ("durable", &["clock", "model", "state"]),
     ("process", &["fingerprint", "model"]),
-    ("source", &["fingerprint", "model"]),
+    ("source", &["config", "fingerprint", "model"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "ui"]),
     ("run", &["config", "durable", "fingerprint", "harness", "model", "process"]),

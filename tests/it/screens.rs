@@ -12,6 +12,7 @@ use factory_tick::model::{
     WorkItem, World,
 };
 use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
+use factory_tick::source;
 use factory_tick::state::files::heartbeat::{Alive, Health, Heartbeat, HeartbeatState, Status};
 use factory_tick::ui::escape;
 use factory_tick::ui::style::Styler;
@@ -65,10 +66,12 @@ impl Still {
             Alive::Absent => HeartbeatState::Absent,
             _ => HeartbeatState::Beat(Box::new(self.beat.clone())),
         };
+        let source = source::build(&self.config.source);
         StatusView::new(&StatusInput {
             config: &self.config,
             state: Path::new(STATE),
             workspaces: Path::new(WORKSPACES),
+            item_place: &|origin| source.place(origin),
             program: "factory-tick",
             registry: Some(&self.registry),
             heartbeat_state: &pulse,

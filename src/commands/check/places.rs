@@ -114,7 +114,7 @@ fn existing(path: &Path) -> PathBuf {
 }
 
 /// Whether the user that runs this can make something in a folder.
-pub(super) fn may_write(folder: &Path) -> Result<(), String> {
+fn may_write(folder: &Path) -> Result<(), String> {
     if !folder.is_dir() {
         return Err("it is not a folder".to_owned());
     }

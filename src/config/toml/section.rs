@@ -175,26 +175,6 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    /// A key that is known but has no effect yet: whatever is not its default is refused, never ignored.
-    ///
-    /// Answers what was typed even then, for whoever reads on.
-    pub(in crate::config) fn later<T: Clone + PartialEq>(
-        &self,
-        key: &'static str,
-        default: T,
-        shown: &str,
-        read: impl FnOnce(&Value<'a, 't>) -> Option<T>,
-    ) -> Option<T> {
-        self.or(key, default.clone(), |value| {
-            let typed = read(value)?;
-            if typed != default {
-                let hint = format!("remove it, or set it to its default {shown}");
-                value.problem(format!("`{} {key}` is not supported yet", self.title), &hint);
-            }
-            Some(typed)
-        })
-    }
-
     /// Notes a problem of the whole table.
     pub(in crate::config) fn problem(&self, what: String, hint: &str) {
         self.report.add(self.at, &dotted(self.title, ""), what, hint);

@@ -131,7 +131,10 @@ impl<'a, 't> Value<'a, 't> {
     /// One of a few words, with what each of them means.
     pub(in crate::config) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
         let names: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        let hint = format!("it takes one of {}", names.join(", "));
+        let hint = match names.as_slice() {
+            [name] => format!("it takes {name}"),
+            names => format!("it takes one of {}", names.join(", ")),
+        };
         let text = self.string_like("a string", &hint)?;
         match words.iter().find(|(word, _)| *word == text) {
             Some((_, meaning)) => Some(*meaning),

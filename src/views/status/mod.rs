@@ -20,7 +20,6 @@ use crate::state::files::heartbeat::{Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
 
 /// What a status is read off.
-#[derive(Debug)]
 pub struct StatusInput<'a> {
     /// The configuration.
     pub config: &'a Config,
@@ -28,6 +27,8 @@ pub struct StatusInput<'a> {
     pub state: &'a Path,
     /// The folder of workspaces.
     pub workspaces: &'a Path,
+    /// Where a person edits the item of an origin.
+    pub item_place: &'a dyn Fn(&str) -> String,
     /// How the program is called so that it means this factory, for commands that a person copies.
     pub program: &'a str,
     /// What is remembered; `None` where nothing was ever written.
@@ -286,7 +287,7 @@ fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &I
 }
 
 fn stuck(looked: &StatusInput<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
-    let file = looked.config.source_path.join(&stuck.origin).display().to_string();
+    let file = (looked.item_place)(&stuck.origin);
     let help = match stuck.code {
         HoldReason::WorkspaceTaken => Help {
             to: "to release it",
@@ -312,7 +313,7 @@ fn help(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &Ite
     let name = argument(registry, id, record);
     let type_it = |to, words: &str| Help { to, what: format!("{} {words}", looked.program) };
     let retry = format!("retry {name}");
-    let edit = |to| Help { to, what: looked.config.source_path.join(&record.origin).display().to_string() };
+    let edit = |to| Help { to, what: (looked.item_place)(&record.origin) };
     if registry.running(id) {
         vec![type_it("its agent runs; to end it", &format!("stop {name}"))]
     } else if record.parked_by == Some(ParkedBy::Person) {

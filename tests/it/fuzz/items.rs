@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use factory_tick::config::SourceConfig;
 use factory_tick::model::{ItemState, Observed, SourceView, WorkItem};
-use factory_tick::source::Source;
-use factory_tick::source::dir::DirSource;
+use factory_tick::source;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -24,7 +24,8 @@ const TEXTS: &[&str] = &[
 fn read(name: &str, bytes: &[u8]) -> SourceView {
     let folder = tempfile::tempdir().unwrap();
     lay(&folder.path().join(name), bytes);
-    match DirSource::new(folder.path().to_owned()).read(Instant::now() + Duration::from_secs(60)) {
+    let source = source::build(&SourceConfig::Dir { path: folder.path().to_owned() });
+    match source.read(Instant::now() + Duration::from_secs(60)) {
         Observed::Known(view) => view,
         Observed::Unknown(why) => panic!("one bad file hides the folder: {why}"),
     }

@@ -190,6 +190,7 @@ fn show(config: &Config, registry: &Registry, now: &ClockReading) {
         config,
         state: Path::new("/state"),
         workspaces: Path::new("/workspaces"),
+        item_place: &str::to_owned,
         registry: Some(registry),
         heartbeat_state: &HeartbeatState::Absent,
         alive: &Alive::Absent,

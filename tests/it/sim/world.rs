@@ -11,7 +11,7 @@ use factory_tick::model::{
     Reap, Reaped, RunId, RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
 };
 use factory_tick::registry::Registry;
-use factory_tick::source::Source;
+use factory_tick::source::{Description, Obstacle, Source};
 use factory_tick::state::files::{Committed, StoreError};
 use factory_tick::tick::Store;
 
@@ -473,6 +473,18 @@ impl Source for Hands<'_> {
 
     fn notify(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
         self.0.borrow_mut().notify(note)
+    }
+
+    fn can_notify(&self) -> Result<(), Obstacle> {
+        Ok(())
+    }
+
+    fn describe(&self) -> Description {
+        Description { place: "the simulated tracker".to_owned(), first_item: "file one" }
+    }
+
+    fn place(&self, origin: &str) -> String {
+        format!("the simulated tracker, {origin}")
     }
 }
 

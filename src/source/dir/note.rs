@@ -10,12 +10,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fsync, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::Serialize;
 
 use super::one_line;
 use crate::model::{ItemId, RunId, Status, Writeback};
+use crate::source::Obstacle;
 
 /// The tick's own folder: a dot file, which is never an item.
 const FOLDER: &str = ".factory";
@@ -72,6 +73,26 @@ pub(super) fn write(items: &Path, note: &Writeback, until: Instant) -> Result<()
     // It must last: once the registry remembers that a tracker was told, nobody tells it again.
     // Also for a note that was there, which a tick may have put there just before it was killed.
     fsync(&folder).map_err(|error| failed(error.into()))
+}
+
+/// Looks whether a note could be written below the folder of items, and makes nothing.
+///
+/// # Errors
+/// Which folder refuses, and why.
+pub(super) fn could_write(items: &Path) -> Result<(), Obstacle> {
+    let notes = items.join(FOLDER);
+    let folder = if notes.exists() { &notes } else { items };
+    let may = if folder.is_dir() {
+        accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .map_err(|error| io::Error::from(error).to_string())
+    } else {
+        Err("it is not a folder".to_owned())
+    };
+    may.map_err(|why| Obstacle {
+        place: notes.display().to_string(),
+        why,
+        hint: "give the user that runs the tick the permissions w and x on it, or set [writeback] to \"off\"",
+    })
 }
 
 /// Opens the tick's own folder, made where it was missing; never through a symbolic link.

@@ -1,0 +1,74 @@
+//! Items as files: `*.json` and `*.md` directly in one folder.
+//!
+//! The files belong to people, who edit, move and break them at any moment, and to agents, who
+//! may put anything there. So nothing is ever followed, waited for or written back; one bad file
+//! hides no other; and whatever keeps the whole list from being read makes it unknown, not shorter.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::{Description, Obstacle, Source};
+use crate::model::{Observed, SourceView, Writeback};
+
+mod file;
+mod folder;
+mod markdown;
+mod note;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+/// A folder of items.
+#[derive(Clone, Debug)]
+pub(super) struct DirSource {
+    path: PathBuf,
+}
+
+impl DirSource {
+    /// A source that reads the folder at `path`; nothing is looked at yet.
+    pub(super) fn new(path: PathBuf) -> DirSource {
+        DirSource { path }
+    }
+}
+
+impl Source for DirSource {
+    fn read(&self, until: Instant) -> Observed<SourceView> {
+        match folder::read(&self.path, until) {
+            Ok(view) => Observed::Known(view),
+            Err(why) => Observed::broken(why),
+        }
+    }
+
+    fn notify(&self, note: &Writeback, until: Instant) -> Result<(), String> {
+        note::write(&self.path, note, until)
+    }
+
+    fn can_notify(&self) -> Result<(), Obstacle> {
+        note::could_write(&self.path)
+    }
+
+    fn describe(&self) -> Description {
+        Description {
+            place: self.path.display().to_string(),
+            first_item: "an item is a file such as AR-1.md: a line `# Title`, an empty line, and what is to be done",
+        }
+    }
+
+    fn place(&self, origin: &str) -> String {
+        self.path.join(origin).display().to_string()
+    }
+}
+
+/// What goes into a message: on one line and not endless, whatever the file's name or text holds.
+fn one_line(text: &str) -> String {
+    const CHARS_MAX: usize = 1000;
+    let mut line = String::with_capacity(text.len().min(CHARS_MAX));
+    for c in text.chars().take(CHARS_MAX) {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if text.chars().nth(CHARS_MAX).is_some() {
+        line.push('…');
+    }
+    line
+}
