@@ -150,19 +150,6 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-impl From<crate::state::files::StoreError> for Failure {
-    fn from(error: crate::state::files::StoreError) -> Failure {
-        use crate::state::files::StoreError;
-        let no_room = matches!(error, StoreError::NoRoom(_));
-        let status = match error {
-            StoreError::BadState(_) => ExitStatus::BadState,
-            StoreError::CannotCreate(_) => ExitStatus::CannotCreate,
-            StoreError::Io(_) | StoreError::NoRoom(_) => ExitStatus::IoError,
-        };
-        Failure { no_room, ..Failure::new(status, error.to_string()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,20 +15,7 @@ use crate::model::{
 };
 use crate::registry::Registry;
 use crate::source::Source;
-use crate::state::files::{Committed, StoreError};
-
-/// Where a tick keeps what must last.
-pub trait Store {
-    /// Makes the registry durable, whole or not at all. Nothing may be done in the world on the strength of
-    /// a commit that failed: what is on disk then is not known.
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError>;
-
-    /// Tells the log of events what was decided. Never fails a tick.
-    fn log_plan(&mut self, plan: &Plan, now: &ClockReading);
-
-    /// Tells the log of events what became of it.
-    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading);
-}
+use crate::state::{self, StateBackend, StoreError};
 
 /// What a tick works with. Everything in it was made before the tick began.
 pub struct Tick<'a> {
@@ -71,24 +58,32 @@ pub fn plan(tick: &Tick<'_>, registry: &Registry) -> (Plan, World) {
     (decide(tick.config, registry, &world, &tick.request), world)
 }
 
-/// Runs one tick on a registry that was loaded under the lock.
+/// Runs one tick on the registry `before`, which was loaded under the lock. Returns what it did, and the registry as it
+/// stands by then.
 ///
 /// # Errors
 ///
 /// A commit that failed. No effect was performed after it.
-pub fn run(tick: &Tick<'_>, store: &mut dyn Store, registry: &mut Registry) -> Result<Ticked, StoreError> {
-    let (mut plan, world) = plan(tick, registry);
+pub fn run(
+    tick: &Tick<'_>,
+    backend: &mut dyn StateBackend,
+    before: &Registry,
+) -> Result<(Ticked, Registry), StoreError> {
+    let (mut plan, world) = plan(tick, before);
+    let mut registry = before.clone();
     let refused = registry.intend(&plan, &tick.now);
     plan.withdraw(refused);
-    store.commit(registry)?;
-    store.log_plan(&plan, &tick.now);
+    backend.commit(&registry)?;
+    state::log_events(backend, &state::of_plan(before, &plan, &tick.now));
     let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);
     let seen_at = (tick.clock)();
     registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
-    store.commit(registry)?;
-    store.log_outcomes(&plan, &outcomes, &seen_at);
+    backend.commit(&registry)?;
+    state::log_events(backend, &state::of_outcomes(before, &plan, &outcomes, &seen_at));
     let read = tick.request.needs_source();
-    Ok(Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes })
+    let ticked =
+        Ticked { source: read.then(|| answer(&world.source)), fleet: answer(&world.fleet), plan, outcomes };
+    Ok((ticked, registry))
 }
 
 fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {

@@ -19,8 +19,7 @@ use crate::model::{ClockReading, Observed, Process, WorkItem};
 use crate::process::identity::{self, Host};
 use crate::run::env::Vars;
 use crate::source::{self, Source};
-use crate::state::files::StateDir;
-use crate::state::{self, Access, State};
+use crate::state::{self, Access, HostDir, State};
 use crate::ui::style::Style;
 use crate::views::report::TickReport;
 
@@ -83,7 +82,7 @@ impl Context {
     pub(crate) fn lock(&self, default_wait: Duration, shutdown: &Shutdown) -> Result<State, Failure> {
         let wait = self.options.wait_lock.unwrap_or(default_wait);
         let called_off = || shutdown.asked();
-        if let Some(dir) = StateDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
+        if let Some(dir) = HostDir::open_existing(&self.state_path, self.config.allow_network_fs)? {
             state::refuse_by_environment(&dir, &self.vars)?;
         }
         let waiting = |holder: Option<&Process>, waited: Duration| {
@@ -171,19 +170,19 @@ pub(crate) fn is_github_job(vars: &Vars) -> bool {
 /// The configuration that the state goes by, where that is another one than is named. A command that only reads or ends
 /// work goes by it, so that a configuration which was moved locks nobody out.
 pub(crate) fn of_state(options: &Options, access: Access) -> Option<Loaded> {
-    let (config, state) = located(options).ok()?;
+    let (config, path) = located(options).ok()?;
     if !matches!(access, Access::Read | Access::End) {
         return None;
     }
-    let dir = StateDir::open_existing(&state, true).ok()??;
+    let dir = HostDir::open_existing(&path, true).ok()??;
     if !state::belongs_elsewhere(&config, &dir)? {
         return None;
     }
-    let original = crate::state::files::last_good::find_any(&dir)?;
+    let original = state::backend(&dir, 0).kept_config()?;
     let owner = original.path.display();
     log::warn!(
         "the state in {} belongs to {owner}: this goes by the copy of that configuration",
-        state.display()
+        path.display()
     );
     let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
     Some(Loaded { config, original })
@@ -191,14 +190,14 @@ pub(crate) fn of_state(options: &Options, access: Access) -> Option<Loaded> {
 
 /// The configuration that the last good tick went by, with what the command line sets where that is not what is wrong.
 pub(crate) fn last_good(options: &Options, access: Access) -> Option<Loaded> {
-    let (config, state) = located(options).ok()?;
+    let (config, path) = located(options).ok()?;
     // Whether its file system is one to trust is for whoever takes the lock.
-    let dir = StateDir::open_existing(&state, true).ok()??;
-    let original = match access {
-        // To read or to end work, whatever it was called.
-        Access::Read | Access::End => crate::state::files::last_good::find_any(&dir)?,
-        Access::Act | Access::Relocate => crate::state::files::last_good::find(&dir, &config)?,
-    };
+    let dir = HostDir::open_existing(&path, true).ok()??;
+    let original = state::backend(&dir, 0).kept_config()?;
+    // To read or to end work, whatever it was called.
+    if !matches!(access, Access::Read | Access::End) && original.path != config {
+        return None;
+    }
     let config = original.read(&options.set).or_else(|_| original.read(&[])).ok()?;
     Some(Loaded { config, original })
 }

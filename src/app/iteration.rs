@@ -12,8 +12,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::model::{ClockReading, LocalFacts, Plan, Room, World};
 use crate::run::{credentials, env, program};
-use crate::state::State;
-use crate::state::files::StateDir;
+use crate::state::{HostDir, State};
 use crate::tick::{self, Tick, Ticked};
 use crate::views::report::TickReport;
 
@@ -58,10 +57,9 @@ pub(crate) fn run(
 ) -> Result<Ticked, Failure> {
     let (lineage, dir) = (state.lineage.clone(), state.dir.clone());
     let before = state.registry.clone();
-    let mut registry = before.clone();
     let reach = Reach::Performed { held_since: state.held_since, shutdown };
-    let run = |tick: &Tick<'_>| tick::run(tick, state, &mut registry);
-    let ticked = with_tick(context, &lineage, Some(&dir), request, &reach, run)?;
+    let run = |tick: &Tick<'_>| tick::run(tick, state.backend_mut(), &before);
+    let (ticked, registry) = with_tick(context, &lineage, Some(&dir), request, &reach, run)?;
     report.add(&ticked, &context.config, &before, &registry);
     state.registry = registry;
     Ok(ticked)
@@ -118,7 +116,7 @@ pub(crate) fn preview(
 fn with_tick<T>(
     context: &Context,
     lineage: &str,
-    dir: Option<&StateDir>,
+    dir: Option<&HostDir>,
     request: Request,
     reach: &Reach<'_>,
     then: impl FnOnce(&Tick<'_>) -> T,
@@ -150,13 +148,13 @@ fn with_tick<T>(
     })
 }
 
-fn local_facts(context: &Context, lineage: &str, dir: Option<&StateDir>) -> LocalFacts {
+fn local_facts(context: &Context, lineage: &str, dir: Option<&HostDir>) -> LocalFacts {
     let (config, vars) = (&context.config, &context.vars);
     let workspaces = local::workspaces(config, &context.state_path);
     let file = env::of_file(&config.env);
     let (file, env_error) = file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
     LocalFacts {
-        room: Room { state: dir.and_then(StateDir::free), workspaces: disk::free_at(&workspaces) },
+        room: Room { state: dir.and_then(HostDir::free), workspaces: disk::free_at(&workspaces) },
         missing_env: env::missing(vars, &config.env, &file, &config.roles),
         // Without the file of variables the PATH of the agents is unknown.
         missing_programs: match &env_error {

@@ -11,7 +11,7 @@ use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Decision, ItemId, Plan};
 use crate::registry::Registry;
 use crate::state::State;
-use crate::tick::{Store, Ticked};
+use crate::tick::Ticked;
 use crate::views::report::TickReport;
 
 /// A run whose launcher was killed is ended in the first round, and judged in the second.

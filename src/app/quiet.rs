@@ -17,8 +17,8 @@ use crate::cli::Options;
 use crate::clock;
 use crate::durable::atomic;
 use crate::exit::ExitStatus;
-use crate::state::files::StateDir;
-use crate::state::files::heartbeat::{self, Heartbeat, HeartbeatState};
+use crate::state::heartbeat::{Heartbeat, HeartbeatState};
+use crate::state::{self, HostDir};
 
 const FILE: &str = "mail.json";
 
@@ -83,7 +83,7 @@ fn says(before: Option<&Told>, verdict: &Verdict, now: Timestamp) -> bool {
 
 /// Where it is remembered what was told of the ticks of one configuration.
 pub(crate) struct ChangeFilter<'a> {
-    dir: &'a StateDir,
+    dir: &'a HostDir,
     config: String,
     /// The latest heartbeat of that configuration.
     beat: Option<&'a Heartbeat>,
@@ -92,7 +92,7 @@ pub(crate) struct ChangeFilter<'a> {
 impl<'a> ChangeFilter<'a> {
     /// `heartbeat_state` is the heartbeat before this tick's own.
     pub(crate) fn new(
-        dir: &'a StateDir,
+        dir: &'a HostDir,
         config: &Path,
         heartbeat_state: &'a HeartbeatState,
     ) -> ChangeFilter<'a> {
@@ -146,8 +146,8 @@ impl<'a> ChangeFilter<'a> {
 pub(crate) fn has_changed_without_heartbeat(options: &Options, status: ExitStatus, reason: &str) -> bool {
     let Ok((config, state)) = located(options) else { return true };
     // Whether its file system is one to trust with a lock is no matter here.
-    let Ok(Some(dir)) = StateDir::open_existing(&state, true) else { return true };
-    let (heartbeat_state, now) = (heartbeat::read(&dir), clock::wall());
+    let Ok(Some(dir)) = HostDir::open_existing(&state, true) else { return true };
+    let (heartbeat_state, now) = (state::backend(&dir, 0).heartbeat(), clock::wall());
     let (change_filter, verdict) =
         (ChangeFilter::new(&dir, &config, &heartbeat_state), Verdict::new(status, reason));
     let has_changed = change_filter.has_changed(&verdict, now);
@@ -160,14 +160,14 @@ pub(crate) fn has_changed_without_heartbeat(options: &Options, status: ExitStatu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::files::heartbeat::{Health, Status};
+    use crate::state::heartbeat::{self, Health, Status};
 
     const CONFIG: &str = "/f/factory.toml";
 
     /// A state directory, cron, and a clock.
     struct Night {
         _holder: tempfile::TempDir,
-        dir: StateDir,
+        dir: HostDir,
         heartbeat_state: HeartbeatState,
         minute: i64,
         mails: Vec<(i64, u8)>,
@@ -176,7 +176,7 @@ mod tests {
     impl Night {
         fn new() -> Night {
             let holder = tempfile::tempdir().unwrap();
-            let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+            let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
             Night {
                 _holder: holder,
                 dir,

@@ -10,7 +10,6 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::run::env;
-use crate::state::files::events;
 use crate::views::explain::ExplainView;
 use crate::views::json::{Hook, NextRun};
 use crate::{decide, workspace};
@@ -32,9 +31,9 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
         .with_agents(registry.agents_of(&id))
         .with_next_runs(runs);
-    if let Some(dir) = &snapshot.dir {
+    if let Some(backend) = &snapshot.backend {
         let events =
-            events::read(dir).map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
+            backend.events().map_err(|error| Failure::new(ExitStatus::IoError, error.to_string()))?;
         view = view.with_events(events);
     }
     match context.options.format {

@@ -8,14 +8,13 @@ use std::time::Duration;
 use crate::app::context::located;
 use crate::app::output::say;
 use crate::cli::{Format, Options};
-use crate::durable::Lock;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Process;
 use crate::process::identity::Host;
 use crate::process::signal::{self, Guard, Sent, Signal};
 use crate::run::env::Vars;
-use crate::state::files::StateDir;
-use crate::state::files::heartbeat::{self, Alive, Heartbeat, HeartbeatState};
+use crate::state::HostDir;
+use crate::state::heartbeat::{self, Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
 use crate::views::json;
 use crate::{clock, state};
@@ -24,7 +23,7 @@ pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure>
     let host = Host::read()?;
     let (_, path) = located(options)?;
     // Whether its file system is one that the configuration allows is for ticks to say.
-    let dir = StateDir::open_existing(&path, true)?
+    let dir = HostDir::open_existing(&path, true)?
         .ok_or_else(|| refused(&format!("there is no state in {}", path.display())))?;
     state::refuse_by_environment(&dir, vars)?;
     let holder = holder(&dir)?;
@@ -44,18 +43,18 @@ fn refused(why: &str) -> Failure {
 }
 
 /// Who holds the lock: really, and by name.
-fn holder(dir: &StateDir) -> Result<Process, Failure> {
+fn holder(dir: &HostDir) -> Result<Process, Failure> {
     let broken = |error: std::io::Error| Failure::new(ExitStatus::IoError, error.to_string());
-    if !Lock::is_held(dir).map_err(broken)? {
+    if !dir.is_locked().map_err(broken)? {
         return Err(refused("no tick is running: nobody holds the lock"));
     }
-    let holder = Lock::last_holder(dir).map_err(broken)?;
+    let holder = dir.last_holder().map_err(broken)?;
     holder.ok_or_else(|| refused("the lock is held, but does not say by whom"))
 }
 
 /// The heartbeat, where it can be believed and names that process.
-fn beat_of(dir: &StateDir, holder: &Process, host: &Host) -> Result<Box<Heartbeat>, Failure> {
-    let heartbeat_state = heartbeat::read(dir);
+fn beat_of(dir: &HostDir, holder: &Process, host: &Host) -> Result<Box<Heartbeat>, Failure> {
+    let heartbeat_state = state::backend(dir, 0).heartbeat();
     let is_same = |pid, start_ticks, boot_id: &str| state::is_alive(host, pid, start_ticks, boot_id);
     // One that is as old as you like: that is what a tick that hangs leaves.
     match heartbeat::judge(&heartbeat_state, &clock::moment(&host.boot_id), Duration::MAX, is_same) {

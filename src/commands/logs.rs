@@ -16,7 +16,6 @@ use crate::registry::Registry;
 use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
 use crate::run::log_reader::LogReader;
 use crate::state::State;
-use crate::state::files::events;
 use crate::ui::escape;
 
 /// How often a run that is followed is looked at.
@@ -107,7 +106,7 @@ fn agent(context: &Context, wanted: &str, registry: &Registry) -> Result<AgentNa
 /// Why a run has no directory: retention says so when it removes one.
 fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
     let is_it = |event: &Value| event["event"] == "remove" && event["run"] == json!(run);
-    let removed = events::read(&state.dir).ok().and_then(|events| events.filter(is_it).last());
+    let removed = state.backend().events().ok().and_then(|events| events.filter(is_it).last());
     match removed {
         Some(event) => {
             let word = |name: &str| event[name].as_str().unwrap_or_default().to_owned();

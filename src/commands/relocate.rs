@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     state.relocate(&context.config, |lineage| own_workspaces(context, lineage))?;
     let event =
         serde_json::json!({"at": context.now.at, "event": "relocate", "lineage": state.lineage, "was": was});
-    state.log_event(&event);
+    state.log_event(event);
     Ok(tell(context, &state, "is"))
 }
 

@@ -19,8 +19,7 @@ use crate::model::{AgentName, ClockTracker, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::run::env::Vars;
-use crate::state::files::{Loaded, Origin, StateDir, events, heartbeat, registry_file};
-use crate::state::{self, Standing};
+use crate::state::{self, HostDir, Origin, Standing, StateBackend};
 use crate::workspace::ledger::WorkspaceLedger;
 use crate::workspace::ownership::Marks;
 use crate::workspace::retention::{self, Removal};
@@ -43,7 +42,7 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let config = config::load(config, sets).map_err(|problems| anyhow::anyhow!("{problems}"))?.config;
     let host = Host::read()?;
     let me = identity::own(&host)?;
-    let Some(dir) = StateDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
+    let Some(dir) = HostDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
     let now = clock::moment(&host.boot_id);
     let fleet = LocalFleet::new(&config, state, "", host.clone(), now, vars);
     let remover = Remover { config, dir, host, me };
@@ -52,7 +51,7 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
 
 struct Remover {
     config: Config,
-    dir: StateDir,
+    dir: HostDir,
     host: Host,
     me: Process,
 }
@@ -93,8 +92,8 @@ impl Remover {
 
     /// The registry as it stands. Nothing is removed on the word of an earlier one.
     fn registry(&self) -> Result<(Registry, String)> {
-        let (loaded, _): (Loaded<Registry>, _) = registry_file::load(&self.dir, None)?;
-        let heartbeat_state = heartbeat::read(&self.dir);
+        let mut backend = self.backend();
+        let (loaded, heartbeat_state) = (backend.load()?, backend.heartbeat());
         let (standing, _) =
             state::standing(&self.config.path, &self.dir, &loaded, &heartbeat_state, &self.host)
                 .map_err(|failure| anyhow::anyhow!("{failure}"))?;
@@ -105,9 +104,13 @@ impl Remover {
         Ok((loaded.body, loaded.lineage))
     }
 
+    fn backend(&self) -> Box<dyn StateBackend> {
+        state::backend(&self.dir, self.config.events_bytes_max)
+    }
+
     /// How old something is. Asked anew each time: the clock may leap while a hook runs.
     fn clock(&self) -> ClockTracker {
-        state::steady(&heartbeat::read(&self.dir), &self.me.boot_id, self.config.retention.age)
+        state::steady(&self.backend().heartbeat(), &self.me.boot_id, self.config.retention.age)
     }
 
     /// The workspace of an item, if it may go as things stand, and whom to keep away from it.
@@ -202,8 +205,6 @@ impl Remover {
     fn tell(&self, event: &Value) {
         let mut event = event.clone();
         event["at"] = json!(clock::wall());
-        if let Err(error) = events::append(&self.dir, &[event], self.config.events_bytes_max) {
-            log::warn!("cannot append to the event log: {error}");
-        }
+        state::log_events(&*self.backend(), &[event]);
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::state;
-use crate::state::files::heartbeat::{self, Alive, HeartbeatState};
+use crate::state::heartbeat::{self, Alive, HeartbeatState};
 use crate::views::status::{StatusInput, StatusView};
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {

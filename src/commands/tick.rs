@@ -17,9 +17,8 @@ use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::ItemId;
 use crate::registry::Registry;
-use crate::state::files::heartbeat::HeartbeatState;
-use crate::state::files::last_good;
-use crate::state::{HeartbeatWriter, State};
+use crate::state::heartbeat::HeartbeatState;
+use crate::state::{Ended, HeartbeatWriter, State};
 use crate::tick::Ticked;
 use crate::ui::layout::Span;
 use crate::views::report::TickReport;
@@ -51,7 +50,7 @@ fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> 
     let mut state = context.lock(Duration::ZERO, &shutdown)?;
     // Before anything is touched: a name that means nothing refuses the command, not the tick.
     let item = wanted_item(context, args, &state.registry)?;
-    last_good::keep(&state.dir, &context.original);
+    state.backend().keep_config(&context.original);
     let mut beats = HeartbeatWriter::begin(&state, &context.config, &context.me()?, &context.now);
     note_crash(context, &mut state);
     // Before anything starts: the first agent of a new factory may be the one that fills the disk.
@@ -76,7 +75,15 @@ fn iteration(context: &Context, args: &TickArgs) -> Result<ExitStatus, Failure> 
     let change_filter = ChangeFilter::new(&state.dir, &context.config.path, &state.heartbeat_state);
     let verdict = Verdict::new(report.exit(), &report.reason());
     let tell = !context.options.quiet || report.is_alarming() || change_filter.has_changed(&verdict, now.at);
-    beats.end(&state, &report, last.ok().flatten().as_ref(), tell, &now);
+    let ticked = last.ok().flatten();
+    let ended = Ended {
+        exit: report.exit(),
+        reason: report.reason(),
+        told: tell,
+        source: ticked.as_ref().and_then(|ticked| ticked.source.as_ref()),
+        fleet: ticked.as_ref().map(|ticked| &ticked.fleet),
+    };
+    beats.end(&state, ended, &now);
     if tell {
         context.print(&report);
     }
@@ -197,6 +204,6 @@ fn note_crash(context: &Context, state: &mut State) {
     let event = json!({
         "at": context.now.at, "event": "crashed_tick", "pid": beat.pid, "started_at": beat.started_at,
     });
-    state.log_event(&event);
+    state.log_event(event);
     state.registry.counters.crashed_ticks += 1;
 }

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -15,12 +14,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-use crate::durable::{atomic, naming};
+use crate::durable::atomic;
 use crate::model::Process;
-use crate::state::files::StateDir;
-
-/// The tick's own lock file in the state directory.
-const LOCK: &str = "lock";
 
 /// How often a waiter asks again. A person does not feel it, and ten calls a second cost nothing.
 const POLL: Duration = Duration::from_millis(100);
@@ -85,15 +80,15 @@ struct Holder {
 }
 
 impl Lock {
-    /// Takes the lock of the state directory for `me`, waiting for at most `wait`; zero fails fast.
+    /// Takes the lock file `name` in `dir` for `me`, waiting for at most `wait`; zero fails fast.
     /// About once a second `waiting` is told for whom, and for how long already. `called_off` ends the wait.
     ///
     /// # Errors
     ///
-    /// [`LockError::Busy`] when `wait` is over, [`LockError::CalledOff`], and [`LockError::Io`] (naming the
-    /// file) for anything else.
+    /// [`LockError::Busy`] when `wait` is over, [`LockError::CalledOff`], and [`LockError::Io`] for anything else.
     pub fn take(
-        dir: &StateDir,
+        dir: impl AsFd,
+        name: &str,
         me: &Process,
         wait: Duration,
         called_off: &dyn Fn() -> bool,
@@ -102,13 +97,9 @@ impl Lock {
         let begun = clock::monotonic();
         let mut remind = REMIND;
         loop {
-            let holder = match Lock::try_take(dir, LOCK, me) {
+            let holder = match Lock::try_take(&dir, name, me) {
                 Err(LockError::Busy(holder)) => holder,
-                Err(LockError::Io(error)) => {
-                    return Err(LockError::Io(naming(&dir.path().join(LOCK), &error)));
-                }
-                Err(LockError::CalledOff) => return Err(LockError::CalledOff),
-                Ok(lock) => return Ok(lock),
+                other => return other,
             };
             let waited = clock::monotonic().saturating_sub(begun);
             if waited >= remind {
@@ -158,39 +149,25 @@ impl Lock {
         Ok(Some(Lock { _file: file }))
     }
 
-    /// Whether some process holds the lock of the state directory now. Changes nothing on disk.
+    /// Whether some process holds the lock file `name` in `dir` now; a missing file is held by none. Changes nothing on
+    /// disk.
     ///
     /// To ask the kernel is to take the lock, shared, for an instant; a tick that comes in that
     /// instant finds it busy. So this is for a person's command, not for anything periodic.
     ///
     /// # Errors
     ///
-    /// Those of the system, naming the file.
-    pub fn is_held(dir: &StateDir) -> io::Result<bool> {
-        Lock::is_held_in(dir.as_fd(), dir.path(), LOCK)
-    }
-
-    /// The same of the lock file `name` in the folder `dir`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system, naming the file.
-    pub fn is_held_at(dir: &Path, name: &str) -> io::Result<bool> {
-        let fd = atomic::open_dir(dir).map_err(|error| naming(dir, &error))?;
-        Lock::is_held_in(fd.as_fd(), dir, name)
-    }
-
-    fn is_held_in(dir: BorrowedFd<'_>, path: &Path, name: &str) -> io::Result<bool> {
-        let named = |error| naming(&path.join(name), &error);
-        let file = match open(dir, name, OFlags::RDONLY) {
+    /// Those of the system.
+    pub fn is_held(dir: impl AsFd, name: &str) -> io::Result<bool> {
+        let file = match open(dir.as_fd(), name, OFlags::RDONLY) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(named(error)),
+            Err(error) => return Err(error),
         };
         match fs2::FileExt::try_lock_shared(&file) {
             Ok(()) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
-            Err(error) => Err(named(error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -210,17 +187,17 @@ impl Lock {
         }
     }
 
-    /// Who took the lock of the state directory last, as far as its file tells. Whether it is still held is
-    /// [`Lock::is_held`]'s to say.
+    /// Who took the lock file `name` in `dir` last, as far as its file tells. [`Lock::is_held`] says whether it is still
+    /// held.
     ///
     /// # Errors
     ///
-    /// Those of the system, naming the file.
-    pub fn last_holder(dir: &StateDir) -> io::Result<Option<Process>> {
-        match open(dir.as_fd(), LOCK, OFlags::RDONLY) {
+    /// Those of the system.
+    pub fn last_holder(dir: impl AsFd, name: &str) -> io::Result<Option<Process>> {
+        match open(dir.as_fd(), name, OFlags::RDONLY) {
             Ok(file) => Ok(read_holder(&file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(naming(&dir.path().join(LOCK), &error)),
+            Err(error) => Err(error),
         }
     }
 }
@@ -278,6 +255,7 @@ fn pause(time: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
     use std::path::Path;
     use std::process::Command;
 
@@ -286,18 +264,38 @@ mod tests {
     /// Long enough for a neighbouring test's child, forked while we held the lock, to reach its exec.
     const PATIENT: Duration = Duration::from_secs(20);
 
-    fn state() -> (tempfile::TempDir, StateDir) {
-        let holder = tempfile::tempdir().unwrap();
-        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
-        (holder, dir)
+    const LOCK: &str = "lock";
+
+    /// An open folder.
+    struct Folder {
+        holder: tempfile::TempDir,
+        fd: OwnedFd,
+    }
+
+    impl Folder {
+        fn new() -> Folder {
+            let holder = tempfile::tempdir().unwrap();
+            let fd = atomic::open_dir(holder.path()).unwrap();
+            Folder { holder, fd }
+        }
+
+        fn path(&self) -> &Path {
+            self.holder.path()
+        }
+    }
+
+    impl AsFd for Folder {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.fd.as_fd()
+        }
     }
 
     fn process(pid: u32) -> Process {
         Process { pid, start_ticks: 7, boot_id: "boot".to_owned(), pid_ns: 1, uid: 0 }
     }
 
-    fn take(dir: &StateDir, pid: u32, wait: Duration) -> Result<Lock, LockError> {
-        Lock::take(dir, &process(pid), wait, &|| false, |_, _| {})
+    fn take(dir: &Folder, pid: u32, wait: Duration) -> Result<Lock, LockError> {
+        Lock::take(dir, LOCK, &process(pid), wait, &|| false, |_, _| {})
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test makes a file")]
@@ -307,10 +305,10 @@ mod tests {
 
     #[test]
     fn the_second_is_busy_and_is_told_who_holds_it() {
-        let (_holder, dir) = state();
-        assert!(!Lock::is_held(&dir).unwrap());
+        let dir = Folder::new();
+        assert!(!Lock::is_held(&dir, LOCK).unwrap());
         let lock = take(&dir, 4711, Duration::ZERO).unwrap();
-        assert!(Lock::is_held(&dir).unwrap());
+        assert!(Lock::is_held(&dir, LOCK).unwrap());
         let Err(LockError::Busy(Some(holder))) = take(&dir, 4712, Duration::ZERO) else { panic!() };
         assert_eq!(holder, process(4711));
         drop(lock);
@@ -320,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_waiter_gets_it_when_it_is_free() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let lock = take(&dir, 4711, Duration::ZERO).unwrap();
         std::thread::scope(|scope| {
             let waiter = scope.spawn(|| take(&dir, 4712, PATIENT));
@@ -332,11 +330,11 @@ mod tests {
 
     #[test]
     fn a_waiter_says_for_whom_and_gives_up_in_the_end() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
         let mut told = Vec::new();
         let wait = REMIND + 3 * POLL;
-        let result = Lock::take(&dir, &process(4712), wait, &|| false, |who, time| {
+        let result = Lock::take(&dir, LOCK, &process(4712), wait, &|| false, |who, time| {
             told.push((who.map(|who| who.pid), time))
         });
         assert!(matches!(result, Err(LockError::Busy(Some(_)))));
@@ -347,29 +345,28 @@ mod tests {
 
     #[test]
     fn whoever_took_it_last_is_known_when_it_is_free_again() {
-        let (_holder, dir) = state();
-        assert_eq!(Lock::last_holder(&dir).unwrap(), None, "nobody has");
+        let dir = Folder::new();
+        assert_eq!(Lock::last_holder(&dir, LOCK).unwrap(), None, "nobody has");
         let lock = take(&dir, 4711, Duration::ZERO).unwrap();
-        assert_eq!(Lock::last_holder(&dir).unwrap(), Some(process(4711)));
+        assert_eq!(Lock::last_holder(&dir, LOCK).unwrap(), Some(process(4711)));
         drop(lock);
-        assert_eq!(Lock::last_holder(&dir).unwrap(), Some(process(4711)));
+        assert_eq!(Lock::last_holder(&dir, LOCK).unwrap(), Some(process(4711)));
     }
 
     // A look that fails tells nothing: neither that the lock is free nor that it is held.
     // covers: F58
     #[test]
     fn what_cannot_be_looked_at_is_neither_free_nor_held() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         std::os::unix::fs::symlink("elsewhere", dir.path().join(LOCK)).unwrap();
-        for error in [Lock::is_held(&dir).unwrap_err(), Lock::last_holder(&dir).unwrap_err()] {
-            assert!(error.to_string().contains("/state/lock: "), "{error}");
-        }
+        Lock::is_held(&dir, LOCK).unwrap_err();
+        Lock::last_holder(&dir, LOCK).unwrap_err();
     }
 
     // covers: P02
     #[test]
     fn probe_names_the_holder_and_leaves_the_file_alone() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         assert!(Lock::probe(dir.as_fd(), LOCK).is_err(), "a missing file proves nothing");
         let lock = take(&dir, 4711, Duration::ZERO).unwrap();
         assert_eq!(Lock::probe(dir.as_fd(), LOCK).unwrap(), Probe::Held(Some(process(4711))));
@@ -401,7 +398,7 @@ mod tests {
     // covers: F57
     #[test]
     fn a_dead_holders_file_blocks_nobody_and_its_name_does_not_stay() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let long = "x".repeat(9000);
         put(&dir.path().join("lock"), long.as_bytes());
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
@@ -412,7 +409,7 @@ mod tests {
     // covers: F57
     #[test]
     fn a_holder_that_cannot_be_read_is_still_a_holder() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
         for text in ["", "{", "{\"process\":{}}", "\u{0}\u{0}"] {
             put(&dir.path().join("lock"), text.as_bytes());
@@ -425,7 +422,7 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a test starts a child")]
     fn a_child_does_not_inherit_it() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let lock = take(&dir, 4711, Duration::ZERO).unwrap();
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         drop(lock);
@@ -437,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_lock_on_a_file_that_lost_its_name_is_no_lock() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let opened = || open(dir.as_fd(), LOCK, OFlags::RDWR | OFlags::CREATE).unwrap();
         let hold = |file| Lock::hold(file, dir.as_fd(), LOCK, &process(4711)).unwrap();
         let unlinked = opened();
@@ -453,7 +450,7 @@ mod tests {
     // covers: F58
     #[test]
     fn a_lock_that_the_kernel_refuses_for_another_reason_is_not_busy() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         // A descriptor that is only a path can't be locked: EBADF, as good as ENOLCK.
         put(&dir.path().join(LOCK), b"");
         let file = open(dir.as_fd(), LOCK, OFlags::PATH).unwrap();
@@ -464,7 +461,7 @@ mod tests {
     // Origin: measured - a hard link in the place of the lock, and what it led to was emptied and written over.
     #[test]
     fn what_has_another_name_is_locked_and_not_written_to() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         put(&dir.path().join("precious"), b"precious");
         std::fs::hard_link(dir.path().join("precious"), dir.path().join(LOCK)).unwrap();
         let _lock = take(&dir, 4711, Duration::ZERO).unwrap();
@@ -474,11 +471,10 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_an_error_and_not_busy() {
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         put(&dir.path().join("elsewhere"), b"precious");
         std::os::unix::fs::symlink("elsewhere", dir.path().join(LOCK)).unwrap();
-        let Err(LockError::Io(error)) = take(&dir, 4711, Duration::ZERO) else { panic!() };
-        assert!(error.to_string().contains("/state/lock: "), "{error}");
+        assert!(matches!(take(&dir, 4711, Duration::ZERO), Err(LockError::Io(_))));
         assert_eq!(std::fs::read(dir.path().join("elsewhere")).unwrap(), b"precious");
     }
 
@@ -490,7 +486,7 @@ mod tests {
         if !crate::durable::tests::alone_in_a_process(SELF) {
             return;
         }
-        let (_holder, dir) = state();
+        let dir = Folder::new();
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(1024) };
         rustix::process::setrlimit(rustix::process::Resource::Nofile, none).unwrap();
         let taken = take(&dir, 4711, Duration::ZERO);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::durable::Lock;
+use crate::durable::{Lock, atomic};
 use crate::model::{AgentName, Claim, Process, RunId};
 use crate::process::identity::{self, Host, Life};
 use crate::process::limit;
@@ -26,7 +26,7 @@ pub struct Living {
     pub is_unreadable: bool,
 }
 
-/// Looks for launchers: by the claims in `runs/`, by these launchers on record, and by the locks in `live/`.
+/// Looks for launchers: by the claims in `runs`, by these launchers on record, and by the locks in `live`.
 pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: &Host) -> Living {
     let mut living = Living::default();
     let claimed = runs_in(runs).into_iter().filter_map(|run| {
@@ -45,7 +45,7 @@ pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: 
         }
     }
     for name in names(live) {
-        match Lock::is_held_at(live, &name) {
+        match atomic::open_dir(live).and_then(|live| Lock::is_held(live, &name)) {
             Ok(true) => living.alive.push(format!("a launcher of {name}")),
             Ok(false) => {}
             Err(_) => living.is_unreadable = true,
@@ -72,7 +72,8 @@ pub fn run_of_environment(lineage: &str, vars: &Vars) -> Option<String> {
 }
 
 /// The run of this lineage that this process is inside of, whatever its environment says: by the limit of a run, or by a
-/// launcher among its ancestors. `folder`: of run directories. `runs`: with its launcher, where that is on record. `latest`: of each agent.
+/// launcher among its ancestors. `folder`: of the directories of runs. `runs`: with its launcher, where that is on record.
+/// `latest`: of each agent.
 pub fn inner_run(
     folder: &Path,
     lineage: &str,

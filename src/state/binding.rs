@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::state::files::{Binding, Bound, Directory};
+use crate::state::bound::{Binding, Bound, Directory};
 
 /// What a command does to a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub(crate) fn refusal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::files::Repository;
+    use crate::state::bound::Repository;
 
     fn binding(origin: Option<&str>, directory: (&str, u64, u64)) -> Binding {
         let (path, device, inode) = directory;

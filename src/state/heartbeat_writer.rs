@@ -4,9 +4,22 @@ use super::{State, steady};
 use crate::config::Config;
 use crate::exit::ExitStatus;
 use crate::model::{ClockReading, Process, Unavailable};
-use crate::state::files::heartbeat::{self, GroupsLook, Health, Heartbeat, HeartbeatState, Retained, Status};
-use crate::tick::Ticked;
-use crate::views::report::TickReport;
+use crate::state::heartbeat::{self, GroupsLook, Health, Heartbeat, HeartbeatState, Retained, Status};
+
+/// How a tick ended.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    /// Its exit status.
+    pub exit: ExitStatus,
+    /// Why it ended so, in one line.
+    pub reason: String,
+    /// Whether a person was told.
+    pub told: bool,
+    /// Whether the items could be read, or why not; `None` where they were not asked for.
+    pub source: Option<&'a Result<(), Unavailable>>,
+    /// Whether the agents could be seen, or why not; `None` where they were not asked for.
+    pub fleet: Option<&'a Result<(), Unavailable>>,
+}
 
 /// The heartbeats of one tick.
 pub struct HeartbeatWriter {
@@ -60,32 +73,25 @@ impl HeartbeatWriter {
     }
 
     /// The last: how it ended.
-    pub fn end(
-        mut self,
-        state: &State,
-        report: &TickReport,
-        ticked: Option<&Ticked>,
-        told: bool,
-        now: &ClockReading,
-    ) {
+    pub fn end(mut self, state: &State, ended: Ended<'_>, now: &ClockReading) {
         let beat = &mut self.beat;
-        beat.status = match report.exit() {
+        beat.status = match ended.exit {
             ExitStatus::Interrupted | ExitStatus::Terminated => Status::Stopping,
             ExitStatus::Failed | ExitStatus::IoError => Status::Failed,
             _ => Status::Idle,
         };
         beat.serial = state.serial();
         beat.paused = state.registry.paused.is_some();
-        beat.exit_code = Some(report.exit().code());
-        beat.reason = Some(report.reason());
-        if told {
+        beat.exit_code = Some(ended.exit.code());
+        beat.reason = Some(ended.reason);
+        if ended.told {
             beat.reported_at = Some(now.at);
         }
-        if let Some(ticked) = ticked {
-            if let Some(answer) = &ticked.source {
-                beat.source = leg(&beat.source, answer, now);
-            }
-            beat.fleet = leg(&beat.fleet, &ticked.fleet, now);
+        if let Some(answer) = ended.source {
+            beat.source = health(&beat.source, answer, now);
+        }
+        if let Some(answer) = ended.fleet {
+            beat.fleet = health(&beat.fleet, answer, now);
         }
         beat.updated_at = now.at;
         beat.updated_at_ms = now.at.as_millisecond();
@@ -94,7 +100,7 @@ impl HeartbeatWriter {
 }
 
 /// `since` moves only when the answer does.
-fn leg(before: &Health, answer: &Result<(), Unavailable>, now: &ClockReading) -> Health {
+fn health(before: &Health, answer: &Result<(), Unavailable>, now: &ClockReading) -> Health {
     let ok = answer.is_ok();
     let since = before.since.filter(|_| before.ok == ok).unwrap_or(now.at);
     Health { ok, since: Some(since), error: answer.as_ref().err().map(|why| why.text.clone()) }

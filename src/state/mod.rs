@@ -1,423 +1,243 @@
-//! The state as a command holds it: locked, loaded, its heartbeat beating.
+//! What lasts between two ticks. [`StateBackend`] keeps the registry, the heartbeat, the events and the last good
+//! configuration; it may be remote. [`HostDir`] holds what belongs to this host: runs, locks, workspaces, the reserve.
+//! [`State`] is both, as one command holds them.
+//!
+//! No backend decides what a record means. A backend promises that a record is whole, that a commit which was acknowledged
+//! survives a power cut, and that damage is never mistaken for emptiness.
 
 mod binding;
+pub mod bound;
+mod event_lines;
 mod event_subject;
 pub mod files;
+pub mod heartbeat;
 mod heartbeat_writer;
+pub mod host_dir;
 mod repository;
+pub mod reserve;
+mod session;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
+use std::{fmt, io};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use self::binding::{Access, Standing};
-use crate::clock;
-use crate::config::Config;
-use crate::durable::{Lock, LockError};
-use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, ClockReading, ClockTracker, Outcome, Plan, Process, RecordUpdate, RunId, Step};
-use crate::process::identity::{self, Host, Life};
-use crate::registry::Registry;
-use crate::run::env::Vars;
-use crate::run::lives;
-use crate::state::event_subject::EventSubject;
-use crate::state::files::heartbeat::{self, Heartbeat, HeartbeatState, Status};
-use crate::state::files::{
-    Binding, Bound, Committed, Directory, Loaded, Origin, RegistryFile, StateDir, StoreError, events,
-    registry_file, reserve,
+pub use self::bound::{Binding, Bound};
+pub use self::event_lines::{of_outcomes, of_plan};
+pub use self::heartbeat_writer::{Ended, HeartbeatWriter};
+pub use self::host_dir::HostDir;
+pub use self::session::{
+    State, belongs_elsewhere, directory, is_alive, refuse_by_environment, standing, steady,
 };
-pub use crate::state::heartbeat_writer::HeartbeatWriter;
-use crate::tick::Store;
-use crate::views::report;
+use crate::config::Original;
+use crate::durable::LockError;
+use crate::exit::{ExitStatus, Failure};
+use crate::model::Process;
+use crate::registry::Registry;
+use crate::state::heartbeat::{Heartbeat, HeartbeatState};
 
-/// The state of one factory, held by one command.
-pub struct State {
-    /// Where it lies.
-    pub dir: StateDir,
-    /// What was loaded; what is committed next. Until a plan was carried out, as it was before.
-    pub registry: Registry,
-    /// Names this factory.
-    pub lineage: String,
-    /// The heartbeat as it was before this command wrote its own.
-    pub heartbeat_state: HeartbeatState,
-    /// Since when it is held; what a tick may take counts from here, not from when it began to wait.
-    pub held_since: Instant,
-    /// What is wrong with the registry's latest generation, where its backup was read.
-    pub damage: Option<String>,
-    /// What it is to the configuration.
-    pub standing: Standing,
-    file: RegistryFile,
-    events_bytes_max: u64,
-    _lock: Option<Lock>,
-}
-
-/// The state directory of a configuration in this folder, unless the command line names one.
-pub fn directory(folder: &Path, named: Option<&Path>) -> PathBuf {
-    named.map_or_else(|| folder.join(".factory-tick"), Path::to_path_buf)
-}
-
-impl State {
-    /// Takes the lock and loads. `waiting` is told, about once a second, for whom.
-    pub fn lock(
-        config: &Config,
-        path: &Path,
-        host: &Host,
-        access: Access,
+/// Where a factory keeps what must last.
+///
+/// The order of the calls is: `lock`, `load`, any number of commits. A command that only reads skips `lock` and commits
+/// nothing. The lock is held until the backend is dropped.
+pub trait StateBackend {
+    /// Keeps every other tick of this factory out, waiting for at most `wait`; zero fails fast. About once a second
+    /// `waiting` is told for whom, and for how long already. `called_off` ends the wait.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`] says whether another tick holds the lock.
+    fn lock(
+        &mut self,
+        me: &Process,
         wait: Duration,
         called_off: &dyn Fn() -> bool,
-        waiting: impl FnMut(Option<&Process>, Duration),
-    ) -> Result<State, Failure> {
-        let dir = StateDir::create_or_open(path, config.allow_network_fs)?;
-        let me = identity::own(host)
-            .map_err(|error| Failure::new(ExitStatus::IoError, format!("cannot read /proc/self: {error}")))?;
-        let lock = match Lock::take(&dir, &me, wait, called_off, waiting) {
-            Ok(lock) => lock,
-            Err(error @ LockError::Busy(_)) => {
-                let now = clock::moment(&host.boot_id);
-                let event =
-                    json!({"at": now.at, "pid": me.pid, "event": "busy", "because": error.to_string()});
-                log_lines(&dir, &[event], config.events_bytes_max);
-                return Err(Failure::new(ExitStatus::Busy, error.to_string()));
-            }
-            Err(error @ LockError::CalledOff) => {
-                return Err(Failure::new(ExitStatus::Interrupted, error.to_string()));
-            }
-            Err(error @ LockError::Io(_)) => {
-                return Err(Failure::new(ExitStatus::IoError, error.to_string()));
-            }
-        };
-        State::load(config, dir, Some(lock), host, access)
-    }
+        waiting: &mut dyn FnMut(Option<&Process>, Duration),
+    ) -> Result<(), LockError>;
 
-    /// Loads without the lock, for reading: changes nothing, creates nothing. `None`: there is no state yet.
-    pub fn open_read_only(
-        config: &Config,
-        path: &Path,
-        host: &Host,
-        access: Access,
-    ) -> Result<Option<State>, Failure> {
-        match StateDir::open_existing(path, config.allow_network_fs)? {
-            Some(dir) => State::load(config, dir, None, host, access).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn load(
-        config: &Config,
-        dir: StateDir,
-        lock: Option<Lock>,
-        host: &Host,
-        access: Access,
-    ) -> Result<State, Failure> {
-        // Before it is overwritten: it tells whether the last tick died, and how far the serials had come.
-        let heartbeat_state = heartbeat::read(&dir);
-        let serial = match &heartbeat_state {
-            HeartbeatState::Beat(beat) => Some(beat.serial),
-            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
-        };
-        let (loaded, mut file): (Loaded<Registry>, _) = registry_file::load(&dir, serial)?;
-        let (standing, binding) = standing(&config.path, &dir, &loaded, &heartbeat_state, host)?;
-        if let Some(text) = binding::refusal(&standing, access, &loaded.bound, dir.path(), &config.path) {
-            return Err(Failure::new(ExitStatus::BadConfig, text));
-        }
-        if let Err(why) = loaded.body.check() {
-            let text = format!(
-                "{}: the registry is whole, but its records contradict each other: {why}. Nothing was touched. Put \
-                 an earlier registry.json back, or move the directory away once no agent of it runs",
-                dir.path().join("registry.json").display()
-            );
-            return Err(Failure::new(ExitStatus::BadState, text));
-        }
-        if standing == Standing::Moved && lock.is_some() {
-            log_move(&dir, &loaded.bound, &binding, config, host);
-            file.bind(&config.path, binding);
-        }
-        let damage = match loaded.origin {
-            Origin::Backup { why } => Some(why),
-            Origin::Fresh | Origin::Registry => None,
-        };
-        Ok(State {
-            dir,
-            registry: loaded.body,
-            lineage: loaded.lineage,
-            heartbeat_state,
-            held_since: Instant::now(),
-            damage,
-            standing,
-            file,
-            events_bytes_max: config.events_bytes_max,
-            _lock: lock,
-        })
-    }
-
-    /// The generation that stands.
-    pub fn serial(&self) -> u64 {
-        self.file.serial()
-    }
-
-    /// Binds the state to this configuration. A copy begins a lineage of its own and lets go of every run: the original
-    /// ends those.
+    /// Reads the latest whole generation of the registry, and changes nothing.
     ///
-    /// `own` is called with a new lineage before that is committed: what it did is done again where the command is killed.
-    pub fn relocate(
-        &mut self,
-        config: &Config,
-        own: impl FnOnce(&str) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let binding = found_binding(&config.path, &self.dir)?;
-        let mut registry = self.registry.clone();
-        if self.standing == Standing::Copy {
-            self.lineage = self.file.begin_lineage()?;
-            own(&self.lineage)?;
-            registry.let_go_of_runs(&lives::runs_in(&self.dir.runs()));
-        }
-        self.file.bind(&config.path, binding);
-        self.file.commit(&registry)?;
-        self.registry = registry;
-        Ok(())
-    }
+    /// # Errors
+    ///
+    /// [`StoreError::BadState`] when there is no good generation although there must be one, or a newer version wrote it;
+    /// [`StoreError::Io`] when it can't be read.
+    fn load(&mut self) -> Result<Loaded, StoreError>;
 
-    /// The launchers of this state that live, for people.
-    pub fn living(&self, host: &Host) -> Vec<String> {
-        lives::launchers(&self.dir.runs(), &self.dir.live(), &launchers(&self.registry), host).alive
-    }
+    /// What the registry belongs to, and its lineage, without its records; `None` where no good generation stands.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] when it can't be read.
+    fn bound(&self) -> Result<Option<(Bound, String)>, StoreError>;
 
-    /// Refuses a command that would change the state from inside one of its own runs: an agent could give itself
-    /// attempts back, and a launcher that it starts would be ended with it.
-    pub fn refuse_inside(&self, host: &Host) -> Result<(), Failure> {
-        let registry = &self.registry;
-        let current =
-            registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone())));
-        let handed_off =
-            registry.handoffs.iter().map(|(run, handoff)| (run.clone(), handoff.process.clone()));
-        let runs: BTreeMap<_, _> = handed_off.chain(current).collect();
-        match lives::inner_run(&self.dir.runs(), &self.lineage, &runs, &registry.names.last_n, host) {
-            Some(run) => Err(inside(&run.to_string())),
-            None => Ok(()),
-        }
-    }
+    /// The number of the generation that stands, or, before the commit that follows a load from a backup, the highest that
+    /// may have stood. 0 before the first commit.
+    fn serial(&self) -> u64;
 
-    /// That the registry was damaged, and what became of it; `None` where it was not.
-    pub fn damage_note(&self) -> Option<String> {
-        let damage = self.damage.as_ref()?;
-        let kept = self
-            .file
-            .quarantined()
-            .map_or_else(String::new, |name| format!(" and what was there is kept as {name}"));
-        Some(format!("{damage}: its backup was read{kept}"))
-    }
+    /// Records what the registry belongs to. Where that is new, the next commit writes it, whatever it is given.
+    fn bind(&mut self, config: &Path, binding: Binding);
 
-    /// Whether the last tick said `running` and its process is gone.
-    pub fn last_tick_died(&self, host: &Host) -> bool {
-        match &self.heartbeat_state {
-            HeartbeatState::Beat(beat) => {
-                beat.status == Status::Running && !is_alive(host, beat.pid, beat.start_ticks, &beat.boot_id)
-            }
-            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => false,
-        }
-    }
+    /// Begins a lineage of its own, with the next commit. Returns its name.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`], where the kernel gives no random bytes.
+    fn begin_lineage(&mut self) -> Result<String, StoreError>;
 
-    /// Writes the heartbeat. It tells of now; that it can't be written fails no tick whose state is safe.
-    pub fn beat(&self, beat: &Heartbeat) {
-        if let Err(error) = heartbeat::write(&self.dir, beat) {
-            log::error!("cannot write the heartbeat: {error}");
-        }
-    }
+    /// Makes the registry durable, whole or not at all, unless it stands already.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Io`] and [`StoreError::NoRoom`]. Whether the new generation stands is then unknown: nothing may be done
+    /// in the world on the strength of it, and every further commit of this process is refused.
+    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError>;
 
-    /// From now on a commit that finds no room spends the reserve.
-    pub fn may_spend_reserve(&mut self) {
-        self.file.may_spend_reserve();
-    }
+    /// From now on a commit that finds no room may spend the reserve of this host.
+    fn may_spend_reserve(&mut self);
 
-    /// Makes the reserve where it is not whole and there is room for it.
-    pub fn keep_reserve(&self, free_min: u64) {
-        if self.dir.free().is_some_and(|free| free.bytes < free_min) {
-            return;
-        }
-        if let Err(error) = reserve::keep(&self.dir) {
-            log::info!("there is no reserve for a full disk: {error}");
-        }
-    }
+    /// The name under which this process kept a damaged registry, if it did.
+    fn quarantined(&self) -> Option<&str>;
 
-    /// Appends one event of the tick itself.
-    pub fn log_event(&self, event: &impl Serialize) {
-        log_lines(&self.dir, &[event], self.events_bytes_max);
-    }
+    /// The heartbeat. Never an error: what can't be read is an answer of its own, and not "alive".
+    fn heartbeat(&self) -> HeartbeatState;
+
+    /// Replaces the heartbeat. A reader never sees a part of one.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming what could not be written.
+    fn beat(&self, beat: &Heartbeat) -> io::Result<()>;
+
+    /// Appends to the log of events, all lines at once. Needs no lock: a tick that lost the lock has something to say too.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. No tick should fail for it.
+    fn append_events(&self, lines: &[Value]) -> io::Result<()>;
+
+    /// The events, the oldest first, as far back as they are kept. A torn line is skipped, and nothing but that line.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    fn events(&self) -> io::Result<Box<dyn Iterator<Item = Value>>>;
+
+    /// Keeps the configuration that a good tick goes by. That it can't be kept fails no tick.
+    fn keep_config(&self, original: &Original);
+
+    /// The configuration that was kept last; a damaged one is none.
+    fn kept_config(&self) -> Option<Original>;
 }
 
-/// The same by the environment alone, without a look at the records: before anything is waited for.
-pub fn refuse_by_environment(dir: &StateDir, vars: &Vars) -> Result<(), Failure> {
-    // Whether the registry is whole is for whoever loads it.
-    let Ok(Some((_, lineage))) = registry_file::bound(dir) else { return Ok(()) };
-    match lives::run_of_environment(&lineage, vars) {
-        Some(run) => Err(inside(&run)),
-        None => Ok(()),
-    }
+/// The backend of a factory, by its directory on this host. `events_bytes_max`: the log of events is rotated beyond this
+/// many bytes; 0 never.
+pub fn backend(dir: &HostDir, events_bytes_max: u64) -> Box<dyn StateBackend> {
+    Box::new(files::Files::new(dir.clone(), events_bytes_max))
 }
 
-fn inside(run: &str) -> Failure {
-    let text = format!(
-        "this is inside {run}, a run of this factory; a command that changes the factory's state is for a person or \
-         for cron. `status`, `explain`, `logs` and --dry-run work here"
-    );
-    Failure::new(ExitStatus::Refused, text)
-}
-
-/// What a state is to a configuration, and what it would be bound to.
-pub fn standing(
-    config: &Path,
-    dir: &StateDir,
-    loaded: &Loaded<Registry>,
-    heartbeat_state: &HeartbeatState,
-    host: &Host,
-) -> Result<(Standing, Binding), Failure> {
-    let binding = found_binding(config, dir)?;
-    let bound = &loaded.bound;
-    let recorded = bound.binding.as_ref().map(|binding| Path::new(&binding.directory.path));
-    let directory = recorded.map_or(binding::There::Same, |path| {
-        binding::there(path, (binding.directory.device, binding.directory.inode))
-    });
-    let may_live = || {
-        let living = lives::launchers(&dir.runs(), &dir.live(), &launchers(&loaded.body), host);
-        !living.alive.is_empty() || living.is_unreadable || lives::is_any_process_of(&loaded.lineage)
-    };
-    let found = binding::Found {
-        binding: &binding,
-        config: there_of_config(bound, config),
-        directory,
-        is_this_boot: match heartbeat_state {
-            HeartbeatState::Beat(beat) => beat.boot_id == host.boot_id,
-            // A tick of this boot may have been killed before its heartbeat.
-            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => true,
-        },
-        may_live: &may_live,
-    };
-    Ok((binding::standing(bound, &found), binding))
-}
-
-/// Whether a state belongs to another configuration than this one, without its records; `None` where nobody can tell.
-pub fn belongs_elsewhere(config: &Path, dir: &StateDir) -> Option<bool> {
-    let (bound, _) = registry_file::bound(dir).ok()??;
-    let ours = repository::of(config);
-    let recorded = bound.binding.as_ref().and_then(|binding| binding.repository.as_ref());
-    let is_same_repository = recorded.is_some() && recorded == ours.as_ref();
-    Some(!is_same_repository && there_of_config(&bound, config) == binding::There::Other)
-}
-
-fn there_of_config(bound: &Bound, config: &Path) -> binding::There {
-    match &bound.config {
-        Some(recorded) if bound.is_config(config) || recorded == config => binding::There::Same,
-        Some(recorded) => match rustix::fs::stat(config) {
-            Ok(stat) => binding::there(recorded, (stat.st_dev, stat.st_ino)),
-            Err(_) => binding::There::Other,
-        },
-        None => binding::There::Gone,
-    }
-}
-
-fn found_binding(config: &Path, dir: &StateDir) -> Result<Binding, Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::new(ExitStatus::IoError, format!("{}: {error}", dir.path().display()))
-    };
-    let (device, inode) = dir.identity().map_err(failed)?;
-    let path = std::fs::canonicalize(dir.path()).map_err(failed)?.to_string_lossy().into_owned();
-    Ok(Binding { repository: repository::of(config), directory: Directory { path, device, inode } })
-}
-
-/// The launchers on record.
-fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
-    let current =
-        registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone()?)));
-    let handed_off =
-        registry.handoffs.iter().filter_map(|(run, one)| Some((run.clone(), one.process.clone()?)));
-    current.chain(handed_off).collect()
-}
-
-/// Tells that a state goes on in another place, or with another configuration. Two clones that take turns are no news.
-fn log_move(dir: &StateDir, before: &Bound, now: &Binding, config: &Config, host: &Host) {
-    let (Some(was), Some(binding)) = (&before.config, &before.binding) else { return };
-    if binding == now && now.repository.is_some() {
-        return;
-    }
-    let event = json!({
-        "at": clock::moment(&host.boot_id).at,
-        "event": "moved",
-        "config": config.path.to_string_lossy(),
-        "directory": dir.path().to_string_lossy(),
-        "was": {"config": was.to_string_lossy(), "directory": binding.directory.path},
-    });
-    log_lines(dir, &[event], config.events_bytes_max);
-}
-
-/// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.
-pub fn steady(heartbeat_state: &HeartbeatState, boot_id: &str, age: Option<Duration>) -> ClockTracker {
-    let now = clock::moment(boot_id);
-    match heartbeat_state {
-        HeartbeatState::Absent => ClockTracker::first(now),
-        HeartbeatState::Unreadable(_) => ClockTracker::after_loss(now),
-        HeartbeatState::Beat(beat) => match &beat.steady {
-            Some(before) => before.next(now, age),
-            None => ClockTracker::first(now),
-        },
-    }
-}
-
-/// Whether that process still is the one that it was.
-pub fn is_alive(host: &Host, pid: u32, start_ticks: u64, boot_id: &str) -> bool {
-    let process =
-        Process { pid, start_ticks, boot_id: boot_id.to_owned(), pid_ns: host.pid_ns, uid: host.uid };
-    identity::life(&process, host) == Life::Alive
-}
-
-fn log_lines(dir: &StateDir, lines: &[impl Serialize], bytes_max: u64) {
-    if let Err(error) = events::append(dir, lines, bytes_max) {
+/// Appends to the log of events. A failure is logged, and fails nothing.
+pub fn log_events(backend: &dyn StateBackend, lines: &[Value]) {
+    if let Err(error) = backend.append_events(lines) {
         log::warn!("cannot append to the event log: {error}");
     }
 }
 
-impl Store for State {
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
-        self.file.commit(registry)
-    }
+/// Where a loaded registry came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// There was none, and nothing says that there ever was: a new lineage begins.
+    Fresh,
+    /// From `registry.json`.
+    Registry,
+    /// From `registry.json.bak`: one generation may be lost, so unknown runs must be reconciled.
+    Backup {
+        /// What is wrong with `registry.json`.
+        why: String,
+    },
+}
 
-    fn log_plan(&mut self, plan: &Plan, now: &ClockReading) {
-        let subject = EventSubject::new(&self.registry, plan);
-        let event = |step| Some(subject.add_to(step_event(step, now)?, step));
-        let lines: Vec<_> = plan.steps.iter().filter_map(event).collect();
-        log_lines(&self.dir, &lines, self.events_bytes_max);
-    }
+/// One generation of the registry, as it was found.
+#[derive(Clone, Debug)]
+pub struct Loaded<T = Registry> {
+    /// What it holds.
+    pub body: T,
+    /// Names this factory for as long as it lives: 128 random bits, in hexadecimal.
+    pub lineage: String,
+    /// The generation that was loaded; 0 before the first commit.
+    pub serial: u64,
+    /// What it belongs to.
+    pub bound: Bound,
+    /// Where it came from.
+    pub origin: Origin,
+}
 
-    fn log_outcomes(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) {
-        let subject = EventSubject::new(&self.registry, plan);
-        let event = |outcome: &Outcome| {
-            let step = plan.steps.get(outcome.step)?;
-            Some(subject.add_to(report::outcome_event(plan, outcome, now)?, step))
-        };
-        let lines: Vec<_> = outcomes.iter().filter_map(event).collect();
-        log_lines(&self.dir, &lines, self.events_bytes_max);
+/// What a commit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// Nothing had changed, nothing was written.
+    Unchanged,
+    /// A new generation stands, durably.
+    Written {
+        /// Its number.
+        serial: u64,
+    },
+}
+
+/// Why the state could not be used. The variant is what code branches on (each is one exit code);
+/// the text is for people: what failed, which file, what to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The registry is damaged beyond its backup, or was written by a newer version. Nothing was touched. (65)
+    BadState(String),
+    /// The state directory can't be made, is unsafe, or lies where locks can't be trusted. (73)
+    CannotCreate(String),
+    /// The system refused to read or write. After a failed commit nothing is known of it. (74)
+    Io(String),
+    /// There is no room to write: no block, no inode or no quota. (74)
+    NoRoom(String),
+}
+
+impl StoreError {
+    /// A failed system call on `path`.
+    pub(crate) fn io(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+        StoreError::Io(format!("cannot {verb} {}: {error}", path.display()))
     }
 }
 
-fn step_event(step: &Step, now: &ClockReading) -> Option<Value> {
-    match step {
-        Step::Decide(decision) => Some(json!({
-            "at": now.at,
-            "event": decision.action.name(),
-            "item": decision.item,
-            "run": decision.action.run(),
-            "code": decision.action.code(),
-            "because": decision.because,
-            "argv": match &decision.action {
-                Action::Start(launch) | Action::Resume(launch) => Some(&launch.argv),
-                _ => None,
-            },
-        })),
-        Step::RecordUpdate(RecordUpdate::Renew { item, because }) => {
-            Some(json!({"at": now.at, "event": "renew", "item": item, "because": because}))
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::BadState(text)
+            | StoreError::CannotCreate(text)
+            | StoreError::Io(text)
+            | StoreError::NoRoom(text) => f.write_str(text),
         }
-        Step::RecordUpdate(_) => None,
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Failure {
+        let no_room = matches!(error, StoreError::NoRoom(_));
+        let status = match error {
+            StoreError::BadState(_) => ExitStatus::BadState,
+            StoreError::CannotCreate(_) => ExitStatus::CannotCreate,
+            StoreError::Io(_) | StoreError::NoRoom(_) => ExitStatus::IoError,
+        };
+        Failure { no_room, ..Failure::new(status, error.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_its_text() {
+        let error = StoreError::io("read", Path::new("/state/x"), &io::Error::from_raw_os_error(5));
+        assert_eq!(error.to_string(), "cannot read /state/x: Input/output error (os error 5)");
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::state::files::Repository;
+use crate::state::bound::Repository;
 
 /// The most that is read of a file of Git's, in bytes. Real ones take a few hundred.
 const BYTES_MAX: u64 = 1 << 20;

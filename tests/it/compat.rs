@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
-use factory_tick::registry::{AgentPhase, ItemPhase, ParkedBy, Registry};
-use factory_tick::state::files::{Loaded, Origin, RegistryFile, StateDir, registry_file};
+use factory_tick::registry::{AgentPhase, ItemPhase, ParkedBy};
+use factory_tick::state::files::{RegistryFile, registry_file};
+use factory_tick::state::{HostDir, Loaded, Origin};
 
 /// Written by factory-tick 0.1.0: an item in each state there is, two runs that must end, a role that
 /// starts nothing. Later versions may add files beside it, and never change it.
 const FIRST: &str = include_str!("../../fixtures/registry/first.json");
 
-fn load(dir: &Path) -> (Loaded<Registry>, RegistryFile) {
-    let dir = StateDir::create_or_open(dir, true).expect("a state directory");
-    registry_file::load(&dir, None).expect("the registry is read")
+fn load(dir: &Path) -> (Loaded, RegistryFile) {
+    let dir = HostDir::create_or_open(dir, true).expect("a state directory");
+    registry_file::load(&dir, || None).expect("the registry is read")
 }
 
-fn first() -> (tempfile::TempDir, Loaded<Registry>, RegistryFile) {
+fn first() -> (tempfile::TempDir, Loaded, RegistryFile) {
     let holder = tempfile::tempdir().expect("a temporary folder");
     let dir = holder.path().join("state");
-    StateDir::create_or_open(&dir, true).expect("a state directory");
+    HostDir::create_or_open(&dir, true).expect("a state directory");
     #[expect(clippy::disallowed_methods, reason = "a test lays out the files that the program finds")]
     std::fs::write(dir.join("registry.json"), FIRST).expect("the fixture is laid out");
     let (loaded, file) = load(&dir);

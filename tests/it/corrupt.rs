@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use factory_tick::registry::Registry;
-use factory_tick::state::files::{Origin, StateDir, StoreError, registry_file};
+use factory_tick::state::files::registry_file;
+use factory_tick::state::{HostDir, Origin, StoreError};
 use serde_json::Value;
 
 use crate::support::{Factory, Ran, is_alive, kill_9_if_alive, number_from};
@@ -336,7 +337,7 @@ impl Stage {
         let begun = Instant::now();
         let mut tally = Tally::default();
         let holder = tempfile::tempdir().unwrap();
-        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
         (group.arrange)(&self.factory);
         let names = ["registry.json", "registry.json.bak"];
         let standing = names.map(|name| fs::read(self.factory.state(name)).ok());
@@ -375,13 +376,13 @@ impl Drop for Stage {
 }
 
 /// What comes of a load where the file at `damaged`, of registry and backup, is damaged.
-fn loaded(dir: &StateDir, standing: &[Option<Vec<u8>>; 2], damaged: usize) -> Result<Became, String> {
+fn loaded(dir: &HostDir, standing: &[Option<Vec<u8>>; 2], damaged: usize) -> Result<Became, String> {
     let body = |bytes: &Option<Vec<u8>>| -> Option<Registry> {
         let file: Value = serde_json::from_slice(bytes.as_ref()?).ok()?;
         serde_json::from_value(file["body"].clone()).ok()
     };
     let other = body(&standing[1 - damaged]);
-    match registry_file::load::<Registry>(dir, None) {
+    match registry_file::load::<Registry>(dir, || None) {
         Ok((found, _)) => {
             let is_right = match found.origin {
                 Origin::Fresh => return Err("it was taken for a new factory".into()),

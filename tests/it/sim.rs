@@ -427,8 +427,7 @@ impl Simulation {
             clock: &clock,
         };
         let plan = self.plan_alone(&tick, &before)?;
-        let mut registry = before.clone();
-        let result = tick::run(&tick, &mut Hands(&self.world), &mut registry);
+        let result = tick::run(&tick, &mut Hands(&self.world), &before).map(|(ticked, _)| ticked);
         self.count_read(&request, result.is_ok());
         if result.is_ok() && request.item.is_none() && request.needs_source() {
             self.world.borrow_mut().retain();

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::context::Context;
 use crate::app::shutdown::Shutdown;
 use crate::run::tags;
-use crate::state::files::heartbeat::{GroupsLook, HeartbeatState};
+use crate::state::heartbeat::{GroupsLook, HeartbeatState};
 use crate::state::{self, State};
 
 /// How often a tick looks. A left-over group costs a few kilobytes of the kernel's memory, and nothing else.

@@ -15,7 +15,7 @@ use crate::durable::Trash;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::discard::Discarded;
 use crate::model::{ClockTracker, RunId, RunTrace};
-use crate::state::files::heartbeat::{HeartbeatState, Retained};
+use crate::state::heartbeat::{HeartbeatState, Retained};
 use crate::state::{self, State};
 use crate::workspace::retention::{self, Removal};
 
@@ -75,7 +75,7 @@ impl Look<'_> {
             match self.fleet.discard(&removal.what, &trash) {
                 Ok(Discarded::Gone) => {
                     moved += 1;
-                    self.state.log_event(&self.event(&removal));
+                    self.state.log_event(self.event(&removal));
                 }
                 Ok(Discarded::Kept(why)) => log::info!("the directory of {} stays: {why}", removal.what),
                 Err(failed) => drop(error.get_or_insert(failed)),

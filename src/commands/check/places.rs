@@ -12,8 +12,7 @@ use crate::fleet::local;
 use crate::model::Free;
 use crate::process::identity::Host;
 use crate::process::protected;
-use crate::state::files::StateDir;
-use crate::state::{self, State};
+use crate::state::{self, HostDir, State};
 use crate::views::check::Finding;
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
@@ -29,7 +28,7 @@ pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {
             Some(why) => Finding::note(shown, format!("{why}; the next tick goes on from its backup")),
             None => Finding::ok(shown, format!("generation {} stands", state.serial())),
         },
-        Ok(None) => match StateDir::could_be_made(path, config.allow_network_fs) {
+        Ok(None) => match HostDir::could_be_made(path, config.allow_network_fs) {
             Ok(()) => Finding::ok(shown, "the first tick makes it"),
             Err(error) => Finding::problem(ExitStatus::CannotCreate, shown, error.to_string())
                 .hint("make it possible, or pass another --state-dir"),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::durable::{atomic, naming};
-use crate::state::files::StateDir;
+use crate::state::HostDir;
 
 const EVENTS: &str = "events.jsonl";
 const EVENTS_OLD: &str = "events.jsonl.1";
@@ -30,7 +30,7 @@ const READ_BYTES_MAX: u64 = 256 << 20;
 /// # Errors
 ///
 /// Those of the system, naming the file. No tick should fail for it.
-pub fn append(dir: &StateDir, lines: &[impl Serialize], max_bytes: u64) -> io::Result<()> {
+pub fn append(dir: &HostDir, lines: &[impl Serialize], max_bytes: u64) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
@@ -43,7 +43,7 @@ pub fn append(dir: &StateDir, lines: &[impl Serialize], max_bytes: u64) -> io::R
 }
 
 /// `text` begins with the line break that is needed only after a torn line.
-fn append_text(dir: &StateDir, text: &[u8], max_bytes: u64) -> io::Result<()> {
+fn append_text(dir: &HostDir, text: &[u8], max_bytes: u64) -> io::Result<()> {
     let mut file = open(dir)?;
     let size = file.metadata()?.len();
     if size > 0 && max_bytes > 0 && size.saturating_add(text.len() as u64) > max_bytes && rotate(dir, &file)?
@@ -71,7 +71,7 @@ fn ends_in_the_middle(file: &File) -> io::Result<bool> {
 
 /// Makes `file` the old generation. False when another tick does so, or has just done it: two that
 /// rotate at once would drop a generation between them.
-fn rotate(dir: &StateDir, file: &File) -> io::Result<bool> {
+fn rotate(dir: &HostDir, file: &File) -> io::Result<bool> {
     if fs2::FileExt::try_lock_exclusive(file).is_err() {
         return Ok(false);
     }
@@ -87,7 +87,7 @@ fn rotate(dir: &StateDir, file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
-fn open(dir: &StateDir) -> io::Result<File> {
+fn open(dir: &HostDir) -> io::Result<File> {
     let flags = OFlags::RDWR
         | OFlags::APPEND
         | OFlags::CREATE
@@ -111,7 +111,7 @@ fn open(dir: &StateDir) -> io::Result<File> {
 /// # Errors
 ///
 /// Those of opening the files, naming the file. One that can't be read further ends there.
-pub fn read(dir: &StateDir) -> io::Result<impl Iterator<Item = Value>> {
+pub fn read(dir: &HostDir) -> io::Result<impl Iterator<Item = Value> + use<>> {
     // The newer one first: rotated in between, it is the same file twice instead of one never seen.
     let newer = open_to_read(dir, EVENTS)?;
     let mut older = open_to_read(dir, EVENTS_OLD)?;
@@ -142,7 +142,7 @@ fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(line))
 }
 
-fn open_to_read(dir: &StateDir, name: &str) -> io::Result<Option<File>> {
+fn open_to_read(dir: &HostDir, name: &str) -> io::Result<Option<File>> {
     let open = || {
         let Some((mut file, size)) = atomic::open_regular(dir.as_fd(), name)? else { return Ok(None) };
         file.seek(SeekFrom::Start(size.saturating_sub(READ_BYTES_MAX)))?;
@@ -157,22 +157,22 @@ mod tests {
 
     use super::*;
 
-    fn state() -> (tempfile::TempDir, StateDir) {
+    fn state() -> (tempfile::TempDir, HostDir) {
         let holder = tempfile::tempdir().unwrap();
-        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
         (holder, dir)
     }
 
-    fn all(dir: &StateDir) -> Vec<Value> {
+    fn all(dir: &HostDir) -> Vec<Value> {
         read(dir).unwrap().collect()
     }
 
-    fn text(dir: &StateDir, name: &str) -> String {
+    fn text(dir: &HostDir, name: &str) -> String {
         std::fs::read_to_string(dir.path().join(name)).unwrap()
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test breaks a file")]
-    fn put(dir: &StateDir, name: &str, bytes: &str) {
+    fn put(dir: &HostDir, name: &str, bytes: &str) {
         std::fs::write(dir.path().join(name), bytes).unwrap();
     }
 

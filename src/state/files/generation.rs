@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::durable::atomic;
-use crate::state::files::binding::Binding;
+use crate::state::bound::Binding;
 
 /// The layout that this version reads and writes.
 pub(crate) const SCHEMA: u64 = 1;

@@ -1,14 +1,12 @@
 //! The configuration that the last good tick went by, kept in the state directory: when somebody breaks the file at
 //! night, what runs is still watched, judged and cleaned up after.
 
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::config::Original;
 use crate::durable::atomic;
 use crate::durable::seal::{seal, unseal};
-use crate::state::files::StateDir;
+use crate::state::HostDir;
 
 const FILE: &str = "last-good.json";
 
@@ -26,13 +24,13 @@ struct Kept {
 }
 
 /// Keeps what a tick goes by; writes nothing where it is kept already. That it can't be kept fails no tick.
-pub fn keep(dir: &StateDir, original: &Original) {
+pub fn keep(dir: &HostDir, original: &Original) {
     if let Err(why) = write(dir, original) {
         log::warn!("cannot keep a copy of the configuration in {}: {why}", dir.path().join(FILE).display());
     }
 }
 
-fn write(dir: &StateDir, original: &Original) -> Result<(), String> {
+fn write(dir: &HostDir, original: &Original) -> Result<(), String> {
     let kept = Kept { schema: SCHEMA, configuration: original.clone() };
     let mut bytes = seal(&serde_json::to_vec(&kept).map_err(|error| error.to_string())?);
     bytes.push(b'\n');
@@ -45,14 +43,8 @@ fn write(dir: &StateDir, original: &Original) -> Result<(), String> {
     atomic::replace(dir, FILE, &bytes, true).map_err(|error| error.to_string())
 }
 
-/// What was kept of the configuration at this path. One that is damaged, of another version or of another file is
-/// none.
-pub fn find(dir: &StateDir, path: &Path) -> Option<Original> {
-    find_any(dir).filter(|original| original.path == path)
-}
-
-/// What was kept of any configuration.
-pub fn find_any(dir: &StateDir) -> Option<Original> {
+/// The configuration that was kept last, of whatever path. One that is damaged or of another version is none.
+pub fn find(dir: &HostDir) -> Option<Original> {
     let bytes = atomic::read_bounded(dir, FILE, BYTES_MAX).ok()??;
     let kept: Kept = serde_json::from_slice(&unseal(bytes.trim_ascii_end()).ok()?).ok()?;
     Some(kept.configuration).filter(|_| kept.schema == SCHEMA)
@@ -70,9 +62,9 @@ mod tests {
         Original { path: "/f/factory.toml".into(), text: text.to_owned(), prompts }
     }
 
-    fn state() -> (tempfile::TempDir, StateDir) {
+    fn state() -> (tempfile::TempDir, HostDir) {
         let holder = tempfile::tempdir().unwrap();
-        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
         (holder, dir)
     }
 
@@ -81,7 +73,7 @@ mod tests {
     fn it_is_private_and_written_only_when_it_differs() {
         let (_holder, dir) = state();
         let path = dir.path().join(FILE);
-        assert_eq!(find(&dir, Path::new("/f/factory.toml")), None);
+        assert_eq!(find(&dir), None);
         keep(&dir, &original("one"));
         let file = || std::fs::metadata(&path).unwrap();
         let before = file();
@@ -89,8 +81,7 @@ mod tests {
         keep(&dir, &original("one"));
         assert_eq!(file().ino(), before.ino(), "it was not written again");
         keep(&dir, &original("two"));
-        assert_eq!(find(&dir, Path::new("/f/factory.toml")), Some(original("two")));
-        assert_eq!(find(&dir, Path::new("/f/other.toml")), None, "of another file");
+        assert_eq!(find(&dir), Some(original("two")));
     }
 
     // covers: K11
@@ -104,7 +95,7 @@ mod tests {
         let newer = whole.replace("\"schema\":1", "\"schema\":2");
         for damaged in [&whole[..whole.len() / 2], "", "[]", newer.as_str()] {
             std::fs::write(&path, damaged).unwrap();
-            assert_eq!(find(&dir, Path::new("/f/factory.toml")), None, "{damaged:?}");
+            assert_eq!(find(&dir), None, "{damaged:?}");
         }
         keep(&dir, &original("one"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), whole);
@@ -112,6 +103,6 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         // Nothing can be kept there, which is nobody's failure.
         keep(&dir, &original("one"));
-        assert_eq!(find(&dir, Path::new("/f/factory.toml")), None);
+        assert_eq!(find(&dir), None);
     }
 }

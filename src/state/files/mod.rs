@@ -1,66 +1,122 @@
-//! What lasts between two ticks: the state directory, its lock, the registry, the heartbeat, the events.
-//!
-//! This room knows files and no policy. It never decides what a record means; it promises that a
-//! record is whole, that a commit which was acknowledged survives a power cut, and that damage is
-//! never mistaken for emptiness.
+//! The state as files of the directory of this host: the only backend there is so far.
 
-use std::path::Path;
-use std::{fmt, io};
-
-pub mod binding;
-pub mod dir;
 pub mod events;
 mod generation;
 pub mod heartbeat;
 pub mod last_good;
 pub mod registry_file;
-pub mod reserve;
 
-pub use binding::{Binding, Directory, Repository};
-pub use dir::StateDir;
-pub use registry_file::{Bound, Committed, Loaded, Origin, RegistryFile};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
 
-/// Why the state could not be used. The variant is what code branches on (each is one exit code);
-/// the text is for people: what failed, which file, what to do next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreError {
-    /// The registry is damaged beyond its backup, or was written by a newer version. Nothing was touched. (65)
-    BadState(String),
-    /// The state directory can't be made, is unsafe, or lies where locks can't be trusted. (73)
-    CannotCreate(String),
-    /// The system refused to read or write. After a failed commit nothing is known of it. (74)
-    Io(String),
-    /// There is no room to write: no block, no inode or no quota. (74)
-    NoRoom(String),
+use serde_json::Value;
+
+pub use self::registry_file::RegistryFile;
+use crate::config::Original;
+use crate::durable::{Lock, LockError};
+use crate::model::Process;
+use crate::registry::Registry;
+use crate::state::heartbeat::{Heartbeat, HeartbeatState};
+use crate::state::{Binding, Bound, Committed, HostDir, Loaded, StateBackend, StoreError};
+
+/// A state that lies in the directory of its host, and whose lock is the lock of that directory.
+#[derive(Debug)]
+pub struct Files {
+    dir: HostDir,
+    events_bytes_max: u64,
+    /// What was loaded.
+    registry: Option<RegistryFile>,
+    lock: Option<Lock>,
 }
 
-impl StoreError {
-    /// A failed system call on `path`.
-    fn io(verb: &str, path: &Path, error: &io::Error) -> StoreError {
-        StoreError::Io(format!("cannot {verb} {}: {error}", path.display()))
+impl Files {
+    /// The state in this directory. `events_bytes_max`: the log of events is rotated beyond this many bytes; 0 never.
+    pub fn new(dir: HostDir, events_bytes_max: u64) -> Files {
+        Files { dir, events_bytes_max, registry: None, lock: None }
+    }
+
+    fn loaded(&mut self) -> Result<&mut RegistryFile, StoreError> {
+        let unread = || StoreError::Io(format!("{}: nothing was loaded", self.dir.path().display()));
+        self.registry.as_mut().ok_or_else(unread)
     }
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::BadState(text)
-            | StoreError::CannotCreate(text)
-            | StoreError::Io(text)
-            | StoreError::NoRoom(text) => f.write_str(text),
+impl StateBackend for Files {
+    fn lock(
+        &mut self,
+        me: &Process,
+        wait: Duration,
+        called_off: &dyn Fn() -> bool,
+        waiting: &mut dyn FnMut(Option<&Process>, Duration),
+    ) -> Result<(), LockError> {
+        self.lock = Some(self.dir.lock(me, wait, called_off, waiting)?);
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let serial = || match heartbeat::read(&self.dir) {
+            HeartbeatState::Beat(beat) => Some(beat.serial),
+            HeartbeatState::Absent | HeartbeatState::Unreadable(_) => None,
+        };
+        let (loaded, file) = registry_file::load(&self.dir, serial)?;
+        self.registry = Some(file);
+        Ok(loaded)
+    }
+
+    fn bound(&self) -> Result<Option<(Bound, String)>, StoreError> {
+        registry_file::bound(&self.dir)
+    }
+
+    fn serial(&self) -> u64 {
+        self.registry.as_ref().map_or(0, RegistryFile::serial)
+    }
+
+    fn bind(&mut self, config: &Path, binding: Binding) {
+        if let Some(file) = &mut self.registry {
+            file.bind(config, binding);
         }
     }
-}
 
-impl std::error::Error for StoreError {}
+    fn begin_lineage(&mut self) -> Result<String, StoreError> {
+        self.loaded()?.begin_lineage()
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
+        self.loaded()?.commit(registry)
+    }
 
-    #[test]
-    fn an_error_is_its_text() {
-        let error = StoreError::io("read", Path::new("/state/x"), &io::Error::from_raw_os_error(5));
-        assert_eq!(error.to_string(), "cannot read /state/x: Input/output error (os error 5)");
+    fn may_spend_reserve(&mut self) {
+        if let Some(file) = &mut self.registry {
+            file.may_spend_reserve();
+        }
+    }
+
+    fn quarantined(&self) -> Option<&str> {
+        self.registry.as_ref()?.quarantined()
+    }
+
+    fn heartbeat(&self) -> HeartbeatState {
+        heartbeat::read(&self.dir)
+    }
+
+    fn beat(&self, beat: &Heartbeat) -> io::Result<()> {
+        heartbeat::write(&self.dir, beat)
+    }
+
+    fn append_events(&self, lines: &[Value]) -> io::Result<()> {
+        events::append(&self.dir, lines, self.events_bytes_max)
+    }
+
+    fn events(&self) -> io::Result<Box<dyn Iterator<Item = Value>>> {
+        Ok(Box::new(events::read(&self.dir)?))
+    }
+
+    fn keep_config(&self, original: &Original) {
+        last_good::keep(&self.dir, original);
+    }
+
+    fn kept_config(&self) -> Option<Original> {
+        last_good::find(&self.dir)
     }
 }

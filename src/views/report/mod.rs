@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
@@ -378,36 +377,6 @@ fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
 /// Whether a role lacks variables or credentials, which another exit status tells.
 fn is_of_credentials(scope: &str) -> bool {
     scope.starts_with("role:") || scope.starts_with("login:")
-}
-
-/// The event of an outcome; `None` where the decision's own event says everything.
-pub fn outcome_event(plan: &Plan, outcome: &Outcome, now: &ClockReading) -> Option<Value> {
-    let decision = decision_of(plan, outcome)?;
-    let result = match &outcome.happened {
-        Happened::Tried | Happened::Told => return None,
-        Happened::FenceWon => json!({"ok": true, "fence": "won"}),
-        Happened::FenceLost => json!({"ok": true, "fence": "lost"}),
-        Happened::FencedLate => json!({"ok": true, "fence": "late"}),
-        Happened::NotStarted { class, error } => json!({"ok": false, "class": class, "error": error}),
-        Happened::NotTried(why) => json!({"ok": false, "error": format!("not tried: {why}")}),
-        Happened::Failed(error) => json!({"ok": false, "error": error}),
-        Happened::Reaped(reaped) => json!({
-            "ok": reaped.survivors.is_empty(),
-            "signalled": reaped.signalled,
-            "survivors": reaped.survivors,
-            "skipped": reaped.skipped,
-        }),
-    };
-    let mut event = json!({
-        "at": now.at,
-        "event": format!("{}_outcome", decision.action.name()),
-        "item": decision.item,
-        "run": decision.action.run(),
-    });
-    if let (Some(event), Value::Object(result)) = (event.as_object_mut(), result) {
-        event.extend(result);
-    }
-    Some(event)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::StatusView;
 use crate::registry::{CoolOff, FailureStreak, Paused};
-use crate::state::files::heartbeat::{Health, Heartbeat, Retained, Status};
+use crate::state::heartbeat::{Health, Heartbeat, Retained, Status};
 use crate::views::{counters, json};
 
 impl StatusView {

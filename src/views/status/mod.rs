@@ -16,7 +16,7 @@ use crate::registry::{
     AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
     Paused, Registry,
 };
-use crate::state::files::heartbeat::{Alive, Heartbeat, HeartbeatState};
+use crate::state::heartbeat::{Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
 
 /// What a status is read off.

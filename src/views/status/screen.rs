@@ -6,7 +6,7 @@ use super::{Heading, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
 use crate::model::HoldReason;
 use crate::registry::{CoolOff, DailySpend};
-use crate::state::files::heartbeat::{Alive, Heartbeat, Status};
+use crate::state::heartbeat::{Alive, Heartbeat, Status};
 use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;

@@ -13,10 +13,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("src/config/toml/section.rs", "a value holds sections, a section holds values"),
     ("src/config/hooks.rs", "the readers of one configuration"),
     ("src/decide/mod.rs", "the planner stands beside the phases"),
-    ("src/fleet/broker/http.rs", "a failure quotes an answer, an answer becomes a failure"),
-    ("src/run/directory.rs", "the directory holds types of its users"),
     ("src/model/plan.rs", "a plan adopts what the world shows"),
-    ("src/process/scan.rs", "identity, scan and signal share one process"),
 ];
 
 type Module = Vec<String>;

@@ -11,8 +11,9 @@ use factory_tick::model::{
     Observed, Reported, RunId, RunObservation, SourceView, UnrecordedRun, UnrecordedSpec, WorkItem, World,
 };
 use factory_tick::registry::Registry;
-use factory_tick::state::files::heartbeat::{Alive, HeartbeatState};
-use factory_tick::state::files::{Origin, StateDir, StoreError, registry_file};
+use factory_tick::state::files::registry_file;
+use factory_tick::state::heartbeat::{Alive, HeartbeatState};
+use factory_tick::state::{HostDir, Origin, StoreError};
 use factory_tick::views::status::{StatusInput, StatusView};
 use factory_tick::workspace::retention;
 use jiff::Timestamp;
@@ -66,9 +67,9 @@ fn configuration() -> Config {
         .expect("it is a good one")
 }
 
-fn state() -> (tempfile::TempDir, StateDir) {
+fn state() -> (tempfile::TempDir, HostDir) {
     let holder = tempfile::tempdir().unwrap();
-    let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+    let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
     (holder, dir)
 }
 
@@ -216,7 +217,7 @@ proptest! {
             lay(&dir.path().join("registry.json.bak"), backup);
         }
         let first: Registry = serde_json::from_value(serde_json::from_str::<Value>(FIRST).unwrap()["body"].clone()).unwrap();
-        match registry_file::load::<Registry>(&dir, Some(u64::MAX)) {
+        match registry_file::load::<Registry>(&dir, || Some(u64::MAX)) {
             Ok((loaded, _)) => {
                 prop_assert!(loaded.origin != Origin::Fresh);
                 prop_assert_eq!(loaded.body, first);
@@ -239,9 +240,9 @@ proptest! {
         let mut body = body();
         apply(&mut body, &changes);
         let (_holder, dir) = state();
-        let (_, mut file) = registry_file::load::<Registry>(&dir, None).unwrap();
+        let (_, mut file) = registry_file::load::<Registry>(&dir, || None).unwrap();
         file.commit(&body).unwrap();
-        let loaded = match registry_file::load::<Registry>(&dir, None) {
+        let loaded = match registry_file::load::<Registry>(&dir, || None) {
             Ok((loaded, _)) => loaded,
             Err(error) => {
                 prop_assert!(matches!(error, StoreError::BadState(_)), "{error:?}");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use factory_tick::durable::Lock;
 use factory_tick::model::ClockReading;
-use factory_tick::state::files::heartbeat::{self, Heartbeat, HeartbeatState};
-use factory_tick::state::files::{StateDir, events, last_good};
+use factory_tick::state::HostDir;
+use factory_tick::state::files::{events, heartbeat, last_good};
+use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState, judge as judge_heartbeat};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::change::{apply, bytes_like, changes};
 use super::{cases, lay};
 
-fn state() -> (tempfile::TempDir, StateDir) {
+fn state() -> (tempfile::TempDir, HostDir) {
     let holder = tempfile::tempdir().unwrap();
-    let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+    let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
     (holder, dir)
 }
 
@@ -28,7 +28,7 @@ fn judge(pulse: &HeartbeatState) {
     for at in [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX] {
         let now = ClockReading { at, mono_ms: 0, slept_ms: 0, boot_id: String::new() };
         for lives in [true, false] {
-            let _ = heartbeat::judge(pulse, &now, Duration::from_secs(180), |_, _, _| lives).to_string();
+            let _ = judge_heartbeat(pulse, &now, Duration::from_secs(180), |_, _, _| lives).to_string();
         }
     }
 }
@@ -64,9 +64,9 @@ proptest! {
             lay(&dir.path().join(name), &bytes);
         }
         judge(&heartbeat::read(&dir));
-        let _ = last_good::find(&dir, std::path::Path::new("/f"));
-        let _ = Lock::last_holder(&dir).unwrap();
-        prop_assert!(!Lock::is_held(&dir).unwrap());
+        let _ = last_good::find(&dir);
+        let _ = dir.last_holder().unwrap();
+        prop_assert!(!dir.is_locked().unwrap());
         let before = events::read(&dir).unwrap().count();
         // What is appended stands on a line of its own, whatever was there.
         events::append(&dir, &[json!({"event": "mark"})], 0).unwrap();

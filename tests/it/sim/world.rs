@@ -2,18 +2,22 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use factory_tick::config::Config;
+use factory_tick::config::{Config, Original};
+use factory_tick::durable::LockError;
 use factory_tick::fleet::Fleet;
 use factory_tick::model::{
-    AgentName, ClockReading, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Outcome, Plan,
-    Reap, Reaped, RunId, RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
+    AgentName, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Process, Reap, Reaped, RunId,
+    RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
 };
 use factory_tick::registry::Registry;
 use factory_tick::source::{Description, Obstacle, Source};
-use factory_tick::state::files::{Committed, StoreError};
-use factory_tick::tick::Store;
+use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState};
+use factory_tick::state::{Binding, Bound, Committed, Loaded, Origin, StateBackend, StoreError};
+use serde_json::Value;
 
 use super::check::Broken;
 use super::dice::Dice;
@@ -488,12 +492,66 @@ impl Source for Hands<'_> {
     }
 }
 
-impl Store for Hands<'_> {
+/// The registry alone can be lost, damaged or refused here; nothing else of a state tells a tick what to do.
+impl StateBackend for Hands<'_> {
+    fn lock(
+        &mut self,
+        _me: &Process,
+        _wait: Duration,
+        _called_off: &dyn Fn() -> bool,
+        _waiting: &mut dyn FnMut(Option<&Process>, Duration),
+    ) -> Result<(), LockError> {
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<Loaded, StoreError> {
+        let (body, lineage) = (self.0.borrow_mut().disk.load(), "simulated".to_owned());
+        Ok(Loaded { body, lineage, serial: 0, bound: Bound::default(), origin: Origin::Registry })
+    }
+
+    fn bound(&self) -> Result<Option<(Bound, String)>, StoreError> {
+        Ok(None)
+    }
+
+    fn serial(&self) -> u64 {
+        0
+    }
+
+    fn bind(&mut self, _config: &Path, _binding: Binding) {}
+
+    fn begin_lineage(&mut self) -> Result<String, StoreError> {
+        Ok("simulated".to_owned())
+    }
+
     fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
         self.0.borrow_mut().commit(registry)
     }
 
-    fn log_plan(&mut self, _plan: &Plan, _now: &ClockReading) {}
+    fn may_spend_reserve(&mut self) {}
 
-    fn log_outcomes(&mut self, _plan: &Plan, _outcomes: &[Outcome], _now: &ClockReading) {}
+    fn quarantined(&self) -> Option<&str> {
+        None
+    }
+
+    fn heartbeat(&self) -> HeartbeatState {
+        HeartbeatState::Absent
+    }
+
+    fn beat(&self, _beat: &Heartbeat) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn append_events(&self, _lines: &[Value]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn events(&self) -> io::Result<Box<dyn Iterator<Item = Value>>> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    fn keep_config(&self, _original: &Original) {}
+
+    fn kept_config(&self) -> Option<Original> {
+        None
+    }
 }

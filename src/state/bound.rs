@@ -1,7 +1,25 @@
 //! What a registry is bound to, beside the real path of its configuration: enough to tell a state that was moved from one
 //! that was copied.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
+
+/// What a registry belongs to, as far as that is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// The real path of its configuration.
+    pub config: Option<PathBuf>,
+    /// The rest.
+    pub binding: Option<Binding>,
+}
+
+impl Bound {
+    /// Whether this is the real path of its configuration.
+    pub fn is_config(&self, config: &Path) -> bool {
+        self.config.as_deref() == Some(Path::new(&recorded_path(config)))
+    }
+}
 
 /// What a registry is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,4 +60,9 @@ impl Binding {
         let json = serde_json::to_string(self).unwrap_or_default();
         format!(r#""binding":{json},"#)
     }
+}
+
+/// How a config file's path is recorded: JSON has no way to write what is not UTF-8.
+pub(crate) fn recorded_path(config: &Path) -> String {
+    config.to_string_lossy().into_owned()
 }

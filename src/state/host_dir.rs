@@ -1,17 +1,19 @@
-//! The state directory: where it may lie, who may own it, what is in it.
+//! The state directory of this host: where it may lie, who may own it, what is in it. Runs, their locks and workspaces are
+//! always local, whatever keeps the registry.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::durable::{Trash, atomic, disk};
-use crate::model::Free;
-use crate::state::files::StoreError;
+use crate::durable::{Lock, LockError, Trash, atomic, disk, naming};
+use crate::model::{Free, Process};
+use crate::state::StoreError;
 
 /// File systems whose locks and renames depend on another machine or another program, by the magic
 /// number of `statfs(2)`. A lock that two hosts can both hold is no lock.
@@ -27,6 +29,9 @@ const UNTRUSTED: [(u32, &str); 6] = [
 /// What tells a state directory from somebody's folder. `live` is made before anything else, so
 /// every directory that a killed tick left behind is either empty or has it.
 const SIGNS: [&str; 3] = [LIVE, "registry.json", "registry.json.bak"];
+
+/// The lock of the tick.
+const LOCK: &str = "lock";
 
 const LIVE: &str = "live";
 const RUNS: &str = "runs";
@@ -45,12 +50,12 @@ const MARKERS: [(&str, &str); 2] = [
 
 /// An open state directory that was found safe.
 #[derive(Clone, Debug)]
-pub struct StateDir {
+pub struct HostDir {
     path: PathBuf,
     fd: Arc<OwnedFd>,
 }
 
-impl StateDir {
+impl HostDir {
     /// Opens the state directory at `path`, made with everything that belongs in it where that is missing.
     ///
     /// # Errors
@@ -58,7 +63,7 @@ impl StateDir {
     /// [`StoreError::CannotCreate`] when it can't be made, is a symbolic link, belongs to another user,
     /// can be written by others, holds somebody else's files, or lies on a network file system that
     /// was not allowed.
-    pub fn create_or_open(path: &Path, allow_network_fs: bool) -> Result<StateDir, StoreError> {
+    pub fn create_or_open(path: &Path, allow_network_fs: bool) -> Result<HostDir, StoreError> {
         let path = plain(path)?;
         let dir = match open(&path, allow_network_fs)? {
             Some(dir) => dir,
@@ -76,8 +81,8 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StoreError::CannotCreate`], for the same reasons as [`StateDir::create_or_open`].
-    pub fn open_existing(path: &Path, allow_network_fs: bool) -> Result<Option<StateDir>, StoreError> {
+    /// [`StoreError::CannotCreate`], for the same reasons as [`HostDir::create_or_open`].
+    pub fn open_existing(path: &Path, allow_network_fs: bool) -> Result<Option<HostDir>, StoreError> {
         open(&plain(path)?, allow_network_fs)
     }
 
@@ -85,7 +90,7 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StoreError::CannotCreate`], for the reasons of [`StateDir::create_or_open`] that show beforehand.
+    /// [`StoreError::CannotCreate`], for the reasons of [`HostDir::create_or_open`] that show beforehand.
     pub fn could_be_made(path: &Path, allow_network_fs: bool) -> Result<(), StoreError> {
         let path = plain(path)?;
         let failed = |error: io::Error| refuse(&path, &format!("it cannot be made: {error}"));
@@ -112,6 +117,47 @@ impl StateDir {
     pub fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstat(&self.fd)?;
         Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Takes the lock of the tick for `me`, waiting for at most `wait`, as [`Lock::take`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Lock::take`]; an error of the system names the file.
+    pub fn lock(
+        &self,
+        me: &Process,
+        wait: Duration,
+        called_off: &dyn Fn() -> bool,
+        waiting: &mut dyn FnMut(Option<&Process>, Duration),
+    ) -> Result<Lock, LockError> {
+        Lock::take(self, LOCK, me, wait, called_off, waiting).map_err(|error| match error {
+            LockError::Io(error) => LockError::Io(self.named(LOCK, &error)),
+            other => other,
+        })
+    }
+
+    /// Whether a process holds the lock of the tick now. For a person's command: a tick that comes in the instant of the
+    /// look finds the lock busy.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming the file.
+    pub fn is_locked(&self) -> io::Result<bool> {
+        Lock::is_held(self, LOCK).map_err(|error| self.named(LOCK, &error))
+    }
+
+    /// The process that took the lock of the tick last, as far as its file tells.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, naming the file.
+    pub fn last_holder(&self) -> io::Result<Option<Process>> {
+        Lock::last_holder(self, LOCK).map_err(|error| self.named(LOCK, &error))
+    }
+
+    fn named(&self, name: &str, error: &io::Error) -> io::Error {
+        naming(&self.path.join(name), error)
     }
 
     /// Where each run has its directory.
@@ -227,7 +273,7 @@ impl StateDir {
     }
 }
 
-impl AsFd for StateDir {
+impl AsFd for HostDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -243,10 +289,10 @@ fn plain(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(absolute.components().collect())
 }
 
-fn open(path: &Path, allow_network_fs: bool) -> Result<Option<StateDir>, StoreError> {
+fn open(path: &Path, allow_network_fs: bool) -> Result<Option<HostDir>, StoreError> {
     match atomic::open_dir(path) {
         Ok(fd) => {
-            let dir = StateDir { path: path.to_owned(), fd: Arc::new(fd) };
+            let dir = HostDir { path: path.to_owned(), fd: Arc::new(fd) };
             dir.must_be_safe(allow_network_fs)?;
             Ok(Some(dir))
         }
@@ -326,11 +372,11 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> String {
-        let error = StateDir::create_or_open(path, true).unwrap_err();
+        let error = HostDir::create_or_open(path, true).unwrap_err();
         let StoreError::CannotCreate(text) = &error else { panic!("{error:?}") };
         // A reader refuses what a writer refuses.
         if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
-            assert_eq!(StateDir::open_existing(path, true).unwrap_err(), error);
+            assert_eq!(HostDir::open_existing(path, true).unwrap_err(), error);
         }
         text.clone()
     }
@@ -353,7 +399,7 @@ mod tests {
     fn it_is_made_with_everything_that_belongs_in_it() {
         let holder = tempfile::tempdir().unwrap();
         let path = holder.path().join("a/b/state");
-        let dir = StateDir::create_or_open(&path, true).unwrap();
+        let dir = HostDir::create_or_open(&path, true).unwrap();
         assert_eq!(dir.path(), path);
         for folder in [holder.path().join("a"), path.clone(), dir.runs(), dir.live(), dir.made()] {
             let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
@@ -373,36 +419,36 @@ mod tests {
     fn opening_it_again_changes_nothing() {
         let holder = tempfile::tempdir().unwrap();
         let path = holder.path().join("state");
-        StateDir::create_or_open(&path, true).unwrap();
+        HostDir::create_or_open(&path, true).unwrap();
         let before = everything(holder.path());
-        StateDir::create_or_open(&path, true).unwrap();
-        StateDir::open_existing(&path, true).unwrap().unwrap();
+        HostDir::create_or_open(&path, true).unwrap();
+        HostDir::open_existing(&path, true).unwrap().unwrap();
         assert_eq!(everything(holder.path()), before);
     }
 
     #[test]
     fn a_reader_makes_nothing() {
         let holder = tempfile::tempdir().unwrap();
-        assert!(StateDir::open_existing(&holder.path().join("state"), true).unwrap().is_none());
+        assert!(HostDir::open_existing(&holder.path().join("state"), true).unwrap().is_none());
         assert!(everything(holder.path()).is_empty());
-        assert!(StateDir::open_existing(holder.path(), true).unwrap().is_some());
+        assert!(HostDir::open_existing(holder.path(), true).unwrap().is_some());
         assert!(everything(holder.path()).is_empty());
     }
 
     #[test]
     fn where_one_could_be_made_is_told_without_making_it() {
         let holder = tempfile::tempdir().unwrap();
-        StateDir::could_be_made(&holder.path().join("a/b/state"), true).unwrap();
+        HostDir::could_be_made(&holder.path().join("a/b/state"), true).unwrap();
         std::fs::File::create(holder.path().join("file")).unwrap();
         let before = everything(holder.path());
-        let error = StateDir::could_be_made(&holder.path().join("file/state"), true).unwrap_err();
+        let error = HostDir::could_be_made(&holder.path().join("file/state"), true).unwrap_err();
         assert!(error.to_string().contains("it cannot be made: Not a directory"), "{error}");
         assert_eq!(everything(holder.path()), before);
     }
 
     #[test]
     fn none_can_be_made_where_we_may_not_write() {
-        const SELF: &str = "state::files::dir::tests::none_can_be_made_where_we_may_not_write";
+        const SELF: &str = "state::host_dir::tests::none_can_be_made_where_we_may_not_write";
         if !crate::durable::tests::alone_in_a_process(SELF) {
             return;
         }
@@ -416,7 +462,7 @@ mod tests {
             // Root may write anywhere.
             nix::unistd::seteuid(nix::unistd::Uid::from_raw(4711)).unwrap();
         }
-        let error = StateDir::could_be_made(&closed.join("state"), true).unwrap_err().to_string();
+        let error = HostDir::could_be_made(&closed.join("state"), true).unwrap_err().to_string();
         if rustix::process::getuid().is_root() {
             nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).unwrap();
         }
@@ -433,7 +479,7 @@ mod tests {
             for name in step {
                 std::fs::create_dir(holder.path().join(name)).unwrap();
             }
-            StateDir::create_or_open(holder.path(), true).unwrap();
+            HostDir::create_or_open(holder.path(), true).unwrap();
             assert!(holder.path().join(".gitignore").exists(), "{step:?}");
         }
     }
@@ -444,7 +490,7 @@ mod tests {
         let path = holder.path().join("a/state");
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| StateDir::create_or_open(&path, true).unwrap());
+                scope.spawn(|| HostDir::create_or_open(&path, true).unwrap());
             }
         });
         assert_eq!(everything(&path).len(), 5);
@@ -495,11 +541,26 @@ mod tests {
     #[test]
     fn what_must_be_a_folder_is_not_replaced() {
         let holder = tempfile::tempdir().unwrap();
-        StateDir::create_or_open(holder.path(), true).unwrap();
+        HostDir::create_or_open(holder.path(), true).unwrap();
         std::fs::remove_dir(holder.path().join("runs")).unwrap();
         symlink("live", holder.path().join("runs")).unwrap();
-        let error = StateDir::create_or_open(holder.path(), true).unwrap_err();
+        let error = HostDir::create_or_open(holder.path(), true).unwrap_err();
         assert!(error.to_string().contains("it must be a directory"), "{error}");
+    }
+
+    // A look that fails tells nothing: neither that the lock is free nor that it is held.
+    // covers: F58
+    #[test]
+    fn failed_look_at_the_lock_names_its_file() {
+        let holder = tempfile::tempdir().unwrap();
+        let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        symlink("elsewhere", dir.path().join(LOCK)).unwrap();
+        let me = Process { pid: 1, start_ticks: 1, boot_id: String::new(), pid_ns: 1, uid: 0 };
+        let taken = dir.lock(&me, Duration::ZERO, &|| false, &mut |_, _| {});
+        let Err(LockError::Io(taken)) = taken else { panic!("{taken:?}") };
+        for error in [dir.is_locked().unwrap_err(), dir.last_holder().unwrap_err(), taken] {
+            assert!(error.to_string().contains("/state/lock: "), "{error}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::durable::atomic;
-use crate::state::files::StateDir;
+use crate::state::HostDir;
 
 const RESERVE: &str = "reserve";
 
@@ -33,7 +33,7 @@ const ROOM: u64 = 4;
 /// # Errors
 ///
 /// Those of the system. Then there is none.
-pub fn keep(dir: &StateDir) -> io::Result<bool> {
+pub fn keep(dir: &HostDir) -> io::Result<bool> {
     if is_whole(dir) {
         return Ok(true);
     }
@@ -51,7 +51,7 @@ pub fn keep(dir: &StateDir) -> io::Result<bool> {
 }
 
 /// Deletes the reserve, as far as it is there. True: something was.
-pub(crate) fn spend(dir: &StateDir) -> bool {
+pub(crate) fn spend(dir: &HostDir) -> bool {
     let Ok(reserve) = open(dir) else { return false };
     let mut spent = unlink(reserve.as_fd(), BYTES);
     for n in 0..INODES {
@@ -66,19 +66,19 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
-fn is_whole(dir: &StateDir) -> bool {
+fn is_whole(dir: &HostDir) -> bool {
     let Ok(reserve) = open(dir) else { return false };
     let stat = rustix::fs::statat(&reserve, BYTES, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| usize::try_from(stat.st_size).is_ok_and(|size| size >= SIZE))
 }
 
-fn has_room(dir: &StateDir) -> bool {
+fn has_room(dir: &HostDir) -> bool {
     let Some(free) = dir.free() else { return false };
     let has_inodes = free.inodes.is_none_or(|inodes| inodes >= ROOM * u64::from(INODES));
     free.bytes >= ROOM * SIZE as u64 && has_inodes
 }
 
-fn make(dir: &StateDir) -> io::Result<()> {
+fn make(dir: &HostDir) -> io::Result<()> {
     match rustix::fs::mkdirat(dir, RESERVE, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(error.into()),
@@ -98,7 +98,7 @@ fn make(dir: &StateDir) -> io::Result<()> {
     file.write_all(&bytes).and_then(|()| file.sync_all())
 }
 
-fn open(dir: &StateDir) -> io::Result<OwnedFd> {
+fn open(dir: &HostDir) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, RESERVE, atomic::DIRECTORY, Mode::empty())?)
 }
 
@@ -121,9 +121,9 @@ fn unlink(reserve: BorrowedFd<'_>, name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn state() -> (tempfile::TempDir, StateDir) {
+    fn state() -> (tempfile::TempDir, HostDir) {
         let holder = tempfile::tempdir().unwrap();
-        let dir = StateDir::create_or_open(&holder.path().join("state"), true).unwrap();
+        let dir = HostDir::create_or_open(&holder.path().join("state"), true).unwrap();
         (holder, dir)
     }
 
