@@ -490,6 +490,8 @@ pub enum RecordUpdate {
         /// Agents that go on with their sessions; all others start anew.
         go_on: Vec<AgentName>,
     },
+    /// The tracker of an item is owed a note, and can't be told now.
+    NoteWanted(Box<Writeback>),
     /// No run of the item goes on and none is kept: starts that were to be made alone wait for its next dispatch.
     Regroup {
         /// Which item.

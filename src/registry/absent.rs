@@ -1,7 +1,8 @@
 //! That the work of an item was done: it outlives the item's record.
 
 use super::Registry;
-use super::records::{DoneWork, ItemPhase, ItemRecord, Notified};
+use super::outbox::{Notified, Outbox, TrackerNote};
+use super::records::{DoneWork, ItemPhase, ItemRecord};
 use crate::model::{ClockReading, Gone, ItemId, Status};
 
 impl Registry {
@@ -23,12 +24,13 @@ impl Registry {
     pub(super) fn restore_done(&mut self, id: &ItemId, key: &str, origin: &str) {
         let Some(slug) = self.names.items.get(id).map(|named| named.slug.clone()) else { return };
         let Some(work) = self.done.remove(id) else { return };
+        let told = Notified { status: Status::Done, dispatch: 0, at: work.at, dropped: false };
         let record = ItemRecord {
             key: key.to_owned(),
             origin: origin.to_owned(),
             state: ItemPhase::Done,
             content_hash: Some(work.content_hash),
-            notified: Some(Notified { status: Status::Done, dispatch: 0, dropped: false, at: None }),
+            outbox: Outbox { tracker_note: TrackerNote { notified: Some(told), ..TrackerNote::default() } },
             ..ItemRecord::new(slug)
         };
         self.items.insert(id.clone(), record);

@@ -20,7 +20,7 @@ impl Registry {
             give(&mut record.hash, &launch.hash, anew);
             give(&mut record.content_hash, &launch.content_hash, anew);
             record.due_at = None;
-            record.notify_tries = 0;
+            record.outbox.tracker_note.try_anew();
         }
         let before = self.agents.get(&launch.run.agent);
         let agent = AgentRecord {

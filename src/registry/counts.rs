@@ -8,8 +8,13 @@ impl Registry {
     /// The first count that nobody can have reached, in words.
     pub(super) fn beyond_count(&self) -> Option<String> {
         let items = self.items.iter().flat_map(|(id, item)| {
-            let counts =
-                [item.attempts, item.notify_tries, item.uncharged_streak, item.missing_reads, item.continued];
+            let counts = [
+                item.attempts,
+                item.outbox.tracker_note.tries,
+                item.uncharged_streak,
+                item.missing_reads,
+                item.continued,
+            ];
             let counts = counts.map(u64::from).into_iter().chain([item.dispatch]);
             counts.map(move |count| (id.to_string(), count))
         });

@@ -56,7 +56,7 @@ impl Registry {
                 let Some(record) = self.items.get_mut(item) else { return };
                 record.state = ItemPhase::Done;
                 record.due_at = None;
-                record.notify_tries = 0;
+                record.outbox.tracker_note.try_anew();
                 record.messages.clear();
                 self.names.finish(item, now.at);
             }
@@ -111,7 +111,8 @@ impl Registry {
                 self.cool_offs.insert(scope.clone(), cool_off);
             }
             Action::CoolOff { scope, cooling: None } => drop(self.cool_offs.remove(scope)),
-            Action::Reap(_) | Action::Writeback(_) => {}
+            Action::Writeback(writeback) => self.want_note(writeback),
+            Action::Reap(_) => {}
         }
     }
 
@@ -298,7 +299,7 @@ impl Registry {
             _ => ParkedBy::Rule,
         });
         record.due_at = None;
-        record.notify_tries = 0;
+        record.outbox.tracker_note.try_anew();
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
         self.counters.dispatch_terminal_failures += u64::from(!by_person);
         self.forget_next(item);
@@ -318,7 +319,7 @@ impl Registry {
         record.uncharged_at = None;
         record.continued = 0;
         record.due_at = None;
-        record.notify_tries = 0;
+        record.outbox.tracker_note.try_anew();
         record.parked_by = None;
         let agents = self.agents.iter_mut().filter(|(_, agent)| agent.item == *item);
         let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();

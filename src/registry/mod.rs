@@ -13,6 +13,7 @@ mod intend;
 mod limits;
 pub mod naming;
 mod note;
+mod outbox;
 mod records;
 mod refresh;
 #[cfg(test)]
@@ -28,9 +29,10 @@ use crate::model::{
 };
 
 pub use daily_spend::DailySpend;
+pub use outbox::{Note, Notified, Outbox, TrackerNote};
 pub use records::{
     AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, DoneWork, FailureStreak, Handoff, ItemPhase,
-    ItemRecord, Last, LastSuccess, MACHINE, Message, Named, Names, Notified, ParkedBy, Paused, Refusals,
+    ItemRecord, Last, LastSuccess, MACHINE, Message, Named, Names, ParkedBy, Paused, Refusals,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::records::Notified;
+use super::outbox::Note;
 use super::{NOTE_TRIES_MAX, Registry, name_survivors};
 use crate::config::Attempts;
 use crate::model::{
@@ -141,23 +141,29 @@ impl Registry {
         }
     }
 
-    fn note_told(&mut self, note: &Writeback, dropped: bool) {
-        let Some(record) = self.items.get_mut(&note.item) else { return };
-        let at = Some(note.at).filter(|_| note.status == Status::Parked);
-        record.notified = Some(Notified { status: note.status, dispatch: note.dispatch, dropped, at });
-        record.notify_tries = 0;
+    /// Remembers that the tracker is owed this note.
+    pub(super) fn want_note(&mut self, writeback: &Writeback) {
+        if let Some(record) = self.items.get_mut(&writeback.item) {
+            record.outbox.tracker_note.want(Note::of(writeback));
+        }
     }
 
-    fn note_untold(&mut self, note: &Writeback, error: &str, attempts: &Attempts, now: &ClockReading) {
-        if note.required && note.status == Status::Started {
-            // Tried once per dispatch: told or not, this dispatch is over.
-            self.note_told(note, true);
-            return self.fail_dispatch(&note.item, FailureClass::Writeback, error, attempts, now);
+    fn note_told(&mut self, writeback: &Writeback, dropped: bool) {
+        if let Some(record) = self.items.get_mut(&writeback.item) {
+            record.outbox.tracker_note.settle(&Note::of(writeback), dropped);
         }
-        let Some(record) = self.items.get_mut(&note.item) else { return };
-        record.notify_tries += 1;
-        if record.notify_tries >= NOTE_TRIES_MAX && !note.required {
-            self.note_told(note, true);
+    }
+
+    fn note_untold(&mut self, writeback: &Writeback, error: &str, attempts: &Attempts, now: &ClockReading) {
+        if writeback.required && writeback.status == Status::Started {
+            // Tried once per dispatch: told or not, this dispatch is over.
+            self.note_told(writeback, true);
+            return self.fail_dispatch(&writeback.item, FailureClass::Writeback, error, attempts, now);
+        }
+        let Some(record) = self.items.get_mut(&writeback.item) else { return };
+        record.outbox.tracker_note.fail(&Note::of(writeback), error);
+        if record.outbox.tracker_note.tries >= NOTE_TRIES_MAX && !writeback.required {
+            self.note_told(writeback, true);
         }
     }
 

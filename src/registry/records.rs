@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, DoneWhen, FailureClass, FollowUp, Gone, ItemId, Process, RunId, Status, Survivor,
+    AgentName, ClockReading, DoneWhen, FailureClass, FollowUp, Gone, ItemId, Process, RunId, Survivor,
 };
 
 /// Where an item stands.
@@ -59,10 +60,8 @@ pub struct ItemRecord {
     pub content_hash: Option<String>,
     /// How often it was dispatched.
     pub dispatch: u64,
-    /// What its tracker was told last.
-    pub notified: Option<Notified>,
-    /// How often telling it the next thing has failed in a row.
-    pub notify_tries: u32,
+    /// What is owed to services outside.
+    pub outbox: Outbox,
     /// Uncharged failures in a row, of which those within 30 s of another count once.
     pub uncharged_streak: u32,
     /// When that streak grew last.
@@ -115,21 +114,6 @@ pub struct Last {
     pub because: String,
     /// When.
     pub at: Timestamp,
-}
-
-/// A note that needs no telling any more.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Notified {
-    /// What was said.
-    pub status: Status,
-    /// Of which dispatch.
-    pub dispatch: u64,
-    /// True where it was given up instead.
-    pub dropped: bool,
-    /// When the item became so; `None` where an earlier version did not say. One dispatch can be parked twice.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
 }
 
 /// Whether an agent has a run.
@@ -535,8 +519,7 @@ impl ItemRecord {
             hash: None,
             content_hash: None,
             dispatch: 0,
-            notified: None,
-            notify_tries: 0,
+            outbox: Outbox::default(),
             uncharged_streak: 0,
             uncharged_at: None,
             taken: None,

@@ -50,10 +50,12 @@ impl Registry {
                     hash: record.hash.clone(),
                     content_hash: record.content_hash.clone(),
                     dispatch: record.dispatch,
-                    notified: record.notified.clone(),
+                    outbox: record.outbox.clone(),
                     messages: record.messages.clone(),
                     ..ItemRecord::new(record.slug.clone())
                 };
+                // What is owed stays owed, with all tries: the edit does not unmake it.
+                record.outbox.tracker_note.try_anew();
                 for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
                     agent.succeeded = false;
                     agent.follow_up = None;
@@ -75,6 +77,7 @@ impl Registry {
                 agent.last_success =
                     Some(LastSuccess { printed: printed.clone(), repeated, answer: *answer });
             }
+            RecordUpdate::NoteWanted(writeback) => self.want_note(writeback),
             RecordUpdate::Regroup { item } => {
                 self.forget_next(item);
                 self.recompute_phase(item);

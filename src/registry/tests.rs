@@ -9,7 +9,7 @@ use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
     Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, Happened, Launch, Outcome, Process,
-    Reap, Reaped, RunFacts, Signalled, Skipped, UnrecordedSpec, Usage,
+    Reap, Reaped, RunFacts, Signalled, Skipped, Status, UnrecordedSpec, Usage,
 };
 
 fn moment(seconds: i64) -> ClockReading {
@@ -350,21 +350,30 @@ fn tokens_of_a_session_are_kept_by_a_forgotten_run_of_that_session_alone() {
     }
 }
 
+/// Told of a start, and owes that it is done.
+fn owed() -> TrackerNote {
+    let (status, dispatch, at) = (Status::Started, 1, moment(0).at);
+    TrackerNote {
+        wanted: Some(Note {
+            status: Status::Done,
+            dispatch,
+            at,
+            because: "every role ended well".to_owned(),
+        }),
+        notified: Some(Notified { status, dispatch, at, dropped: false }),
+        ..TrackerNote::default()
+    }
+}
+
 #[test]
 fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
     let mut registry = Registry::started();
     registry.does(adopt("a-impl.1"));
     registry.fails("a-impl.1", FailureClass::Agent);
     *registry.a() = ItemRecord {
-        notified: Some(Notified {
-            status: crate::model::Status::Started,
-            dispatch: 1,
-            dropped: false,
-            at: None,
-        }),
+        outbox: Outbox { tracker_note: TrackerNote { tries: 1, ..owed() } },
         parked_by: Some(ParkedBy::Rule),
         state: ItemPhase::Parked,
-        notify_tries: 1,
         uncharged_streak: 2,
         missing_reads: 3,
         continued: 4,
@@ -382,7 +391,7 @@ fn a_new_life_forgets_what_was_tried_and_keeps_what_the_item_is_and_was_told() {
         state: ItemPhase::Waiting,
         attempts: 0,
         due_at: None,
-        notify_tries: 0,
+        outbox: Outbox { tracker_note: owed() },
         uncharged_streak: 0,
         taken: None,
         parked_by: None,

@@ -267,7 +267,7 @@ fn files_form_no_circle() {
 
 /// Lines of code, tests and comments aside. Shown with `--nocapture`.
 #[test]
-#[expect(clippy::print_stdout, reason = "the table of shares is for people who ask for it")]
+#[expect(clippy::print_stdout, reason = "shares are for people")]
 fn room_holds_at_most_12_percent_of_the_code() {
     let sources = sources();
     let mut lines: BTreeMap<&str, usize> = BTreeMap::new();

@@ -8,7 +8,7 @@ use factory_tick::views::json::{
     AgentUse, Breaker, Check, CheckFinding, CoolOff, Counters, DailySpend, Decision, Explain, Handoff,
     Health, Heartbeat, Held, Hook, InFlight, Init, KillTick, Message, NextRun, Note, Notified, Outcome,
     Parked, Pause, Reaped, Record, RecordFailure, Relocate, Report, Retention, Rule, Skipped, Status,
-    Stopped, Stuck, Survivor, Waiting,
+    Stopped, Stuck, Survivor, TrackerNote, Waiting, Wanted,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -109,8 +109,11 @@ const STATUS: &str = "schema alive paused pause pause.because pause.since pause.
 const EXPLAIN: &str = "schema item key title rules rules[].name rules[].run rules[].verdict rules[].because \
     rules[].until rules[].decides errors record record.phase record.origin record.attempts \
     record.uncharged_streak record.continuations record.due_at record.dispatches record.parked_by record.last \
-    record.last.class record.last.because record.last.at record.notified record.notified.status \
-    record.notified.at record.notified.given_up record.notify_tries record.missing_reads \
+    record.last.class record.last.because record.last.at record.tracker_note \
+    record.tracker_note.wanted record.tracker_note.wanted.status record.tracker_note.wanted.at \
+    record.tracker_note.wanted.because record.tracker_note.notified record.tracker_note.notified.status \
+    record.tracker_note.notified.at record.tracker_note.notified.given_up record.tracker_note.tries \
+    record.tracker_note.due_at record.tracker_note.last_error record.missing_reads \
     record.workspace_taken record.messages record.messages[].text record.messages[].heard \
     agents agents[].agent agents[].usd agents[].tokens next_runs next_runs[].run next_runs[].role \
     next_runs[].session next_runs[].argv next_runs[].cwd next_runs[].env next_runs[].hooks \
@@ -283,8 +286,13 @@ fn explain() -> Explain<'static> {
         dispatches: 0,
         parked_by: None,
         last: Some(RecordFailure { class: None, because: text(), at: AT }),
-        notified: Some(Notified { status: "done", at: None, given_up: false }),
-        notify_tries: 0,
+        tracker_note: TrackerNote {
+            wanted: Some(Wanted { status: "done", at: AT, because: text() }),
+            notified: Some(Notified { status: "started", at: AT, given_up: false }),
+            tries: 0,
+            due_at: None,
+            last_error: None,
+        },
         missing_reads: 0,
         workspace_taken: None,
         messages: vec![Message { text: text(), heard: false }],

@@ -694,7 +694,11 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
             record.uncharged_streak,
             record.due_at.map(|due| due.to_string()),
             record.dispatch,
-            record.notified.as_ref().map(|told| (told.status, told.dispatch, told.dropped)),
+            record.outbox.tracker_note.notified.as_ref().map(|told| (
+                told.status,
+                told.dispatch,
+                told.dropped
+            )),
             record.missing_reads,
         );
         for (name, agent) in scene.after.agents_of(id) {

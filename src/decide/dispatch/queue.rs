@@ -15,7 +15,7 @@ use crate::decide::throttle::{budget, pause};
 use crate::decide::{eligibility, endings, writeback};
 use crate::model::{
     Action, AgentName, FailureClass, FollowUp, FollowUpReason, HoldReason, ItemId, ItemState, Launch,
-    RecordUpdate, Status, WorkItem,
+    RecordUpdate, WorkItem,
 };
 use crate::registry::backoff::backoff;
 use crate::registry::{ItemPhase, ItemRecord};
@@ -280,7 +280,7 @@ fn start_crew(
         };
         planner.decide_in_group(Some(&item.id), because, Action::Start(Box::new(launch)));
     }
-    if let Some(note) = writeback::note(planner, &item.id, Status::Started) {
+    if let Some(note) = writeback::started(planner, &item.id) {
         let because = note.because.clone();
         planner.decide_in_group(Some(&item.id), because, Action::Writeback(Box::new(note)));
     }

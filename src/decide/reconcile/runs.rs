@@ -376,10 +376,9 @@ fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, becaus
 fn awaits_note(planner: &Planner, agent: &AgentRecord) -> bool {
     planner.config.writeback.started == WritebackMode::Required
         && planner.registry.items.get(&agent.item).is_some_and(|record| {
+            let notified = record.outbox.tracker_note.notified.as_ref();
             record.dispatch == agent.dispatch
-                && !record
-                    .notified
-                    .as_ref()
+                && !notified
                     .is_some_and(|told| told.status == Status::Started && told.dispatch == record.dispatch)
         })
 }

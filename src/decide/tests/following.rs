@@ -1,7 +1,7 @@
 //! Items: edited, closed, gone, back, parked, done.
 
 use super::*;
-use crate::model::{Happened, Reaped, Survivor, UnreadableItem};
+use crate::model::{Decision, Happened, Reaped, Step, Survivor, UnreadableItem};
 use crate::registry::{ItemPhase, ParkedBy};
 
 fn parked(mut factory: Factory) -> Factory {
@@ -278,7 +278,62 @@ fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
     }
     assert!(factory.tick().is_empty());
     assert!(factory.registry.handoffs.is_empty());
-    assert!(factory.record("A").notified.as_ref().unwrap().dropped);
+    assert!(factory.record("A").outbox.tracker_note.notified.as_ref().unwrap().dropped);
+}
+
+/// An item that is done, and whose tracker could not be told.
+fn done_and_untold(mode: &str) -> Factory {
+    let mut factory = Factory::with(&format!("[writeback]\ndone = \"{mode}\""), &["A"]).running("a-impl.1");
+    factory.see("a-impl.1", succeeded());
+    let plan = factory.tick();
+    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
+    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    factory
+}
+
+fn pause(factory: &mut Factory) {
+    let action = Action::Pause { until: None };
+    let decision = Decision { action, item: None, because: "later".to_owned(), group: 1 };
+    factory.registry.apply(&Step::Decide(decision), &factory.now).unwrap();
+}
+
+// covers: I21
+#[test]
+fn note_that_is_owed_survives_an_edit_of_its_item() {
+    for mode in ["best-effort", "required"] {
+        let mut factory = done_and_untold(mode);
+        let owed = factory.record("A").outbox.tracker_note.clone();
+        assert_eq!((owed.tries, owed.last_error.as_deref()), (1, Some("no space left")));
+        pause(&mut factory);
+        factory.edit("A", |item| item.body = "more".into());
+        let plan = factory.tick_told();
+        assert_eq!(factory.record("A").state, ItemPhase::Waiting);
+        assert_eq!(told(&plan), ["writeback A done"], "{mode}");
+        assert_eq!(factory.record("A").outbox.tracker_note.wanted, None);
+        assert!(factory.tick_told().is_empty());
+    }
+}
+
+#[test]
+fn note_is_owed_from_when_its_tracker_can_not_be_told() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    pause(&mut factory);
+    factory.see("a-impl.1", succeeded());
+    let items = std::mem::replace(&mut factory.items, Observed::broken("away"));
+    assert_eq!(told(&factory.tick_told()), ["done a-impl.1", "done A"]);
+    factory.items = items;
+    factory.edit("A", |item| item.body = "more".into());
+    assert_eq!(told(&factory.tick_told()), ["writeback A done"]);
+}
+
+#[test]
+fn next_dispatch_replaces_the_note_that_is_owed() {
+    let mut factory = done_and_untold("required");
+    factory.edit("A", |item| item.body = "more".into());
+    assert_eq!(told(&factory.tick_told()), ["start a-impl.2", "writeback A started"]);
+    factory.see("a-impl.2", alive());
+    assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2"]);
 }
 
 // covers: I22

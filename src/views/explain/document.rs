@@ -1,7 +1,7 @@
 //! An explanation for scripts.
 
 use super::{ExplainView, Rule};
-use crate::registry::ItemRecord;
+use crate::registry::{ItemRecord, TrackerNote};
 use crate::views::{json, words};
 
 impl ExplainView {
@@ -53,12 +53,7 @@ fn record(record: &ItemRecord) -> json::Record {
             because: last.because.clone(),
             at: last.at,
         }),
-        notified: record.notified.as_ref().map(|notified| json::Notified {
-            status: notified.status.name(),
-            at: notified.at,
-            given_up: notified.dropped,
-        }),
-        notify_tries: record.notify_tries,
+        tracker_note: tracker_note(&record.outbox.tracker_note),
         missing_reads: record.missing_reads,
         workspace_taken: record.taken.clone(),
         messages: record
@@ -66,5 +61,23 @@ fn record(record: &ItemRecord) -> json::Record {
             .iter()
             .map(|message| json::Message { text: message.text.clone(), heard: message.heard })
             .collect(),
+    }
+}
+
+fn tracker_note(note: &TrackerNote) -> json::TrackerNote {
+    json::TrackerNote {
+        wanted: note.wanted.as_ref().map(|wanted| json::Wanted {
+            status: wanted.status.name(),
+            at: wanted.at,
+            because: wanted.because.clone(),
+        }),
+        notified: note.notified.as_ref().map(|notified| json::Notified {
+            status: notified.status.name(),
+            at: notified.at,
+            given_up: notified.dropped,
+        }),
+        tries: note.tries,
+        due_at: note.due_at,
+        last_error: note.last_error.clone(),
     }
 }

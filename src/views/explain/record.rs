@@ -1,6 +1,6 @@
 //! What is remembered of an item, in words for a person.
 
-use crate::registry::{ItemPhase, ItemRecord, Last, Message, Notified, ParkedBy};
+use crate::registry::{ItemPhase, ItemRecord, Last, Message, ParkedBy, TrackerNote};
 use crate::ui::escape;
 use crate::ui::layout::Span;
 use crate::ui::style::Style;
@@ -24,7 +24,7 @@ pub(super) fn fields(record: &ItemRecord) -> Vec<(Span, Span)> {
         let continued = format!("{} by itself, after a run that ended well", times(record.continued.into()));
         fields.push(words("went on", continued));
     }
-    fields.extend(tracker(record).map(|tracker| words("tracker", tracker)));
+    fields.extend(tracker(&record.outbox.tracker_note).map(|tracker| words("tracker", tracker)));
     fields.push(labelled("read from", Span::whole(&record.origin)));
     if record.missing_reads > 0 {
         let missing = format!("from {} complete reads of its source in a row", record.missing_reads);
@@ -70,16 +70,18 @@ fn told(last: &Last) -> String {
     format!("{class}at {}: {}", escape::time(last.at), last.because)
 }
 
-fn tracker(record: &ItemRecord) -> Option<String> {
-    let last = record.notified.as_ref().map(|notified| {
-        let Notified { status, at, dropped, .. } = notified;
-        let at = at.map_or_else(String::new, |at| format!(", at {}", escape::time(at)));
-        let fate = if *dropped { "given up" } else { "told" };
-        format!("{fate}: {}{at}", status.name())
+/// `told: started, at 2026-11-20 08:50:00Z; to be told: parked (failed 2 times: timed out)`
+fn tracker(note: &TrackerNote) -> Option<String> {
+    let last = note.notified.as_ref().map(|notified| {
+        let fate = if notified.dropped { "given up" } else { "told" };
+        format!("{fate}: {}, at {}", notified.status.name(), escape::time(notified.at))
     });
-    let tries = (record.notify_tries > 0)
-        .then(|| format!("the next note has failed {}", times(record.notify_tries.into())));
-    let known: Vec<_> = last.into_iter().chain(tries).collect();
+    let wanted = note.wanted.as_ref().map(|wanted| {
+        let error = note.last_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+        let failed = (note.tries > 0).then(|| format!(" (failed {}{error})", times(note.tries.into())));
+        format!("to be told: {}{}", wanted.status.name(), failed.unwrap_or_default())
+    });
+    let known: Vec<_> = last.into_iter().chain(wanted).collect();
     (!known.is_empty()).then(|| known.join("; "))
 }
 
@@ -95,8 +97,8 @@ fn times(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FailureClass;
-    use crate::registry::Registry;
+    use crate::model::{FailureClass, Status};
+    use crate::registry::{Note, Registry};
     use crate::ui::layout::Layout;
 
     fn shown(change: impl FnOnce(&mut ItemRecord)) -> String {
@@ -113,7 +115,11 @@ mod tests {
     #[test]
     fn record_is_shown_in_words_without_zeros_and_hashes() {
         let text = shown(|_| {});
-        for line in ["failures      1 charged\n", "dispatched    1 time\n", "tracker       told: started\n"] {
+        for line in [
+            "failures      1 charged\n",
+            "dispatched    1 time\n",
+            "tracker       told: started, at 2026-11-20 08:50:00Z\n",
+        ] {
             assert!(text.contains(line), "{line}{text}");
         }
         for absent in ["hash", "slug", "missing", "due_at", "{", "uncharged"] {
@@ -133,7 +139,7 @@ mod tests {
             });
         });
         assert!(text.contains("parked by a person, until a person retries it\n"), "{text}");
-        assert!(text.contains("parked for    at 2026-11-20 08:51:15Z: a person parked it\n"), "{text}");
+        assert!(text.contains("parked for  at 2026-11-20 08:51:15Z: a person parked it\n"), "{text}");
     }
 
     #[test]
@@ -142,7 +148,15 @@ mod tests {
             record.uncharged_streak = 2;
             record.missing_reads = 3;
             record.continued = 4;
-            record.notify_tries = 5;
+            let note = &mut record.outbox.tracker_note;
+            note.tries = 5;
+            note.last_error = Some("timed out".to_owned());
+            note.wanted = Some(Note {
+                status: Status::Parked,
+                dispatch: 1,
+                at: "2026-11-20T08:52:00Z".parse().unwrap(),
+                because: String::new(),
+            });
             record.messages = vec![Message { text: "use tabs".to_owned(), ..Message::default() }];
             record.last.as_mut().unwrap().class = Some(FailureClass::Denied);
         });
@@ -150,7 +164,7 @@ mod tests {
             "1 charged; 2 in a row that charge no attempt",
             "from 3 complete reads of its source in a row",
             "4 times by itself",
-            "told: started; the next note has failed 5 times",
+            "told: started, at 2026-11-20 08:50:00Z; to be told: parked (failed 5 times: timed out)",
             "use tabs (not heard yet)",
             "denied, at 2026",
         ] {

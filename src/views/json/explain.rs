@@ -69,10 +69,8 @@ pub struct Record {
     pub parked_by: Option<&'static str>,
     /// The latest failure, or what parked it.
     pub last: Option<RecordFailure>,
-    /// The note that its tracker got last.
-    pub notified: Option<Notified>,
-    /// How often the next note has failed in a row.
-    pub notify_tries: u32,
+    /// What its tracker was told, and is to be told.
+    pub tracker_note: TrackerNote,
     /// Complete reads of the source in a row that it was missing from.
     pub missing_reads: u32,
     /// Why another factory's hold on its workspace keeps it waiting, in words.
@@ -92,13 +90,39 @@ pub struct RecordFailure {
     pub at: Timestamp,
 }
 
-/// A note that an item's tracker got.
+/// What an item's tracker was told, and is to be told.
+#[derive(Debug, Serialize)]
+pub struct TrackerNote {
+    /// The note that is owed.
+    pub wanted: Option<Wanted>,
+    /// The note that needs no telling any more.
+    pub notified: Option<Notified>,
+    /// How often the wanted note has failed in a row.
+    pub tries: u32,
+    /// No try before this; null: the next tick tries.
+    pub due_at: Option<Timestamp>,
+    /// Why the latest try failed, in words.
+    pub last_error: Option<String>,
+}
+
+/// A note that an item's tracker is to be told.
+#[derive(Debug, Serialize)]
+pub struct Wanted {
+    /// `started`, `done` or `parked`.
+    pub status: &'static str,
+    /// When the item became so.
+    pub at: Timestamp,
+    /// In words.
+    pub because: String,
+}
+
+/// A note that an item's tracker was told.
 #[derive(Debug, Serialize)]
 pub struct Notified {
     /// `started`, `done` or `parked`.
     pub status: &'static str,
     /// When the item became so.
-    pub at: Option<Timestamp>,
+    pub at: Timestamp,
     /// Whether the note was given up after its tries instead.
     pub given_up: bool,
 }

@@ -13,7 +13,9 @@ mod report;
 mod status;
 
 pub use check::{Check, CheckFinding};
-pub use explain::{AgentUse, Explain, Hook, Message, NextRun, Notified, Record, RecordFailure, Rule};
+pub use explain::{
+    AgentUse, Explain, Hook, Message, NextRun, Notified, Record, RecordFailure, Rule, TrackerNote, Wanted,
+};
 pub use orders::{Init, KillTick, Relocate};
 pub use report::{Counters, Decision, Held, Outcome, Reaped, Report, Skipped, Survivor};
 pub use status::{

@@ -12,7 +12,6 @@ use super::Source;
 const ALLOWED: &[(&str, &str)] = &[
     ("src/config/toml/section.rs", "a value holds sections, a section holds values"),
     ("src/config/hooks.rs", "the readers of one configuration"),
-    ("src/decide/mod.rs", "the planner stands beside the phases"),
     ("src/model/plan.rs", "a plan adopts what the world shows"),
 ];
 
@@ -164,10 +163,15 @@ fn inline_paths(code: &str) -> Vec<Module> {
     let mut paths = Vec::new();
     for (at, _) in code.match_indices("::") {
         let begin = code[..at].rfind(|c| !is_word(c)).map_or(0, |before| before + 1);
-        if begin == at || code[..begin].ends_with("::") {
+        // A visibility names a room, and uses nothing of it.
+        if begin == at || code[..begin].ends_with("::") || code[..begin].ends_with("pub(in ") {
             continue;
         }
         let end = code[at..].find(|c| !(is_word(c) || c == ':')).map_or(code.len(), |length| at + length);
+        // The names of the group were read with its `use` line.
+        if code[end..].starts_with('{') {
+            continue;
+        }
         let names = code[begin..end].split("::").filter(|name| !name.is_empty());
         paths.push(names.map(|name| name.trim_matches(':').to_owned()).collect());
     }
@@ -233,6 +237,7 @@ fn circle_through_a_passed_on_name_is_found() {
     let found_of = |sources: &[Source]| found_but(sources, &[]);
     assert_eq!(found_of(&files("struct D;\n")), Vec::<String>::new());
     assert_eq!(found_of(&files("fn f() { crate::d::g() }\n")), Vec::<String>::new());
+    assert_eq!(found_of(&files("pub(in crate::a::b) struct D;\n")), Vec::<String>::new());
     let circle = found_of(&files("use crate::a::B;\nstruct D;\n"));
     assert_eq!(circle, ["a circle of 2 files:\n  src/a/b.rs -> src/c.rs\n  src/c.rs -> src/a/b.rs"]);
     assert_eq!(found_of(&files("fn f(_: crate::a::B) {}\n")).len(), 1);
