@@ -1,179 +1,207 @@
 #!/usr/bin/env bash
-# Breaks the program on purpose, one line at a time, and demands that the simulator notices, or else a unit test of the
-# rooms it broke. Works on a copy of the tree under target/. scripts/mutants.sh [NAME...] tries only the named ones.
+# Every mutation that cargo-mutants knows, room by room: each must be noticed by the room's own unit tests, or else by any
+# unit test, or else by the simulator. scripts/mutants.sh [ROOM...], without one: all of `rooms`.
+# Prints a table and what nobody noticed, and exits 1 if that holds any that scripts/mutants-known.txt does not know: it tells of
+# each why that is well. What is not tried at all is in .cargo/mutants.toml. Logs are left in target/mutants/ROOM.
+# `scripts/mutants.sh --prove` tries the sandbox. PASSES=1 runs only the room's own tests; SEEDS are the simulator's;
+# ONLY is a regular expression of mutants; SHARD=k/n tries the k-th of n parts (from 0). Needs cargo-mutants 27 (cargo install --locked cargo-mutants), and root.
+#
+# A mutant of a room that sends signals or deletes files may hit anybody. So they run where nobody is: in namespaces of
+# their own for processes, mounts, control groups and the network, with all that is on disk read-only but one directory for
+# the results. What they build and write goes to a /tmp in memory.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 
-readonly copy=target/mutants/tree build=$PWD/target/mutants/build
+readonly rooms=(decide registry run launcher durable state process)
 
-# name | file | sed script: what a tired person could write.
-mutants() {
-  cat <<'LIST'
-first-commit-dropped|src/tick.rs|0,/store.commit(registry)?;/{/store.commit(registry)?;/d}
-first-commit-unchecked|src/tick.rs|0,/store.commit(registry)?;/s/store.commit(registry)?;/let _ = store.commit(registry);/
-second-commit-dropped|src/tick.rs|/registry.note(&plan/{n;d}
-unknown-fleet-is-empty|src/tick.rs|s/fleet: tick.fleet.observe(\(.*\)),$/fleet: Observed::Known(tick.fleet.observe(\1).known().cloned().unwrap_or_default()),/
-unknown-source-is-empty|src/tick.rs|s/tick.source.read(tick.until)/Observed::Known(tick.source.read(tick.until).known().cloned().unwrap_or_default())/
-groups-never-fail|src/tick.rs|s/failed_group = Some(decision.group);/failed_group = None;/
-reply-is-sight|src/registry/note.rs|s/Happened::NotTried(_) => self.try_again(launch, again),/Happened::Tried => self.current(\&launch.run).into_iter().for_each(|agent| agent.state = crate::registry::AgentStanding::Running),\n&/
-not-started-is-not-withdrawn|src/registry/note.rs|s/^        self.withdraw_all(plan, outcomes, now);//
-all-start-again-alone|src/registry/note.rs|s/let alone = again.resume.*/let alone = true;/
-withdrawn-number-used-again|src/registry/intend.rs|/^    pub(super) fn withdraw(/a\        self.names.last_n.insert(run.agent.clone(), run.n - 1);
-number-not-raised|src/registry/begin.rs|/^    pub(super) fn start(/{n;d}
-resumes-not-counted|src/decide/launch.rs|s/map_or(0, |agent| agent.resumes + 1)/map_or(0, |agent| agent.resumes)/
-claimed-resume-given-back|src/registry/intend.rs|s/if class == Class::Infra \&\& never_claimed/if class == Class::Infra/
-handoff-not-recorded|src/registry/intend.rs|/self.handoffs.entry(run.clone()).or_insert(handoff);/d
-required-note-ignored|src/registry/note.rs|s/if note.required \&\& note.status == Status::Started {/if false {/
-refused-dispatch-keeps-ok|src/registry/note.rs|/agent.ok &= class != Class::Writeback;/d
-person-overruled|src/registry/intend.rs|s/let settled = record.parked_by == Some(ParkedBy::Person) .*/let settled = false;/
-new-life-keeps-old-work|src/registry/intend.rs|/^            Refresh::Renew {/,/^            Refresh::Clamp/s/agent.ok = false;//
-active-for-ever|src/registry/intend.rs|s/ItemStanding::Active | ItemStanding::Waiting => ItemStanding::Waiting,/still => still,/
-later-text-forgotten|src/registry/begin.rs|s/let given = if anew || same {/let given = if true {/
-removed-role-waited-for|src/registry/intend.rs|s/self.settle(&gone.item);//
-stray-without-deadline|src/registry/begin.rs|s/deadline_ms: spec.deadline_ms,/deadline_ms: None,/
-nothing-charged|src/registry/intend.rs|s/record.attempts += 1;//
-in-flight-ignored|src/decide/gates.rs|s/if !registry.in_flight(id) && asked.standing() != .*/if true {/
-backoff-ignored|src/decide/gates.rs|s/due_at.filter(|due_at| \*due_at > now.at)/due_at.filter(|_| false)/
-unseen-takes-no-slot|src/decide/slots.rs|s/filter(|agent| agent.state != AgentStanding::Idle);/filter(|agent| agent.state == AgentStanding::Running);/
-handoff-takes-no-slot|src/decide/slots.rs|s/running.map(|agent| &agent.item).chain(handed_off)/running.map(|agent| \&agent.item).chain(handed_off.take(0))/
-starts-unbounded|src/decide/gates.rs|s/let exhausted = .*/let exhausted = wanted > 100;/
-labels-unbounded|src/decide/gates.rs|s/filter(|max| taken >= \*\*max)/filter(|_| false)/
-starts-into-the-dark|src/decide/gates.rs|s/draft.world.fleet.unknown()/draft.world.fleet.unknown().filter(|_| false)/
-uncertain-is-fine|src/decide/gates.rs|s/if draft.uncertain.contains(&asked.item.id) {/if false {/
-taken-name-asked-for-again|src/decide/handoffs.rs|s/if !(handoff.name_taken \&\& (held .*/if true {/
-handoff-not-awaited|src/decide/gates.rs|s/handoffs_of(&asked.item.id).next()?/handoffs_of(\&asked.item.id).nth(9)?/
-parked-is-no-bar|src/decide/gates.rs|/^fn parked(/,/^}/s/asked.standing() == Some(ItemStanding::Parked)/false/
-breaker-ignored|src/decide/gates.rs|s/^fn breaker(asked: .*/&\n    if true { return None; }/
-failures-not-counted|src/registry/intend.rs|/self.count_failure(item, because, now);/d
-success-keeps-the-breaker-open|src/registry/intend.rs|0,/self.failing = None;/s/self.failing = None;//
-day-without-end-of-starts|src/decide/gates.rs|s/^fn budget(asked: .*/&\n    if true { return None; }/
-starts-of-the-day-not-counted|src/registry/begin.rs|s/self.count_start(now);//
-clock-set-back-is-a-new-day|src/registry/brakes.rs|s/if now > self.day {/if now != self.day {/
-ended-well-is-done-whatever-it-takes|src/decide/done.rs|s/Done::Command(_) | Done::Source => return,/Done::Command(_) | Done::Source => "it ended well",/
-goes-on-for-ever|src/decide/done.rs|s/if continued >= max {/if false {/
-no-effect-goes-on|src/decide/done.rs|s/all(|(_, agent)| repeated(agent))/all(|_| false)/
-unknown-answer-is-not-yet|src/decide/done.rs|s/\&\& !answers(draft, id).contains(&Some(1))/\&\& false/
-source-read-before-the-end|src/decide/done.rs|s/any(|(_, agent)| just_ended(agent))/any(|_| false)/
-gone-while-at-work-is-done|src/decide/done.rs|s/draft.config.done == Done::Source \&\& all_ended_well(draft, id)/draft.config.done == Done::Source/
-bad-text-not-remembered|src/decide/dispatch.rs|/draft.refresh(Refresh::Given/d
-no-start-grace|src/decide/runs.rs|/Some(age) if age < grace => return,/d
-fence-taken-for-won|src/decide/runs.rs|s/draft.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });/infra(draft, agent, run, \&because, false);/
-orphan-not-reaped|src/decide/runs.rs|0,/reap(draft, agent, run, claim.as_ref(), because);/s//{ let _ = claim; infra(draft, agent, run, because, false); }/
-late-at-once|src/decide/runs.rs|s/is_none_or(|age| age > patience(draft) + hook)/is_none_or(|_| true)/
-verdict-before-the-note|src/decide/runs.rs|s/draft.config.writeback.started == WritebackMode::Required$/false/
-resumed-for-ever|src/decide/runs.rs|s/&& resumes < config.attempts.resumes_max/\&\& resumes <= config.attempts.resumes_max/
-deadline-at-once|src/decide/runs.rs|s/&& age > latest/\&\& age < latest/
-survivors-forgotten|src/decide/runs.rs|s/^    if survivors.is_empty() {$/    if true {/
-handoff-released-with-survivors|src/decide/handoffs.rs|s/Sighting::Ended(ended) if ended.survivors.is_empty() =>/Sighting::Ended(_) =>/
-handoff-released-at-sight|src/decide/handoffs.rs|s/draft.decide(item, handoff.why.clone(), reap(claim.as_ref()));/{ let _ = reap(claim.as_ref()); release(draft, item, run, "seen") }/
-handoff-unclaimed-released|src/decide/handoffs.rs|s/draft.decide(item, "it must never start", Action::Fence { run: run.clone() });/release(draft, item, run, "nobody claimed it");/
-one-read-is-enough|src/decide/items.rs|s/const MISSING_READS_MAX: u32 = 2;/const MISSING_READS_MAX: u32 = 1;/
-persons-park-overruled|src/decide/items.rs|s/ItemStanding::Parked => (changed || returned) .*/ItemStanding::Parked => changed || returned,/
-labels-redo-finished-work|src/decide/items.rs|s/ItemStanding::Done => redone || returned,/ItemStanding::Done => changed || returned,/
-attempts-unbounded|src/decide/items.rs|s/if record.attempts >= max {/if false {/
-uncharged-unbounded|src/decide/items.rs|s/const UNCHARGED_ROW_MAX: u32 = 5;/const UNCHARGED_ROW_MAX: u32 = u32::MAX;/
-parked-runs-on|src/decide/items.rs|s/stop_all(draft, id, "its item was parked");//
-clock-set-back-believed|src/decide/items.rs|/^        clamp_due_time(draft, &id);/d
-malformed-is-gone|src/decide/items.rs|s/if view.unclear.iter().any(.*/if false {/
-new-life-beside-old-run|src/decide/items.rs|s/if renew \&\& !draft.registry.running(&item.id) {/if renew {/
-edited-item-parked|src/decide/items.rs|s/if edited_meanwhile(draft, id) {/if false {/
-half-a-crew-is-done|src/decide/done.rs|s/draft.config.roles.iter().all(/draft.config.roles.iter().any(/
-number-of-fenced-stray-free|src/decide/strays.rs|s/draft.refresh(Refresh::Used.*/{}/
-strays-ignored|src/decide/strays.rs|s/in &fleet.strays {/in fleet.strays.iter().take(0) {/
-older-strays-live-on|src/decide/strays.rs|/^            end_older(draft, run, spec);/d
-recorded-run-replaced|src/decide/strays.rs|/^        end_recorded(draft, highest);/d
-announced-again-and-again|src/decide/notes.rs|s/(!is_told(record, status)).then_some(status)/Some(status)/
-best-effort-for-ever|src/registry/note.rs|s/if record.tell_tries >= NOTE_TRIES_MAX \&\& !note.required {/if false {/
-stray-removed|src/retention.rs|s/let is_known = |run: &RunId| .*/let is_known = |_: \&RunId| true;/
-handed-off-run-removed|src/retention.rs|s/latest.chain(current).chain(registry.handoffs.keys().cloned())/latest.chain(current)/
-latest-run-removed|src/retention.rs|s/latest.chain(current)/current.chain(latest.take(0))/
-unfinished-item-loses-workspace|src/retention.rs|s/let finished = .*/let finished = true;/
-workspace-goes-at-once|src/retention.rs|s/let for_long = .*/let for_long = true;/
-workspace-goes-under-a-live-run|src/retention.rs|s/if !finished || to_be_ended || registry.in_flight(id) {/if !finished {/
-taken-up-again-and-still-finished|src/registry/records.rs|s/named.finished_at = None;/let _ = named;/
-provider-is-paid-for|src/model/verdict.rs|0,/            | Class::Stalled$/s//            | Class::Stalled\n            | Class::Unreachable/
-cool-off-ignored|src/decide/cool_offs.rs|s/until.filter(|until| \*until > draft.now.at)/until.filter(|_| false)/
-everybody-tries-at-once|src/decide/cool_offs.rs|s/^        agent.harness == role.harness$/        false/
-trial-holds-up-for-ever|src/decide/cool_offs.rs|s/age.is_some_and(|age| age < TRIAL)/age.is_some()/
-each-straggler-is-a-failure|src/decide/cool_offs.rs|s/let tried = before.is_none_or(.*/let tried = true;/
-waits-never-grow|src/decide/cool_offs.rs|s/let row = before.map_or(0, .*/let row = 1;/
-told-reset-not-heard|src/decide/cool_offs.rs|s/Some(reset) => reset.max(draft.now.after(FIRST)),/Some(_) => draft.now.after(FIRST),/
-late-word-shortens-the-wait|src/decide/cool_offs.rs|s/let until = told.map_or(own, .*/let until = own;/
-straggler-moves-the-beginning|src/registry/intend.rs|s/filter(|before| \*row > 0 \&\& before.row == \*row)/filter(|_| false)/
-clock-set-back-prolongs-the-wait|src/decide/mod.rs|s/        cool_offs::right_the_clock(self);//
-straggler-proves-an-answer|src/decide/cool_offs.rs|s/if cool_off.is_some_and(|cool_off| began_after.*/if cool_off.is_some() {/
-answer-not-heard|src/decide/runs.rs|/cool_offs::answered(draft, agent);/d
-wait-never-forgotten|src/decide/cool_offs.rs|s/return latest.is_some_and(.*/let _ = latest; return None;/
-denied-role-goes-on|src/decide/cool_offs.rs|s/^        refuse_login(draft, agent, because)$/        let _ = refuse_login;/
-denied-for-ever|src/decide/cool_offs.rs|s/return (now != cool_off.credentials.as_ref())/return (false \&\& now != cool_off.credentials.as_ref())/
-session-of-an-earlier-run|src/decide/launch.rs|s/chosen_session(&draft.world.lineage, &run)/chosen_session(\&draft.world.lineage, \&RunId { n: 1, ..run.clone() })/
-tokens-of-a-session-count-twice|src/decide/verdict.rs|s/Counts::Session => agent.session_tokens.*/Counts::Session => 0,/
-costs-forgotten|src/registry/begin.rs|s/cost: before.and_then(|agent| agent.cost),/cost: None,/
-day-costs-nothing|src/registry/brakes.rs|s/today.usd = sum(today.usd, .*//
-LIST
+# Process 1 of the namespaces: takes away what can be written, then does what it is asked to.
+inside() {
+  local root=$1 out=$2 target
+  shift 2
+  # All three may lie below /tmp, which is about to be covered.
+  exec 7<"$root" 8<"$out" 9<"$(command -v cargo-mutants)"
+  findmnt --raw --noheadings --output TARGET | sort -u | while read -r target; do
+    [ "$target" = /proc ] || mount -o remount,bind,ro "$target"
+  done
+  mount -t tmpfs -o size=8g,mode=1777 tmpfs /tmp
+  mount -t tmpfs -o size=1g,mode=1777 tmpfs /dev/shm
+  # The control group of this sandbox is the root of all that can be seen.
+  local hierarchy
+  hierarchy=$(findmnt --raw --noheadings --output TARGET --types cgroup2 | head -n 1)
+  [ -z "$hierarchy" ] || { umount "$hierarchy" && mount -t cgroup2 cgroup2 "$hierarchy"; }
+  mkdir -p "$root" /tmp/results /tmp/bin /tmp/work
+  mount --no-canonicalize --bind /proc/self/fd/7 "$root"
+  mount -o remount,bind,ro "$root"
+  mount --no-canonicalize --bind /proc/self/fd/8 /tmp/results
+  mount -o remount,bind,rw /tmp/results
+  cat <&9 >/tmp/bin/cargo-mutants
+  chmod +x /tmp/bin/cargo-mutants
+  # Some tests are done as an ordinary user.
+  chmod 1777 /tmp/work
+  exec 7<&- 8<&- 9<&-
+  # An endless allocation ends the mutant, not the machine.
+  ulimit -v $((16 << 20))
+  export PATH=/tmp/bin:$PATH TMPDIR=/tmp/work
+  cd "$root"
+  "$@"
 }
 
-wanted() {
-  local name=$1
-  shift
-  [ $# -eq 0 ] && return 0
-  local one
-  for one in "$@"; do [ "$one" = "$name" ] && return 0; done
-  return 1
-}
-
-fresh_copy() {
-  rm -rf "$copy"
-  mkdir -p "$copy"
-  # What git knows, as it is in the working tree, committed or not.
-  git ls-files -z --cached --others --exclude-standard | while IFS= read -r -d '' file; do
-    [ -e "$file" ] && cp --parents -p "$file" "$copy"
+# Each sees only what the tests before it have missed.
+passes() {
+  local room=$1 results=/tmp/results
+  # Only what a mutant changes is built again, and nothing for a debugger.
+  export CARGO_NET_OFFLINE=true CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+  # What this machine lacks would be skipped, and a mutant of it missed.
+  [ -z "$(findmnt --types cgroup2)" ] || export FACTORY_TEST_SKIP_NOTHING=1
+  local mutants=(cargo-mutants mutants --timeout "${SECONDS_MAX:-60}" --build-timeout 600 -j 1
+    --output "$results" --no-times --colors never -f "src/$room.rs" -f "src/$room/**" ${ONLY:+--re "$ONLY"} ${SHARD:+--shard "$SHARD"})
+  # What is remembered is tested also by what is decided from it.
+  local own=("$room::")
+  [ "$room" != registry ] || own+=(decide::)
+  local targets=("--lib" "--lib" "--test=prove") pass
+  local filters=("${own[*]}" "" "prove sim ${SEEDS:-100} 100 --first-seed 1")
+  for pass in $(seq "${PASSES:-3}"); do
+    local target=${targets[pass - 1]} filter=${filters[pass - 1]} again=()
+    [ "$pass" -eq 1 ] || again=(--iterate)
+    printf '== %s, pass %s: cargo test %s %s\n' "$room" "$pass" "$target" "$filter"
+    # It exits with 2 where some were missed, with 3 where one was too slow: what counts is told at last. With 4 where the
+    # tests fail without any mutation: then nothing counts.
+    # shellcheck disable=SC2086 # The filters are several arguments.
+    "${mutants[@]}" "${again[@]}" --cargo-arg=--locked "--cargo-arg=$target" -- -- $filter || [ $? -le 3 ]
+    local kind
+    for kind in caught missed unviable timeout; do
+      cp "$results/mutants.out/$kind.txt" "$results/$pass.$kind"
+    done
+    [ -s "$results/$pass.missed" ] || break
   done
 }
 
-# Prints who noticed and how; fails where nobody did.
-noticed_by() {
-  local log=target/mutants/log
-  local cargo=(cargo test --offline --locked --manifest-path "$copy/Cargo.toml" --target-dir "$build")
-  if ! "${cargo[@]}" --test it --no-run >"$log" 2>&1; then
-    printf 'does not compile: %s' "$(grep -m 1 '^error' "$log")"
-    return 2
-  fi
-  if ! timeout 600 "${cargo[@]}" --test it sim::every_rule >"$log" 2>&1; then
-    # The first rule that it broke; or that it never came to an end.
-    printf 'simulator: %s' "$(grep -m 1 -oE 'seed [0-9]+, tick [0-9]+, rule [a-z_]+' "$log" || tail -n 1 "$log")"
-    return 0
-  fi
-  if ! timeout 600 "${cargo[@]}" --lib -- decide:: registry:: retention:: tick:: >"$log" 2>&1; then
-    printf 'unit test: %s' "$(grep -m 1 -oE '^test .* FAILED' "$log" || tail -n 1 "$log")"
-    return 0
-  fi
-  return 1
+# What a mutant could try, and must not get.
+attempts() {
+  local stranger=$1 place refused=0 tried=0
+  for place in /root /etc /var /work /home /sys/fs/cgroup /dev "$PWD" "$PWD/target" "$HOME/.cargo"; do
+    [ -d "$place" ] || continue
+    tried=$((tried + 1))
+    if ! touch "$place/mutants-were-here" 2>/dev/null; then refused=$((refused + 1)); else echo "WRITABLE: $place"; fi
+  done
+  tried=$((tried + 2))
+  if ! kill -KILL "$stranger" 2>/dev/null; then refused=$((refused + 1)); else echo "SIGNALLED: $stranger"; fi
+  if ! ls "/proc/$stranger" >/dev/null 2>&1; then refused=$((refused + 1)); else echo "SEEN: $stranger"; fi
+  # Everybody but this process, which is the first one here. That the stranger outlives it is for the caller to see.
+  kill -KILL -- -1 2>/dev/null || true
+  printf 'processes to be seen: %s\n' "$(find /proc -maxdepth 1 -name '[0-9]*' | wc -l)"
+  printf 'control group: %s\n' "$(tail -n 1 /proc/self/cgroup)"
+  printf '%s of %s attempts refused\n' "$refused" "$tried"
+  [ "$refused" -eq "$tried" ]
 }
 
-fresh_copy
-survived=() tried=0
-while IFS='|' read -r name file script <&3; do
-  # A script may hold the separator too: read has left it whole in the last field.
-  wanted "$name" "$@" || continue
-  tried=$((tried + 1))
-  cp "$copy/$file" "$copy/$file.whole"
-  sed -i "$script" "$copy/$file"
-  if cmp -s "$copy/$file" "$copy/$file.whole"; then
-    printf '%-34s no longer applies to %s: adapt it\n' "$name" "$file"
-    survived+=("$name")
-    continue
-  fi
-  if how=$(noticed_by); then
-    printf '%-34s %s\n' "$name" "$how"
-  else
-    printf '%-34s NOBODY NOTICED %s\n' "$name" "$how"
-    survived+=("$name")
-  fi
-  # With a new time of change, or cargo would take the broken one for built.
-  cat "$copy/$file.whole" >"$copy/$file"
-done 3< <(mutants)
+# The sandbox that runs, and its control groups.
+sandbox='' groups=()
 
-[ "$tried" -gt 0 ] || { printf 'no mutant is called so\n' >&2; exit 2; }
-printf '%d of %d noticed\n' "$((tried - ${#survived[@]}))" "$tried"
-[ "${#survived[@]}" -eq 0 ]
+# Ends whatever is in there, and removes its groups.
+end_sandbox() {
+  ! kill -KILL "$sandbox" 2>/dev/null || wait "$sandbox" 2>/dev/null || true
+  local group tries
+  for group in "${groups[@]}"; do
+    # What was just killed counts for a moment.
+    for tries in {1..50}; do
+      ! find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || break
+      [ "$tries" -lt 50 ] || echo "cannot remove $group" >&2
+      sleep 0.1
+    done
+  done
+}
+
+# Starts this script again in namespaces and control groups of its own, and leaves nothing of them.
+sandboxed() {
+  local out=$1 pids hierarchy own
+  groups=()
+  shift
+  hierarchy=$(findmnt --raw --noheadings --output TARGET --types cgroup2 | head -n 1)
+  own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+  [ -z "$hierarchy" ] || groups+=("$hierarchy${own%/}/mutants-$$")
+  pids=$(findmnt --raw --noheadings --output TARGET --types cgroup --options pids | head -n 1)
+  [ -z "$pids" ] || groups+=("$pids/mutants-$$")
+  # shellcheck disable=SC2016 # For the shell inside.
+  nice -n 5 bash -c '
+    while [ "$1" != -- ]; do
+      mkdir "$1" || exit 2
+      # A mutant may fork without end.
+      [ ! -e "$1/pids.max" ] || echo 2000 >"$1/pids.max"
+      echo $$ >"$1/cgroup.procs" || exit 2
+      shift
+    done
+    shift
+    exec unshare --mount --pid --fork --cgroup --net --ipc --kill-child --mount-proc "$@"
+  ' sandbox "${groups[@]}" -- "${BASH_SOURCE[0]}" --inside "$PWD" "$out" "$@" &
+  sandbox=$!
+  local code=0
+  trap end_sandbox EXIT
+  trap 'exit 130' INT TERM
+  wait "$sandbox" || code=$?
+  trap - EXIT INT TERM
+  end_sandbox
+  return "$code"
+}
+
+# Of these mutants those that scripts/mutants-known.txt does not name. Lines move, so it names none.
+unknown() {
+  sed -E 's/^([^:]+):[0-9]+:[0-9]+: /\1: /' "$1" | paste -d '\t' - "$1" |
+    awk -F '\t' 'NR == FNR { known[$0] = 1; next } !($1 in known) { print $2 }' scripts/mutants-known.txt -
+}
+
+count() { wc -l <"$1"; }
+
+# The line of the table for a room, by how far its passes went.
+line_of() {
+  local room=$1 out=$2 pass caught=0 timeouts=0 missed
+  for pass in 1 2 3; do
+    [ -e "$out/$pass.missed" ] || continue
+    caught=$((caught + $(count "$out/$pass.caught")))
+    timeouts=$((timeouts + $(count "$out/$pass.timeout")))
+    missed=$(count "$out/$pass.missed")
+  done
+  local unviable
+  unviable=$(count "$out/1.unviable")
+  printf '%-10s %7s %7s %7s %8s %8s\n' "$room" $((caught + missed + unviable + timeouts)) \
+    "$caught" "$missed" "$unviable" "$timeouts"
+}
+
+main() {
+  cd "$(dirname "${BASH_SOURCE[0]}")/.."
+  [ "$(id -u)" -eq 0 ] || { echo "only root can make the sandbox" >&2; exit 2; }
+  command -v cargo-mutants >/dev/null || { echo "cargo-mutants was not found: cargo install --locked cargo-mutants" >&2; exit 2; }
+  local all=$PWD/target/mutants room left=0
+  mkdir -p "$all"
+  if [ "${1:-}" = --prove ]; then
+    sleep 60 &
+    local stranger=$! code=0
+    sandboxed "$all" attempts "$stranger" || code=$?
+    kill "$stranger" || { echo "the process outside is gone" >&2; code=1; }
+    return "$code"
+  fi
+  [ $# -gt 0 ] || set -- "${rooms[@]}"
+  for room in "$@"; do
+    [ -d "src/$room" ] || { echo "no room is called $room" >&2; exit 2; }
+  done
+  for room in "$@"; do
+    rm -rf "${all:?}/$room"
+    mkdir "$all/$room"
+    sandboxed "$all/$room" passes "$room"
+  done
+  printf '\n%-10s %7s %7s %7s %8s %8s\n' room mutants caught missed unviable timeouts
+  for room in "$@"; do line_of "$room" "$all/$room"; done
+  for room in "$@"; do
+    local last news
+    last=$(find "$all/$room" -name '?.missed' | sort | tail -n 1)
+    news=$(unknown "$last")
+    [ -z "$news" ] || { left=1; printf '\nmissed in %s:\n%s\n' "$room" "$news"; }
+  done
+  return "$left"
+}
+
+if [ "${1:-}" = --inside ]; then
+  shift
+  inside "$@"
+else
+  main "$@"
+fi

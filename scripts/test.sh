@@ -69,10 +69,10 @@ cargo clippy --all-targets --locked -- -D warnings
 say "Tests"
 cargo test --locked
 
-# Thirty bits of chance: short enough to be typed again.
-first=$((RANDOM * 32768 + RANDOM + 1))
-say "The simulator, with seeds that nobody has run yet: FACTORY_TICK_SIM_FIRST_SEED=$first"
-FACTORY_TICK_SIM_FIRST_SEED=$first FACTORY_TICK_SIM_SEEDS=10 \
-  cargo test --locked --test it sim::every_rule -- --nocapture
+say "The simulator, with seeds that no run had before"
+cargo prove sim 10
+
+say "The table of rules and tests"
+cargo prove coverage
 
 say "All is well: format, lints and tests"

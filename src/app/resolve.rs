@@ -47,8 +47,8 @@ fn names(registry: &Registry, items: &[WorkItem]) -> BTreeMap<String, BTreeSet<I
         add(key, id);
     }
     for (name, agent) in &registry.agents {
-        add(&name.0, &agent.item);
-        add(&format!("{name}.{}", agent.n), &agent.item);
+        add(&name.0, &agent.spec.item);
+        add(&format!("{name}.{}", agent.spec.id.n), &agent.spec.item);
     }
     for (run, handoff) in &registry.handoffs {
         if let Some(item) = &handoff.item {

@@ -78,7 +78,7 @@ fn stops(registry: &Registry, stop: bool) -> Vec<Step> {
     let stop = |agent: &AgentRecord| {
         let run = agent.run.clone()?;
         let stop = Action::Stop { run, survivors: Vec::new(), dispatch_failed: false };
-        Some(decided(&agent.item, BECAUSE, stop))
+        Some(decided(&agent.spec.item, BECAUSE, stop))
     };
     running.filter_map(stop).collect()
 }

@@ -55,14 +55,14 @@ fn title(item: Option<&WorkItem>) -> Option<String> {
 /// As the fleet would start it.
 fn next_run(context: &Context, launch: Launch) -> NextRun {
     let workspaces = local::workspaces(&context.config, &context.state_path);
-    let cwd = workspaces.join(&launch.workspace).to_string_lossy().into_owned();
-    let run = launch.run.to_string();
+    let cwd = workspaces.join(&launch.snapshot.workspace).to_string_lossy().into_owned();
+    let run = launch.spec.id.to_string();
     let prompt_file = context.state_path.join("runs").join(&run).join(crate::run::directory::PROMPT);
     let prompt_file = prompt_file.to_string_lossy();
     // Where it can't be read, nothing starts, and that is among the reasons.
     let file = env::of_file(&context.config.env).unwrap_or_default();
     let mut vars = env::of_role(&context.vars, &context.config.env, &file, &launch.env);
-    env::of_preset(&mut vars, &launch.harness);
+    env::of_preset(&mut vars, &launch.spec.harness);
     let mut env: Vec<_> = vars.keys().map(|name| name.to_string_lossy().into_owned()).collect();
     env.extend(config::OWN_VARIABLES.map(str::to_owned));
     env.sort();
@@ -70,14 +70,14 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
         hooks: hooks(context, &launch, &run, &cwd),
         argv: prompt::fill(
             &launch.argv,
-            launch.session.as_deref(),
+            launch.spec.session.as_deref(),
             Some(&run),
             Some(&cwd),
             Some(&prompt_file),
         ),
         run,
-        role: launch.role,
-        session: launch.session,
+        role: launch.spec.role,
+        session: launch.spec.session,
         cwd,
         env,
         prompt: launch.prompt,
@@ -88,8 +88,11 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
 fn hooks(context: &Context, launch: &Launch, run: &str, cwd: &str) -> Vec<Hook> {
     let config = &context.config;
     let root = local::workspaces(config, &context.state_path);
-    let after_create: &[String] =
-        if workspace::is_set_up(&root, &launch.workspace) { &[] } else { &config.hooks.after_create };
+    let after_create: &[String] = if workspace::is_set_up(&root, &launch.snapshot.workspace) {
+        &[]
+    } else {
+        &config.hooks.after_create
+    };
     let done: &[String] = if let Done::Command(argv) = &config.done { argv } else { &[] };
     let all = [
         ("after_create", after_create),

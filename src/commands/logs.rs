@@ -78,7 +78,7 @@ fn which(
         return Ok(RunId { n: args.run.unwrap_or(run.n), ..run });
     }
     let agent = agent(context, wanted, registry)?;
-    let n = args.run.or_else(|| registry.agents.get(&agent).map(|record| record.n));
+    let n = args.run.or_else(|| registry.agents.get(&agent).map(|record| record.spec.id.n));
     Ok(RunId { n: n.unwrap_or_default(), agent })
 }
 

@@ -11,7 +11,7 @@ use crate::registry::{AgentRecord, ItemPhase};
 /// The rule that the latest run of an agent was given. What is configured since holds for later runs: a launcher asks
 /// nothing that its spec does not hold.
 fn rule_of_run(config: &Config, agent: Option<&AgentRecord>) -> DoneWhen {
-    agent.and_then(|agent| agent.done).unwrap_or_else(|| config.done.when())
+    agent.map_or_else(|| config.done.when(), |agent| agent.spec.done_when)
 }
 
 /// The rule for an item: the one of its agents that asks for most.
@@ -52,8 +52,9 @@ pub(super) fn note_end(
 /// Whether every role of an item ended well and nobody has said yet what becomes of it.
 pub(super) fn all_ended_well(planner: &Planner, id: &ItemId) -> bool {
     let undecided = |state| matches!(state, ItemPhase::Active | ItemPhase::Waiting);
-    let ended_well =
-        |role: &str| planner.registry.agents_of(id).any(|(_, agent)| agent.role == role && agent.succeeded);
+    let ended_well = |role: &str| {
+        planner.registry.agents_of(id).any(|(_, agent)| agent.spec.role == role && agent.succeeded)
+    };
     planner.registry.items.get(id).is_some_and(|record| undecided(record.state))
         && !planner.registry.running(id)
         && planner.config.roles.iter().all(|role| ended_well(&role.name))

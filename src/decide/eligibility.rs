@@ -18,7 +18,7 @@ pub(super) fn is_unreadable(view: &SourceView, id: &ItemId, record: &ItemRecord)
 /// The roles of an item that are not done.
 pub(super) fn roles_to_start<'a>(planner: &Planner<'a>, item: &WorkItem) -> Vec<&'a Role> {
     let is_ok = |role: &Role| {
-        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.role == role.name && agent.succeeded)
+        planner.registry.agents_of(&item.id).any(|(_, agent)| agent.spec.role == role.name && agent.succeeded)
     };
     planner.config.roles.iter().filter(|role| !is_ok(role)).collect()
 }

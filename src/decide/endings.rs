@@ -23,7 +23,7 @@ pub(super) fn fail(
     duplicate: bool,
 ) {
     let action = Action::Fail {
-        item: agent.item.clone(),
+        item: agent.spec.item.clone(),
         run: Some(run.clone()),
         class,
         facts: facts.clone(),
@@ -31,7 +31,7 @@ pub(super) fn fail(
         due_at,
         duplicate,
     };
-    planner.decide(Some(&agent.item), because, action);
+    planner.decide(Some(&agent.spec.item), because, action);
 }
 
 pub(super) fn stop(
@@ -42,7 +42,7 @@ pub(super) fn stop(
     dispatch_failed: bool,
 ) {
     let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed };
-    planner.decide(Some(&agent.item), because, action);
+    planner.decide(Some(&agent.spec.item), because, action);
 }
 
 pub(super) fn stop_all(planner: &mut Planner, id: &ItemId, because: &str) {
@@ -65,7 +65,7 @@ pub(super) fn stop_dispatch(planner: &mut Planner, item: &ItemId, because: &str)
     let others: Vec<_> = planner
         .registry
         .agents_of(item)
-        .filter(|(_, other)| Some(other.dispatch) == dispatch)
+        .filter(|(_, other)| Some(other.spec.dispatch) == dispatch)
         .filter_map(|(_, other)| Some((other.clone(), other.run.clone()?)))
         .collect();
     for (other, run) in others {

@@ -16,7 +16,7 @@ pub(super) fn resume_at(
     due_at: Timestamp,
 ) -> Option<FollowUp> {
     // The session that was chosen for it never began.
-    let known = agent.session.as_ref().filter(|_| agent.resumed || !facts.never_began);
+    let known = agent.session.as_ref().filter(|_| agent.spec.is_resume() || !facts.never_began);
     let session = facts.session.as_ref().or(known)?;
     let may = may_resume(planner.config, agent, session) && charged < planner.config.attempts.max;
     may.then(|| FollowUp::after_failure(true, due_at))
@@ -30,10 +30,10 @@ pub(super) fn may_resume(config: &Config, agent: &AgentRecord, session: &str) ->
 
 /// Whether sessions of an agent can be gone on with at all.
 pub(super) fn goes_on(config: &Config, agent: &AgentRecord) -> bool {
-    let role = config.roles.iter().find(|role| role.name == agent.role);
-    role.is_some_and(|role| role.can_resume() && role.harness == agent.harness)
+    let role = config.roles.iter().find(|role| role.name == agent.spec.role);
+    role.is_some_and(|role| role.can_resume() && role.harness == agent.spec.harness)
 }
 
 pub(super) fn agent_attempts(planner: &Planner, agent: &AgentRecord) -> u32 {
-    planner.registry.items.get(&agent.item).map_or(0, |record| record.attempts)
+    planner.registry.items.get(&agent.spec.item).map_or(0, |record| record.attempts)
 }

@@ -63,7 +63,7 @@ fn announced_late(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
     planner
         .registry
         .agents_of(id)
-        .any(|(_, agent)| agent.dispatch == record.dispatch && agent.state == AgentPhase::Running)
+        .any(|(_, agent)| agent.spec.dispatch == record.dispatch && agent.state == AgentPhase::Running)
 }
 
 /// What made an item done.
@@ -107,13 +107,14 @@ fn writeback(planner: &Planner, id: &ItemId, note: Note) -> Option<Writeback> {
     if mode == WritebackMode::Off {
         return None;
     }
-    let of_dispatch = planner.registry.agents_of(id).filter(|(_, agent)| agent.dispatch == note.dispatch);
+    let of_dispatch =
+        planner.registry.agents_of(id).filter(|(_, agent)| agent.spec.dispatch == note.dispatch);
     Some(Writeback {
         item: id.clone(),
         slug: record.slug.clone(),
         status: note.status,
         dispatch: note.dispatch,
-        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.n }).collect(),
+        runs: of_dispatch.map(|(name, agent)| RunId { agent: name.clone(), n: agent.spec.id.n }).collect(),
         at: note.at,
         because: note.because,
         required: mode == WritebackMode::Required,

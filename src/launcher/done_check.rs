@@ -30,7 +30,7 @@ impl Launcher {
     }
 
     fn run_done(&self, log: &mut HookLog) -> Option<HookEnd> {
-        let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).ok()?;
+        let place = Place::new(&self.spec.workspace_root, &self.spec.snapshot.workspace).ok()?;
         let workspace = place.folder().ok()?;
         Some(self.run_hook("[done] command", &self.spec.done, workspace, DONE_COMMAND_MAX, log))
     }

@@ -41,7 +41,7 @@ impl Launcher {
     /// The agent's directory: made and set up when missing, and certain to lie inside its root.
     fn workspace(&self, log: &mut HookLog) -> Result<PathBuf, NeverRan> {
         let unusable = |error: anyhow::Error| self.unusable_workspace(&error);
-        let place = Place::new(&self.spec.workspace_root, &self.spec.workspace).map_err(unusable)?;
+        let place = Place::new(&self.spec.workspace_root, &self.spec.snapshot.workspace).map_err(unusable)?;
         // Before anything is made or done in it: another factory may have claimed it since the tick looked.
         let state = self.spec.live.parent().unwrap_or(&self.spec.live);
         place.claim(&self.spec.lineage, state).map_err(unusable)?;
@@ -82,8 +82,7 @@ impl Launcher {
 
     /// After the folder is there: one that was there before must never be taken for ours. An agent can do without.
     fn note_made(&self, folder: &Path, log: &mut HookLog) {
-        let Some(made) = &self.spec.made else { return };
-        if let Err(error) = WorkspaceLedger::at(made.clone()).note(folder) {
+        if let Err(error) = WorkspaceLedger::at(self.spec.made.clone()).note(folder) {
             log.note(&format!(
                 "its workspace will never be removed: that it was made can't be noted: {error}"
             ));
@@ -91,7 +90,7 @@ impl Launcher {
     }
 
     fn unusable_workspace(&self, error: &anyhow::Error) -> NeverRan {
-        let path = self.spec.workspace_root.join(&self.spec.workspace);
+        let path = self.spec.workspace_root.join(&self.spec.snapshot.workspace);
         let error_text = format!("workspace {}: {error:#}", path.display());
         NeverRan { reason: why_unusable(error), error: error_text }
     }
@@ -153,7 +152,7 @@ impl Launcher {
     ///
     /// Why it did not end well.
     pub(crate) fn after_run(&self, log: &mut HookLog) -> Result<(), String> {
-        let place = Place::new(&self.spec.workspace_root, &self.spec.workspace);
+        let place = Place::new(&self.spec.workspace_root, &self.spec.snapshot.workspace);
         match place
             .as_ref()
             .map_err(|error| format!("{error:#}"))

@@ -46,7 +46,7 @@ impl StdoutParser {
     /// For the output of this run.
     pub fn of(spec: &Spec) -> StdoutParser {
         let listener =
-            StdoutParser::new(&spec.harness, spec.session_pattern.as_deref(), spec.session.clone());
+            StdoutParser::new(&spec.run.harness, spec.session_pattern.as_deref(), spec.run.session.clone());
         StdoutParser { argv: spec.argv.clone(), ..listener }
     }
 

@@ -131,11 +131,11 @@ fn close_inherited_files() -> Result<()> {
 fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<Lock>> {
     let lock = atomic::open_dir(&spec.live)
         .map_err(LockError::Io)
-        .and_then(|live| Lock::try_take(live, &spec.run.agent.0, me));
+        .and_then(|live| Lock::try_take(live, &spec.run.id.agent.0, me));
     match lock {
         Ok(lock) => Ok(Some(lock)),
         Err(LockError::Busy(_)) => {
-            let because = format!("another launcher of {} is alive", spec.run.agent);
+            let because = format!("another launcher of {} is alive", spec.run.id.agent);
             refuse(run_dir, Refusal { because, duplicate: true, machine: false })?;
             Ok(None)
         }
@@ -143,7 +143,7 @@ fn take_live_lock(run_dir: &RunDir, spec: &Spec, me: &Process) -> Result<Option<
         Err(LockError::Io(error)) => {
             // Said in the claim, so that the next tick need not wait for the end of the start grace.
             let because =
-                format!("cannot take the lock of {} in {}: {error}", spec.run.agent, spec.live.display());
+                format!("cannot take the lock of {} in {}: {error}", spec.run.id.agent, spec.live.display());
             let machine = machine::class_of_start(&error.into()) == FailureClass::Machine;
             refuse(run_dir, Refusal { because, duplicate: false, machine })?;
             Ok(None)
@@ -259,7 +259,7 @@ impl Launcher {
 
     /// What is free now where the state and the workspace lie.
     fn room(&self) -> Room {
-        let workspace = self.spec.workspace_root.join(&self.spec.workspace);
+        let workspace = self.spec.workspace_root.join(&self.spec.snapshot.workspace);
         Room { state: disk::free_at(self.run_dir.path()), workspaces: disk::free_at(&workspace) }
     }
 
@@ -354,11 +354,11 @@ impl Launcher {
     }
 
     fn deadline_at(&self, agent: &Agent) -> Option<Instant> {
-        agent.begun.checked_add(Duration::from_millis(self.spec.deadline_ms?))
+        agent.begun.checked_add(Duration::from_millis(self.spec.run.deadline_ms?))
     }
 
     fn stalled_at(&self, agent: &Agent) -> Option<Instant> {
-        agent.last_stdout.checked_add(Duration::from_millis(self.spec.stall_ms?))
+        agent.last_stdout.checked_add(Duration::from_millis(self.spec.run.stall_ms?))
     }
 
     fn wake_at(&self, agent: &Agent, ending: Option<&Ending>, next_check: Instant) -> Instant {
@@ -393,8 +393,8 @@ impl Launcher {
             done: None,
             room: Some(self.room()),
             limit_ms: match ended_by_us {
-                Some(ExitReason::Deadline) => self.spec.deadline_ms,
-                Some(ExitReason::Stalled) => self.spec.stall_ms,
+                Some(ExitReason::Deadline) => self.spec.run.deadline_ms,
+                Some(ExitReason::Stalled) => self.spec.run.stall_ms,
                 _ => None,
             },
         }

@@ -10,6 +10,7 @@ mod observed;
 mod outcome;
 mod plan;
 mod receipt;
+mod run_spec;
 mod standstill;
 mod verdict;
 mod world;
@@ -28,6 +29,7 @@ pub use receipt::{
     Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, Output, Process, Refusal, Reported, Room,
     Survivor,
 };
+pub use run_spec::{ItemSnapshot, RunSpec};
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
 pub use world::{

@@ -1,71 +1,30 @@
 //! What a tick will do.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, Claimed, FailureClass, Gone, Held, ItemId, Process, RunId, Standstill, Survivor,
-    UnrecordedSpec,
+    AgentName, Claimed, FailureClass, Gone, Held, ItemId, ItemSnapshot, Process, RunId, RunSpec, Standstill,
+    Survivor, UnrecordedSpec,
 };
 
 /// Everything that is needed to start one run, decided beforehand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The item it works on.
-    pub item: ItemId,
-    /// That item's key.
-    pub key: String,
-    /// That item's slug.
-    pub slug: String,
-    /// The run.
-    pub run: RunId,
-    /// The role's name.
-    pub role: String,
-    /// The name of the harness.
-    pub harness: String,
-    /// The item's dispatch it belongs to.
-    pub dispatch: u64,
-    /// The session to go on with; `None` is a fresh start.
-    pub session: Option<String>,
-    /// The id that a fresh start gives its session, where it is ours to choose.
-    pub chosen_session: Option<String>,
+    /// What identifies and bounds the run.
+    pub spec: RunSpec,
+    /// The item as the run is given it.
+    pub snapshot: ItemSnapshot,
     /// Program and arguments; `{session}`, `{run}`, `{workspace}` and `{prompt_file}` are still to be replaced.
     pub argv: Vec<String>,
     /// The prompt, rendered.
     pub prompt: String,
-    /// Directory name of the workspace below the workspace root.
-    pub workspace: String,
     /// Names of variables passed through.
     pub env: Vec<String>,
     /// Fingerprint of the credentials that it is given.
     pub credentials: Option<String>,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
-    /// The longest from the claim to the start of the agent: what its hooks may take.
-    pub prelude: Duration,
-    /// Longest life, from the start of the agent.
-    pub deadline: Option<Duration>,
-    /// Longest silence on stdout.
-    pub stall: Option<Duration>,
-    /// How often its session was gone on with, this time included.
-    pub resumes: u32,
-    /// Hash of the item as the run is given it, or its session was.
-    pub hash: String,
-    /// Hash of title and body as the run is given them, or its session was.
-    pub content_hash: String,
-    /// What its agent was to do next, where that leads to it; `None`: it belongs to a dispatch of its item.
-    pub follow_up: Option<FollowUp>,
-    /// What makes its item done, once it has ended well.
-    pub done: DoneWhen,
-}
-
-impl Launch {
-    /// The longest from the claim to the end of the agent, in milliseconds; `None` is no limit.
-    pub fn latest_ms(&self) -> Option<u64> {
-        self.deadline.map(|deadline| (self.prelude + deadline).as_millis() as u64)
-    }
 }
 
 /// What an item's tracker is to be told.
@@ -377,7 +336,7 @@ impl Action {
             | Action::Stop { run, .. }
             | Action::Release { run }
             | Action::GiveUp { run } => Some(run),
-            Action::Start(launch) | Action::Resume(launch) => Some(&launch.run),
+            Action::Start(launch) | Action::Resume(launch) => Some(&launch.spec.id),
             Action::Reap(reap) => Some(&reap.run),
             Action::Done { run, .. } | Action::Fail { run, .. } => run.as_ref(),
             Action::Park { .. }

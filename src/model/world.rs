@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, ClockReading, DoneWhen, Exit, FollowUp, ItemId, Observed, Output, Process, Refusal,
-    Reported, Room, RunId, SourceView, Survivor,
+    AgentName, Claimed, ClockReading, Exit, ItemSnapshot, Observed, Output, Process, Refusal, Reported, Room,
+    RunId, RunSpec, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -95,41 +95,15 @@ pub struct UnrecordedRun {
     pub spec: Option<UnrecordedSpec>,
 }
 
-/// What a spec says of the run it belongs to.
+/// What `spec.json` says of the run that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnrecordedSpec {
-    /// The item it works on.
-    pub item: ItemId,
-    /// That item's key.
-    pub key: String,
-    /// That item's slug.
-    pub slug: String,
-    /// The directory name of its workspace.
-    pub workspace: String,
-    /// The role's name.
-    pub role: String,
-    /// The name of the harness.
-    pub harness: String,
-    /// The session it goes on with, for a resume.
-    pub session: Option<String>,
-    /// The session that it was to start, where it was ours to choose.
-    pub chosen_session: Option<String>,
-    /// The item's dispatch that it belongs to.
-    pub dispatch: u64,
-    /// When it was to start.
+    /// What identifies and bounds the run.
+    pub spec: RunSpec,
+    /// The item as the run is given it.
+    pub snapshot: ItemSnapshot,
+    /// When it was asked for.
     pub since: ClockReading,
-    /// The longest from its claim to the end of its agent, in milliseconds; `None` is no limit.
-    pub deadline_ms: Option<u64>,
-    /// How often its session was gone on with, this time included; `None` where an earlier version did not say.
-    pub resumes: Option<u32>,
-    /// Hash of the item as it was given to it, or to its session; `None` likewise.
-    pub hash: Option<String>,
-    /// Hash of title and body likewise.
-    pub content_hash: Option<String>,
-    /// What its agent was to do, where it followed another run of it.
-    pub follow_up: Option<FollowUp>,
-    /// What makes its item done; `None` where an earlier version did not say.
-    pub done: Option<DoneWhen>,
 }
 
 /// Everything the fleet can see.

@@ -28,7 +28,7 @@ impl Registry {
     }
 
     fn beyond_number(&self) -> Option<String> {
-        let current = self.agents.iter().map(|(name, agent)| (name, agent.n));
+        let current = self.agents.iter().map(|(name, agent)| (name, agent.spec.id.n));
         let mut numbers = current.chain(self.names.last_n.iter().map(|(name, n)| (name, *n)));
         let number = numbers.find(|(_, n)| !RunId::may_be_followed(*n));
         number.map(|(name, n)| format!("agent {name} has had a run of the number {n}"))
@@ -73,7 +73,7 @@ mod tests {
             given.names.last_n.values_mut().for_each(|last| *last = n);
             assert_eq!(given.check().is_ok(), is_good, "{n}");
             let mut current = registry();
-            current.agents.values_mut().for_each(|agent| agent.n = n);
+            current.agents.values_mut().for_each(|agent| agent.spec.id.n = n);
             assert_eq!(current.check().is_ok(), is_good, "{n}");
         }
     }

@@ -23,7 +23,7 @@ impl Registry {
                 agent.since = Some(launcher.since.clone());
                 agent.pid = Some(launcher.process.pid);
                 agent.process = Some(launcher.process.clone());
-                let (item, resumed) = (agent.item.clone(), agent.resumed);
+                let (item, resumed) = (agent.spec.item.clone(), agent.spec.is_resume());
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
                 if *may_have_heard {
@@ -31,8 +31,7 @@ impl Registry {
                 }
             }
             Action::AdoptUnrecorded { run, spec } => self.adopt_stray(run, spec),
-            Action::Start(launch) => self.start(launch, now, false),
-            Action::Resume(launch) => self.start(launch, now, true),
+            Action::Start(launch) | Action::Resume(launch) => self.start(launch, now),
             Action::Fence { run } => self.names.raise(run),
             Action::Stop { run, survivors, dispatch_failed } => {
                 self.hand_off(run, item, because, now, survivors, *dispatch_failed);
@@ -86,7 +85,7 @@ impl Registry {
             Action::Unpause => self.paused = None,
             Action::Forget { item } => {
                 // Also one that is not named after it: without its item's record it could not be loaded again.
-                self.agents.retain(|_, agent| agent.item != *item);
+                self.agents.retain(|_, agent| agent.spec.item != *item);
                 self.items.remove(item);
                 self.names.finish(item, now.at);
             }
@@ -168,7 +167,7 @@ impl Registry {
         if let Some(agent) = self.agents.get_mut(&run.agent) {
             note_session(agent, facts.session.as_deref());
             agent.question = facts.question.clone();
-            if facts.never_began && !agent.resumed {
+            if facts.never_began && !agent.spec.is_resume() {
                 agent.session = None;
             }
             agent.session_tokens = facts.usage.session_tokens.or(agent.session_tokens);
@@ -185,8 +184,10 @@ impl Registry {
         facts: &RunFacts,
         now: &ClockReading,
     ) {
-        let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.n == run.n) else { return };
-        let (role, begun, item) = (agent.role.clone(), agent.since.clone(), agent.item.clone());
+        let Some(agent) = self.agents.get(&run.agent).filter(|agent| agent.spec.id.n == run.n) else {
+            return;
+        };
+        let (role, begun, item) = (agent.spec.role.clone(), agent.since.clone(), agent.spec.item.clone());
         // An agent that fills the disk itself did run: each of its starts counts.
         let never_ran = facts.never_began || agent.state == AgentPhase::Starting;
         self.count_refusal(&role, begun.as_ref(), class, now);
@@ -209,8 +210,8 @@ impl Registry {
     /// A start that is known not to have happened. Its number stays used; its resume was none.
     pub(super) fn withdraw(&mut self, run: &RunId, now: &ClockReading) {
         if let Some(agent) = self.current(run) {
-            let counted = agent.follows.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure());
-            match agent.resumed {
+            let counted = agent.spec.follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure());
+            match agent.spec.is_resume() {
                 true => agent.resumes = agent.resumes.saturating_sub(u32::from(counted)),
                 // The session that was chosen for it never began.
                 false => agent.session = None,
@@ -254,7 +255,7 @@ impl Registry {
         dispatch_failed: bool,
     ) {
         self.names.raise(run);
-        let of_agent = self.agents.get(&run.agent).map(|agent| &agent.item);
+        let of_agent = self.agents.get(&run.agent).map(|agent| &agent.spec.item);
         let item = item.or(of_agent).cloned();
         let process = self.current(run).and_then(|agent| agent.process.clone());
         let handoff = Handoff {
@@ -321,11 +322,11 @@ impl Registry {
         record.due_at = None;
         record.outbox.tracker_note.try_anew();
         record.parked_by = None;
-        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.item == *item);
+        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item);
         let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();
         record.messages.extend(message.map(|text| Message { text: text.clone(), asked, heard: false }));
         let reason = if record.is_answered() { FollowUpReason::Answer } else { FollowUpReason::Failure };
-        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
+        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item) {
             agent.succeeded &= !again;
             // A person knows what it cost, and wants more.
             agent.run_usd = None;
@@ -345,7 +346,7 @@ impl Registry {
     /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
     /// none does, all of them start with the item's next dispatch.
     pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &ClockReading) {
-        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.item == *item) {
+        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item) {
             agent.succeeded = false;
             let resume = sessions.contains(name);
             let reason = FollowUpReason::NotDone;
@@ -372,7 +373,7 @@ impl Registry {
     }
 
     pub(super) fn forget_next(&mut self, item: &ItemId) {
-        for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
+        for agent in self.agents.values_mut().filter(|agent| agent.spec.item == *item) {
             agent.follow_up = None;
         }
     }

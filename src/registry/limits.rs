@@ -19,7 +19,7 @@ impl Registry {
     pub fn spend(&mut self, run: &RunId, usd: Option<f64>, tokens: Option<u64>, now: &ClockReading) {
         // What an agent prints may be anything; a cost below nothing would buy more starts.
         let usd = usd.filter(|usd| usd.is_finite() && *usd >= 0.0);
-        if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
+        if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.spec.id.n == run.n) {
             agent.run_usd = usd.or(agent.run_usd);
             agent.cost = sum(agent.cost, usd, |one, other| one + other);
             agent.tokens = sum(agent.tokens, tokens, u64::saturating_add);

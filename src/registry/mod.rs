@@ -83,13 +83,13 @@ impl Registry {
         self.agents
             .range(from..)
             .take_while(move |(name, _)| name.0.starts_with(&prefix))
-            .filter(move |(_, agent)| agent.item == *id)
+            .filter(move |(_, agent)| agent.spec.item == *id)
     }
 
     /// The name of a role's agent at an item: that of its record, whatever the suffix is by now. Without a record it is
     /// derived from the suffix, apart from every other role's agent.
     pub fn agent_name(&self, item: &ItemId, slug: &str, role: &str, suffix: &str) -> AgentName {
-        let on_record = self.agents_of(item).find(|(_, agent)| agent.role == role);
+        let on_record = self.agents_of(item).find(|(_, agent)| agent.spec.role == role);
         on_record.map_or_else(
             || naming::agent_apart(slug, suffix, item, role, |name| self.agents.contains_key(name)),
             |(name, _)| name.clone(),
@@ -98,13 +98,14 @@ impl Registry {
 
     /// Why a run must not be put on record: it would overwrite one that may live, or double its role at the item.
     pub fn start_refusal(&self, launch: &Launch) -> Option<String> {
-        let overwritten = self.agents.get(&launch.run.agent).and_then(|agent| agent.run.as_ref());
-        let of_role = self.agents_of(&launch.item).filter(|(_, agent)| agent.role == launch.role);
+        let overwritten = self.agents.get(&launch.spec.id.agent).and_then(|agent| agent.run.as_ref());
+        let of_role =
+            self.agents_of(&launch.spec.item).filter(|(_, agent)| agent.spec.role == launch.spec.role);
         let doubled = of_role.filter_map(|(_, agent)| agent.run.as_ref()).next();
         let alive = overwritten.or(doubled)?;
         Some(format!(
             "{} can't start: {alive} of role {:?} is on record and may live",
-            launch.run, launch.role
+            launch.spec.id, launch.spec.role
         ))
     }
 
@@ -181,8 +182,11 @@ impl Registry {
             if agent.run.as_ref().is_some_and(|run| run.agent != *name) {
                 return Err(format!("agent {name} has the run of another one, {:?}", agent.run));
             }
-            if !self.items.contains_key(&agent.item) {
-                return Err(format!("agent {name} works on {}, of which there is no record", agent.item));
+            if !self.items.contains_key(&agent.spec.item) {
+                return Err(format!(
+                    "agent {name} works on {}, of which there is no record",
+                    agent.spec.item
+                ));
             }
         }
         if let Some(beyond) = self.beyond_count() {

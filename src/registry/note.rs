@@ -63,16 +63,16 @@ impl Registry {
                 && let Some(Step::Decide(decision)) = plan.steps.get(outcome.step)
                 && let Action::Start(launch) | Action::Resume(launch) = &decision.action
             {
-                self.withdraw(&launch.run, now);
-                self.give_start_back(&launch.item);
+                self.withdraw(&launch.spec.id, now);
+                self.give_start_back(&launch.spec.item);
             }
         }
     }
 
     fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &ClockReading) {
-        let resume = launch.session.is_some();
+        let resume = launch.spec.session.is_some();
         // Due at once, whatever the wall clock does meanwhile.
-        let again = FollowUp::again(launch.follow_up.as_ref(), resume, Timestamp::MIN);
+        let again = FollowUp::again(launch.spec.follow_up.as_ref(), resume, Timestamp::MIN);
         match happened {
             Happened::NotTried(_) => self.try_again(launch, again),
             Happened::NotStarted { class: FailureClass::NameTaken, error } => {
@@ -80,7 +80,7 @@ impl Registry {
             }
             Happened::NotStarted { class, error } => {
                 self.try_again(launch, again);
-                self.record_failure(&launch.item, *class, class.charged(), error, None, now);
+                self.record_failure(&launch.spec.item, *class, class.charged(), error, None, now);
                 if *class == FailureClass::Machine {
                     self.cool_machine(error, now);
                 }
@@ -92,26 +92,26 @@ impl Registry {
     /// Terminal for the name: nobody asks for it again before it was seen to be free, and a session of it that could
     /// have gone on is given up for a fresh start then.
     fn note_name_taken(&mut self, launch: &Launch, error: &str, now: &ClockReading) {
-        self.hand_off(&launch.run, Some(&launch.item), error, now, &[], false);
-        if let Some(handoff) = self.handoffs.get_mut(&launch.run) {
+        self.hand_off(&launch.spec.id, Some(&launch.spec.item), error, now, &[], false);
+        if let Some(handoff) = self.handoffs.get_mut(&launch.spec.id) {
             handoff.name_taken = true;
         }
-        if launch.session.is_some() {
+        if launch.spec.session.is_some() {
             self.counters.resume_name_collisions += 1;
-            if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
+            if let Some(agent) = self.agents.get_mut(&launch.spec.id.agent) {
                 agent.session = None;
                 agent.resumes = 0;
             }
         }
-        self.try_again(launch, FollowUp::again(launch.follow_up.as_ref(), false, Timestamp::MIN));
-        self.record_failure(&launch.item, FailureClass::NameTaken, false, error, None, now);
+        self.try_again(launch, FollowUp::again(launch.spec.follow_up.as_ref(), false, Timestamp::MIN));
+        self.record_failure(&launch.spec.item, FailureClass::NameTaken, false, error, None, now);
     }
 
     /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
     /// other with its item's next dispatch.
     fn try_again(&mut self, launch: &Launch, again: FollowUp) {
-        let alone = again.resume || self.running(&launch.item);
-        if let Some(agent) = self.agents.get_mut(&launch.run.agent) {
+        let alone = again.resume || self.running(&launch.spec.item);
+        if let Some(agent) = self.agents.get_mut(&launch.spec.id.agent) {
             agent.follow_up = alone.then_some(again);
         }
     }
@@ -179,7 +179,7 @@ impl Registry {
         let Some(dispatch) = self.items.get(item).map(|record| record.dispatch) else { return };
         let ours: Vec<_> = self
             .agents_of(item)
-            .filter(|(_, agent)| agent.dispatch == dispatch)
+            .filter(|(_, agent)| agent.spec.dispatch == dispatch)
             .map(|(name, agent)| (name.clone(), agent.run.clone()))
             .collect();
         for (name, run) in ours {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, DoneWhen, FailureClass, FollowUp, Gone, ItemId, Process, RunId, Survivor,
+    AgentName, ClockReading, FailureClass, FollowUp, Gone, ItemId, Process, RunId, RunSpec, Survivor,
 };
 
 /// Where an item stands.
@@ -132,14 +132,8 @@ pub enum AgentPhase {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AgentRecord {
-    /// The item.
-    pub item: ItemId,
-    /// The role's name.
-    pub role: String,
-    /// The harness of its latest run.
-    pub harness: String,
-    /// Number of its latest run.
-    pub n: u64,
+    /// What identifies and bounds its latest run.
+    pub spec: RunSpec,
     /// Whether it has a run.
     pub state: AgentPhase,
     /// That run.
@@ -154,18 +148,12 @@ pub struct AgentRecord {
     pub session: Option<String>,
     /// How often that session was resumed after a failure.
     pub resumes: u32,
-    /// Whether its latest run is a resume.
-    pub resumed: bool,
     /// When its latest run was over for us.
     pub stopped_at: Option<Timestamp>,
     /// Whether the role is done for this item.
     pub succeeded: bool,
     /// What it does next by itself.
     pub follow_up: Option<FollowUp>,
-    /// The item's dispatch that its latest run belongs to.
-    pub dispatch: u64,
-    /// Longest life of its run, in milliseconds from the claim, the hooks before its agent included.
-    pub deadline_ms: Option<u64>,
     /// Fingerprint of the credentials that its latest run was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,
@@ -182,18 +170,12 @@ pub struct AgentRecord {
     /// Cost of its latest run in US dollars, where the harness told it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_usd: Option<f64>,
-    /// What its latest run was to do, where it followed another run of it by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follows: Option<FollowUp>,
     /// What its latest run asked a person, until that person answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
     /// How often a run of it ended before its work did, since one ended well.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unfinished: u32,
-    /// What makes its item done by the rule that its latest run was given; `None` where an earlier version did not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub done: Option<DoneWhen>,
     /// Why the `after_run` hook of its latest run did not end well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_run: Option<String>,

@@ -56,7 +56,7 @@ impl Registry {
                 };
                 // What is owed stays owed, with all tries: the edit does not unmake it.
                 record.outbox.tracker_note.try_anew();
-                for agent in self.agents.values_mut().filter(|agent| agent.item == *item) {
+                for agent in self.agents.values_mut().filter(|agent| agent.spec.item == *item) {
                     agent.succeeded = false;
                     agent.follow_up = None;
                     agent.run_usd = None;
@@ -65,12 +65,14 @@ impl Registry {
                 }
             }
             RecordUpdate::AfterRun { run, why } => {
-                if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) {
+                if let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.spec.id.n == run.n)
+                {
                     agent.after_run = Some(why.clone());
                 }
             }
             RecordUpdate::LastSuccess { run, printed, answer } => {
-                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.n == run.n) else {
+                let Some(agent) = self.agents.get_mut(&run.agent).filter(|agent| agent.spec.id.n == run.n)
+                else {
                     return;
                 };
                 let repeated = agent.last_success.as_ref().is_some_and(|before| before.printed == *printed);
@@ -107,7 +109,7 @@ impl Registry {
             RecordUpdate::RoleGone { agent } => {
                 if let Some(gone) = self.agents.remove(agent) {
                     // What it would have done next by itself may have been all that its item waited for.
-                    self.recompute_phase(&gone.item);
+                    self.recompute_phase(&gone.spec.item);
                 }
             }
         }

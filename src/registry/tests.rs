@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, Happened, Launch, Outcome, Process,
-    Reap, Reaped, RunFacts, Signalled, Skipped, Status, UnrecordedSpec, Usage,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, Happened, ItemSnapshot, Launch,
+    Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status, UnrecordedSpec, Usage,
 };
 
 fn moment(seconds: i64) -> ClockReading {
@@ -40,53 +40,49 @@ fn attempts() -> Attempts {
     }
 }
 
-fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
-    Box::new(Launch {
+fn spec(text: &str, dispatch: u64, session: Option<&str>) -> RunSpec {
+    RunSpec {
+        id: run(text),
         item: id("A"),
-        key: "A".to_owned(),
-        slug: "a".to_owned(),
-        run: run(text),
         role: if text.starts_with("a-impl.") { "implementer" } else { "reviewer" }.to_owned(),
         harness: "claude".to_owned(),
         dispatch,
-        session: None,
+        session: session.map(Into::into),
         chosen_session: None,
+        resumes: u32::from(session.is_some()),
+        prelude_ms: 0,
+        deadline_ms: None,
+        stall_ms: None,
+        follow_up: None,
+        done_when: DoneWhen::Exit,
+    }
+}
+
+fn snapshot(hash: &str) -> ItemSnapshot {
+    ItemSnapshot {
+        key: "A".to_owned(),
+        slug: "a".to_owned(),
+        workspace: "A".to_owned(),
+        hash: hash.to_owned(),
+        content_hash: hash.to_owned(),
+    }
+}
+
+fn launch(text: &str, dispatch: u64, hash: &str) -> Box<Launch> {
+    Box::new(Launch {
+        spec: spec(text, dispatch, None),
+        snapshot: snapshot(hash),
         argv: vec!["agent".to_owned()],
         prompt: String::new(),
-        workspace: "A".to_owned(),
         env: Vec::new(),
         credentials: None,
         session_pattern: None,
-        prelude: Duration::ZERO,
-        deadline: None,
-        stall: None,
-        resumes: 0,
-        hash: hash.to_owned(),
-        content_hash: hash.to_owned(),
-        follow_up: None,
-        done: DoneWhen::Exit,
     })
 }
 
 fn unrecorded(dispatch: u64, hash: &str, session: Option<&str>) -> Box<UnrecordedSpec> {
-    Box::new(UnrecordedSpec {
-        item: id("A"),
-        key: "A".to_owned(),
-        slug: "a".to_owned(),
-        workspace: "A".to_owned(),
-        role: "implementer".to_owned(),
-        harness: "claude".to_owned(),
-        session: session.map(Into::into),
-        chosen_session: None,
-        dispatch,
-        since: moment(0),
-        deadline_ms: None,
-        resumes: None,
-        hash: Some(hash.to_owned()),
-        content_hash: Some(hash.to_owned()),
-        follow_up: None,
-        done: None,
-    })
+    let spec = spec("a-impl.1", dispatch, session);
+    Box::new(UnrecordedSpec { spec, snapshot: snapshot(hash), since: moment(0) })
 }
 
 fn survivor(pid: u32) -> Survivor {
@@ -123,7 +119,9 @@ impl Registry {
     /// A start follows the end of the run before it, whatever that was.
     fn does(&mut self, action: Action) {
         if let Action::Start(launch) | Action::Resume(launch) = &action {
-            for (_, agent) in self.agents.clone().iter().filter(|(_, agent)| agent.role == launch.role) {
+            for (_, agent) in
+                self.agents.clone().iter().filter(|(_, agent)| agent.spec.role == launch.spec.role)
+            {
                 agent.run.iter().for_each(|run| self.end_run(run, &moment(0)));
             }
         }
@@ -497,7 +495,7 @@ fn a_resume_that_nobody_claimed_before_the_machine_failed_it_was_none() {
     ] {
         let mut registry = Registry::of_a();
         let mut resumed = launch("a-impl.1", 1, "text 1");
-        (resumed.session, resumed.resumes) = (Some("s-1".to_owned()), 1);
+        (resumed.spec.session, resumed.spec.resumes) = (Some("s-1".to_owned()), 1);
         registry.does(Action::Resume(resumed));
         if seen {
             registry.does(adopt("a-impl.1"));
@@ -571,7 +569,7 @@ fn run_that_could_not_be_started_charges_nothing() {
         let mut registry = Registry::started();
         registry.does(adopt("a-impl.1"));
         let mut other = launch("a-rev.1", 1, "text 1");
-        other.session = session.map(Into::into);
+        other.spec.session = session.map(Into::into);
         let action = if session.is_some() { Action::Resume(other) } else { Action::Start(other) };
         registry.does(action.clone());
         registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
@@ -603,7 +601,7 @@ fn what_is_counted_is_counted_each_time_it_happens() {
     let mut registry = Registry::of_a();
     for n in 1..=2 {
         let mut resumed = launch(&format!("a-impl.{n}"), 1, "text 1");
-        resumed.session = Some("s-1".to_owned());
+        resumed.spec.session = Some("s-1".to_owned());
         registry.does(Action::Resume(resumed));
         registry.does(adopt(&format!("a-impl.{n}")));
         registry.fails(&format!("a-impl.{n}"), FailureClass::Agent);
@@ -716,7 +714,7 @@ fn start_never_overwrites_a_run_that_may_live() {
     let mut registry = Registry::started();
     let before = registry.clone();
     let mut doubled = launch("a-coder.1", 1, "text 1");
-    doubled.role.clone_from(&registry.agent("a-impl").role);
+    doubled.spec.role.clone_from(&registry.agent("a-impl").spec.role);
     for (other, words) in [(launch("a-impl.2", 2, "text 1"), "a-impl.1"), (doubled, "a-impl.1")] {
         let refused = registry.intend(&plan(Action::Start(other)), &moment(1));
         assert!(refused.len() == 1 && refused[0].1.contains(words), "{refused:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{COUNT_MAX, ClockReading, DoneWhen, FollowUp, ItemId, RunId, UnrecordedSpec};
+use crate::model::{COUNT_MAX, ClockReading, ItemSnapshot, RunId, RunSpec, UnrecordedSpec};
 use crate::run::hooks::RunHooks;
 
 /// `spec.json`: one start, asked for. It holds the names of variables, never their values.
@@ -16,25 +16,10 @@ pub struct Spec {
     pub schema: u32,
     /// Which factory.
     pub lineage: String,
-    /// Which run.
-    pub run: RunId,
-    /// Its item.
-    pub item: ItemId,
-    /// That item's key.
-    pub key: String,
-    /// That item's slug.
-    pub slug: String,
-    /// Role.
-    pub role: String,
-    /// Harness.
-    pub harness: String,
-    /// The item's dispatch.
-    pub dispatch: u64,
-    /// The session it goes on with.
-    pub session: Option<String>,
-    /// The session that it is to start, where it is ours to choose.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chosen_session: Option<String>,
+    /// What identifies and bounds the run.
+    pub run: RunSpec,
+    /// The item as the run is given it.
+    pub snapshot: ItemSnapshot,
     /// When it was asked for.
     pub since: ClockReading,
     /// Program and arguments, nothing left to replace; the program is an absolute path.
@@ -43,28 +28,18 @@ pub struct Spec {
     pub env: Vec<String>,
     /// The folder of workspaces.
     pub workspace_root: PathBuf,
-    /// The directory name of this run's workspace in it.
-    pub workspace: String,
     /// Where its own temporary directory is to lie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tmp_root: Option<PathBuf>,
     /// The folder of launchers' locks.
     pub live: PathBuf,
     /// The folder of notes of which workspaces were made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made: Option<PathBuf>,
+    pub made: PathBuf,
     /// Pattern for the session id on stdout.
     pub session_pattern: Option<String>,
     /// The hooks around the agent.
     #[serde(default, skip_serializing_if = "RunHooks::is_none")]
     pub hooks: RunHooks,
-    /// The longest from the claim to the start of the agent, in milliseconds.
-    #[serde(default)]
-    pub prelude_ms: u64,
-    /// Longest life from the start of the agent, in milliseconds.
-    pub deadline_ms: Option<u64>,
-    /// Longest silence on stdout, in milliseconds.
-    pub stall_ms: Option<u64>,
     /// From TERM to KILL, in milliseconds.
     pub grace_ms: u64,
     /// Bound of each log, in bytes; 0 is none.
@@ -79,42 +54,32 @@ pub struct Spec {
     pub protected_pids: Vec<u32>,
     /// Files that hold the pids of others; read when it comes to signals.
     pub protected_pidfiles: Vec<PathBuf>,
-    /// How often its session was gone on with, this time included.
-    #[serde(default)]
-    pub resumes: Option<u32>,
-    /// Hash of the item as the run is given it, or its session was.
-    #[serde(default)]
-    pub hash: Option<String>,
-    /// Hash of title and body likewise.
-    #[serde(default)]
-    pub content_hash: Option<String>,
-    /// What its agent was to do next, where that led to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follow_up: Option<FollowUp>,
-    /// What makes its item done, once the agent has ended well.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub done_when: Option<DoneWhen>,
 }
 
 impl Spec {
     /// The marker of the run: `<lineage>/<run>`. Only the whole value identifies a run.
     pub fn marker(&self) -> String {
-        marker(&self.lineage, &self.run)
+        marker(&self.lineage, &self.run.id)
     }
 
     /// Whether anybody can have counted so far, and can go on.
     pub fn is_countable(&self) -> bool {
-        self.dispatch.max(self.resumes.map_or(0, u64::from)) < COUNT_MAX / 2
+        self.run.dispatch.max(u64::from(self.run.resumes)) < COUNT_MAX / 2
     }
 
     /// The variables that name the run: in its launcher and in everything that it starts.
     pub(crate) fn variables(&self) -> [(&'static str, OsString); 4] {
         [
             ("FACTORY_RUN", self.marker().into()),
-            ("FACTORY_ITEM", self.item.0.clone().into()),
-            ("FACTORY_ROLE", self.role.clone().into()),
-            ("FACTORY_WORKSPACE", self.workspace_root.join(&self.workspace).into()),
+            ("FACTORY_ITEM", self.run.item.0.clone().into()),
+            ("FACTORY_ROLE", self.run.role.clone().into()),
+            ("FACTORY_WORKSPACE", self.workspace_path().into()),
         ]
+    }
+
+    /// The directory that it works in.
+    pub fn workspace_path(&self) -> PathBuf {
+        self.workspace_root.join(&self.snapshot.workspace)
     }
 
     /// From TERM to KILL.
@@ -125,24 +90,7 @@ impl Spec {
 
 impl From<Spec> for UnrecordedSpec {
     fn from(spec: Spec) -> UnrecordedSpec {
-        UnrecordedSpec {
-            item: spec.item,
-            key: spec.key,
-            slug: spec.slug,
-            workspace: spec.workspace,
-            role: spec.role,
-            harness: spec.harness,
-            session: spec.session,
-            chosen_session: spec.chosen_session,
-            dispatch: spec.dispatch,
-            since: spec.since,
-            deadline_ms: spec.deadline_ms.map(|deadline| spec.prelude_ms.saturating_add(deadline)),
-            resumes: spec.resumes,
-            hash: spec.hash,
-            content_hash: spec.content_hash,
-            follow_up: spec.follow_up,
-            done: spec.done_when,
-        }
+        UnrecordedSpec { spec: spec.run, snapshot: spec.snapshot, since: spec.since }
     }
 }
 

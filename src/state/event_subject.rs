@@ -45,7 +45,7 @@ impl<'a> EventSubject<'a> {
     fn session(&self, run: &RunId) -> Option<&str> {
         self.sessions.get(run).copied().or_else(|| {
             let agent = self.before.agents.get(&run.agent)?;
-            agent.session.as_deref().filter(|_| agent.n == run.n)
+            agent.session.as_deref().filter(|_| agent.spec.id.n == run.n)
         })
     }
 }
@@ -55,7 +55,7 @@ fn key_in<'a>(step: &'a Step, wanted: &ItemId) -> Option<&'a str> {
     let (item, key) = match step {
         Step::RecordUpdate(RecordUpdate::Seen { item, key, .. }) => (item, key),
         Step::Decide(decision) => match &decision.action {
-            Action::AdoptUnrecorded { spec, .. } => (&spec.item, &spec.key),
+            Action::AdoptUnrecorded { spec, .. } => (&spec.spec.item, &spec.snapshot.key),
             _ => return None,
         },
         Step::RecordUpdate(_) => return None,
@@ -68,12 +68,8 @@ fn session_in(step: &Step) -> Option<(&RunId, &str)> {
     let (run, session) = match step {
         Step::RecordUpdate(RecordUpdate::Session { run, session }) => (run, Some(session)),
         Step::Decide(decision) => match &decision.action {
-            Action::Start(launch) | Action::Resume(launch) => {
-                (&launch.run, launch.session.as_ref().or(launch.chosen_session.as_ref()))
-            }
-            Action::AdoptUnrecorded { run, spec } => {
-                (run, spec.session.as_ref().or(spec.chosen_session.as_ref()))
-            }
+            Action::Start(launch) | Action::Resume(launch) => (&launch.spec.id, launch.spec.first_session()),
+            Action::AdoptUnrecorded { run, spec } => (run, spec.spec.first_session()),
             Action::Done { run: Some(run), facts, .. } | Action::Fail { run: Some(run), facts, .. } => {
                 (run, facts.session.as_ref())
             }

@@ -27,13 +27,13 @@ pub(super) fn command(
     agent: &AgentRecord,
 ) -> Option<String> {
     let session = agent.session.as_deref()?;
-    let named = registry.names.items.get(&agent.item)?;
+    let named = registry.names.items.get(&agent.spec.item)?;
     let workspace = places.workspaces.join(&named.workspace).to_string_lossy().into_owned();
     let prompt_file = places.state.join("runs").join(run.to_string()).join("prompt.md");
-    let argv = match harness::preset(&agent.harness) {
+    let argv = match harness::preset(&agent.spec.harness) {
         Some(preset) => preset.takeover_argv(session),
         None => {
-            let role = config.roles.iter().find(|role| role.name == agent.role)?;
+            let role = config.roles.iter().find(|role| role.name == agent.spec.role)?;
             let run = run.to_string();
             let prompt_file = prompt_file.to_string_lossy();
             prompt::fill(&role.resume, Some(session), Some(&run), Some(&workspace), Some(&prompt_file))
@@ -56,9 +56,9 @@ mod tests {
         let registry: Registry =
             serde_json::from_str(include_str!("../../fixtures/screens/registry.json")).unwrap();
         let (name, agent) = registry.agents.iter().find(|(name, _)| name.0 == "ar-2-impl").unwrap();
-        let agent =
-            AgentRecord { harness: harness.to_owned(), session: session.map(str::to_owned), ..agent.clone() };
-        let run = RunId { agent: name.clone(), n: agent.n };
+        let mut agent = AgentRecord { session: session.map(str::to_owned), ..agent.clone() };
+        agent.spec.harness = harness.to_owned();
+        let run = RunId { agent: name.clone(), n: agent.spec.id.n };
         let places = Places { state: Path::new("/srv/my state"), workspaces: Path::new("/srv/my work") };
         command(&config, &places, &registry, &run, &agent)
     }

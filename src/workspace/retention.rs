@@ -125,7 +125,7 @@ pub fn agents(registry: &Registry, id: &ItemId, roles: &[(&str, &str)]) -> BTree
 
 /// Runs that something else than curiosity may ask for.
 fn needed(registry: &Registry) -> BTreeSet<RunId> {
-    let latest = registry.agents.iter().map(|(agent, one)| RunId { agent: agent.clone(), n: one.n });
+    let latest = registry.agents.iter().map(|(agent, one)| RunId { agent: agent.clone(), n: one.spec.id.n });
     let current = registry.agents.values().filter_map(|agent| agent.run.clone());
     latest.chain(current).chain(registry.handoffs.keys().cloned()).collect()
 }
@@ -163,7 +163,9 @@ fn in_words(age: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, ClockReading, Decision, Launch, RecordUpdate, Step, UnrecordedSpec};
+    use crate::model::{
+        Action, ClockReading, Decision, ItemSnapshot, Launch, RecordUpdate, RunSpec, Step, UnrecordedSpec,
+    };
 
     const DAY: i64 = 24 * 60 * 60;
 
@@ -248,29 +250,32 @@ mod tests {
 
     fn launch(key: &str, name: &str) -> Launch {
         Launch {
-            item: id(key),
-            key: key.to_owned(),
-            slug: key.to_lowercase(),
-            run: run(name),
-            role: "implementer".to_owned(),
-            harness: "command".to_owned(),
-            dispatch: 1,
-            session: None,
-            chosen_session: None,
-            resumes: 0,
+            spec: RunSpec {
+                id: run(name),
+                item: id(key),
+                role: "implementer".to_owned(),
+                harness: "command".to_owned(),
+                dispatch: 1,
+                session: None,
+                chosen_session: None,
+                resumes: 0,
+                prelude_ms: 0,
+                deadline_ms: None,
+                stall_ms: None,
+                follow_up: None,
+                done_when: crate::model::DoneWhen::Exit,
+            },
+            snapshot: ItemSnapshot {
+                key: key.to_owned(),
+                slug: key.to_lowercase(),
+                workspace: key.to_owned(),
+                ..ItemSnapshot::default()
+            },
             argv: vec!["agent".to_owned()],
             env: Vec::new(),
             credentials: None,
             prompt: String::new(),
-            workspace: key.to_owned(),
-            hash: String::new(),
-            content_hash: String::new(),
-            follow_up: None,
-            done: crate::model::DoneWhen::Exit,
             session_pattern: None,
-            prelude: Default::default(),
-            deadline: None,
-            stall: None,
         }
     }
 
@@ -370,23 +375,12 @@ mod tests {
         story.goes_well("AR-1", "ar-1-impl.1", 0);
         story.is_done("AR-1", 0);
         let fresh = story.registry.clone();
+        let mut launch = launch("AR-1", "ar-1-impl.2");
+        launch.spec.dispatch = 2;
         let unrecorded = UnrecordedSpec {
-            item: id("AR-1"),
-            key: "AR-1".to_owned(),
-            slug: "ar-1".to_owned(),
-            workspace: "AR-1".to_owned(),
-            role: "implementer".to_owned(),
-            harness: "command".to_owned(),
-            session: None,
-            chosen_session: None,
-            resumes: None,
-            hash: None,
-            content_hash: None,
-            follow_up: None,
-            done: None,
-            dispatch: 2,
+            spec: launch.spec,
+            snapshot: launch.snapshot,
             since: ClockReading { at: at(0), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 },
-            deadline_ms: None,
         };
         let renewed = RecordUpdate::Renew { item: id("AR-1"), because: "it was edited".to_owned() };
         let now = ClockReading { at: at(50), mono_ms: 0, boot_id: "boot".to_owned(), slept_ms: 0 };

@@ -202,7 +202,7 @@ fn a_session_that_is_gone_is_resumed_once_and_the_next_attempt_is_fresh() {
     factory.edit("AR-1", "Try again.");
     let fresh = factory.tick().expect(0);
     assert!(fresh.decided().contains(&"start ar-1-impl.3".to_owned()), "{}", fresh.stdout);
-    assert_eq!(factory.receipt("ar-1-impl.3", "spec.json").unwrap()["session"], Value::Null);
+    assert_eq!(factory.receipt("ar-1-impl.3", "spec.json").unwrap()["run"]["session"], Value::Null);
 }
 
 // ---------------------------------------------------------------------------------------------

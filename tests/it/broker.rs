@@ -359,7 +359,7 @@ fn a_broker_that_stands_still_is_not_waited_for() {
 fn eight_starts_at_once_are_eight_agents() {
     let Some(broker) = Broker::start() else { return };
     let (client, _) = broker.meet();
-    let many = number_from("FACTORY_TEST_BROKER_AGENTS", 8);
+    let many = 8;
     let all: Vec<String> = (0..many).map(|n| format!("ag-{n:02}-impl")).collect();
     let start = |name: &String| spawn_in(broker.cwd(), &client, name, "exec sleep 600", soon()).unwrap();
     let begun = Instant::now();

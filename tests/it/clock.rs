@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::night::clock::WallClock;
 use crate::support::{Factory, NOTE_START, Ran, is_root, kill_9, put, skipped, toml_text};
+use crate::wall_clock::WallClock;
 
 const HOUR: i64 = 60 * 60;
 const YEAR: i64 = 365 * 24 * HOUR;

@@ -1,8 +1,8 @@
 //! Which test covers which rule: the rules of `tests/rules`, one line each, against the tags above the tests.
 //!
-//! A tag is a claim: the test fails when the rule breaks. It stands directly above its test and names rules by
-//! id. `tests/COVERAGE.md` is what the tags say; after a change of rules or tags write it anew with
-//! `FACTORY_TICK_WRITE_COVERAGE=1 cargo test --test it coverage`.
+//! A tag is a claim: the test fails when the rule breaks. It stands directly above its test, or above a proof of
+//! `tests/prove`, and names rules by id. `cargo prove coverage` writes the table of rules and tests to
+//! `target/COVERAGE.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::support::{number_from, put};
+use crate::support::put;
 
 /// What a tag begins with. Written in two parts: this line is none.
 const TAG: &str = concat!("// ", "covers:");
@@ -75,6 +75,7 @@ fn claims(path: &str, text: &str) -> (Vec<Claim>, Vec<String>) {
     let lines: Vec<_> = text.lines().collect();
     let mut pending: Vec<String> = Vec::new();
     let mut is_test = false;
+    let is_proofs = path.starts_with("tests/prove/");
     for (at, line) in lines.iter().enumerate() {
         let here = || format!("{path}:{}", at + 1);
         let trimmed = line.trim_start();
@@ -90,8 +91,13 @@ fn claims(path: &str, text: &str) -> (Vec<Claim>, Vec<String>) {
             is_test |= trimmed == "#[test]";
         } else if !trimmed.starts_with("//") {
             let rules = std::mem::take(&mut pending);
-            match trimmed.strip_prefix("fn ").filter(|_| is_test) {
+            let function =
+                if is_proofs { proof(trimmed) } else { trimmed.strip_prefix("fn ").filter(|_| is_test) };
+            match function {
                 _ if rules.is_empty() => {}
+                None if is_proofs => {
+                    wrong.push(format!("{}: {rules:?} are claimed by what is no proof", here()))
+                }
                 None => wrong.push(format!("{}: {rules:?} are claimed by what is no #[test]", here())),
                 Some(function) => {
                     let name = function.split('(').next().unwrap_or_default();
@@ -107,13 +113,18 @@ fn claims(path: &str, text: &str) -> (Vec<Claim>, Vec<String>) {
     (claims, wrong)
 }
 
+/// A proof is a function that its module shows to others. The compiler finds the ones that nothing calls.
+fn proof(line: &str) -> Option<&str> {
+    line.strip_prefix("pub(crate) fn ").or(line.strip_prefix("pub(super) fn "))
+}
+
 /// Something else than a sentence that happens to begin like one.
 fn is_nearly_a_tag(line: &str) -> bool {
     let words = line.strip_prefix("//").map(|rest| rest.trim_start_matches(['/', '!', ' ']).to_lowercase());
     words.is_some_and(|words| words.starts_with(TAG.trim_start_matches("// ")))
 }
 
-/// `decide::tests::reconciling` for `src/decide/tests/reconciling.rs`, `it::crash` for `tests/it/crash.rs`, and
+/// `decide::tests::reconciling` for `src/decide/tests/reconciling.rs`, `it::crash` for `tests/it/crash.rs`, `prove::sweep` for `tests/prove/sweep.rs`, and
 /// `backoff::tests` for what stands in the module of tests at the end of `src/backoff.rs`.
 fn module(path: &str, before: &[&str]) -> String {
     let inside = path.strip_prefix("src/").or(path.strip_prefix("tests/")).unwrap_or(path);
@@ -188,8 +199,7 @@ fn table(sheets: &[Sheet], coverage: &Coverage) -> String {
     let covered = rules().filter(|(id, _)| coverage.contains_key(*id)).count();
     let mut text = format!(
         "# Rules and their tests\n\n\
-         Written by `tests/it/coverage.rs` from `tests/rules` and the tags above the tests; edit those, and write this\n\
-         anew with `FACTORY_TICK_WRITE_COVERAGE=1 cargo test --test it coverage`.\n\n\
+         `cargo prove coverage` writes this from `tests/rules` and the tags above the tests; edit those.\n\n\
          {covered} of {} rules are covered.\n",
         rules().count()
     );
@@ -217,23 +227,31 @@ fn told(rule: &Rule) -> String {
     }
 }
 
-#[test]
-fn each_rule_has_a_test_or_a_reason_and_the_table_says_which() {
+/// The table of the tree, where rules and tags agree.
+#[track_caller]
+fn checked_table() -> String {
     let (claims, mut wrong) = all_claims();
     let sheets = sheets();
     let (coverage, disagreements) = compare(&sheets, &claims);
     wrong.extend(disagreements);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let (path, table) = (root().join("tests/COVERAGE.md"), table(&sheets, &coverage));
-    if number_from("FACTORY_TICK_WRITE_COVERAGE", 0) != 0 {
-        put(&path, &table);
+    table(&sheets, &coverage)
+}
+
+/// Writes the table there, where rules and tags agree.
+pub(crate) fn write(path: &Path) {
+    put(path, &checked_table());
+}
+
+#[test]
+fn each_rule_has_a_test_or_a_reason_and_the_table_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("COVERAGE.md");
+    write(&path);
+    let table = fs::read_to_string(path).unwrap();
+    for test in ["decide::", "it::", "prove::"] {
+        assert!(table.contains(&format!("| `{test}")), "no rule is covered by {test} alone or first");
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        kept == table,
-        "tests/COVERAGE.md is not what rules and tags say; write it anew with \
-         FACTORY_TICK_WRITE_COVERAGE=1 cargo test --test it coverage, and look at what changed"
-    );
 }
 
 #[test]
@@ -246,6 +264,12 @@ fn a_tag_belongs_to_a_test() {
     let inline = ["mod tests {", &format!("    {tag}"), "    #[test]", "    fn it_holds() {"];
     let (claims_inline, wrong) = claims("src/backoff.rs", &inline.join("\n"));
     assert_eq!((claims_inline, wrong), (vec![claim("backoff::tests::it_holds")], vec![]));
+
+    let (proofs, wrong) =
+        claims("tests/prove/sweep.rs", &[&tag, "pub(crate) fn it_holds(order: &Order) {"].join("\n"));
+    assert_eq!((proofs, wrong), (vec![claim("prove::sweep::it_holds")], vec![]));
+    let (_, wrong) = claims("tests/prove/sweep.rs", &[&tag, "#[test]", "fn it_holds() {"].join("\n"));
+    assert!(wrong.concat().contains("no proof"), "{wrong:?}");
 
     let wrong = |lines: &[&str]| read(lines).1.join("\n");
     assert!(

@@ -1,134 +1,17 @@
-//! Many ticks at once, ticks and launchers killed anywhere, machines restarted.
+//! Ticks and launchers that are killed, machines that are restarted.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, HeldLock, NOTE_START, Ran, Running, is_alive, kill_9, number_from, pause};
+use crate::support::{Factory, HeldLock, NOTE_START, Ran, Running, is_alive, kill_9};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
 
 fn worker() -> Factory {
     Factory::with_agent(&[NOTE_START, WORKS].concat())
-}
-
-#[track_caller]
-fn assert_unique(names: &[String]) {
-    let unique: BTreeSet<_> = names.iter().collect();
-    assert_eq!(unique.len(), names.len(), "{names:?}");
-}
-
-// Origin: gastown#1752 - two schedulers spawn in the "spawning" window. `scripts/race.sh` runs more rounds.
-// covers: F01 S08
-#[test]
-fn of_many_ticks_at_once_one_starts_each_run_and_the_losers_are_busy() {
-    const TICKS: usize = 8;
-    let factory = Factory::with_agent(&[NOTE_START, "exit 0"].concat());
-    let rounds = number_from("FACTORY_TEST_RACE_ROUNDS", 5);
-    let mut losers = 0;
-    for round in 1..=rounds {
-        factory.item(&format!("AR-{round}"));
-        let ticks: Vec<_> = (0..TICKS).map(|_| Running::start(&mut factory.program(&[]))).collect();
-        let codes: Vec<_> = ticks.into_iter().map(|tick| tick.end().code).collect();
-        assert!(codes.iter().all(|code| matches!(code, Some(0 | 75))), "round {round}: {codes:?}");
-        assert!(codes.contains(&Some(0)), "round {round}: {codes:?}");
-        losers += codes.iter().filter(|code| **code == Some(75)).count();
-        factory.wait_swept(&format!("ar-{round}-impl.1"));
-        let starts = factory.starts();
-        assert_unique(&starts);
-        assert_eq!(starts.len() as u64, round, "{starts:?}");
-    }
-    let events = fs::read_to_string(factory.state("events.jsonl")).unwrap();
-    assert_eq!(events.matches("\"event\":\"busy\"").count(), losers, "each loser leaves a line");
-}
-
-// Origin: dot-agent-deck#471 - a claim after the spawn allows duplicates. And the TypeScript factory, which
-// kept its intents in memory. `scripts/kill.sh` draws more moments, from a seed of its own.
-// covers: F03
-#[test]
-fn a_tick_killed_at_any_moment_loses_doubles_and_forgets_no_agent() {
-    let moments = number_from("FACTORY_TEST_KILL_MOMENTS", 8);
-    let seed = number_from("FACTORY_TEST_SEED", 1);
-    let span = undisturbed();
-    let mut random = Random(seed);
-    for moment in 0..moments {
-        // One in each of as many parts of the tick as there are moments.
-        let at = span.mul_f64((moment as f64 + random.fraction()) / moments as f64);
-        let killed = std::panic::catch_unwind(|| kill_at(at));
-        assert!(killed.is_ok(), "seed {seed}, moment {moment}: killed after {at:?} of {span:?}");
-    }
-}
-
-/// How long a tick takes that starts five agents, here and now.
-fn undisturbed() -> Duration {
-    let factory = five_items();
-    let begun = Instant::now();
-    factory.tick().expect(0);
-    begun.elapsed()
-}
-
-fn five_items() -> Factory {
-    let mut factory = worker();
-    factory.set("fleet", "start_grace", "\"1s\"");
-    (1..=5).for_each(|n| factory.item(&format!("AR-{n}")));
-    factory
-}
-
-fn kill_at(at: Duration) {
-    let factory = five_items();
-    let tick = Running::start(&mut factory.program(&[]));
-    pause(at);
-    tick.signal(Signal::SIGKILL);
-    tick.end();
-    let running = || {
-        let agents = factory.registry()["agents"].as_object().unwrap().clone();
-        agents.values().filter(|agent| agent["state"] == "running").count()
-    };
-    factory.wait_for("five agents run and are on record", || {
-        // For an instant what the tick was about to start, a fork of it still, holds its lock.
-        let code = factory.tick().code;
-        if code == Some(75) {
-            return false;
-        }
-        assert_eq!(code, Some(0));
-        let alive = factory.agents_alive();
-        let agents: Vec<_> = alive.iter().map(|run| run.split_once('.').unwrap().0.to_owned()).collect();
-        assert_unique(&agents);
-        running() == 5
-    });
-    factory.wait_for("all of them are at work", || factory.starts().len() >= 5);
-    assert_eq!(factory.agents_alive().len(), 5);
-    let starts = factory.starts();
-    assert_unique(&starts);
-    assert_eq!(starts.len(), 5, "{starts:?}");
-    // It is over: nothing is left to decide.
-    assert_eq!(factory.tick().expect(0).decided(), [""; 0]);
-    assert_eq!(
-        factory.registry()["items"]
-            .as_object()
-            .unwrap()
-            .values()
-            .filter(|item| item["attempts"] != 0)
-            .count(),
-        0
-    );
-}
-
-/// SplitMix64: a seed replays exactly.
-struct Random(u64);
-
-impl Random {
-    fn fraction(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
 
 // Origin: the TypeScript factory, mngr#1510, fabrik#1814 - setsid'd or re-parented children survive.

@@ -13,7 +13,6 @@ mod color;
 mod compat;
 mod configured;
 mod containers;
-mod corrupt;
 mod coverage;
 mod crash;
 mod crowd;
@@ -21,33 +20,37 @@ mod documents;
 mod done;
 mod endings;
 mod env_file;
-mod fuzz;
 mod handoff;
 mod harness;
 mod hooks;
-mod hostile;
 mod init;
 mod kill_tick;
 mod machine_faults;
-mod model;
 mod moved;
-mod night;
 mod orders;
 mod ownership;
-mod power;
 mod presets;
 mod readme;
-mod reaper;
 mod reclaim;
 mod regression;
 mod retention;
 mod scheduler;
 mod screens;
-mod sim;
+mod source;
 mod stopped;
-mod support;
-mod sweep;
 mod terminal;
 
 mod traces;
 mod usage;
+
+// Shared with the proofs of `tests/prove`.
+#[path = "../support/model.rs"]
+mod model;
+#[path = "../support/pty.rs"]
+mod pty;
+#[path = "../support/source_suite.rs"]
+mod source_suite;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/wall_clock.rs"]
+mod wall_clock;

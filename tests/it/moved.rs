@@ -343,5 +343,5 @@ fn hook_is_inside_its_run_and_another_factory_is_not() {
     assert_eq!(factory.told("hook"), "5 retry --all\n", "{}", factory.told("said"));
     assert_eq!(factory.told("agent"), "5 pause\n", "{}", factory.told("said"));
     assert_eq!(factory.told("inner"), "0 tick\n", "{}", factory.told("said"));
-    assert_eq!(inner.agent("in-1-impl")["n"], 1);
+    assert_eq!(inner.agent("in-1-impl")["spec"]["id"], "in-1-impl.1");
 }

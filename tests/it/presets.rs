@@ -1,5 +1,6 @@
 //! The presets in a factory: the real programs under real ticks, with a model that is played on loopback. What each
-//! tick decided is printed, for `scripts/presets.sh`.
+//! tick decided is printed: `scripts/harness.sh` fetches the programs, and `cargo test --test it presets:: -- --nocapture`
+//! shows it.
 
 use std::fs;
 use std::time::Duration;
@@ -206,7 +207,7 @@ fn killed_after(studio: &Studio, ms: u64) {
     let fresh_again = counters["sessions_not_found"].as_u64().unwrap();
     let resumes = counters["resumes"].as_u64().unwrap();
     assert!(fresh_again <= resumes && resumes <= 1, "{counters}");
-    assert_eq!(agent["n"].as_u64().unwrap(), 2 + fresh_again, "{agent}");
+    assert_eq!(agent["spec"]["id"], format!("ar-1-impl.{}", 2 + fresh_again), "{agent}");
     say(&format!(
         "  {} done after {ticks} ticks, {resumes} resumed, {fresh_again} of them gone",
         studio.harness
@@ -295,12 +296,12 @@ fn a_limit_costs_no_attempt_and_is_waited_for() {
             studio.factory.item("AR-1");
             let ended = studio.run("ar-1-impl.1").expect(3);
             assert!(ended.stdout.contains("rate_limited"), "{}", ended.stdout);
-            let starts = studio.agent()["n"].clone();
+            let starts = studio.agent()["spec"]["id"].clone();
             let asked = studio.model.requests().len();
             for _ in 0..5 {
                 assert_eq!(studio.waits_for().as_deref(), Some("cooling_off dir:AR-1"));
             }
-            assert_eq!((studio.attempts(), studio.agent()["n"].clone()), (0, starts));
+            assert_eq!((studio.attempts(), studio.agent()["spec"]["id"].clone()), (0, starts));
             assert_eq!(studio.model.requests().len(), asked, "nobody asked the model meanwhile");
             if known && studio.harness == "claude" {
                 let cool_off = &studio.factory.registry()["cool_offs"]["harness:claude"];
@@ -364,11 +365,11 @@ fn refused_credentials_are_told_once_and_wait_for_others() {
         studio.factory.item("AR-1");
         let ended = studio.run("ar-1-impl.1").expect(77);
         assert!(ended.stdout.contains("denied"), "{}", ended.stdout);
-        let starts = studio.agent()["n"].clone();
+        let starts = studio.agent()["spec"]["id"].clone();
         for _ in 0..5 {
             assert_eq!(studio.tick().expect(3).held(), ["cooling_off dir:AR-1"]);
         }
-        assert_eq!((studio.attempts(), studio.agent()["n"].clone()), (0, starts));
+        assert_eq!((studio.attempts(), studio.agent()["spec"]["id"].clone()), (0, starts));
         studio.model.mode("ok");
         studio.tick().expect(3);
         studio.key("sk-ant-other");

@@ -373,7 +373,7 @@ fn what_a_forgotten_run_counts_up_to_is_believed_within_reason_alone() {
     let mut spec = factory.receipt("ar-1-impl.1", "spec.json").unwrap();
     // As an earlier version wrote it, without a seal.
     spec.as_object_mut().unwrap().remove("sha256");
-    spec["dispatch"] = json!(u64::MAX);
+    spec["run"]["dispatch"] = json!(u64::MAX);
     put(&run_file(&factory, "spec.json"), &spec.to_string());
     put(&factory.state("registry.json"), &older);
     assert_eq!(factory.tick().expect(0).decided(), ["stop ar-1-impl.1"]);

@@ -1,5 +1,5 @@
 //! What people see, at the widths of a terminal and of a telephone: the screens that README.md shows are what the
-//! program makes of `fixtures/screens`, to the letter. `scripts/screens.sh` writes them anew.
+//! program makes of `fixtures/screens`, to the letter. `WRITE_SCREENS=1 cargo test --test it screens` writes them anew.
 
 use std::path::Path;
 use std::time::Duration;
@@ -87,11 +87,11 @@ impl Still {
         let (plan, gates) = decide::explain(&self.config, &self.registry, &world, &id);
         let launches = decide::next_launches(&self.config, &self.registry, &world, &id).unwrap();
         let runs = launches.into_iter().map(|launch| NextRun {
-            run: launch.run.to_string(),
-            role: launch.role,
-            session: launch.session,
+            run: launch.spec.id.to_string(),
+            role: launch.spec.role,
+            session: launch.spec.session,
             argv: launch.argv,
-            cwd: format!("{WORKSPACES}/{}", launch.workspace),
+            cwd: format!("{WORKSPACES}/{}", launch.snapshot.workspace),
             env: [
                 "FACTORY_ITEM",
                 "FACTORY_PROMPT_FILE",
@@ -250,7 +250,7 @@ fn the_screens_in_the_readme_are_the_programs() {
         return;
     }
     for (is, should_be) in readme.lines().zip(made.lines()) {
-        assert_eq!(is, should_be, "scripts/screens.sh brings README.md up to date");
+        assert_eq!(is, should_be, "WRITE_SCREENS=1 cargo test --test it screens brings README.md up to date");
     }
     assert_eq!(readme.len(), made.len());
 }
@@ -436,7 +436,7 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
 fn an_item_between_two_of_its_runs_waits() {
     let mut still = Still::new();
     let due_at = "2026-11-20T08:57:00Z".parse().unwrap();
-    let agent = still.registry.agents.values_mut().find(|agent| agent.item.0 == "dir:AR-6").unwrap();
+    let agent = still.registry.agents.values_mut().find(|agent| agent.spec.item.0 == "dir:AR-6").unwrap();
     (agent.state, agent.run, agent.follow_up) =
         (AgentPhase::Idle, None, Some(FollowUp::after_failure(true, due_at)));
     let screen = still.status().to_page(100, false).to_text();

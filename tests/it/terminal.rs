@@ -8,13 +8,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::time::{Duration, Instant};
 
 use factory_tick::clock;
-use factory_tick::model::{ItemId, RunId};
+use factory_tick::model::{DoneWhen, ItemId, ItemSnapshot, RunId, RunSpec};
 use factory_tick::run::directory::RunDir;
 use factory_tick::run::env::Vars;
 use factory_tick::run::env_pipe;
 use factory_tick::run::hooks::RunHooks;
-use factory_tick::run::spec::Spec;
-use factory_tick::run::spec::Terminal;
+use factory_tick::run::spec::{Spec, Terminal};
 use nix::sys::signal::Signal;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -56,39 +55,42 @@ impl Case {
         let spec = Spec {
             schema: 1,
             lineage: "0123456789abcdef".to_owned(),
-            run,
-            item: ItemId("dir:AR-1".to_owned()),
-            key: "AR-1".to_owned(),
-            slug: "ar-1".to_owned(),
-            role: "impl".to_owned(),
-            harness: "command".to_owned(),
-            dispatch: 1,
-            session: None,
-            chosen_session: None,
+            run: RunSpec {
+                id: run,
+                item: ItemId("dir:AR-1".to_owned()),
+                role: "impl".to_owned(),
+                harness: "command".to_owned(),
+                dispatch: 1,
+                session: None,
+                chosen_session: None,
+                resumes: 0,
+                prelude_ms: 0,
+                deadline_ms: None,
+                stall_ms: None,
+                follow_up: None,
+                done_when: DoneWhen::Exit,
+            },
+            snapshot: ItemSnapshot {
+                key: "AR-1".to_owned(),
+                slug: "ar-1".to_owned(),
+                workspace: "AR-1".to_owned(),
+                ..ItemSnapshot::default()
+            },
             since: clock::moment("00000000-0000-0000-0000-000000000000"),
             argv,
             env: vec!["SECRET".to_owned()],
             workspace_root: factory.state("workspaces"),
-            workspace: "AR-1".to_owned(),
             tmp_root: None,
             live: factory.state("live"),
-            made: None,
+            made: factory.state("made"),
             session_pattern: None,
             hooks: RunHooks::default(),
-            prelude_ms: 0,
-            deadline_ms: None,
-            stall_ms: None,
             grace_ms: 300,
             log_bytes_max: 0,
             terminal: Some(terminal),
             done: Vec::new(),
             protected_pids: Vec::new(),
             protected_pidfiles: Vec::new(),
-            resumes: None,
-            hash: None,
-            content_hash: None,
-            follow_up: None,
-            done_when: None,
         };
         Case { factory, spec }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::{
-    Factory, NOTE_START, Ran, Running, install, is_alive, is_root, kill_9, put, skipped, system,
+    Factory, NOTE_START, Ran, Running, hard_limit, install, is_alive, is_root, kill_9, put, skipped, system,
 };
 
 /// A process that has left its session and its parents, and has no environment; it writes its pid into `far`.
@@ -28,13 +28,6 @@ const RESPAWNER: &str = r#"touch "$LAB/go"
 
 /// One that stays what it is, for the launcher to lose.
 const WORKS: &str = "exec sleep 600";
-
-/// The hard `RLIMIT_RTTIME` of a process; `None` where it is unlimited or the process is gone.
-pub(crate) fn hard_limit(pid: u32) -> Option<u64> {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max realtime timeout"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
 
 /// Every live process with that limit.
 fn limited_to(limit: u64) -> Vec<u32> {

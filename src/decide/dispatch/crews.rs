@@ -68,8 +68,8 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
             return one.resume.clone();
         }
         let agent = planner.registry.agents.get(&one.run.agent)?;
-        let again = agent.resumed && agent.session.is_some();
-        again.then(|| FollowUp::again(agent.follows.as_ref(), true, planner.now.at))
+        let again = agent.spec.is_resume() && agent.session.is_some();
+        again.then(|| FollowUp::again(agent.spec.follow_up.as_ref(), true, planner.now.at))
     };
     // Sessions first: a session that goes on is the crew of the starts.
     let (first, then): (Vec<_>, Vec<_>) =
@@ -86,9 +86,10 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
             // First, while the record still tells the launcher.
             endings::stop(planner, &agent, &run, endings::REPLACED, false);
         }
-        let alone = || has_crew(planner, &agent.item, &gone);
-        let follow_up = follow_up
-            .or_else(|| alone().then(|| FollowUp::again(agent.follows.as_ref(), false, planner.now.at)));
+        let alone = || has_crew(planner, &agent.spec.item, &gone);
+        let follow_up = follow_up.or_else(|| {
+            alone().then(|| FollowUp::again(agent.spec.follow_up.as_ref(), false, planner.now.at))
+        });
         endings::fail(planner, &agent, &run, class, &because, &facts, follow_up, None, duplicate);
         if class == FailureClass::Machine {
             cool_offs::begin(planner, &agent, class, &because, None);

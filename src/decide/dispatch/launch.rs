@@ -1,11 +1,13 @@
 //! Everything that one start needs, worked out beforehand.
 
+use std::time::Duration;
+
 use crate::config::Role;
 use crate::config::prompt::{self, PromptVars};
 use crate::decide::dispatch::messages;
 use crate::decide::planner::Planner;
 use crate::harness::{self, SessionFrom};
-use crate::model::{FollowUp, Launch, RunId, WorkItem};
+use crate::model::{FollowUp, ItemSnapshot, Launch, RunId, RunSpec, WorkItem};
 use crate::registry::ItemRecord;
 
 /// The launch of a role at an item. The error is a prompt that can't be rendered.
@@ -41,35 +43,40 @@ pub(in crate::decide) fn launch(
     let given = |recorded: &Option<String>, now: &str| {
         recorded.clone().filter(|_| session.is_some()).unwrap_or_else(|| now.to_owned())
     };
-    let (hash, content_hash) =
-        (given(&record.hash, &item.hash), given(&record.content_hash, &item.content_hash));
-    Ok(Launch {
-        item: item.id.clone(),
+    let ms = |time: Duration| time.as_millis() as u64;
+    let resumes = resumed.map_or(0, |agent| {
+        agent.resumes + u32::from(follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure()))
+    });
+    let snapshot = ItemSnapshot {
         key: item.key.clone(),
         slug: record.slug.clone(),
-        run,
+        workspace: workspace.clone(),
+        hash: given(&record.hash, &item.hash),
+        content_hash: given(&record.content_hash, &item.content_hash),
+    };
+    let spec = RunSpec {
+        id: run,
+        item: item.id.clone(),
         role: role.name.clone(),
         harness: role.harness.clone(),
         dispatch,
-        resumes: resumed.map_or(0, |agent| {
-            agent.resumes
-                + u32::from(follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure()))
-        }),
-        hash,
-        content_hash,
+        resumes,
         session,
         chosen_session,
+        prelude_ms: ms(planner.config.hooks.before_agent(planner.config.fleet.grace)),
+        deadline_ms: role.deadline.map(ms),
+        stall_ms: role.stall.map(ms),
+        follow_up,
+        done_when: planner.config.done.when(),
+    };
+    Ok(Launch {
+        spec,
+        snapshot,
         argv,
         prompt,
-        workspace: workspace.clone(),
         env: env.collect(),
         credentials: planner.world.local.credentials.get(&role.name).cloned(),
         session_pattern: role.session.clone(),
-        prelude: planner.config.hooks.before_agent(planner.config.fleet.grace),
-        deadline: role.deadline,
-        stall: role.stall,
-        follow_up,
-        done: planner.config.done.when(),
     })
 }
 

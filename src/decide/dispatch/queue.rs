@@ -139,7 +139,7 @@ impl<'a> Due<'a> {
         let agent = planner.registry.agents.get(name)?;
         Some(Due {
             agent: name.clone(),
-            role: planner.role(&agent.role)?,
+            role: planner.role(&agent.spec.role)?,
             follow_up: agent.follow_up.clone()?,
         })
     }
@@ -164,10 +164,10 @@ fn follow_up<'a>(
     }
     let agent = planner.registry.agents.get(name)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
-    let goes_on = due.follow_up.resume && due.role.harness == agent.harness && due.role.can_resume();
+    let goes_on = due.follow_up.resume && due.role.harness == agent.spec.harness && due.role.can_resume();
     let session = agent.session.clone().filter(|_| goes_on);
     let follow_up = Some(due.follow_up.clone());
-    Some(match launch::launch(planner, due.role, item, record, agent.dispatch, session, follow_up) {
+    Some(match launch::launch(planner, due.role, item, record, agent.spec.dispatch, session, follow_up) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
@@ -185,8 +185,8 @@ fn one_more_run(
     gates::pass(&Asked { planner, slots, item, record, wanted: due.wanted() })?;
     refuse_overwriting(planner, &item.id, &launch)?;
     slots.take(planner, item, 1);
-    if launch.session.is_some() {
-        let resumes = planner.registry.agents.get(&launch.run.agent).map_or(0, |agent| agent.resumes);
+    if launch.spec.session.is_some() {
+        let resumes = planner.registry.agents.get(&launch.spec.id.agent).map_or(0, |agent| agent.resumes);
         let max = planner.config.attempts.resumes_max;
         let because = match due.follow_up.reason {
             FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
@@ -299,7 +299,7 @@ pub(in crate::decide) fn next_launches(planner: &mut Planner, id: &ItemId) -> Re
     let agents: Vec<_> = planner.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
     let follows = agents.iter().any(|agent| agent.follow_up.is_some());
     let roles = planner.config.roles.iter().filter_map(|role| {
-        let agent = agents.iter().find(|agent| agent.role == role.name);
+        let agent = agents.iter().find(|agent| agent.spec.role == role.name);
         let follow_up = agent.and_then(|agent| agent.follow_up.as_ref());
         let session = agent.and_then(|agent| agent.session.clone());
         let is_due = if follows { follow_up.is_some() } else { agent.is_none_or(|agent| !agent.succeeded) };

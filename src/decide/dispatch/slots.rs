@@ -24,7 +24,7 @@ impl Slots {
             Slots { items: BTreeSet::new(), labels: BTreeMap::new(), starts: 0, blockers: OnceCell::new() };
         let running = planner.registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
         let handed_off = planner.registry.handoffs.values().filter_map(|handoff| handoff.item.as_ref());
-        for id in running.map(|agent| &agent.item).chain(handed_off) {
+        for id in running.map(|agent| &agent.spec.item).chain(handed_off) {
             slots.take_item(planner, id);
         }
         slots

@@ -37,7 +37,9 @@ pub(in crate::decide) fn drop_removed_roles(planner: &mut Planner) {
         .registry
         .agents
         .iter()
-        .filter(|(_, agent)| planner.role(&agent.role).is_none() && planner.is_selected(&agent.item))
+        .filter(|(_, agent)| {
+            planner.role(&agent.spec.role).is_none() && planner.is_selected(&agent.spec.item)
+        })
         .map(|(name, agent)| (name.clone(), agent.clone()))
         .collect();
     for (name, agent) in orphans {

@@ -32,7 +32,7 @@ pub(in crate::decide) fn reconcile(planner: &mut Planner) {
         .registry
         .agents
         .iter()
-        .filter(|(_, agent)| planner.is_selected(&agent.item))
+        .filter(|(_, agent)| planner.is_selected(&agent.spec.item))
         .filter_map(|(name, agent)| Some((name.clone(), agent.run.clone()?)))
         .collect();
     let mut never_ran = Vec::new();
@@ -53,7 +53,7 @@ fn look(
     run: &RunId,
     never_ran: &mut Vec<NeverRan>,
 ) {
-    let item = &agent.item;
+    let item = &agent.spec.item;
     let Some(observation) = planner.observation(run).cloned() else {
         return planner.mark_unknown(Some(item), format!("{run}: the fleet did not say anything about it"));
     };
@@ -123,7 +123,7 @@ fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended)
         // First handed off, while the record still tells the launcher; then judged.
         stop(planner, &agent, run, REPLACED, false);
         // A run of a removed role gets no verdict, and of a run without an agent there is none: its item waits.
-        drop(planner.role(&agent.role).and_then(|role| judge(planner, &agent, role, run, ended)));
+        drop(planner.role(&agent.spec.role).and_then(|role| judge(planner, &agent, role, run, ended)));
     }
     None
 }
@@ -132,13 +132,13 @@ fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended)
 fn reap(planner: &mut Planner, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
     let launcher = claim.map(|claim| claim.process.clone()).or(agent.process.clone());
     let reap = Reap { run: run.clone(), launcher, survivors: Vec::new() };
-    planner.decide(Some(&agent.item), because, Action::Reap(reap));
+    planner.decide(Some(&agent.spec.item), because, Action::Reap(reap));
 }
 
 /// Whether a launcher whose agent has ended should be gone by now. Before it is, it may ask whether the item is done,
 /// and run a hook.
 pub(in crate::decide) fn is_late(planner: &Planner, run: &RunId, exit: &Exit) -> bool {
-    let agent = planner.registry.agents.get(&run.agent).filter(|agent| agent.n == run.n);
+    let agent = planner.registry.agents.get(&run.agent).filter(|agent| agent.spec.id.n == run.n);
     let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
     let patience = done_rule::asked(planner.config, agent, exit) + patience(planner) + hook;
     planner.now.since(&exit.ended).is_none_or(|age| age > patience)
@@ -154,7 +154,7 @@ fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
     if agent.state == AgentPhase::Running {
         let what =
             format!("{run} is on record as running, but neither its claim nor its launcher can be found");
-        return planner.mark_unknown(Some(&agent.item), what);
+        return planner.mark_unknown(Some(&agent.spec.item), what);
     }
     let grace = planner.config.fleet.start_grace;
     let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
@@ -163,7 +163,7 @@ fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
         Some(age) => format!("nobody claimed it within {} s", age.as_secs()),
         None => "the machine was restarted before anybody claimed it".to_owned(),
     };
-    planner.decide(Some(&agent.item), because, Action::Fence { run: run.clone() });
+    planner.decide(Some(&agent.spec.item), because, Action::Fence { run: run.clone() });
 }
 
 /// Its launcher ends it at its deadline. Where it did not, the launcher is stuck or stopped.
@@ -171,7 +171,7 @@ fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, reported: &Report
     let Some(agent) = planner.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
     let asking = done_rule::asking(planner.config, Some(&agent));
-    let latest = agent.deadline_ms.map(|ms| Duration::from_millis(ms) + patience(planner) + asking);
+    let latest = agent.spec.latest_ms().map(|ms| Duration::from_millis(ms) + patience(planner) + asking);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
         && !awaits_note(planner, &agent)
@@ -205,7 +205,7 @@ fn over(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended) -> 
         // A tick fenced it, and looked all the same for what it might have left behind: it never ran.
         return Some(NeverRan::fenced(run));
     }
-    let Some(role) = planner.role(&agent.role) else {
+    let Some(role) = planner.role(&agent.spec.role) else {
         // Its role is gone from the configuration: nothing of it is charged or kept.
         stop(planner, &agent, run, "its role is no longer configured", false);
         return None;
@@ -214,13 +214,13 @@ fn over(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended) -> 
     if survivors.is_empty() {
         return judge(planner, &agent, role, run, ended);
     }
-    let item = Some(&agent.item);
+    let item = Some(&agent.spec.item);
     let because = format!("processes could not be ended: {}", name_survivors(survivors));
     let stop = Action::Stop { run: run.clone(), survivors: survivors.clone(), dispatch_failed: false };
     planner.decide(item, because.clone(), stop);
     // A run without an agent is not tried again: the item is parked.
     drop(judge(planner, &agent, role, run, ended));
-    let park = Action::Park { item: agent.item.clone(), class: None, by_person: false };
+    let park = Action::Park { item: agent.spec.item.clone(), class: None, by_person: false };
     planner.decide(item, because, park);
     None
 }
@@ -254,8 +254,8 @@ fn judge(
         return None;
     }
     let Some(class) = class else {
-        let done = Action::Done { item: agent.item.clone(), run: Some(run.clone()), facts };
-        planner.decide(Some(&agent.item), because, done);
+        let done = Action::Done { item: agent.spec.item.clone(), run: Some(run.clone()), facts };
+        planner.decide(Some(&agent.spec.item), because, done);
         done_rule::note_end(planner, agent, run, exit.as_ref(), output);
         return None;
     };
@@ -308,8 +308,8 @@ fn park(
     facts: &RunFacts,
 ) {
     fail(planner, agent, run, class, because, facts, None, None, false);
-    let park = Action::Park { item: agent.item.clone(), class: Some(class), by_person: false };
-    planner.decide(Some(&agent.item), because, park);
+    let park = Action::Park { item: agent.spec.item.clone(), class: Some(class), by_person: false };
+    planner.decide(Some(&agent.spec.item), because, park);
 }
 
 /// Its session goes on, and is told why. The first time is free. Each further one costs an attempt, so that the
@@ -321,7 +321,7 @@ fn unfinished(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: 
     let resume = session.is_some() && goes_on(planner.config, agent) && charged < planner.config.attempts.max;
     let (reason, text) = (FollowUpReason::Unfinished, Some(format!("You are not finished: {because}.")));
     let follow_up = resume.then_some(FollowUp { resume, due_at: planner.now.at, reason, text });
-    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
     let due = Some(due).filter(|_| repeats);
     fail(planner, agent, run, FailureClass::Unfinished, because, facts, follow_up, due, false);
 }
@@ -355,19 +355,19 @@ fn charge(
 ) {
     let charged = agent_attempts(planner, agent) + 1;
     let follow_up = resume_at(planner, agent, facts, charged, planner.now.at);
-    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
     fail(planner, agent, run, class, because, facts, follow_up, Some(due), false);
 }
 
 /// A start that could not become an agent fails its whole dispatch; a resume only itself.
 fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, facts: &RunFacts) {
     let charged = agent_attempts(planner, agent) + 1;
-    let due = planner.now.after(backoff(&planner.config.attempts, &agent.item, charged));
+    let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
     fail(planner, agent, run, FailureClass::Launch, because, facts, None, Some(due), false);
-    if agent.resumed {
+    if agent.spec.is_resume() {
         return;
     }
-    stop_dispatch(planner, &agent.item, because);
+    stop_dispatch(planner, &agent.spec.item, because);
 }
 
 /// Whether the tracker must hear of this dispatch before any of its runs counts. The tick that started it
@@ -375,9 +375,9 @@ fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, becaus
 /// tick after that takes the verdict.
 fn awaits_note(planner: &Planner, agent: &AgentRecord) -> bool {
     planner.config.writeback.started == WritebackMode::Required
-        && planner.registry.items.get(&agent.item).is_some_and(|record| {
+        && planner.registry.items.get(&agent.spec.item).is_some_and(|record| {
             let notified = record.outbox.tracker_note.notified.as_ref();
-            record.dispatch == agent.dispatch
+            record.dispatch == agent.spec.dispatch
                 && !notified
                     .is_some_and(|told| told.status == Status::Started && told.dispatch == record.dispatch)
         })

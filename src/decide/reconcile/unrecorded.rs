@@ -12,7 +12,7 @@ pub(in crate::decide) fn adopt(planner: &mut Planner) {
     let mut with_spec: BTreeMap<_, Vec<(&RunId, &UnrecordedSpec)>> = BTreeMap::new();
     for UnrecordedRun { run, spec } in &fleet.unrecorded {
         match spec {
-            Some(spec) if planner.is_selected(&spec.item) => {
+            Some(spec) if planner.is_selected(&spec.spec.item) => {
                 with_spec.entry(&run.agent).or_default().push((run, spec));
             }
             Some(_) => {}
@@ -36,7 +36,7 @@ pub(in crate::decide) fn adopt(planner: &mut Planner) {
         }
         let because = format!("{highest} exists but was not on record: an older registry was read");
         let action = Action::AdoptUnrecorded { run: highest.clone(), spec: Box::new(spec.clone()) };
-        planner.decide(Some(&spec.item), because, action);
+        planner.decide(Some(&spec.spec.item), because, action);
     }
 }
 
@@ -72,15 +72,16 @@ fn end_recorded(planner: &mut Planner, newer: &RunId) {
 /// A role has one agent at an item. Where a suffix was renamed, a forgotten run can be of the same role under another
 /// name: the later dispatch stays. False: the agent on record is the later one.
 fn replace_rival(planner: &mut Planner, found: &RunId, spec: &UnrecordedSpec) -> bool {
-    let of_role =
-        |(name, agent): &(&AgentName, &AgentRecord)| agent.role == spec.role && **name != found.agent;
+    let of_role = |(name, agent): &(&AgentName, &AgentRecord)| {
+        agent.spec.role == spec.spec.role && **name != found.agent
+    };
     let rival = planner
         .registry
-        .agents_of(&spec.item)
+        .agents_of(&spec.spec.item)
         .find(of_role)
         .map(|(name, agent)| (name.clone(), agent.clone()));
     let Some((name, rival)) = rival else { return true };
-    if rival.dispatch >= spec.dispatch {
+    if rival.spec.dispatch >= spec.spec.dispatch {
         planner.refresh(RecordUpdate::Used { run: found.clone() });
         return false;
     }
@@ -92,8 +93,8 @@ fn replace_rival(planner: &mut Planner, found: &RunId, spec: &UnrecordedSpec) ->
 }
 
 fn stop(planner: &mut Planner, run: &RunId, spec: Option<&UnrecordedSpec>) {
-    let recorded = planner.registry.agents.get(&run.agent).map(|agent| agent.item.clone());
-    let item = spec.map(|spec| spec.item.clone()).or(recorded);
+    let recorded = planner.registry.agents.get(&run.agent).map(|agent| agent.spec.item.clone());
+    let item = spec.map(|spec| spec.spec.item.clone()).or(recorded);
     let because = format!("{run} is not on record and is not its agent's latest run");
     let action = Action::Stop { run: run.clone(), survivors: Vec::new(), dispatch_failed: false };
     planner.decide(item.as_ref(), because, action);

@@ -37,15 +37,15 @@ pub(in crate::decide) fn verdict(
     now: &ClockReading,
 ) -> Verdict {
     // What ran was the harness on record, whatever is configured by now.
-    let preset = harness::preset(&agent.harness);
-    let reading = preset
-        .zip(exit)
-        .map(|(preset, exit)| (preset, exit, harness::read(preset, exit, reported, output, agent.resumed)));
+    let preset = harness::preset(&agent.spec.harness);
+    let reading = preset.zip(exit).map(|(preset, exit)| {
+        (preset, exit, harness::read(preset, exit, reported, output, agent.spec.is_resume()))
+    });
     let (class, because) = match &reading {
         Some((_, exit, reading)) if reads_better(exit, reading) => {
             (class_of(reading.verdict), reading.because.clone())
         }
-        _ => of_receipt(role, agent.resumed, exit, reported, output),
+        _ => of_receipt(role, agent.spec.is_resume(), exit, reported, output),
     };
     let (class, because) = match exit.and_then(full_disk) {
         Some(full) if class.is_some_and(FailureClass::charged) => {
@@ -126,7 +126,7 @@ fn class_of(meaning: Meaning) -> Option<FailureClass> {
 fn usage(preset: &Preset, agent: &AgentRecord, reading: &Reading) -> Usage {
     let before = match preset.counts {
         Counts::Run => 0,
-        Counts::Session => agent.session_tokens.filter(|_| agent.resumed).unwrap_or(0),
+        Counts::Session => agent.session_tokens.filter(|_| agent.spec.is_resume()).unwrap_or(0),
     };
     Usage {
         micro_usd: reading.usd.map(|usd| (usd * 1e6).round() as u64),

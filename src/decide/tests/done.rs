@@ -83,7 +83,7 @@ fn whoever_goes_on_counts_whichever_dispatch_it_is_of() {
     factory.later(600);
     factory.tick_told();
     see(&mut factory, "a-impl.2", ended("a part", Some("s-impl"), None));
-    assert_eq!((factory.agent("a-rev").dispatch, factory.agent("a-impl").dispatch), (1, 2));
+    assert_eq!((factory.agent("a-rev").spec.dispatch, factory.agent("a-impl").spec.dispatch), (1, 2));
     assert_eq!(next(&mut factory), ["resume a-impl.3", "resume a-rev.2"]);
     factory.see("a-impl.3", ended("all of it", Some("s-impl"), None));
     factory.see("a-rev.2", ended("looked again", Some("s-rev"), None));

@@ -294,24 +294,7 @@ fn an_item_in_flight_has_its_slot_for_whatever_else_goes_on_of_it() {
 }
 
 fn forgotten(factory: &mut Factory, run: &str, observation: RunObservation) {
-    let spec = crate::model::UnrecordedSpec {
-        item: id("A"),
-        key: "A".into(),
-        slug: "a".into(),
-        workspace: "A".into(),
-        role: "implementer".into(),
-        harness: "command".into(),
-        session: None,
-        chosen_session: None,
-        dispatch: 1,
-        since: moment(0),
-        deadline_ms: None,
-        resumes: None,
-        hash: None,
-        content_hash: None,
-        follow_up: None,
-        done: None,
-    };
+    let spec = unrecorded_spec(run, 1);
     factory.see(run, observation);
     factory.unrecorded.push(crate::model::UnrecordedRun { run: run.parse().unwrap(), spec: Some(spec) });
 }

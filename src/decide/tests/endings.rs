@@ -85,7 +85,7 @@ fn unfinished_end_without_a_session_is_free_once() {
     let done = recorded!("claude-fresh");
     let plan = ends_saying(&mut factory, "a-impl.1", 0, done.clone(), reported.clone());
     assert_eq!(told(&plan), ["fail a-impl.1 unfinished", "start a-impl.2", "writeback A started"]);
-    factory.registry.agents.values_mut().for_each(|agent| agent.harness = "claude".into());
+    factory.registry.agents.values_mut().for_each(|agent| agent.spec.harness = "claude".into());
     let plan = ends_saying(&mut factory, "a-impl.2", 0, done, reported);
     assert_eq!(told(&plan), ["fail a-impl.2 unfinished"]);
     assert_eq!(held(&plan), [("A", HoldReason::Backoff)]);
@@ -147,7 +147,7 @@ fn fresh_session_knows_every_answer_so_far() {
     retry(&mut factory, "the first one");
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["resume a-impl.2"]);
-    assert_eq!(launched(&plan).follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).spec.follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0, "`resumes_max` does not count it");
     let plan = ends(&mut factory, "a-impl.2", 1, recorded!("claude-resume-unknown"));
     let plan = if plan.decisions().count() > 1 { plan } else { factory.tick_told() };
@@ -167,7 +167,7 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.2 infra", "resume a-impl.3"]);
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
-    assert_eq!(launched(&plan).follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).spec.follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0);
 }
 
@@ -280,7 +280,7 @@ fn item_is_judged_by_the_strictest_rule_that_its_runs_were_given() {
     assert_eq!(told(&plan), ["adopt a-rev.1", "done a-rev.1", "done A", "writeback A done"]);
     factory.edit("A", |item| item.body = "more".into());
     factory.tick_told();
-    assert_eq!(factory.agent("a-impl").done, Some(DoneWhen::Command));
+    assert_eq!(factory.agent("a-impl").spec.done_when, DoneWhen::Command);
     // Taken away while they run, the command was asked all the same, and its answer counts.
     factory.config.done = crate::config::Done::Exit;
     let RunObservation::Ended(mut not_yet) = succeeded() else { unreachable!() };
@@ -291,7 +291,7 @@ fn item_is_judged_by_the_strictest_rule_that_its_runs_were_given() {
     assert_ne!(factory.record("A").state, ItemPhase::Done);
     factory.later(60);
     assert!(told(&factory.tick_told())[0].starts_with("start"), "its agents go on, by the rule of today");
-    assert_eq!(factory.agent("a-impl").done, Some(DoneWhen::Exit));
+    assert_eq!(factory.agent("a-impl").spec.done_when, DoneWhen::Exit);
 }
 
 // Found by the simulator: an answer was due, the role lost its resume command, and its agent started without its crew.

@@ -1,42 +1,26 @@
 //! Runs that the registry has forgotten, because an earlier one had to be read, and what their directories tell of them.
 
 use super::*;
-use crate::model::{UnrecordedRun, UnrecordedSpec};
+use crate::model::UnrecordedRun;
 
 // covers: D25
 #[test]
 fn of_forgotten_runs_the_highest_is_current_and_the_others_are_ended() {
     let mut factory = Factory::new(&["A"]);
-    let spec = UnrecordedSpec {
-        item: id("A"),
-        key: "A".into(),
-        slug: "a".into(),
-        workspace: "A".into(),
-        role: "implementer".into(),
-        harness: "command".into(),
-        session: None,
-        chosen_session: None,
-        dispatch: 2,
-        since: moment(0),
-        deadline_ms: Some(60_000),
-        resumes: None,
-        hash: None,
-        content_hash: None,
-        follow_up: None,
-        done: None,
-    };
     for (n, observation) in [(1, alive()), (2, succeeded()), (3, RunObservation::Unclaimed)] {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
+        let mut spec = unrecorded_spec(&run.to_string(), 2);
+        (spec.spec.prelude_ms, spec.spec.deadline_ms) = (10_000, Some(50_000));
         factory.see(&run.to_string(), observation);
-        factory.unrecorded.push(UnrecordedRun { run, spec: Some(spec.clone()) });
+        factory.unrecorded.push(UnrecordedRun { run, spec: Some(spec) });
     }
     let plan = factory.tick();
     assert_eq!(told(&plan), ["stop a-impl.1", "adopt a-impl.3"]);
     assert_eq!(held(&plan), [("A", HoldReason::HandoffPending)]);
-    assert_eq!(factory.agent("a-impl").n, 3);
+    assert_eq!(factory.agent("a-impl").spec.id.n, 3);
     assert_eq!(factory.record("A").dispatch, 2);
     // Found by the simulator: one whose launcher was stopped ran on for ever, its deadline forgotten.
-    assert_eq!(factory.agent("a-impl").deadline_ms, Some(60_000));
+    assert_eq!(factory.agent("a-impl").spec.latest_ms(), Some(60_000));
 }
 
 // covers: D26 D42
@@ -88,24 +72,7 @@ fn a_forgotten_run_without_a_spec_that_lives_holds_its_item_until_it_has_ended()
 #[test]
 fn a_recorded_run_that_lives_is_ended_when_a_later_one_was_forgotten() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    let spec = UnrecordedSpec {
-        item: id("A"),
-        key: "A".into(),
-        slug: "a".into(),
-        workspace: "A".into(),
-        role: "implementer".into(),
-        harness: "command".into(),
-        session: None,
-        chosen_session: None,
-        dispatch: 1,
-        since: moment(0),
-        deadline_ms: None,
-        resumes: None,
-        hash: None,
-        content_hash: None,
-        follow_up: None,
-        done: None,
-    };
+    let spec = unrecorded_spec("a-impl.2", 1);
     factory.see("a-impl.2", alive());
     factory.unrecorded.push(UnrecordedRun { run: "a-impl.2".parse().unwrap(), spec: Some(spec) });
     assert_eq!(told(&factory.tick()), ["stop a-impl.1", "adopt a-impl.2", "adopt a-impl.2"]);
@@ -133,28 +100,11 @@ fn a_forgotten_directory_that_cannot_be_told_keeps_its_item_waiting() {
 #[test]
 fn agent_with_directories_left_to_look_at_waits() {
     let mut factory = Factory::new(&["A", "B"]);
-    let spec = UnrecordedSpec {
-        item: id("A"),
-        key: "A".into(),
-        slug: "a".into(),
-        workspace: "A".into(),
-        role: "implementer".into(),
-        harness: "command".into(),
-        session: None,
-        chosen_session: None,
-        dispatch: 1,
-        since: moment(0),
-        deadline_ms: None,
-        resumes: None,
-        hash: None,
-        content_hash: None,
-        done: None,
-        follow_up: None,
-    };
     let found = |factory: &mut Factory, n: u64, observation: RunObservation| {
         let run: RunId = format!("a-impl.{n}").parse().unwrap();
         factory.see(&run.to_string(), observation);
-        factory.unrecorded = vec![UnrecordedRun { run, spec: Some(spec.clone()) }];
+        let spec = Some(unrecorded_spec(&run.to_string(), 1));
+        factory.unrecorded = vec![UnrecordedRun { run, spec }];
     };
     found(&mut factory, 1, succeeded());
     factory.unexamined.insert(AgentName("a-impl".into()), 7);
@@ -206,28 +156,11 @@ fn a_directory_that_cannot_be_told_bars_also_an_item_whose_name_was_forgotten_wi
 /// What the tick that started a run wrote into its directory.
 fn spec_of(plan: &Plan, run: &str) -> UnrecordedSpec {
     let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
-        Action::Start(launch) | Action::Resume(launch) if launch.run.to_string() == run => Some(launch),
+        Action::Start(launch) | Action::Resume(launch) if launch.spec.id.to_string() == run => Some(launch),
         _ => None,
     });
     let launch = launch.expect("it was started");
-    UnrecordedSpec {
-        item: launch.item.clone(),
-        key: launch.key.clone(),
-        slug: launch.slug.clone(),
-        workspace: launch.workspace.clone(),
-        role: launch.role.clone(),
-        harness: launch.harness.clone(),
-        session: launch.session.clone(),
-        chosen_session: None,
-        dispatch: launch.dispatch,
-        since: moment(0),
-        deadline_ms: launch.latest_ms(),
-        resumes: Some(launch.resumes),
-        hash: Some(launch.hash.clone()),
-        content_hash: Some(launch.content_hash.clone()),
-        follow_up: launch.follow_up.clone(),
-        done: Some(launch.done),
-    }
+    UnrecordedSpec { spec: launch.spec.clone(), snapshot: launch.snapshot.clone(), since: moment(0) }
 }
 
 /// The registry as it was before, and the run that it does not know of.

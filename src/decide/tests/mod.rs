@@ -32,9 +32,9 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, ClockReading, Ended, Exit, ExitReason, FailureClass, FleetView, Free,
-    HoldReason, ItemId, ItemState, LocalFacts, Observed, Outcome, Output, Plan, Process, Refusal, Reported,
-    Room, RunId, RunObservation, SourceView, WorkItem, World,
+    Action, AgentName, Claimed, ClockReading, DoneWhen, Ended, Exit, ExitReason, FailureClass, FleetView,
+    Free, HoldReason, ItemId, ItemSnapshot, ItemState, LocalFacts, Observed, Outcome, Output, Plan, Process,
+    Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, UnrecordedSpec, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -264,6 +264,34 @@ fn told(plan: &Plan) -> Vec<String> {
 
 fn held(plan: &Plan) -> Vec<(&str, HoldReason)> {
     plan.held.iter().map(|held| (held.item.plain(), held.code)).collect()
+}
+
+/// What the directory of a run says that the registry knows nothing of. The run was given item A as [`item`] makes it.
+fn unrecorded_spec(run: &str, dispatch: u64) -> UnrecordedSpec {
+    let item = item("A");
+    let spec = RunSpec {
+        id: run.parse().unwrap(),
+        item: item.id,
+        role: "implementer".into(),
+        harness: "command".into(),
+        dispatch,
+        session: None,
+        chosen_session: None,
+        resumes: 0,
+        prelude_ms: 0,
+        deadline_ms: None,
+        stall_ms: None,
+        follow_up: None,
+        done_when: DoneWhen::Exit,
+    };
+    let snapshot = ItemSnapshot {
+        key: item.key,
+        slug: "a".into(),
+        workspace: "A".into(),
+        hash: item.hash,
+        content_hash: item.content_hash,
+    };
+    UnrecordedSpec { spec, snapshot, since: moment(0) }
 }
 
 fn id(key: &str) -> ItemId {

@@ -14,7 +14,7 @@ impl Factory {
             .decisions()
             .filter_map(|(step, one)| {
                 let happened = match &one.action {
-                    Action::Start(launch) | Action::Resume(launch) if launch.run.agent.0 == agent => {
+                    Action::Start(launch) | Action::Resume(launch) if launch.spec.id.agent.0 == agent => {
                         Happened::NotStarted { class: FailureClass::NameTaken, error: taken.clone() }
                     }
                     Action::Start(_) | Action::Resume(_) => Happened::Tried,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::harness;
-use crate::model::{AgentName, UnrecordedRun, UnrecordedSpec};
+use crate::model::{AgentName, UnrecordedRun};
 use crate::registry::{AgentPhase, ItemPhase, ParkedBy};
 
 /// The first id of each recording.
@@ -90,8 +90,8 @@ fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
     let mut factory = factory("claude", &["A"]);
     let plan = factory.tick_told();
     let launch = launched(&plan);
-    let session = harness::chosen_session("lineage", &launch.run);
-    assert_eq!(launch.chosen_session.as_deref(), Some(session.as_str()));
+    let session = harness::chosen_session("lineage", &launch.spec.id);
+    assert_eq!(launch.spec.chosen_session.as_deref(), Some(session.as_str()));
     assert!(
         launch.argv.windows(2).any(|pair| pair == ["--session-id", session.as_str()]),
         "{:?}",
@@ -99,7 +99,7 @@ fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
     );
     assert!(launch.env.iter().any(|name| name == "ANTHROPIC_API_KEY"));
     let agent = factory.agent("a-impl");
-    assert_eq!((agent.session.as_deref(), agent.resumed), (Some(session.as_str()), false));
+    assert_eq!((agent.session.as_deref(), agent.spec.is_resume()), (Some(session.as_str()), false));
 }
 
 // Origin: a claude that is killed has a session or has none, and nobody can tell from outside.
@@ -107,12 +107,12 @@ fn claude_is_started_with_a_session_of_ours_and_its_own_variables() {
 #[test]
 fn a_killed_claude_is_resumed_with_the_session_that_was_chosen() {
     let mut factory = factory("claude", &["A"]);
-    let first = launched(&factory.tick_told()).chosen_session.clone();
+    let first = launched(&factory.tick_told()).spec.chosen_session.clone();
     factory.claimed("a-impl.1");
     factory.printed("a-impl.1", 137, Output::default());
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 agent", "resume a-impl.2"]);
-    assert_eq!(launched(&plan).session, first);
+    assert_eq!(launched(&plan).spec.session, first);
     // It had none: fresh under another id, after the backoff of the failure before it.
     assert_eq!(
         told(&factory.runs("a-impl.2", 1, recorded!("claude-resume-after-early"))),
@@ -122,17 +122,17 @@ fn a_killed_claude_is_resumed_with_the_session_that_was_chosen() {
     factory.later(3600);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["start a-impl.3", "writeback A started"]);
-    assert_ne!(launched(&plan).chosen_session, first);
+    assert_ne!(launched(&plan).spec.chosen_session, first);
 }
 
 // covers: V14
 #[test]
 fn a_session_that_exists_is_resumed_and_nobody_is_charged() {
     let mut factory = factory("claude", &["A"]);
-    let chosen = launched(&factory.tick_told()).chosen_session.clone();
+    let chosen = launched(&factory.tick_told()).spec.chosen_session.clone();
     let plan = factory.runs("a-impl.1", 1, recorded!("claude-session-in-use"));
     assert_eq!(told(&plan), ["fail a-impl.1 session_taken", "resume a-impl.2"]);
-    assert_eq!((launched(&plan).session.clone(), factory.record("A").attempts), (chosen, 0));
+    assert_eq!((launched(&plan).spec.session.clone(), factory.record("A").attempts), (chosen, 0));
 }
 
 // Origin: the-ozolith#58, a usage limit that ate the retry budget; egg#3212, a respawn loop at the limit.
@@ -191,7 +191,7 @@ fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
         assert!(factory.tick_told().is_empty(), "not before its time");
         factory.later(1);
         let plan = factory.tick_told();
-        let run = launched(&plan).run.to_string();
+        let run = launched(&plan).spec.id.to_string();
         assert_eq!(told(&plan).iter().filter(|line| line.contains("-impl.")).count(), 1, "{:?}", told(&plan));
         assert_eq!(held(&plan).iter().filter(|(_, code)| *code == HoldReason::CoolingOff).count(), 2);
         factory.claimed(&run);
@@ -202,7 +202,7 @@ fn an_unreachable_provider_is_asked_more_and_more_seldom_and_once_at_a_time() {
     // It answers: everybody goes on.
     factory.later(3600);
     let plan = factory.tick_told();
-    let run = launched(&plan).run.to_string();
+    let run = launched(&plan).spec.id.to_string();
     let plan = factory.runs(&run, 0, recorded!("codex-fresh"));
     assert!(factory.registry.cool_offs.is_empty(), "{:?}", told(&plan));
     assert_eq!(started(&plan), 2, "{:?}", told(&plan));
@@ -218,7 +218,7 @@ fn a_trial_that_goes_on_holds_up_nobody() {
     factory.printed("b-impl.1", 1, recorded!("codex-429"));
     factory.tick_told();
     factory.later(60);
-    let first = launched(&factory.tick_told()).run.to_string();
+    let first = launched(&factory.tick_told()).spec.id.to_string();
     factory.claimed(&first);
     factory.later(299);
     assert_eq!(started(&factory.tick_told()), 0);
@@ -231,11 +231,11 @@ fn a_trial_that_goes_on_holds_up_nobody() {
 #[test]
 fn a_provider_that_fails_one_item_again_and_again_never_parks_it() {
     let mut factory = factory("codex", &["A"]);
-    let mut run = launched(&factory.tick_told()).run.to_string();
+    let mut run = launched(&factory.tick_told()).spec.id.to_string();
     for _ in 0..10 {
         factory.runs(&run, 1, recorded!("codex-429"));
         factory.later(3600);
-        run = launched(&factory.tick_told()).run.to_string();
+        run = launched(&factory.tick_told()).spec.id.to_string();
     }
     let record = factory.record("A");
     assert_eq!((record.state, record.attempts, record.uncharged_streak), (ItemPhase::Active, 0, 0));
@@ -251,7 +251,7 @@ fn what_an_outage_fails_later_neither_prolongs_its_wait_nor_hides_that_it_is_ove
     factory.claimed("b-impl.1");
     factory.runs("a-impl.1", 1, recorded!("codex-429"));
     factory.later(60);
-    let trial = launched(&factory.tick_told()).run.to_string();
+    let trial = launched(&factory.tick_told()).spec.id.to_string();
     factory.claimed(&trial);
     factory.printed("b-impl.1", 1, recorded!("codex-429"));
     assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited"]);
@@ -304,7 +304,7 @@ fn a_clock_that_is_set_back_makes_no_wait_longer() {
     factory.printed("b-impl.1", 1, recorded!("codex-429"));
     assert_eq!(told(&factory.tick_told()), ["fail b-impl.1 rate_limited"]);
     factory.later(59);
-    assert_eq!(launched(&factory.tick_told()).run.to_string(), "a-impl.2");
+    assert_eq!(launched(&factory.tick_told()).spec.id.to_string(), "a-impl.2");
 }
 
 // The time that a provider named in seconds was counted from the wall clock as it had been, which was set meanwhile.
@@ -333,30 +333,17 @@ fn what_an_agent_has_used_outlives_a_run_that_was_forgotten() {
     let plan = factory.tick_told();
     let launch = launched(&plan).clone();
     // The start of a-impl.2 was lost; what came before it was not.
-    let agent = factory.registry.agents.get_mut(&launch.run.agent).unwrap();
+    let agent = factory.registry.agents.get_mut(&launch.spec.id.agent).unwrap();
     (agent.state, agent.run, agent.since) = (AgentPhase::Idle, None, None);
-    (agent.n, agent.stopped_at) = (1, Some(factory.now.at));
-    factory.registry.names.last_n.insert(launch.run.agent.clone(), 1);
+    (agent.spec.id.n, agent.stopped_at) = (1, Some(factory.now.at));
+    factory.registry.names.last_n.insert(launch.spec.id.agent.clone(), 1);
     let spec = UnrecordedSpec {
-        item: id("A"),
-        key: "A".into(),
-        slug: "a".into(),
-        workspace: launch.workspace.clone(),
-        role: launch.role.clone(),
-        harness: launch.harness.clone(),
-        session: launch.session.clone(),
-        chosen_session: None,
-        dispatch: launch.dispatch,
+        spec: launch.spec.clone(),
+        snapshot: launch.snapshot.clone(),
         since: factory.now.clone(),
-        deadline_ms: launch.latest_ms(),
-        resumes: Some(launch.resumes),
-        hash: Some(launch.hash.clone()),
-        content_hash: Some(launch.content_hash.clone()),
-        follow_up: launch.follow_up.clone(),
-        done: Some(launch.done),
     };
     factory.see("a-impl.2", RunObservation::Unclaimed);
-    factory.unrecorded = vec![UnrecordedRun { run: launch.run.clone(), spec: Some(spec) }];
+    factory.unrecorded = vec![UnrecordedRun { run: launch.spec.id.clone(), spec: Some(spec) }];
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.2"]);
     factory.unrecorded.clear();
     factory.runs("a-impl.2", 0, recorded!("codex-resume"));
@@ -476,7 +463,7 @@ fn what_ends_a_run_that_waits_for_its_provider_is_not_its_agents_fault() {
     factory.ends("a-impl.1", 143, ExitReason::Stalled, recorded!("codex-killed"));
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.1 stalled", "resume a-impl.2"], "a model that hangs is a stall");
-    assert_eq!((launched(&plan).session.as_deref(), factory.record("A").attempts), (Some(ID), 1));
+    assert_eq!((launched(&plan).spec.session.as_deref(), factory.record("A").attempts), (Some(ID), 1));
 }
 
 // covers: V43
@@ -642,11 +629,11 @@ fn short_reset_is_not_believed_for_ever() {
     let mut output = recorded!("codex-429");
     let words = "exceeded retry limit, last status: 429 Too Many Requests";
     output.stdout_tail = output.stdout_tail.replace(words, "Rate limit reached. Please try again in 1.2s.");
-    let mut run = launched(&factory.tick_told()).run.to_string();
+    let mut run = launched(&factory.tick_told()).spec.id.to_string();
     for wait in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
         factory.runs(&run, 1, output.clone());
         assert_eq!(factory.cools_off_until("harness:codex"), Some(wait));
         factory.later(wait);
-        run = launched(&factory.tick_told()).run.to_string();
+        run = launched(&factory.tick_told()).spec.id.to_string();
     }
 }

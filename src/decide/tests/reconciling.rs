@@ -84,7 +84,7 @@ fn a_refused_start_alone_starts_again_and_is_counted_as_a_suppressed_duplicate()
     factory.see("a-rev.1", RunObservation::Refused(refusal));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "fail a-rev.1 infra", "start a-rev.2"]);
     assert_eq!(factory.registry.counters.dispatch_duplicate_suppressed, 1);
-    assert_eq!(factory.agent("a-rev").dispatch, 1, "it is the same dispatch");
+    assert_eq!(factory.agent("a-rev").spec.dispatch, 1, "it is the same dispatch");
 }
 
 // covers: V26 F66
@@ -494,7 +494,7 @@ fn in_hook(factory: &Factory) -> RunObservation {
 #[test]
 fn the_time_of_hooks_is_not_taken_from_the_deadline() {
     let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
-    assert_eq!(factory.agent("a-impl").deadline_ms, Some((3600 + 600 + 15) * 1000));
+    assert_eq!(factory.agent("a-impl").spec.latest_ms(), Some((3600 + 600 + 15) * 1000));
     factory.later(3600 + 600 + 15);
     assert!(factory.tick_told().is_empty());
     factory.later(13);

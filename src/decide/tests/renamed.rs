@@ -46,7 +46,10 @@ fn swapped_suffixes_change_no_agent() {
     factory.config.roles[0].suffix.clone_from(&suffixes[1]);
     factory.config.roles[1].suffix.clone_from(&suffixes[0]);
     assert_eq!(told(&factory.tick_told()), ["resume a-impl.2", "resume a-rev.2"]);
-    assert_eq!((&*factory.agent("a-impl").role, &*factory.agent("a-rev").role), ("implementer", "reviewer"));
+    assert_eq!(
+        (&*factory.agent("a-impl").spec.role, &*factory.agent("a-rev").spec.role),
+        ("implementer", "reviewer")
+    );
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
 }
 
@@ -64,7 +67,7 @@ fn suffix_taken_by_another_role_gets_a_hash() {
     factory.tick_told();
     factory.later(3600);
     let names: Vec<_> =
-        factory.registry.agents.iter().map(|(name, one)| (name.0.clone(), one.role.clone())).collect();
+        factory.registry.agents.iter().map(|(name, one)| (name.0.clone(), one.spec.role.clone())).collect();
     let tester = names.iter().find(|(_, role)| role == "tester").expect("the new role is started");
     assert!(tester.0.starts_with("a-impl") && tester.0.len() > "a-impl".len(), "{names:?}");
     assert!(names.contains(&("a-impl".to_owned(), "implementer".to_owned())), "{names:?}");
@@ -77,24 +80,7 @@ fn suffix_taken_by_another_role_gets_a_hash() {
 fn found_run_of_a_role_with_another_agent_leaves_one_of_them() {
     for (dispatch, expected) in [(1, "stop a-old.3"), (9, "stop a-impl.1")] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
-        let spec = crate::model::UnrecordedSpec {
-            item: id("A"),
-            key: "A".into(),
-            slug: "a".into(),
-            workspace: "A".into(),
-            role: "implementer".into(),
-            harness: "command".into(),
-            session: None,
-            chosen_session: None,
-            dispatch,
-            since: moment(-5),
-            deadline_ms: None,
-            resumes: None,
-            hash: None,
-            content_hash: None,
-            follow_up: None,
-            done: None,
-        };
+        let spec = UnrecordedSpec { since: moment(-5), ..unrecorded_spec("a-old.3", dispatch) };
         factory.see("a-old.3", alive());
         factory.unrecorded =
             vec![crate::model::UnrecordedRun { run: "a-old.3".parse().unwrap(), spec: Some(spec) }];

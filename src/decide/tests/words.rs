@@ -31,7 +31,7 @@ fn rule(factory: &Factory, code: HoldReason) -> (bool, String) {
 /// Run, dispatch and session of everything that A would be started with.
 fn next(factory: &Factory, key: &str) -> Vec<(String, u64, Option<String>)> {
     let launches = next_launches(&factory.config, &factory.registry, &factory.world(), &id(key)).unwrap();
-    let line = |launch: Launch| (launch.run.to_string(), launch.dispatch, launch.session);
+    let line = |launch: Launch| (launch.spec.id.to_string(), launch.spec.dispatch, launch.spec.session);
     launches.into_iter().map(line).collect()
 }
 

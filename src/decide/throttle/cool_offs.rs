@@ -35,7 +35,7 @@ pub(in crate::decide) fn gate(planner: &Planner, role: &Role) -> Option<(String,
     }
     let cool_off = cool_offs.get(&of_harness(&role.harness))?;
     let again = "whether its provider answers again";
-    wait_or_trial(planner, cool_off, again, |agent| agent.harness == role.harness)
+    wait_or_trial(planner, cool_off, again, |agent| agent.spec.harness == role.harness)
 }
 
 /// A cool-off with an end: nothing starts before that, and after it one run before all others.
@@ -165,17 +165,17 @@ pub(in crate::decide) fn begin(
     match class {
         FailureClass::Denied => refuse_login(planner, agent, because),
         FailureClass::Machine => wait(planner, agent, MACHINE, because, None),
-        _ => wait(planner, agent, &of_harness(&agent.harness), because, reset),
+        _ => wait(planner, agent, &of_harness(&agent.spec.harness), because, reset),
     }
 }
 
 /// From the second refusal in a row, other credentials count only after the growing wait. An agent that refreshes its
 /// credentials while it runs was once started 74 times in 25 ticks, refused each time.
 fn refuse_login(planner: &mut Planner, agent: &AgentRecord, because: &str) {
-    let scope = of_login(&agent.role);
-    let now = planner.world.local.credentials.get(&agent.role);
+    let scope = of_login(&agent.spec.role);
+    let now = planner.world.local.credentials.get(&agent.spec.role);
     let is_old = agent.credentials.as_ref() != now;
-    let streak = planner.registry.refusals.get(&agent.role).map_or(1, |refusals| refusals.streak);
+    let streak = planner.registry.refusals.get(&agent.spec.role).map_or(1, |refusals| refusals.streak);
     let before = planner.registry.cool_offs.get(&scope);
     // They were changed while the run went on: the next run gets others, and gets them at once for the first time.
     if streak < 2 && is_old || before.is_some_and(|before| before.streak >= streak) {
@@ -183,7 +183,7 @@ fn refuse_login(planner: &mut Planner, agent: &AgentRecord, because: &str) {
     }
     let refused = if is_old { agent.credentials.clone() } else { now.cloned() };
     let until = (streak >= 2).then(|| planner.now.after(growing(streak - 1)));
-    let because = format!("role {:?} was denied by its provider: {because}", agent.role);
+    let because = format!("role {:?} was denied by its provider: {because}", agent.spec.role);
     let cooling = Cooling { because: because.clone(), until, streak, credentials: refused };
     planner.decide(None, because, Action::CoolOff { scope, cooling: Some(cooling) });
 }
@@ -211,7 +211,7 @@ fn wait(planner: &mut Planner, agent: &AgentRecord, scope: &str, because: &str, 
 
 /// The provider answered a run that began since: what it failed others with is over.
 pub(in crate::decide) fn answered(planner: &mut Planner, agent: &AgentRecord) {
-    for scope in [of_harness(&agent.harness), of_login(&agent.role)] {
+    for scope in [of_harness(&agent.spec.harness), of_login(&agent.spec.role)] {
         end_if_older(planner, agent, scope, "its provider answers again");
     }
 }

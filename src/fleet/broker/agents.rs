@@ -148,8 +148,8 @@ impl BrokerFleet {
         let env = BTreeMap::from([("RELAY_BROKER_API_KEY".to_owned(), String::new())]);
         let args = [RELAY.to_owned(), path.to_owned()];
         let spawn = Spawn {
-            name: &launch.run.agent.0,
-            label: &launch.harness,
+            name: &launch.spec.id.agent.0,
+            label: &launch.spec.harness,
             command,
             args: &args,
             env: &env,
@@ -159,7 +159,7 @@ impl BrokerFleet {
         };
         let var =
             |name: &str| self.local.inherited.get(OsStr::new(name))?.to_str().filter(|text| !text.is_empty());
-        let reason = format!("{} starts, and no earlier run of it lives", launch.run);
+        let reason = format!("{} starts, and no earlier run of it lives", launch.spec.id);
         let asking = Reclaim {
             client,
             session,
@@ -167,7 +167,7 @@ impl BrokerFleet {
             env_key: var("RELAY_API_KEY"),
             actor: "factory-tick",
             reason: &reason,
-            session_ref: launch.session.as_deref(),
+            session_ref: launch.spec.session.as_deref(),
             node_id: session.node_id.as_deref(),
         };
         env_pipe::open(dir)?;
@@ -186,12 +186,12 @@ impl BrokerFleet {
             if answer.as_ref().is_err_and(nobody_comes) {
                 // And nobody waits for that.
                 if let Err(error) = env_pipe::remove(dir) {
-                    log::warn!("cannot remove the environment's FIFO of {}: {error}", launch.run);
+                    log::warn!("cannot remove the environment's FIFO of {}: {error}", launch.spec.id);
                 }
             }
             if let Ok(Ok(Err(error))) = given.map(|given| given.join()) {
                 // Its launcher, if there is one, says so too: the claim decides.
-                log::debug!("{}: {error:#}", launch.run);
+                log::debug!("{}: {error:#}", launch.spec.id);
             }
             answer.map(drop)
         }))
@@ -199,24 +199,26 @@ impl BrokerFleet {
 
     fn try_to_start(&self, launch: &Launch) -> Result<Happened, Happened> {
         let means = self.local.means(launch)?;
-        let not_started =
-            |class, error: String| Happened::NotStarted { class, error: format!("{}: {error}", launch.run) };
+        let not_started = |class, error: String| Happened::NotStarted {
+            class,
+            error: format!("{}: {error}", launch.spec.id),
+        };
         let infra = |error: anyhow::Error| not_started(machine::class_of_start(&error), format!("{error:#}"));
         let met = self
             .meet(Instant::now() + MEET_PATIENCE)
             .map_err(|error| not_started(FailureClass::Infra, error.text))?;
         let terminal =
-            if harness::preset(&launch.harness).is_some() { Terminal::Copy } else { Terminal::Own };
+            if harness::preset(&launch.spec.harness).is_some() { Terminal::Copy } else { Terminal::Own };
         let dir = self.local.prepare(launch, &means, Some(terminal)).map_err(infra)?;
         let mut asked = self.ask(launch, &dir, &means.vars, met).map_err(infra)?;
-        if asked == Err(Failure::NameTaken) && self.waits_out(&launch.run, met.0) {
+        if asked == Err(Failure::NameTaken) && self.waits_out(&launch.spec.id, met.0) {
             asked = self.ask(launch, &dir, &means.vars, met).map_err(infra)?;
         }
         match asked {
             Ok(()) => Ok(Happened::Tried),
             // Whether it runs, its claim will tell.
             Err(failure) if !failure.is_certain() => {
-                log::warn!("{}: {failure}; its claim will tell", launch.run);
+                log::warn!("{}: {failure}; its claim will tell", launch.spec.id);
                 self.is_silent.set(matches!(failure, Failure::Unknown(_)));
                 Ok(Happened::Tried)
             }

@@ -189,7 +189,7 @@ impl LocalFleet {
     /// signal. Without a readable spec the launcher itself tells, by its marker, as long as it lives.
     fn is_foreign(&self, files: &RunFiles, run: &RunId, launcher: &Process) -> Result<bool> {
         Ok(match files.whole_spec()? {
-            Some(spec) => spec.lineage != self.lineage || spec.run != *run,
+            Some(spec) => spec.lineage != self.lineage || spec.run.id != *run,
             None => {
                 let ours = RunMarker::Is(marker(&self.lineage, run).into_bytes());
                 identity::life(launcher, &self.host) == Life::Alive && scan::run_marker(launcher.pid) != ours
@@ -392,7 +392,7 @@ impl Fleet for LocalFleet {
             Ok(()) => Happened::Tried,
             Err(error) => {
                 let class = machine::class_of_start(&error);
-                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.run) }
+                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.spec.id) }
             }
         }
     }

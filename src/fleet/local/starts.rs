@@ -32,18 +32,18 @@ impl LocalFleet {
     /// What a run is started with, as far as it can be had; the error is for people.
     pub(crate) fn means(&self, launch: &Launch) -> Result<StartInputs, Happened> {
         let cannot = |class, error| {
-            let error = format!("role {:?} cannot start: {error}", launch.role);
+            let error = format!("role {:?} cannot start: {error}", launch.spec.role);
             Happened::NotStarted { class, error }
         };
         // Since the tick looked for it, it was taken away: the next one will say so.
         let file = env::of_file(&self.env).map_err(|error| cannot(FailureClass::Infra, error))?;
         let mut vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
-        env::of_preset(&mut vars, &launch.harness);
-        let workspace = self.workspaces.join(&launch.workspace);
+        env::of_preset(&mut vars, &launch.spec.harness);
+        let workspace = self.workspaces.join(&launch.snapshot.workspace);
         let grace = self.settings.grace;
         let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
-            let hooks = RunHooks::of_run(&self.hooks, grace, &launch.run, &workspace, &vars)?;
-            let run = launch.run.to_string();
+            let hooks = RunHooks::of_run(&self.hooks, grace, &launch.spec.id, &workspace, &vars)?;
+            let run = launch.spec.id.to_string();
             let done = hooks::resolve("[done] command", &self.done, Some(&run), &workspace, &vars)?;
             Ok((program, hooks, done))
         });
@@ -60,7 +60,7 @@ impl LocalFleet {
         means: &StartInputs,
         terminal: Option<Terminal>,
     ) -> Result<RunDir> {
-        let dir = self.run_dir(&launch.run);
+        let dir = self.run_dir(&launch.spec.id);
         let path = dir.path().display().to_string();
         // Must be new: a run is never started twice.
         fs::DirBuilder::new()
@@ -82,12 +82,12 @@ impl LocalFleet {
         means: &StartInputs,
         terminal: Option<Terminal>,
     ) -> Result<Spec> {
-        let workspace = self.workspaces.join(&launch.workspace);
+        let workspace = self.workspaces.join(&launch.snapshot.workspace);
         let prompt_file = dir.file(PROMPT);
         let mut argv = prompt::fill(
             &launch.argv,
-            launch.session.as_deref(),
-            Some(&launch.run.to_string()),
+            launch.spec.session.as_deref(),
+            Some(&launch.spec.id.to_string()),
             Some(&workspace.to_string_lossy()),
             Some(&prompt_file.to_string_lossy()),
         );
@@ -95,39 +95,23 @@ impl LocalFleet {
         Ok(Spec {
             schema: 1,
             lineage: self.lineage.clone(),
-            run: launch.run.clone(),
-            item: launch.item.clone(),
-            key: launch.key.clone(),
-            slug: launch.slug.clone(),
-            role: launch.role.clone(),
-            harness: launch.harness.clone(),
-            dispatch: launch.dispatch,
-            session: launch.session.clone(),
-            chosen_session: launch.chosen_session.clone(),
+            run: launch.spec.clone(),
+            snapshot: launch.snapshot.clone(),
             since: self.now.clone(),
             argv,
             env: means.vars.keys().map(|name| name.to_string_lossy().into_owned()).collect(),
             workspace_root: self.workspaces.clone(),
-            workspace: launch.workspace.clone(),
             tmp_root: means.vars.get(OsStr::new("TMPDIR")).map(PathBuf::from),
             live: self.live.clone(),
-            made: Some(self.made.clone()),
+            made: self.made.clone(),
             session_pattern: launch.session_pattern.clone(),
             hooks: means.hooks.clone(),
-            prelude_ms: launch.prelude.as_millis() as u64,
-            deadline_ms: launch.deadline.map(|deadline| deadline.as_millis() as u64),
-            stall_ms: launch.stall.map(|stall| stall.as_millis() as u64),
             grace_ms: self.settings.grace.as_millis() as u64,
             log_bytes_max: self.log_bytes_max,
             terminal,
             done: means.done.clone(),
             protected_pids: self.settings.protected_pids.clone(),
             protected_pidfiles: self.settings.protected_pidfiles.clone(),
-            resumes: Some(launch.resumes),
-            hash: Some(launch.hash.clone()),
-            content_hash: Some(launch.content_hash.clone()),
-            follow_up: launch.follow_up.clone(),
-            done_when: Some(launch.done),
         })
     }
 
@@ -140,10 +124,10 @@ impl LocalFleet {
             .arg(dir.path())
             .env_clear()
             .envs(vars)
-            .env("FACTORY_RUN", marker(&self.lineage, &launch.run))
-            .env("FACTORY_ITEM", &launch.item.0)
-            .env("FACTORY_ROLE", &launch.role)
-            .env("FACTORY_WORKSPACE", self.workspaces.join(&launch.workspace))
+            .env("FACTORY_RUN", marker(&self.lineage, &launch.spec.id))
+            .env("FACTORY_ITEM", &launch.spec.item.0)
+            .env("FACTORY_ROLE", &launch.spec.role)
+            .env("FACTORY_WORKSPACE", self.workspaces.join(&launch.snapshot.workspace))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -78,7 +78,7 @@ impl LocalFleet {
             }
             let files = self.run_dir(&run).open()?;
             let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
-            let is_ours = |spec: &Spec| spec.run == run && spec.lineage == self.lineage;
+            let is_ours = |spec: &Spec| spec.run.id == run && spec.lineage == self.lineage;
             let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
             runs.insert(
                 run.clone(),

@@ -189,15 +189,15 @@ fn in_flight(
     agent: &AgentRecord,
 ) -> Option<json::InFlight> {
     let run = agent.run.clone()?;
-    let record = registry.items.get(&agent.item);
+    let record = registry.items.get(&agent.spec.item);
     let since = agent.since.as_ref().map(|since| since.at);
-    let deadline = agent.deadline_ms.map(Duration::from_millis);
-    let stop =
-        record.map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.item, record)));
+    let deadline = agent.spec.latest_ms().map(Duration::from_millis);
+    let stop = record
+        .map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.spec.item, record)));
     let takeover = takeover::command(looked.config, &places(looked), registry, &run, agent);
     Some(json::InFlight {
-        item: agent.item.to_string(),
-        key: key(registry, &agent.item),
+        item: agent.spec.item.to_string(),
+        key: key(registry, &agent.spec.item),
         agent: name.to_owned(),
         phase: words::agent_phase(agent.state),
         attempt: record.map_or(0, |record| record.attempts) + 1,
@@ -223,9 +223,9 @@ fn in_flight(
 fn notes(registry: &Registry) -> Vec<json::Note> {
     let note = |(name, agent): (&AgentName, &AgentRecord)| {
         Some(json::Note {
-            item: agent.item.to_string(),
-            key: key(registry, &agent.item),
-            run: RunId { agent: name.clone(), n: agent.n }.to_string(),
+            item: agent.spec.item.to_string(),
+            key: key(registry, &agent.spec.item),
+            run: RunId { agent: name.clone(), n: agent.spec.id.n }.to_string(),
             because: agent.after_run.clone()?,
         })
     };
@@ -269,7 +269,7 @@ fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &I
     let runs = registry.running(id);
     let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.succeeded);
     let takeover = resting.filter_map(|(name, agent)| {
-        let run = RunId { agent: name.clone(), n: agent.n };
+        let run = RunId { agent: name.clone(), n: agent.spec.id.n };
         takeover::command(looked.config, &places(looked), registry, &run, agent)
     });
     let help = help(looked, registry, id, record);

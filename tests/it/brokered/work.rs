@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Case, DEAF_CHILD, WORKS, above, counter};
 use crate::broker::{names, soon};
-use crate::support::{Factory, NOTE_START, is_alive, number_from, put};
+use crate::support::{Factory, NOTE_START, is_alive, put};
 
 // covers: B01
 #[test]
@@ -117,7 +117,7 @@ fn an_agent_deaf_to_everything_is_stopped_with_all_that_it_started() {
 #[test]
 #[expect(clippy::print_stderr, reason = "a figure, for whoever asked")]
 fn many_agents_are_started_one_by_one_within_one_tick() {
-    let many = number_from("FACTORY_TEST_BROKER_AGENTS", 6);
+    let many = 6_u64;
     let mut factory = Factory::with_agent(WORKS);
     factory.set("limits", "items_max", "100");
     factory.set("tick", "starts_max", "100");
