@@ -16,6 +16,7 @@ mod containers;
 mod coverage;
 mod crash;
 mod crowd;
+mod documents;
 mod done;
 mod endings;
 mod env_file;

@@ -26,7 +26,7 @@ pub(in crate::decide) fn archive(planner: &mut Planner) {
 fn is_at_rest(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
     let is_idle = |agent: &AgentRecord| {
         agent.run.is_none()
-            && agent.follow_up.is_none()
+            && agent.follow_ups.is_empty()
             && agent.after_run.is_none()
             && agent.question.is_none()
     };
