@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, Claimed, FailureClass, Gone, Held, ItemId, ItemSnapshot, Process, RunId, RunSpec, Standstill,
-    Survivor, UnrecordedSpec,
+    AgentName, Claimed, FailureClass, Gone, Held, ItemId, ItemSnapshot, RunHandle, RunId, RunSpec,
+    Standstill, Survivor, UnrecordedSpec,
 };
 
 /// Everything that is needed to start one run, decided beforehand.
@@ -299,8 +299,8 @@ pub enum Action {
 pub struct Reap {
     /// Which run.
     pub run: RunId,
-    /// Its launcher, if one was ever seen.
-    pub launcher: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
 }
@@ -485,6 +485,11 @@ pub enum RecordUpdate {
     BudgetHolds,
     /// What does not go on by itself is no longer what it was.
     Standstill(Standstill),
+    /// The fleet has not started a run yet.
+    Queued {
+        /// Which run.
+        run: RunId,
+    },
     /// A running agent told its session.
     Session {
         /// Which run.

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::takeover::{self, Places};
 use crate::config::{Budget, Config};
-use crate::model::{AgentName, ClockReading, FailureClass, HoldReason, ItemId, RunId, Stopped, Stuck};
+use crate::model::{
+    AgentName, ClockReading, FailureClass, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
+};
 use crate::registry::{
     AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
     Paused, Registry,
@@ -276,7 +278,7 @@ fn in_flight(
         attempts_max: looked.config.attempts.max,
         started_at: since,
         deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
-        pid: agent.pid,
+        pid: agent.handle.as_ref().and_then(RunHandle::pid),
         log: looked.state.join("runs").join(run.to_string()).join("stdout.log"),
         session: agent.session.clone(),
         takeover: stop.zip(takeover).map(|(stop, takeover)| format!("{stop} && {takeover}")),
