@@ -14,7 +14,7 @@ use crate::model::{
     Unavailable, World,
 };
 use crate::registry::Registry;
-use crate::source::Source;
+use crate::source::{LastRead, Source};
 use crate::state::{self, StateBackend, StoreError};
 
 /// What a tick works with. Everything in it was made before the tick began.
@@ -23,6 +23,8 @@ pub struct Tick<'a> {
     pub config: &'a Config,
     /// Where items come from.
     pub source: &'a dyn Source,
+    /// What this process has read of the source last.
+    pub last_read: &'a LastRead,
     /// Where agents run.
     pub fleet: &'a dyn Fleet,
     /// What is asked.
@@ -102,7 +104,7 @@ pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     });
     let queries: Vec<_> = current.chain(handed_off).collect();
     let source = if tick.request.needs_source() {
-        tick.source.read(tick.until)
+        tick.last_read.read(tick.source, tick.until)
     } else {
         Observed::broken("not asked")
     };

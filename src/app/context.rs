@@ -18,7 +18,7 @@ use crate::fleet::local::LocalFleet;
 use crate::model::{ClockReading, Observed, Process, WorkItem};
 use crate::process::identity::{self, Host};
 use crate::run::env::Vars;
-use crate::source::{self, Source};
+use crate::source::{self, LastRead, Source};
 use crate::state::{self, Access, HostDir, State};
 use crate::ui::style::Style;
 use crate::views::report::TickReport;
@@ -48,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) now: ClockReading,
     /// Of the page that the result is set on, in columns.
     pub(crate) width: usize,
+    /// What this process has read of the source last.
+    pub(crate) last_read: LastRead,
 }
 
 impl Context {
@@ -69,7 +71,21 @@ impl Context {
         let host = Host::read().map_err(|error| Failure::new(ExitStatus::IoError, format!("{error:#}")))?;
         let (_, state_path) = located(&options)?;
         let now = clock::moment(&host.boot_id);
-        Ok(Context { options, config, original, broken, vars, host, access, state_path, began, now, width })
+        let last_read = LastRead::default();
+        Ok(Context {
+            options,
+            config,
+            original,
+            broken,
+            vars,
+            host,
+            access,
+            state_path,
+            began,
+            now,
+            width,
+            last_read,
+        })
     }
 
     /// What any tick is asked: while the configuration is broken, to start nothing.
@@ -132,7 +148,8 @@ impl Context {
 
     /// What the source holds, for finding an item by name; nothing where it can't be read.
     pub(crate) fn items(&self) -> Vec<WorkItem> {
-        match self.source().read(Instant::now() + self.config.tick.deadline) {
+        let until = Instant::now() + self.config.tick.deadline;
+        match self.last_read.read(&*self.source(), until) {
             Observed::Known(view) => view.items,
             Observed::Unknown(_) => Vec::new(),
         }

@@ -138,6 +138,7 @@ fn with_tick<T>(
     then(&Tick {
         config: &context.config,
         source: &*source,
+        last_read: &context.last_read,
         fleet: &*fleet,
         request,
         now,

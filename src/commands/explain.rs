@@ -10,7 +10,8 @@ use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::model::{ItemId, Launch, Observed, WorkItem};
 use crate::run::env;
-use crate::views::explain::{ExplainView, NextHook, NextRun};
+use crate::views::explain::ExplainView;
+use crate::views::json::{Hook, NextRun};
 use crate::{decide, workspace};
 
 pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, Failure> {
@@ -84,7 +85,7 @@ fn next_run(context: &Context, launch: Launch) -> NextRun {
 }
 
 /// What its launcher would run around it.
-fn hooks(context: &Context, launch: &Launch, run: &str, cwd: &str) -> Vec<NextHook> {
+fn hooks(context: &Context, launch: &Launch, run: &str, cwd: &str) -> Vec<Hook> {
     let config = &context.config;
     let root = local::workspaces(config, &context.state_path);
     let after_create: &[String] = if workspace::is_set_up(&root, &launch.snapshot.workspace) {
@@ -101,6 +102,6 @@ fn hooks(context: &Context, launch: &Launch, run: &str, cwd: &str) -> Vec<NextHo
     ];
     all.into_iter()
         .filter(|(_, argv)| !argv.is_empty())
-        .map(|(name, argv)| NextHook { name, argv: prompt::fill(argv, None, Some(run), Some(cwd), None) })
+        .map(|(name, argv)| Hook { name, argv: prompt::fill(argv, None, Some(run), Some(cwd), None) })
         .collect()
 }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::app::context::absolute;
 use crate::app::output::{say, say_page};
@@ -16,9 +16,9 @@ use crate::durable::atomic;
 use crate::exit::{ExitStatus, Failure};
 use crate::harness::{self, Preset};
 use crate::run::env::Vars;
-use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
+use crate::views::json;
 
 /// All tables but the roles, each key with its default behind a `#`.
 const TABLES: &str = include_str!("init/factory.toml");
@@ -58,14 +58,14 @@ pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure>
         false => ExitStatus::Ok,
     };
     match options.format {
-        Format::Json => say(&escape::one_json_line(&json!({
-            "schema": 1,
-            "dry_run": options.dry_run,
-            "status": status.name(),
-            "exit_code": status.code(),
-            "made": made,
-            "harness": agent.harness(),
-        }))),
+        Format::Json => say(&json::one_line(&json::Init {
+            schema: json::SCHEMA,
+            dry_run: options.dry_run,
+            status: status.name(),
+            exit_code: status.code(),
+            made,
+            harness: agent.harness(),
+        })),
         Format::Text => {
             say_page(&to_page(terminal::width(vars), options.dry_run, &agent, &made, others, &folder));
         }

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::app::context::located;
 use crate::app::output::say;
 use crate::cli::{Format, Options};
@@ -18,6 +16,7 @@ use crate::run::env::Vars;
 use crate::state::HostDir;
 use crate::state::heartbeat::{self, Alive, Heartbeat, HeartbeatState};
 use crate::ui::escape;
+use crate::views::json;
 use crate::{clock, state};
 
 pub(super) fn run(options: &Options, vars: &Vars) -> Result<ExitStatus, Failure> {
@@ -75,10 +74,14 @@ fn beat_of(dir: &HostDir, holder: &Process, host: &Host) -> Result<Box<Heartbeat
 
 fn tell(options: &Options, tick: &Process, beat: &Heartbeat) -> ExitStatus {
     match options.format {
-        Format::Json => say(&json!({
-            "schema": 1, "status": "ok", "exit_code": 0, "pid": tick.pid, "signal": "TERM", "started_at": beat.started_at,
-        })
-        .to_string()),
+        Format::Json => say(&json::one_line(&json::KillTick {
+            schema: json::SCHEMA,
+            status: ExitStatus::Ok.name(),
+            exit_code: ExitStatus::Ok.code(),
+            pid: tick.pid,
+            signal: "TERM",
+            started_at: beat.started_at,
+        })),
         Format::Text => say(&format!(
             "SIGTERM was sent to the tick, pid {}, that began at {}; it finishes what is under way, and ends",
             tick.pid,

@@ -1,8 +1,6 @@
 //! `factory-tick relocate`: makes a copied state one of its own. Its runs were the original's, and are let go of. The state
 //! of another configuration is given to this one, with nothing in flight: no other state would end that.
 
-use serde_json::json;
-
 use crate::app::context::{Context, WAIT_LOCK};
 use crate::app::output::say;
 use crate::app::shutdown::Shutdown;
@@ -10,6 +8,7 @@ use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
 use crate::state::{Standing, State};
+use crate::views::json;
 use crate::workspace::ownership::Marks;
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
@@ -24,7 +23,8 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     refuse(context, &state)?;
     let was = state.lineage.clone();
     state.relocate(&context.config, |lineage| own_workspaces(context, lineage))?;
-    let event = json!({"at": context.now.at, "event": "relocate", "lineage": state.lineage, "was": was});
+    let event =
+        serde_json::json!({"at": context.now.at, "event": "relocate", "lineage": state.lineage, "was": was});
     state.log_event(event);
     Ok(tell(context, &state, "is"))
 }
@@ -83,11 +83,15 @@ fn refused(why: &str) -> Failure {
 fn tell(context: &Context, state: &State, verb: &str) -> ExitStatus {
     let (dir, config) = (state.dir.path().display(), context.config.path.display());
     match context.options.format {
-        Format::Json => say(&json!({
-            "schema": 1, "status": "ok", "exit_code": 0, "dry_run": context.options.dry_run,
-            "state": dir.to_string(), "config": config.to_string(), "lineage": state.lineage,
-        })
-        .to_string()),
+        Format::Json => say(&json::one_line(&json::Relocate {
+            schema: json::SCHEMA,
+            dry_run: context.options.dry_run,
+            status: ExitStatus::Ok.name(),
+            exit_code: ExitStatus::Ok.code(),
+            state: dir.to_string(),
+            config: config.to_string(),
+            lineage: state.lineage.clone(),
+        })),
         Format::Text => {
             say(&format!("the state in {dir} {verb} one of its own, and {config} is its configuration"))
         }

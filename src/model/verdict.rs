@@ -191,6 +191,33 @@ pub enum HoldReason {
     Deadline,
 }
 
+impl HoldReason {
+    /// The word for it, in reports and public JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            HoldReason::NotInScope => "not_in_scope",
+            HoldReason::AlreadyActive => "already_active",
+            HoldReason::Done => "done",
+            HoldReason::Backoff => "backoff",
+            HoldReason::Parked => "parked",
+            HoldReason::Paused => "paused",
+            HoldReason::Breaker => "breaker",
+            HoldReason::Budget => "budget",
+            HoldReason::NoSlot => "no_slot",
+            HoldReason::NoLabelSlot => "no_label_slot",
+            HoldReason::StartsExhausted => "starts_exhausted",
+            HoldReason::CoolingOff => "cooling_off",
+            HoldReason::SourceUnknown => "source_unknown",
+            HoldReason::FleetUnknown => "fleet_unknown",
+            HoldReason::HandoffPending => "handoff_pending",
+            HoldReason::Blocked => "blocked",
+            HoldReason::WorkspaceTaken => "workspace_taken",
+            HoldReason::DiskFloor => "disk_floor",
+            HoldReason::Deadline => "deadline",
+        }
+    }
+}
+
 /// An item that waits, and for what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Held {

@@ -87,6 +87,11 @@ pub fn used(usd: Option<f64>, tokens: Option<u64>) -> Option<String> {
     (!known.is_empty()).then(|| known.join(", "))
 }
 
+/// The words as a list of JSON: where one ends and the next begins is certain.
+pub fn json_words(words: &[String]) -> String {
+    Value::from(words).to_string()
+}
+
 /// The text as one word of a shell's command line.
 pub fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._:/-@%+=,".contains(c);

@@ -1,9 +1,7 @@
 //! What `check` found out, of everything that a tick needs.
 
-use serde_json::json;
-
+use super::json;
 use crate::exit::ExitStatus;
-use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
 
@@ -103,24 +101,22 @@ impl CheckView {
 
     /// For a script: one line.
     pub fn to_json(&self) -> String {
-        let checks = self.findings.iter().map(|(name, finding)| {
-            json!({
-                "name": name,
-                "subject": finding.subject,
-                "ok": !matches!(finding.level, Level::Problem(_)),
-                "level": finding.level.name(),
-                "because": finding.because,
-                "hint": finding.hint,
-            })
+        let checks = self.findings.iter().map(|(name, finding)| json::CheckFinding {
+            name,
+            subject: &finding.subject,
+            ok: !matches!(finding.level, Level::Problem(_)),
+            level: finding.level.name(),
+            because: &finding.because,
+            hint: finding.hint.as_deref(),
         });
-        escape::one_json_line(&json!({
-            "schema": 1,
-            "status": self.status().name(),
-            "exit_code": self.status().code(),
-            "as_cron": self.as_cron,
-            "checks": checks.collect::<Vec<_>>(),
-            "crontab": self.crontab,
-        }))
+        json::one_line(&json::Check {
+            schema: json::SCHEMA,
+            status: self.status().name(),
+            exit_code: self.status().code(),
+            as_cron: self.as_cron,
+            checks: checks.collect(),
+            crontab: self.crontab.as_deref(),
+        })
     }
 
     /// For a person, on a terminal of this width. The lines for a crontab are shown to the letter.

@@ -352,12 +352,11 @@ const COUNTERS: &str = "dispatched dispatch_duplicate_suppressed dispatch_backof
 fn assert_keys(value: &Value, keys: &str) {
     let found: BTreeSet<_> = value.as_object().unwrap_or_else(|| panic!("{value}")).keys().cloned().collect();
     let want: BTreeSet<_> = keys.split_whitespace().map(str::to_owned).collect();
-    let missing: Vec<_> = want.difference(&found).collect();
-    assert!(missing.is_empty(), "{missing:?} missing in {value}");
+    assert_eq!(found, want, "{value}");
 }
 
 #[test]
-fn a_ticks_json_has_every_documented_key() {
+fn report_has_the_documented_keys_and_no_others() {
     const TICK: &str = "schema dry_run status exit_code serial started_at duration_ms counts decisions held outcomes \
                         reaped survivors skipped counters errors";
     let mut factory = Factory::with_agent(&[NOTE_START, WORKS].concat());
@@ -395,7 +394,7 @@ fn a_ticks_json_has_every_documented_key() {
 }
 
 #[test]
-fn the_json_of_status_has_every_documented_key() {
+fn status_has_the_documented_keys_and_no_others() {
     let asks = "echo FACTORY_PARK=help; exit 0";
     let mut factory =
         Factory::with_agent(&format!("case $FACTORY_ITEM in *1) {WORKS};; *2) {asks};; *) exit 1;; esac"));
@@ -409,17 +408,21 @@ fn the_json_of_status_has_every_documented_key() {
     let status = factory.run(&["status", "--format", "json"]).expect(0).json();
     assert_keys(
         &status,
-        "schema alive paused heartbeat in_flight waiting parked handoffs daily_spend counters",
+        "schema alive paused pause breaker stopped cool_offs heartbeat in_flight waiting parked stuck handoffs notes \
+         daily_spend counters",
     );
-    assert_keys(&status["in_flight"][0], "item agent run attempt started_at deadline_at log session usd");
-    assert_keys(&status["waiting"][0], "item code because until");
-    assert_keys(&status["parked"][0], "item class because since try");
+    assert_keys(
+        &status["in_flight"][0],
+        "item key agent run phase attempt attempts_max started_at deadline_at pid log session takeover usd tokens",
+    );
+    assert_keys(&status["waiting"][0], "item key code because until");
+    assert_keys(&status["parked"][0], "item key parked_by class because since try takeover");
     assert_keys(&status["daily_spend"], "starts usd");
     assert_keys(&status["counters"], COUNTERS);
     assert_keys(
         &status["heartbeat"],
-        "schema version config pid start_ticks boot_id host status serial ticks started_at updated_at updated_at_ms \
-         exit_code paused source fleet",
+        "version config pid start_ticks boot_id host status serial ticks started_at updated_at updated_at_ms \
+         exit_code reason reported_at paused source fleet retention",
     );
     assert_keys(&status["heartbeat"]["source"], "ok since error");
     assert_eq!(status["in_flight"][0]["run"], "ar-1-impl.1");
@@ -944,7 +947,7 @@ fn explain_tells_of_any_item_what_decides_and_what_it_would_be_given() {
         "AR-2 (dir:AR-2): Title of AR-2",
         "→  parked",
         "Record",
-        "parked_by",
+        "parked by a person",
         "Next run ar-2-impl.1",
         "Lately",
         "not yet",

@@ -16,6 +16,7 @@ mod containers;
 mod coverage;
 mod crash;
 mod crowd;
+mod documents;
 mod done;
 mod endings;
 mod env_file;
@@ -35,6 +36,7 @@ mod regression;
 mod retention;
 mod scheduler;
 mod screens;
+mod source;
 mod stopped;
 mod terminal;
 
@@ -46,6 +48,8 @@ mod usage;
 mod model;
 #[path = "../support/pty.rs"]
 mod pty;
+#[path = "../support/source_suite.rs"]
+mod source_suite;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/wall_clock.rs"]

@@ -17,7 +17,8 @@ use factory_tick::state::heartbeat::{Alive, Health, Heartbeat, HeartbeatState, S
 use factory_tick::ui::escape;
 use factory_tick::ui::style::Styler;
 use factory_tick::views::check::{CheckView, Finding};
-use factory_tick::views::explain::{ExplainView, NextRun};
+use factory_tick::views::explain::ExplainView;
+use factory_tick::views::json::NextRun;
 use factory_tick::views::report::TickReport;
 use factory_tick::views::status::{StatusInput, StatusView};
 use nix::pty::{Winsize, openpty};

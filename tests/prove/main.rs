@@ -25,6 +25,8 @@ mod coverage;
 mod model;
 #[path = "../support/pty.rs"]
 mod pty;
+#[path = "../support/source_suite.rs"]
+mod source_suite;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "tests/it uses the rest; there the compiler finds dead code")]
 mod support;

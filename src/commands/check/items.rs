@@ -4,7 +4,7 @@ use super::subject::Subject;
 use crate::config::WritebackMode;
 use crate::exit::ExitStatus;
 use crate::model::{ItemState, Observed, SourceView, WorkItem};
-use crate::source::{self, Description, Obstacle, Source};
+use crate::source::{self, Description, LastRead, Obstacle, Source};
 use crate::views::check::Finding;
 
 pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
@@ -12,7 +12,8 @@ pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
     let description = source.describe();
     let view = match read(subject, &*source) {
         Observed::Unknown(why) => {
-            return vec![Finding::problem(ExitStatus::Unavailable, description.place, why.text)];
+            let status = if why.is_denied() { ExitStatus::Denied } else { ExitStatus::Unavailable };
+            return vec![Finding::problem(status, description.place, why.text)];
         }
         Observed::Known(view) => view,
     };
@@ -27,7 +28,7 @@ pub(super) fn items(subject: &Subject<'_>) -> Vec<Finding> {
 }
 
 fn read(subject: &Subject<'_>, source: &dyn Source) -> Observed<SourceView> {
-    source.read(subject.began + subject.config.tick.deadline)
+    LastRead::default().read(source, subject.began + subject.config.tick.deadline)
 }
 
 /// The item whose prompt is looked at: the first that would be worked on.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::file::{as_item, fill, not_a_file, open_file, unreadable_file};
 use super::one_line;
 use super::record::{Problem, id_of_stem};
-use crate::model::{SourceView, UnreadableItem, WorkItem};
+use crate::model::{SourceView, Unavailable, UnavailableKind, UnreadableItem, WorkItem};
 
 /// The most files with an item's ending: beyond it a tick could not read them all within its minute.
 const FILES_MAX: usize = 100_000;
@@ -28,7 +28,7 @@ const ENTRIES_PER_LOOK: usize = 1024;
 ///
 /// # Errors
 /// Why the list of items is unknown, where, and what to do.
-pub(super) fn read(path: &Path, until: Instant) -> Result<SourceView, String> {
+pub(super) fn read(path: &Path, until: Instant) -> Result<SourceView, Unavailable> {
     Reading { path, until }.whole(FILES_MAX, TOTAL_BYTES_MAX)
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Found {
 }
 
 impl Reading<'_> {
-    pub(super) fn whole(&self, files_max: usize, bytes_max: u64) -> Result<SourceView, String> {
+    pub(super) fn whole(&self, files_max: usize, bytes_max: u64) -> Result<SourceView, Unavailable> {
         self.check_time(0)?;
         let mut dir = self.open_folder()?;
         let names = self.list(&mut dir, files_max)?;
@@ -67,10 +67,10 @@ impl Reading<'_> {
             }
             bytes_read += buffer.len() as u64;
             if bytes_read > bytes_max {
-                return Err(format!(
+                return Err(Unavailable::broken(format!(
                     "{}: its items have more than {bytes_max} bytes together; move closed ones elsewhere",
                     one_line(&self.path.display().to_string())
-                ));
+                )));
             }
         }
         let items = self.without_shared_ids(items, &mut unreadable);
@@ -78,7 +78,7 @@ impl Reading<'_> {
         Ok(SourceView { items, unreadable })
     }
 
-    pub(super) fn open_folder(&self) -> Result<Dir, String> {
+    pub(super) fn open_folder(&self) -> Result<Dir, Unavailable> {
         // "/." needs the permission to search the folder, without which each of its files would
         // look broken by itself.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -89,7 +89,7 @@ impl Reading<'_> {
 
     /// The files that are to be items, in the order of their names, each with what the listing
     /// says it is.
-    fn list(&self, dir: &mut Dir, files_max: usize) -> Result<Vec<(CString, FileType)>, String> {
+    fn list(&self, dir: &mut Dir, files_max: usize) -> Result<Vec<(CString, FileType)>, Unavailable> {
         let mut names = Vec::new();
         let mut entries = 0;
         while let Some(entry) = dir.read() {
@@ -102,10 +102,10 @@ impl Reading<'_> {
                 continue;
             }
             if names.len() == files_max {
-                return Err(format!(
+                return Err(Unavailable::broken(format!(
                     "{}: it holds more than {files_max} items; move closed ones elsewhere",
                     one_line(&self.path.display().to_string())
-                ));
+                )));
             }
             names.push((entry.file_name().to_owned(), entry.file_type()));
         }
@@ -119,7 +119,7 @@ impl Reading<'_> {
         name: &CStr,
         listed_as: FileType,
         buffer: &mut Vec<u8>,
-    ) -> Result<Found, String> {
+    ) -> Result<Found, Unavailable> {
         let origin = name.to_string_lossy().into_owned();
         let problem = |problem| Found::UnreadableItem(self.unreadable_item(&origin, problem));
         if !matches!(listed_as, FileType::RegularFile | FileType::Unknown) {
@@ -192,17 +192,20 @@ impl Reading<'_> {
     }
 
     /// An `Err` when the time is up, after `done` files.
-    fn check_time(&self, done: usize) -> Result<(), String> {
+    fn check_time(&self, done: usize) -> Result<(), Unavailable> {
         if Instant::now() < self.until {
             return Ok(());
         }
         let path = one_line(&self.path.display().to_string());
-        Err(format!(
-            "{path}: the time for reading it was up after {done} items; the next tick reads it again"
+        Err(Unavailable::new(
+            UnavailableKind::Unreachable,
+            format!(
+                "{path}: the time for reading it was up after {done} items; the next tick reads it again"
+            ),
         ))
     }
 
-    pub(super) fn unreadable(&self, error: Errno) -> String {
+    pub(super) fn unreadable(&self, error: Errno) -> Unavailable {
         let hint = match error {
             Errno::NOENT => "create it, or set [source] path to the folder of the items",
             Errno::NOTDIR => "set [source] path to a folder",
@@ -211,7 +214,20 @@ impl Reading<'_> {
             _ => "the next tick tries again",
         };
         let path = one_line(&self.path.display().to_string());
-        format!("{path}: the folder of items can't be read: {}; {hint}", io::Error::from(error))
+        let text = format!("{path}: the folder of items can't be read: {}; {hint}", io::Error::from(error));
+        Unavailable::new(kind(error), text)
+    }
+}
+
+/// Which kind of failure an error of the whole folder is.
+fn kind(error: Errno) -> UnavailableKind {
+    match error {
+        Errno::ACCESS | Errno::PERM => UnavailableKind::Denied,
+        // The server of a mounted folder is away.
+        Errno::STALE | Errno::TIMEDOUT | Errno::NOTCONN | Errno::HOSTDOWN | Errno::HOSTUNREACH => {
+            UnavailableKind::Unreachable
+        }
+        _ => UnavailableKind::Broken,
     }
 }
 

@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{Description, Obstacle, Source};
-use crate::model::{Observed, SourceView, Writeback};
+use super::{Description, Obstacle, Read, Source, Version};
+use crate::model::Writeback;
 
 mod file;
 mod folder;
@@ -33,10 +33,13 @@ impl DirSource {
 }
 
 impl Source for DirSource {
-    fn read(&self, until: Instant) -> Observed<SourceView> {
+    /// Always all files, and never a version. The kernel shows an edit in nothing cheaper than the bytes: two edits
+    /// within one tick of the clock of the file system (up to 10 ms, 2 s on FAT) have one time, `touch -r` and
+    /// `rsync -t` set an old time, and a write through a mapping sets it late. 1,000 files are read in about 10 ms.
+    fn read(&self, _known: Option<&Version>, until: Instant) -> Read {
         match folder::read(&self.path, until) {
-            Ok(view) => Observed::Known(view),
-            Err(why) => Observed::broken(why),
+            Ok(view) => Read::Known { view, version: None },
+            Err(why) => Read::Unknown(why),
         }
     }
 

@@ -15,20 +15,26 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::one_line;
-use crate::model::{ItemId, RunId, Status, Writeback};
+use crate::model::Writeback;
 use crate::source::Obstacle;
 
 /// The tick's own folder: a dot file, which is never an item.
 const FOLDER: &str = ".factory";
 
-/// The file's content; part of the public contract.
+/// The file's content, part of the public contract: plain values, which no renamed field of a record changes.
 #[derive(Serialize)]
 struct Note<'a> {
+    /// The layout, 1.
     schema: u32,
-    item: &'a ItemId,
-    status: Status,
-    runs: &'a [RunId],
+    /// Id of the item.
+    item: &'a str,
+    /// `started`, `done` or `parked`.
+    status: &'static str,
+    /// Names of the runs that it is about.
+    runs: Vec<String>,
+    /// When the item became so, in UTC.
     at: Timestamp,
+    /// In words.
     because: &'a str,
 }
 
@@ -51,9 +57,9 @@ pub(super) fn write(items: &Path, note: &Writeback, until: Instant) -> Result<()
     }
     let content = Note {
         schema: 1,
-        item: &note.item,
-        status: note.status,
-        runs: &note.runs,
+        item: &note.item.0,
+        status: note.status.name(),
+        runs: note.runs.iter().map(ToString::to_string).collect(),
         at: note.at,
         because: &note.because,
     };
@@ -158,6 +164,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::{ItemId, Status};
 
     fn note(because: &str) -> Writeback {
         Writeback {

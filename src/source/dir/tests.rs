@@ -1,4 +1,4 @@
-//! The folder as a whole. What holds for every source is in `tests/it/source.rs`.
+//! The folder as a whole. What holds for every source is in `tests/support/source_suite.rs`.
 #![expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
 
 use std::ffi::{CStr, OsStr};
@@ -16,23 +16,24 @@ use tempfile::TempDir;
 use super::file::FILE_BYTES_MAX;
 use super::folder::{Found, Reading};
 use super::*;
-use crate::model::{ItemId, ItemState, WorkItem};
+use crate::model::{ItemId, ItemState, Observed, SourceView, Unavailable, UnavailableKind, WorkItem};
+use crate::source::LastRead;
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
 fn view(path: &Path) -> SourceView {
-    match DirSource::new(path.to_owned()).read(soon()) {
+    match LastRead::default().read(&DirSource::new(path.to_owned()), soon()) {
         Observed::Known(view) => view,
         Observed::Unknown(why) => panic!("unknown: {why}"),
     }
 }
 
-fn unknown(path: &Path, until: Instant) -> String {
-    match DirSource::new(path.to_owned()).read(until) {
+fn unknown(path: &Path, until: Instant) -> Unavailable {
+    match LastRead::default().read(&DirSource::new(path.to_owned()), until) {
         Observed::Known(view) => panic!("known: {view:?}"),
-        Observed::Unknown(why) => why.text,
+        Observed::Unknown(why) => why,
     }
 }
 
@@ -290,28 +291,32 @@ fn messages_are_short() {
 #[test]
 fn an_incomplete_read_is_unknown_and_no_shorter_list() {
     let folder = folder(&[("a.json", b"{}"), ("b.json", b"{}"), ("c.json", b"{}")]);
-    let why = unknown(folder.path(), Instant::now());
+    let Unavailable { kind, text: why, .. } = unknown(folder.path(), Instant::now());
+    assert_eq!(kind, UnavailableKind::Unreachable);
     assert!(why.contains("the time for reading it was up"), "{why}");
 
     let reading = Reading { path: folder.path(), until: soon() };
     assert_eq!(reading.whole(3, 6).unwrap().items.len(), 3);
-    let why = reading.whole(2, 6).unwrap_err();
+    let why = reading.whole(2, 6).unwrap_err().text;
     assert!(why.contains("more than 2 items") && why.contains("move closed ones elsewhere"), "{why}");
-    let why = reading.whole(3, 5).unwrap_err();
+    let why = reading.whole(3, 5).unwrap_err().text;
     assert!(why.contains("more than 5 bytes together"), "{why}");
 }
 
 #[test]
 fn a_folder_that_cannot_be_read_is_unknown_and_says_what_to_do() {
     let folder = folder(&[("a.json", b"{}")]);
-    let why = unknown(&folder.path().join("gone"), soon());
+    let Unavailable { kind, text: why, .. } = unknown(&folder.path().join("gone"), soon());
+    assert_eq!(kind, UnavailableKind::Broken);
     assert!(why.contains("gone: the folder of items can't be read: No such file"), "{why}");
     assert!(why.contains("create it, or set [source] path"), "{why}");
-    let why = unknown(&folder.path().join("a.json"), soon());
+    let why = unknown(&folder.path().join("a.json"), soon()).text;
     assert!(why.contains("Not a directory") && why.contains("set [source] path to a folder"), "{why}");
     let reading = Reading { path: folder.path(), until: soon() };
-    assert!(reading.unreadable(Errno::ACCESS).contains("the permissions r and x"));
-    assert!(reading.unreadable(Errno::MFILE).contains("ulimit -n"));
+    let denied = reading.unreadable(Errno::ACCESS);
+    assert!(denied.is_denied() && denied.text.contains("the permissions r and x"), "{denied}");
+    assert!(reading.unreadable(Errno::MFILE).text.contains("ulimit -n"));
+    assert_eq!(reading.unreadable(Errno::STALE).kind, UnavailableKind::Unreachable);
 }
 
 #[test]

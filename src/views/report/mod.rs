@@ -1,19 +1,18 @@
 //! What a tick tells: to a person as text, to a script as JSON, and to its caller as an exit status.
 
+mod document;
 mod news;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::json;
 
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{
     Action, ClockReading, FailureClass, Happened, Held, HoldReason, ItemId, Outcome, Plan, Reaped, RunId,
-    Signalled, Unavailable,
+    Signalled, Skipped, Unavailable,
 };
 use crate::registry::{Counters, Registry};
 use crate::tick::{Ticked, decision_of};
@@ -21,20 +20,14 @@ use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
 
-/// The layout of the JSON report.
-const SCHEMA: u32 = 1;
-
 /// How many errors the one line of a reason names.
 const REASON_PARTS_MAX: usize = 3;
 
 /// What one run of the program did.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct TickReport {
-    schema: u32,
     /// Whether nothing was done.
     pub dry_run: bool,
-    status: &'static str,
-    exit_code: u8,
     serial: Option<u64>,
     started_at: Timestamp,
     duration_ms: u64,
@@ -42,50 +35,37 @@ pub struct TickReport {
     decisions: Vec<DecisionLine>,
     held: Vec<Held>,
     outcomes: Vec<OutcomeLine>,
-    reaped: Vec<ReapedLine>,
+    reaped: Vec<(RunId, Signalled)>,
     survivors: Vec<SurvivorLine>,
-    skipped: Vec<crate::model::Skipped>,
+    skipped: Vec<Skipped>,
     counters: Counters,
     errors: Vec<String>,
-    #[serde(skip)]
     title: &'static str,
-    #[serde(skip)]
     exit: ExitStatus,
-    #[serde(skip)]
     is_alarming: bool,
-    #[serde(skip)]
     keys: BTreeMap<ItemId, String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct DecisionLine {
     action: &'static str,
     item: Option<ItemId>,
-    agent: Option<String>,
     run: Option<RunId>,
     code: Option<&'static str>,
     because: String,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct OutcomeLine {
     action: &'static str,
     item: Option<ItemId>,
-    agent: Option<String>,
     run: Option<RunId>,
     ok: bool,
     class: Option<FailureClass>,
     error: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct ReapedLine {
-    run: RunId,
-    #[serde(flatten)]
-    signalled: Signalled,
-}
-
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 struct SurvivorLine {
     run: RunId,
     pid: u32,
@@ -97,10 +77,7 @@ impl TickReport {
     pub fn new(title: &'static str, now: &ClockReading, dry_run: bool) -> TickReport {
         TickReport {
             title,
-            schema: SCHEMA,
             dry_run,
-            status: ExitStatus::Ok.name(),
-            exit_code: 0,
             serial: None,
             started_at: now.at,
             duration_ms: 0,
@@ -133,8 +110,6 @@ impl TickReport {
     /// Something else that the exit status must tell, if it is worse.
     pub fn worsen(&mut self, status: ExitStatus) {
         self.exit = self.exit.worse(status);
-        self.status = self.exit.name();
-        self.exit_code = self.exit.code();
     }
 
     /// A failure that ended the run.
@@ -170,9 +145,9 @@ impl TickReport {
             parts.push(format!("and {more} more"));
         }
         if parts.is_empty() {
-            self.status.to_owned()
+            self.exit.name().to_owned()
         } else {
-            format!("{}: {}", self.status, parts.join("; "))
+            format!("{}: {}", self.exit.name(), parts.join("; "))
         }
     }
 
@@ -201,7 +176,6 @@ impl TickReport {
         self.decisions.extend(plan.decisions().map(|(_, decision)| DecisionLine {
             action: decision.action.name(),
             item: decision.item.clone(),
-            agent: decision.action.run().map(|run| run.agent.to_string()),
             run: decision.action.run().cloned(),
             code: decision.action.code(),
             because: decision.because.clone(),
@@ -236,7 +210,6 @@ impl TickReport {
         self.outcomes.push(OutcomeLine {
             action: decision.action.name(),
             item: decision.item.clone(),
-            agent: run.map(|run| run.agent.to_string()),
             run: run.cloned(),
             ok,
             class,
@@ -245,19 +218,13 @@ impl TickReport {
     }
 
     fn add_reaped(&mut self, run: &RunId, reaped: &Reaped) {
-        let lines = |signalled: &Signalled| ReapedLine { run: run.clone(), signalled: signalled.clone() };
-        self.reaped.extend(reaped.signalled.iter().map(lines));
+        self.reaped.extend(reaped.signalled.iter().map(|signalled| (run.clone(), signalled.clone())));
         self.survivors.extend(reaped.survivors.iter().map(|survivor| SurvivorLine {
             run: run.clone(),
             pid: survivor.pid,
             because: survivor.because.clone(),
         }));
         self.skipped.extend(reaped.skipped.iter().cloned());
-    }
-
-    /// For a script: one line.
-    pub fn to_json(&self) -> String {
-        escape::one_json_line(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// For a person, on a terminal of this width; `verbose`: also what is held for an ordinary reason.
@@ -276,8 +243,8 @@ impl TickReport {
         for held in self.held.iter().filter(|held| verbose || !is_quiet(held.code)) {
             let until =
                 held.until.map_or_else(String::new, |until| format!("until {}: ", escape::time(until)));
-            let code = json!(held.code).as_str().unwrap_or_default().to_owned();
-            rows.push(self.row("held", Some(&held.item), &code, &format!("{until}{}", held.because)));
+            let because = format!("{until}{}", held.because);
+            rows.push(self.row("held", Some(&held.item), held.code.name(), &because));
         }
         page.table(&rows);
         for error in self.errors.iter().filter(|error| {
@@ -327,7 +294,7 @@ impl TickReport {
         let did = if did.is_empty() { "nothing to do".to_owned() } else { did.join(", ") };
         [
             Span::words(format!("{}:", self.title)).style(Style::Heading),
-            Span::words(self.status).style(self.style()),
+            Span::words(self.exit.name()).style(self.style()),
             Span::words(format!("({did}) in {} ms", self.duration_ms)),
         ]
     }

@@ -1,15 +1,15 @@
 //! One screen: what `systemctl status` would say of a factory.
 
+mod document;
 mod screen;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::json;
 
 use super::takeover::{self, Places};
+use super::{json, words};
 use crate::config::{Budget, Config};
 use crate::model::{
     AgentName, ClockReading, FailureClass, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
@@ -44,24 +44,20 @@ pub struct StatusInput<'a> {
 }
 
 /// Everything that `status` tells.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct StatusView {
-    schema: u32,
     alive: bool,
-    paused: bool,
     pause: Option<Paused>,
     breaker: Option<FailureStreak>,
     stopped: Option<Stopped>,
     heartbeat: Option<Heartbeat>,
-    in_flight: Vec<InFlight>,
+    in_flight: Vec<json::InFlight>,
     waiting: Vec<Waiting>,
     parked: Vec<Parked>,
     stuck: Vec<StuckLine>,
-    handoffs: Vec<HandoffLine>,
-    notes: Vec<NoteLine>,
-    daily_spend: Spent,
+    handoffs: Vec<json::Handoff>,
+    notes: Vec<json::Note>,
     counters: Counters,
-    #[serde(skip)]
     heading: Heading,
 }
 
@@ -82,60 +78,24 @@ struct Heading {
     done: usize,
 }
 
-#[derive(Debug, Serialize)]
-struct InFlight {
-    item: ItemId,
-    key: String,
-    agent: String,
-    run: RunId,
-    state: &'static str,
-    attempt: u32,
-    #[serde(skip)]
-    attempts_max: u32,
-    started_at: Option<Timestamp>,
-    deadline_at: Option<Timestamp>,
-    pid: Option<u32>,
-    log: PathBuf,
-    session: Option<String>,
-    /// What a person types to go on with its session: it ends the agent first.
-    takeover: Option<String>,
-    usd: Option<f64>,
-    tokens: Option<u64>,
-}
-
-#[derive(Debug, Serialize)]
+/// An item that waits.
+#[derive(Debug)]
 struct Waiting {
-    item: ItemId,
-    key: String,
+    line: json::Waiting,
     code: HoldReason,
-    because: String,
-    until: Option<Timestamp>,
 }
 
-#[derive(Debug, Serialize)]
+/// An item out of the rotation.
+#[derive(Debug)]
 struct Parked {
-    item: ItemId,
-    key: String,
-    class: Option<&'static str>,
-    because: String,
-    since: Option<Timestamp>,
-    #[serde(rename = "try", serialize_with = "as_sentence")]
+    line: json::Parked,
     help: Vec<Help>,
-    /// What a person types to go on with its sessions.
-    takeover: Vec<String>,
-    #[serde(skip)]
-    by_person: bool,
 }
 
 /// An item that a person alone can release, although it is not parked.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct StuckLine {
-    item: ItemId,
-    key: String,
-    code: HoldReason,
-    because: String,
-    since: Timestamp,
-    #[serde(rename = "try", serialize_with = "as_sentence")]
+    line: json::Stuck,
     help: Vec<Help>,
 }
 
@@ -146,30 +106,6 @@ struct Help {
     to: &'static str,
     /// What to type, or the file to edit.
     what: String,
-}
-
-#[derive(Debug, Serialize)]
-struct HandoffLine {
-    run: RunId,
-    item: Option<ItemId>,
-    why: String,
-    since: Timestamp,
-    survivors: Vec<u32>,
-}
-
-/// What went wrong after a run, and changed nothing of what its item is.
-#[derive(Debug, Serialize)]
-struct NoteLine {
-    item: ItemId,
-    key: String,
-    run: RunId,
-    because: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Spent {
-    starts: u32,
-    usd: Option<f64>,
 }
 
 impl StatusView {
@@ -191,29 +127,27 @@ impl StatusView {
             .collect();
         in_flight.sort_by_key(|one| one.started_at);
         let mut waiting: Vec<_> = items().filter_map(|(id, record)| waiting(registry, id, record)).collect();
-        waiting.sort_by_key(|one| one.until);
+        waiting.sort_by_key(|one| one.line.until);
         let mut parked: Vec<_> =
             items().filter_map(|(id, record)| parked(looked, registry, id, record)).collect();
-        parked.sort_by_key(|one| std::cmp::Reverse(one.since));
+        parked.sort_by_key(|one| std::cmp::Reverse(one.line.since));
         let mut stuck: Vec<_> =
             registry.standstill.stuck.iter().map(|(id, one)| stuck(looked, id, one)).collect();
-        stuck.sort_by_key(|one| std::cmp::Reverse(one.since));
+        stuck.sort_by_key(|one| std::cmp::Reverse(one.line.since));
         let mut handoffs: Vec<_> = registry
             .handoffs
             .iter()
-            .map(|(run, handoff)| HandoffLine {
-                run: run.clone(),
-                item: handoff.item.clone(),
-                why: handoff.why.clone(),
+            .map(|(run, handoff)| json::Handoff {
+                run: run.to_string(),
+                item: handoff.item.as_ref().map(ToString::to_string),
+                because: handoff.why.clone(),
                 since: handoff.since,
                 survivors: handoff.survivors.iter().map(|survivor| survivor.pid).collect(),
             })
             .collect();
         handoffs.sort_by_key(|one| one.since);
         StatusView {
-            schema: 1,
             alive: *looked.alive == Alive::Yes,
-            paused: pause.is_some(),
             pause: pause.cloned(),
             breaker: breaker.cloned(),
             stopped: registry.standstill.stopped.clone(),
@@ -227,7 +161,6 @@ impl StatusView {
             stuck,
             handoffs,
             notes: notes(registry),
-            daily_spend: Spent { starts: daily_spend.starts, usd: daily_spend.usd },
             counters: registry.counters.clone(),
             heading: Heading {
                 program: (*program).to_owned(),
@@ -249,11 +182,6 @@ impl StatusView {
     pub fn anything_parked(&self) -> bool {
         !self.parked.is_empty() || !self.stuck.is_empty()
     }
-
-    /// For a script: one line.
-    pub fn to_json(&self) -> String {
-        escape::one_json_line(&json!(self))
-    }
 }
 
 fn in_flight(
@@ -261,7 +189,7 @@ fn in_flight(
     registry: &Registry,
     name: &str,
     agent: &AgentRecord,
-) -> Option<InFlight> {
+) -> Option<json::InFlight> {
     let run = agent.run.clone()?;
     let record = registry.items.get(&agent.spec.item);
     let since = agent.since.as_ref().map(|since| since.at);
@@ -269,31 +197,37 @@ fn in_flight(
     let stop = record
         .map(|record| format!("{} stop {}", looked.program, argument(registry, &agent.spec.item, record)));
     let takeover = takeover::command(looked.config, &places(looked), registry, &run, agent);
-    Some(InFlight {
-        item: agent.spec.item.clone(),
+    Some(json::InFlight {
+        item: agent.spec.item.to_string(),
         key: key(registry, &agent.spec.item),
         agent: name.to_owned(),
-        state: if agent.state == AgentPhase::Running { "running" } else { "starting" },
+        phase: words::agent_phase(agent.state),
         attempt: record.map_or(0, |record| record.attempts) + 1,
         attempts_max: looked.config.attempts.max,
         started_at: since,
         deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
         pid: agent.handle.as_ref().and_then(RunHandle::pid),
-        log: looked.state.join("runs").join(run.to_string()).join("stdout.log"),
+        log: looked
+            .state
+            .join("runs")
+            .join(run.to_string())
+            .join("stdout.log")
+            .to_string_lossy()
+            .into_owned(),
         session: agent.session.clone(),
         takeover: stop.zip(takeover).map(|(stop, takeover)| format!("{stop} && {takeover}")),
         usd: agent.cost,
         tokens: agent.tokens,
-        run,
+        run: run.to_string(),
     })
 }
 
-fn notes(registry: &Registry) -> Vec<NoteLine> {
+fn notes(registry: &Registry) -> Vec<json::Note> {
     let note = |(name, agent): (&AgentName, &AgentRecord)| {
-        Some(NoteLine {
-            item: agent.spec.item.clone(),
+        Some(json::Note {
+            item: agent.spec.item.to_string(),
             key: key(registry, &agent.spec.item),
-            run: RunId { agent: name.clone(), n: agent.spec.id.n },
+            run: RunId { agent: name.clone(), n: agent.spec.id.n }.to_string(),
             because: agent.after_run.clone()?,
         })
     };
@@ -323,7 +257,9 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
     } else {
         return None;
     };
-    Some(Waiting { item: id.clone(), key: record.key.clone(), code, because, until })
+    let line =
+        json::Waiting { item: id.to_string(), key: record.key.clone(), code: code.name(), because, until };
+    Some(Waiting { line, code })
 }
 
 fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Parked> {
@@ -332,23 +268,24 @@ fn parked(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &I
     }
     let last = record.last.as_ref();
     let class = last.and_then(|last| last.class);
-    let by_person = record.parked_by == Some(ParkedBy::Person);
     let runs = registry.running(id);
     let resting = registry.agents_of(id).filter(|(_, agent)| !runs && !agent.succeeded);
     let takeover = resting.filter_map(|(name, agent)| {
         let run = RunId { agent: name.clone(), n: agent.spec.id.n };
         takeover::command(looked.config, &places(looked), registry, &run, agent)
     });
-    Some(Parked {
-        item: id.clone(),
+    let help = help(looked, registry, id, record);
+    let line = json::Parked {
+        item: id.to_string(),
         key: record.key.clone(),
+        parked_by: record.parked_by.map(words::parked_by),
         class: class.map(FailureClass::name),
         because: last.map_or_else(String::new, |last| last.because.clone()),
         since: last.map(|last| last.at),
-        help: help(looked, registry, id, record),
+        r#try: sentence(&help),
         takeover: takeover.collect(),
-        by_person,
-    })
+    };
+    Some(Parked { line, help })
 }
 
 fn stuck(looked: &StatusInput<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
@@ -360,14 +297,16 @@ fn stuck(looked: &StatusInput<'_>, id: &ItemId, stuck: &Stuck) -> StuckLine {
         },
         _ => Help { to: "to release it, edit", what: file },
     };
-    StuckLine {
-        item: id.clone(),
+    let help = vec![help];
+    let line = json::Stuck {
+        item: id.to_string(),
         key: stuck.key.clone(),
-        code: stuck.code,
+        code: stuck.code.name(),
         because: stuck.because.clone(),
         since: stuck.since,
-        help: vec![help],
-    }
+        r#try: sentence(&help),
+    };
+    StuckLine { line, help }
 }
 
 /// What helps with a parked item.
@@ -397,9 +336,9 @@ fn help(looked: &StatusInput<'_>, registry: &Registry, id: &ItemId, record: &Ite
 }
 
 /// `to answer: factory-tick retry AR-1; or edit: AR-1.md`
-fn as_sentence<S: serde::Serializer>(help: &[Help], serializer: S) -> Result<S::Ok, S::Error> {
+fn sentence(help: &[Help]) -> String {
     let ways: Vec<_> = help.iter().map(|Help { to, what }| format!("{to}: {what}")).collect();
-    serializer.serialize_str(&ways.join("; "))
+    ways.join("; ")
 }
 
 /// What people call an item.

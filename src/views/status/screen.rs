@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{HandoffLine, Heading, InFlight, NoteLine, Parked, StatusView, StuckLine, Waiting};
+use super::{Heading, Parked, StatusView, StuckLine, Waiting};
 use crate::config::Budget;
 use crate::model::HoldReason;
 use crate::registry::{CoolOff, DailySpend};
@@ -10,6 +10,7 @@ use crate::state::heartbeat::{Alive, Heartbeat, Status};
 use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
+use crate::views::json::{Handoff, InFlight, Note};
 
 /// Lines of a screen. A part that is too long gives up its last rows first.
 const LINES_MAX: usize = 40;
@@ -61,7 +62,7 @@ impl StatusView {
     /// Whether something keeps items from starting that no section shows: they may never have been started.
     fn starts_nothing(&self) -> bool {
         let Heading { daily_spend, budget, cool_offs, .. } = &self.heading;
-        self.paused
+        self.pause.is_some()
             || self.breaker.is_some()
             || self.stopped.is_some()
             || daily_spend.is_spent(budget)
@@ -169,17 +170,17 @@ impl StatusView {
             Section {
                 title: "To be ended",
                 style: Style::Warn,
-                rows: self.handoffs.iter().map(|one| one.row(now, program)).collect(),
+                rows: self.handoffs.iter().map(|one| handoff_row(one, now, program)).collect(),
             },
             Section {
                 title: "After a run",
                 style: Style::Warn,
-                rows: self.notes.iter().map(|one| one.row(program)).collect(),
+                rows: self.notes.iter().map(|one| note_row(one, program)).collect(),
             },
             Section {
                 title: "In flight",
                 style: Style::Heading,
-                rows: self.in_flight.iter().map(|one| one.row(now)).collect(),
+                rows: self.in_flight.iter().map(|one| in_flight_row(one, now)).collect(),
             },
             Section {
                 title: "Waiting",
@@ -268,44 +269,42 @@ fn relative(at: Timestamp, now: Timestamp) -> String {
     if at < now { ago(at, now) } else { format!("in {}", escape::duration(at.duration_since(now).as_secs())) }
 }
 
-impl InFlight {
-    fn row(&self, now: Timestamp) -> Row {
-        let age = self.started_at.map_or_else(String::new, |at| age(at, now));
-        let left = self.deadline_at.map(|at| match at > now {
-            true => format!("{} left", escape::duration(at.duration_since(now).as_secs())),
-            false => format!("its time was up {}", ago(at, now)),
-        });
-        let row = Row::new([
-            Span::whole(&self.key),
-            Span::whole(self.run.to_string()),
-            Span::words(format!("{} {age}", self.state)),
-            Span::words(format!("attempt {}/{}", self.attempt, self.attempts_max)),
-            Span::words(left.unwrap_or_default()),
-            Span::words(self.pid.map_or_else(String::new, |pid| format!("pid {pid}"))),
-        ]);
-        let row = match escape::used(self.usd, self.tokens) {
-            Some(used) => row.field("used", Span::words(used)),
-            None => row,
-        };
-        let row = row.field("log", Span::whole(self.log.to_string_lossy()));
-        match &self.takeover {
-            Some(command) => row.field("take over", Span::whole(command)),
-            None => row,
-        }
+fn in_flight_row(run: &InFlight, now: Timestamp) -> Row {
+    let age = run.started_at.map_or_else(String::new, |at| age(at, now));
+    let left = run.deadline_at.map(|at| match at > now {
+        true => format!("{} left", escape::duration(at.duration_since(now).as_secs())),
+        false => format!("its time was up {}", ago(at, now)),
+    });
+    let row = Row::new([
+        Span::whole(&run.key),
+        Span::whole(&run.run),
+        Span::words(format!("{} {age}", run.phase)),
+        Span::words(format!("attempt {}/{}", run.attempt, run.attempts_max)),
+        Span::words(left.unwrap_or_default()),
+        Span::words(run.pid.map_or_else(String::new, |pid| format!("pid {pid}"))),
+    ]);
+    let row = match escape::used(run.usd, run.tokens) {
+        Some(used) => row.field("used", Span::words(used)),
+        None => row,
+    };
+    let row = row.field("log", Span::whole(&run.log));
+    match &run.takeover {
+        Some(command) => row.field("take over", Span::whole(command)),
+        None => row,
     }
 }
 
 impl Waiting {
     /// `all`: with all that is to be said of it.
     fn row(&self, now: Timestamp, all: bool) -> Row {
-        let code = serde_json::json!(self.code).as_str().unwrap_or_default().to_owned();
-        let row = Row::new([Span::whole(&self.key), Span::words(code), Span::words(self.until(now))]);
-        let row = row.prose(&self.because);
+        let line = &self.line;
+        let row = Row::new([Span::whole(&line.key), Span::words(line.code), Span::words(self.until(now))]);
+        let row = row.prose(&line.because);
         if all { row } else { row.clipped() }
     }
 
     fn until(&self, now: Timestamp) -> String {
-        match self.until {
+        match self.line.until {
             // It waits for something to happen, not for a time.
             None if matches!(self.code, HoldReason::HandoffPending | HoldReason::WorkspaceTaken) => {
                 String::new()
@@ -319,14 +318,15 @@ impl Waiting {
 impl Parked {
     /// What happened, and below it what helps.
     fn row(&self, now: Timestamp) -> Row {
-        let by = if self.by_person { "by a person" } else { "survivors" };
-        let since = self.since.map_or_else(String::new, |at| ago(at, now));
-        let cells = [Span::whole(&self.key), Span::words(self.class.unwrap_or(by)), Span::words(since)];
-        let mut row = Row::new(cells).prose(&self.because);
+        let line = &self.line;
+        let by = if line.parked_by == Some("person") { "by a person" } else { "survivors" };
+        let since = line.since.map_or_else(String::new, |at| ago(at, now));
+        let cells = [Span::whole(&line.key), Span::words(line.class.unwrap_or(by)), Span::words(since)];
+        let mut row = Row::new(cells).prose(&line.because);
         for help in &self.help {
             row = row.field(format!("→ {}:", help.to), Span::whole(&help.what));
         }
-        for command in &self.takeover {
+        for command in &line.takeover {
             row = row.field("→ to go on by hand:", Span::whole(command));
         }
         row
@@ -336,37 +336,33 @@ impl Parked {
 impl StuckLine {
     /// What holds it, and below it what helps.
     fn row(&self, now: Timestamp) -> Row {
-        let code = serde_json::json!(self.code).as_str().unwrap_or_default().to_owned();
-        let cells = [Span::whole(&self.key), Span::words(code), Span::words(ago(self.since, now))];
-        let row = Row::new(cells).prose(&self.because);
+        let line = &self.line;
+        let cells = [Span::whole(&line.key), Span::words(line.code), Span::words(ago(line.since, now))];
+        let row = Row::new(cells).prose(&line.because);
         self.help.iter().fold(row, |row, help| row.field(format!("→ {}:", help.to), Span::whole(&help.what)))
     }
 }
 
-impl HandoffLine {
-    fn row(&self, now: Timestamp, program: &str) -> Row {
-        let survivors: Vec<_> = self.survivors.iter().map(ToString::to_string).collect();
-        let row = Row::new([Span::whole(self.run.to_string()), Span::words(ago(self.since, now))]);
-        if survivors.is_empty() {
-            return row.prose(&self.why);
-        }
-        let row = row.prose(format!("{} (pids {})", self.why, survivors.join(", ")));
-        let row = row.field("→ to try again:", Span::whole(format!("{program} reap")));
-        row.field("→ or give them up:", Span::whole(format!("{program} reap --forget {}", self.run)))
+fn handoff_row(handoff: &Handoff, now: Timestamp, program: &str) -> Row {
+    let survivors: Vec<_> = handoff.survivors.iter().map(ToString::to_string).collect();
+    let row = Row::new([Span::whole(&handoff.run), Span::words(ago(handoff.since, now))]);
+    if survivors.is_empty() {
+        return row.prose(&handoff.because);
     }
+    let row = row.prose(format!("{} (pids {})", handoff.because, survivors.join(", ")));
+    let row = row.field("→ to try again:", Span::whole(format!("{program} reap")));
+    row.field("→ or give them up:", Span::whole(format!("{program} reap --forget {}", handoff.run)))
 }
 
-impl NoteLine {
-    fn row(&self, program: &str) -> Row {
-        let row = Row::new([Span::whole(&self.key), Span::whole(self.run.to_string())]).prose(&self.because);
-        row.field("→ what it printed:", Span::whole(format!("{program} logs {} --hooks", self.run)))
-    }
+fn note_row(note: &Note, program: &str) -> Row {
+    let row = Row::new([Span::whole(&note.key), Span::whole(&note.run)]).prose(&note.because);
+    row.field("→ what it printed:", Span::whole(format!("{program} logs {} --hooks", note.run)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ItemId;
+    use crate::views::json;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -382,9 +378,11 @@ mod tests {
 
     #[test]
     fn an_item_is_due_at_a_time_or_waits_for_something_to_happen() {
-        let until = |code, until: Option<i64>| {
-            let (item, key) = (ItemId("dir:A".into()), "A".to_owned());
-            let waiting = Waiting { item, key, code, because: String::new(), until: until.map(at) };
+        let until = |code: HoldReason, until: Option<i64>| {
+            let (item, key) = ("dir:A".to_owned(), "A".to_owned());
+            let (because, until) = (String::new(), until.map(at));
+            let waiting =
+                Waiting { line: json::Waiting { item, key, code: code.name(), because, until }, code };
             waiting.until(at(100))
         };
         assert_eq!(until(HoldReason::Backoff, Some(105)), "due in 5 s");

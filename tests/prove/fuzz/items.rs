@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use factory_tick::config::SourceConfig;
 use factory_tick::model::{ItemState, Observed, SourceView, WorkItem};
-use factory_tick::source;
+use factory_tick::source::{self, LastRead};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn read(name: &str, bytes: &[u8]) -> SourceView {
     let folder = tempfile::tempdir().unwrap();
     lay(&folder.path().join(name), bytes);
     let source = source::build(&SourceConfig::Dir { path: folder.path().to_owned() });
-    match source.read(Instant::now() + Duration::from_secs(60)) {
+    match LastRead::default().read(&*source, Instant::now() + Duration::from_secs(60)) {
         Observed::Known(view) => view,
         Observed::Unknown(why) => panic!("one bad file hides the folder: {why}"),
     }

@@ -44,7 +44,7 @@ impl Tracker {
     pub(super) fn new(dice: &mut Dice, scope: &Scope) -> Tracker {
         let mut tracker = Tracker { scope: scope.clone(), ..Tracker::default() };
         for number in 0..dice.range(1, 8) {
-            let id = ItemId(format!("dir:{number}"));
+            let id = id(number);
             let mut item = WorkItem {
                 id: id.clone(),
                 key: KEYS[number as usize].to_owned(),
@@ -80,6 +80,35 @@ impl Tracker {
             tracker.items.insert(id, tracked);
         }
         tracker
+    }
+
+    /// A person files an item, or gives it another title.
+    pub(super) fn file(&mut self, number: u64, title: &str) {
+        let mut item = WorkItem {
+            id: id(number),
+            key: number.to_string(),
+            title: title.to_owned(),
+            body: String::new(),
+            labels: Vec::new(),
+            priority: None,
+            state: ItemState::Open,
+            blocked_by: Vec::new(),
+            created_at: None,
+            updated_at: None,
+            origin: format!("{number}.json"),
+            hash: String::new(),
+            content_hash: String::new(),
+        };
+        hash(&mut item);
+        let tracked = Tracked {
+            item,
+            present: true,
+            malformed: false,
+            away_until: 0,
+            missing_reads: 0,
+            missing_since: 0,
+        };
+        self.items.insert(id(number), tracked);
     }
 
     /// Somebody does something to some item.
@@ -266,6 +295,11 @@ impl Tracker {
             self.announced.insert((note.item.clone(), note.dispatch));
         }
     }
+}
+
+/// The id of an item by its number.
+pub(super) fn id(number: u64) -> ItemId {
+    ItemId(format!("dir:{number}"))
 }
 
 fn toggle(labels: &mut Vec<String>, label: &str) {

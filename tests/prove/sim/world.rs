@@ -11,10 +11,10 @@ use factory_tick::durable::LockError;
 use factory_tick::fleet::Fleet;
 use factory_tick::model::{
     AgentName, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Process, Reap, Reaped, RunId,
-    RunObservation, RunQuery, Signalled, SourceView, Status, Writeback,
+    RunObservation, RunQuery, Signalled, Status, Unavailable, UnavailableKind, Writeback,
 };
 use factory_tick::registry::Registry;
-use factory_tick::source::{Description, Obstacle, Source};
+use factory_tick::source::{Description, Obstacle, Read, Source, Version};
 use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState};
 use factory_tick::state::{Binding, Bound, Committed, Loaded, Origin, StateBackend, StoreError};
 use serde_json::Value;
@@ -468,15 +468,28 @@ impl Fleet for Hands<'_> {
 }
 
 impl Source for Hands<'_> {
-    fn read(&self, _until: Instant) -> Observed<SourceView> {
+    fn read(&self, known: Option<&Version>, until: Instant) -> Read {
+        if Instant::now() >= until {
+            return Read::Unknown(Unavailable::new(UnavailableKind::Unreachable, "the time is up"));
+        }
         let world = self.0.borrow();
         match world.today.source_unknown {
-            true => Observed::broken("it can't be read"),
-            false => Observed::Known(world.tracker.view()),
+            true => Read::Unknown(Unavailable::broken("it can't be read")),
+            false => {
+                let view = world.tracker.view();
+                let version = Version::new(format!("{view:?}"));
+                if known == Some(&version) {
+                    return Read::Unchanged;
+                }
+                Read::Known { view, version: Some(version) }
+            }
         }
     }
 
-    fn notify(&self, note: &Writeback, _until: Instant) -> Result<(), String> {
+    fn notify(&self, note: &Writeback, until: Instant) -> Result<(), String> {
+        if Instant::now() >= until {
+            return Err("the time is up".to_owned());
+        }
         self.0.borrow_mut().notify(note)
     }
 

@@ -1,12 +1,16 @@
 //! One item, seen through: what the next tick would make of it and why, what its next runs would be given, and what
 //! became of it lately.
 
+mod document;
+mod record;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::record::labelled;
+use super::json;
 use crate::model::{
     Action, AgentName, Decision, GateVerdict, Gates, Held, HoldReason, ItemId, Plan, RunId, Step,
 };
@@ -19,43 +23,37 @@ use crate::ui::style::Style;
 const EVENTS_MAX: usize = 10;
 
 /// Everything that `explain` tells.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct ExplainView {
-    schema: u32,
     item: ItemId,
     key: String,
     title: Option<String>,
     rules: Vec<Rule>,
-    /// What could not be read, and so may hide more.
     errors: Vec<String>,
     record: Option<ItemRecord>,
-    agents: Vec<Spent>,
-    next_runs: Vec<NextRun>,
-    /// Why a next run can't be told.
+    agents: Vec<json::AgentUse>,
+    next_runs: Vec<json::NextRun>,
     next_runs_error: Option<String>,
     events: Vec<Value>,
 }
 
 /// A rule that applies to the item now.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Rule {
     /// Its action, or the code of what holds the item where the rule does not let it pass.
-    name: String,
+    name: &'static str,
     run: Option<RunId>,
     verdict: Verdict,
     because: String,
     until: Option<Timestamp>,
     /// Whether it says what becomes of the item now.
     decides: bool,
-    #[serde(skip)]
     starts: bool,
-    #[serde(skip)]
     tells: bool,
 }
 
 /// What a rule does with the item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// It lets it pass.
     Passes,
@@ -75,45 +73,6 @@ impl Verdict {
     }
 }
 
-/// What the runs of an agent have used, as far as they told.
-#[derive(Debug, Serialize)]
-struct Spent {
-    agent: AgentName,
-    /// US dollars.
-    usd: Option<f64>,
-    tokens: Option<u64>,
-}
-
-/// What a run would be started with.
-#[derive(Clone, Debug, Serialize)]
-pub struct NextRun {
-    /// Its name, unless another one comes before it.
-    pub run: String,
-    /// The role.
-    pub role: String,
-    /// The session that it goes on with.
-    pub session: Option<String>,
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// Its directory.
-    pub cwd: String,
-    /// Names of its variables.
-    pub env: Vec<String>,
-    /// What is run around it, in this order.
-    pub hooks: Vec<NextHook>,
-    /// Its prompt.
-    pub prompt: String,
-}
-
-/// A hook of a run, or the command that says whether its item is done.
-#[derive(Clone, Debug, Serialize)]
-pub struct NextHook {
-    /// Its key in the configuration.
-    pub name: &'static str,
-    /// Program and arguments.
-    pub argv: Vec<String>,
-}
-
 impl ExplainView {
     /// Reads off a plan for everything: what other items take is told too.
     pub fn new(
@@ -127,7 +86,6 @@ impl ExplainView {
         let mut rules = rules(id, plan, gates);
         mark(&mut rules);
         ExplainView {
-            schema: 1,
             item: id.clone(),
             key,
             title,
@@ -143,8 +101,8 @@ impl ExplainView {
 
     /// What its agents have used.
     pub fn with_agents<'a>(mut self, agents: impl Iterator<Item = (&'a AgentName, &'a AgentRecord)>) -> Self {
-        let spent = |(name, agent): (&AgentName, &AgentRecord)| Spent {
-            agent: name.clone(),
+        let spent = |(name, agent): (&AgentName, &AgentRecord)| json::AgentUse {
+            agent: name.to_string(),
             usd: agent.cost,
             tokens: agent.tokens,
         };
@@ -153,7 +111,7 @@ impl ExplainView {
     }
 
     /// What its next runs would be given, or why that can't be told.
-    pub fn with_next_runs(mut self, runs: Result<Vec<NextRun>, String>) -> Self {
+    pub fn with_next_runs(mut self, runs: Result<Vec<json::NextRun>, String>) -> Self {
         match runs {
             Ok(runs) => self.next_runs = runs,
             Err(why) => self.next_runs_error = Some(why),
@@ -166,14 +124,9 @@ impl ExplainView {
         // That an old run's directory was removed says nothing of the item, and there can be many of them at once.
         let is_chore = |event: &Value| event["event"] == "remove" && event["run"].is_string();
         let ours: Vec<_> =
-            events.filter(|event| event["item"] == json!(self.item) && !is_chore(event)).collect();
+            events.filter(|event| event["item"] == self.item.0.as_str() && !is_chore(event)).collect();
         self.events = ours.into_iter().rev().take(EVENTS_MAX).rev().collect();
         self
-    }
-
-    /// For a script: one line.
-    pub fn to_json(&self) -> String {
-        escape::one_json_line(&json!(self))
     }
 
     /// For a person, on a terminal of this width.
@@ -191,12 +144,12 @@ impl ExplainView {
         }
         if let Some(record) = &self.record {
             page.heading("Record");
-            let mut fields = record_fields(record);
-            fields.extend(self.agents.iter().filter_map(Spent::field));
+            let mut fields = record::fields(record);
+            fields.extend(self.agents.iter().filter_map(used_field));
             page.fields(2, &fields);
         }
         for run in &self.next_runs {
-            run.add_to(&mut page);
+            add_next_run(run, &mut page);
         }
         if let Some(why) = &self.next_runs_error {
             page.heading("Next run");
@@ -252,7 +205,7 @@ impl Rule {
     fn of_decision(decision: &Decision) -> Rule {
         let action = &decision.action;
         Rule {
-            name: action.name().to_owned(),
+            name: action.name(),
             run: action.run().cloned(),
             verdict: Verdict::Acts,
             because: decision.because.clone(),
@@ -275,7 +228,7 @@ impl Rule {
 
     fn of(code: HoldReason, because: &str, until: Option<Timestamp>) -> Rule {
         Rule {
-            name: json!(code).as_str().unwrap_or_default().to_owned(),
+            name: code.name(),
             run: None,
             verdict: Verdict::Holds,
             because: because.to_owned(),
@@ -295,48 +248,32 @@ impl Rule {
         };
         let until = self.until.map_or_else(String::new, |until| format!("until {}: ", escape::time(until)));
         let run = self.run.as_ref().map_or_else(String::new, ToString::to_string);
-        let cells = [mark, &self.name, self.verdict.name()].map(|cell| Span::whole(cell).style(style));
+        let cells = [mark, self.name, self.verdict.name()].map(|cell| Span::whole(cell).style(style));
         let row = Row::new(cells.into_iter().chain([Span::whole(run)]));
         let row = row.prose(format!("{until}{}", self.because));
         if self.verdict == Verdict::Passes { row.style(Style::Dim) } else { row }
     }
 }
 
-impl Spent {
-    fn field(&self) -> Option<(Span, Span)> {
-        escape::used(self.usd, self.tokens).map(|used| field(&self.agent.0, Span::words(used)))
+fn used_field(used: &json::AgentUse) -> Option<(Span, Span)> {
+    escape::used(used.usd, used.tokens).map(|words| labelled(&used.agent, Span::words(words)))
+}
+
+fn add_next_run(run: &json::NextRun, page: &mut Layout) {
+    let mut fields = vec![
+        labelled("role", Span::whole(&run.role)),
+        labelled("argv", Span::whole(escape::json_words(&run.argv))),
+        labelled("cwd", Span::whole(&run.cwd)),
+        labelled("variables", Span::words(run.env.join(" "))),
+    ];
+    fields.extend(run.session.as_ref().map(|session| labelled("session", Span::whole(session))));
+    let argv = |hook: &json::Hook| labelled(hook.name, Span::whole(escape::json_words(&hook.argv)));
+    fields.extend(run.hooks.iter().map(argv));
+    page.heading(format!("Next run {}", run.run));
+    page.fields(2, &fields);
+    for line in run.prompt.lines() {
+        page.verbatim(2, &format!("| {line}"));
     }
-}
-
-impl NextRun {
-    fn add_to(&self, page: &mut Layout) {
-        let mut fields = vec![
-            field("role", Span::whole(&self.role)),
-            field("argv", Span::whole(json!(self.argv).to_string())),
-            field("cwd", Span::whole(&self.cwd)),
-            field("variables", Span::words(self.env.join(" "))),
-        ];
-        fields.extend(self.session.as_ref().map(|session| field("session", Span::whole(session))));
-        let argv = |hook: &NextHook| field(hook.name, Span::whole(json!(hook.argv).to_string()));
-        fields.extend(self.hooks.iter().map(argv));
-        page.heading(format!("Next run {}", self.run));
-        page.fields(2, &fields);
-        for line in self.prompt.lines() {
-            page.verbatim(2, &format!("| {line}"));
-        }
-    }
-}
-
-fn field(label: &str, value: Span) -> (Span, Span) {
-    (Span::words(label).style(Style::Dim), value)
-}
-
-/// What is remembered, without what is nothing.
-fn record_fields(record: &ItemRecord) -> Vec<(Span, Span)> {
-    let fields = json!(record);
-    let fields = fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-    let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    fields.map(|(name, value)| field(name, Span::words(shown(value)))).collect()
 }
 
 fn event_row(event: &Value) -> Row {
@@ -357,7 +294,7 @@ mod tests {
     }
 
     /// The names of the rules that decide, of a plan in which nothing is done.
-    fn deciding(verdicts: Vec<GateVerdict>, held: &[HoldReason]) -> Vec<String> {
+    fn deciding(verdicts: Vec<GateVerdict>, held: &[HoldReason]) -> Vec<&'static str> {
         let id = ItemId("dir:A".to_owned());
         let held = held.iter().map(|code| Held {
             item: id.clone(),
@@ -387,6 +324,6 @@ mod tests {
         let barred = vec![gate(Parked, None, true), gate(Backoff, Some("a-impl.1"), true)];
         assert_eq!(deciding(barred, &[Parked]), ["parked"]);
         assert_eq!(deciding(vec![], &[SourceUnknown]), ["source_unknown"], "what no gate was asked about");
-        assert_eq!(deciding(vec![], &[]), Vec::<String>::new());
+        assert_eq!(deciding(vec![], &[]), Vec::<&str>::new());
     }
 }
