@@ -18,7 +18,7 @@ pub(super) fn fail(
     class: FailureClass,
     because: &str,
     facts: &RunFacts,
-    follow_up: Option<FollowUp>,
+    follow_ups: Vec<FollowUp>,
     due_at: Option<Timestamp>,
     duplicate: bool,
 ) {
@@ -27,7 +27,7 @@ pub(super) fn fail(
         run: Some(run.clone()),
         class,
         facts: facts.clone(),
-        follow_up,
+        follow_ups,
         due_at,
         duplicate,
     };

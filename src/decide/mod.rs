@@ -20,7 +20,7 @@ mod writeback;
 mod tests;
 
 use crate::config::Config;
-use crate::model::{Gates, ItemId, Launch, Observed, Plan, World};
+use crate::model::{FollowUpReason, Gates, ItemId, Launch, Observed, Plan, World};
 use crate::registry::{AgentRecord, Registry};
 
 use planner::Planner;
@@ -76,10 +76,9 @@ pub fn explain(config: &Config, registry: &Registry, world: &World, id: &ItemId)
 /// something to say to it, so that no failure is behind it and `resumes_max` does not bound it.
 pub fn can_go_on(config: &Config, agent: &AgentRecord, answered: bool) -> bool {
     let session = agent.session.as_ref().filter(|_| !agent.succeeded);
-    session.is_some_and(|session| match answered {
-        true => follow_ups::goes_on(config, agent),
-        false => follow_ups::may_resume(config, agent, session),
-    })
+    let reason = if answered { FollowUpReason::Answer } else { FollowUpReason::Failure };
+    // A person gives an item all its attempts back.
+    session.is_some_and(|session| follow_ups::may_follow(config, agent, session, reason, 0))
 }
 
 /// The cool-offs that a provider or the machine caused: a person may know better.

@@ -4,6 +4,7 @@
 
 mod clock_reading;
 mod clock_tracker;
+mod follow_up;
 mod item;
 mod names;
 mod observed;
@@ -17,13 +18,14 @@ mod world;
 
 pub use clock_reading::ClockReading;
 pub use clock_tracker::ClockTracker;
+pub use follow_up::{FollowUp, FollowUpReason};
 pub use item::{Gone, ItemState, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use observed::{Observed, Unavailable, UnavailableKind};
 pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
 pub use plan::{
-    Action, Cooling, Decision, DoneWhen, FollowUp, FollowUpReason, Launch, Plan, Reap, RecordUpdate,
-    RunFacts, Status, Step, Usage, Writeback,
+    Action, Cooling, Decision, DoneWhen, Launch, Plan, Reap, RecordUpdate, RunFacts, Status, Step, Usage,
+    Writeback,
 };
 pub use receipt::{
     Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, LocalLauncher, Output, Process, Refusal,

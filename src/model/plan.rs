@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, Claimed, FailureClass, Gone, Held, ItemId, ItemSnapshot, RunHandle, RunId, RunSpec,
+    AgentName, Claimed, FailureClass, FollowUp, Gone, Held, ItemId, ItemSnapshot, RunHandle, RunId, RunSpec,
     Standstill, Survivor, UnrecordedSpec,
 };
 
@@ -69,57 +69,6 @@ pub struct Writeback {
     pub because: String,
     /// Whether the dispatch fails when this can't be said.
     pub required: bool,
-}
-
-/// What an agent does next by itself, outside its item's next dispatch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FollowUp {
-    /// True: its session goes on. False: it alone starts again, in the same dispatch.
-    pub resume: bool,
-    /// Not before.
-    pub due_at: Timestamp,
-    /// Why.
-    #[serde(default, skip_serializing_if = "FollowUpReason::is_failure")]
-    pub reason: FollowUpReason,
-    /// What its session is told besides.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-}
-
-/// Why an agent goes on by itself. Each reason has a bound of its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FollowUpReason {
-    /// Its run failed: `[attempts] resumes_max` per session.
-    #[default]
-    Failure,
-    /// A person answered: one for each order of a person.
-    Answer,
-    /// Its run ended before its work did: the first one is free, the attempts bound the others.
-    Unfinished,
-    /// Its item is not done: `[attempts] max`.
-    NotDone,
-}
-
-impl FollowUpReason {
-    /// Whether `[attempts] resumes_max` counts it.
-    pub fn is_failure(&self) -> bool {
-        *self == FollowUpReason::Failure
-    }
-}
-
-impl FollowUp {
-    /// After a failure of its run.
-    pub fn after_failure(resume: bool, due_at: Timestamp) -> FollowUp {
-        FollowUp { resume, due_at, reason: FollowUpReason::Failure, text: None }
-    }
-
-    /// The same once more: the run that was to do it never ran.
-    pub fn again(before: Option<&FollowUp>, resume: bool, due_at: Timestamp) -> FollowUp {
-        let before = before.cloned().unwrap_or_else(|| FollowUp::after_failure(resume, due_at));
-        FollowUp { resume, due_at, ..before }
-    }
 }
 
 /// What makes an item done, once every role of it has ended well.
@@ -237,7 +186,7 @@ pub enum Action {
         /// What the run leaves behind.
         facts: RunFacts,
         /// What the agent does next by itself.
-        follow_up: Option<FollowUp>,
+        follow_ups: Vec<FollowUp>,
         /// No fresh start before this.
         due_at: Option<Timestamp>,
         /// Whether it ended so because another run of its agent was alive.

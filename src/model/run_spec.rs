@@ -34,9 +34,9 @@ pub struct RunSpec {
     /// Longest silence on stdout, in milliseconds; `None` is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stall_ms: Option<u64>,
-    /// The follow-up that led to it; `None`: it belongs to a dispatch of its item.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub follow_up: Option<FollowUp>,
+    /// The follow-ups that led to it; none: it belongs to a dispatch of its item.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub follow_ups: Vec<FollowUp>,
     /// What makes its item done, once it has ended well.
     pub done_when: DoneWhen,
 }

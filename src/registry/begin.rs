@@ -10,7 +10,7 @@ const OF_MORE_THAN_ONE_TEXT: &str = "of more than one text";
 impl AgentRecord {
     /// The record of an agent with a run that is intended. What earlier runs of the agent have used stays used.
     fn starting(spec: &RunSpec, since: &ClockReading, before: Option<&AgentRecord>) -> AgentRecord {
-        AgentRecord {
+        let mut agent = AgentRecord {
             spec: spec.clone(),
             state: AgentPhase::Starting,
             run: Some(spec.id.clone()),
@@ -20,7 +20,8 @@ impl AgentRecord {
             resumes: spec.resumes,
             stopped_at: None,
             succeeded: false,
-            follow_up: None,
+            follow_ups: Vec::new(),
+            fingerprints: before.map(|agent| agent.fingerprints.clone()).unwrap_or_default(),
             credentials: None,
             cost: before.and_then(|agent| agent.cost),
             tokens: before.and_then(|agent| agent.tokens),
@@ -30,7 +31,9 @@ impl AgentRecord {
             question: None,
             unfinished: before.map_or(0, |agent| agent.unfinished),
             after_run: None,
-        }
+        };
+        agent.consume(&spec.follow_ups);
+        agent
     }
 }
 
@@ -96,9 +99,8 @@ impl Registry {
     /// Which text a forgotten run of an item was given, so that a later edit of it counts.
     fn given_as(&mut self, run: &RunId, found: &UnrecordedSpec, anew: bool) {
         // Where others are still at what they were given before, this text is not that of all.
-        let alone = !self.agents_of(&found.spec.item).any(|(name, agent)| {
-            *name != run.agent && (agent.state != AgentPhase::Idle || agent.follow_up.is_some())
-        });
+        let alone =
+            !self.agents_of(&found.spec.item).any(|(name, agent)| *name != run.agent && agent.is_busy());
         let Some(record) = self.items.get_mut(&found.spec.item) else { return };
         let ItemSnapshot { hash, content_hash, .. } = &found.snapshot;
         let edited = record.hash.as_ref().is_some_and(|recorded| recorded != hash);
@@ -124,7 +126,7 @@ impl Registry {
             agent.run = None;
             agent.since = None;
             agent.handle = None;
-            agent.follow_up = None;
+            agent.follow_ups.clear();
             agent.session = None;
             agent.session_tokens = None;
             agent.resumes = 0;

@@ -5,10 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Registry;
-use super::records::{AgentPhase, AgentRecord, CoolOff, Handoff, ItemPhase, Last, Message, ParkedBy, Paused};
+use super::records::{AgentPhase, AgentRecord, CoolOff, Handoff, ItemPhase, Last, ParkedBy, Paused};
 use crate::model::{
-    Action, AgentName, ClockReading, Cooling, FailureClass, FollowUp, FollowUpReason, ItemId, RunFacts,
-    RunId, Survivor,
+    Action, ClockReading, Cooling, FailureClass, FollowUp, ItemId, RunFacts, RunId, Survivor,
 };
 
 /// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
@@ -40,7 +39,7 @@ impl Registry {
                 self.end_run(run, now);
                 if let Some(agent) = self.agents.get_mut(&run.agent) {
                     agent.succeeded = true;
-                    agent.follow_up = None;
+                    agent.follow_ups.clear();
                     agent.unfinished = 0;
                 }
                 self.keep(run, facts, now);
@@ -58,16 +57,16 @@ impl Registry {
                 record.messages.clear();
                 self.names.finish(item, now.at);
             }
-            Action::Fail { item, run, class, facts, follow_up, due_at, duplicate } => {
+            Action::Fail { item, run, class, facts, follow_ups, due_at, duplicate } => {
                 self.counters.dispatch_duplicate_suppressed += u64::from(*duplicate);
                 let charged = class.charged() || run.as_ref().is_some_and(|run| self.repeats(run, *class));
                 match run {
                     Some(run) => {
                         self.count_answer(run, Some(*class), facts, now);
-                        self.fail_run(run, *class, facts, follow_up.clone(), now);
+                        self.fail_run(run, *class, facts, follow_ups, now);
                     }
                     // Whatever was to follow by itself follows with the item's next dispatch.
-                    None => self.forget_next(item),
+                    None => self.drop_follow_ups(item),
                 }
                 self.record_failure(item, *class, charged, because, *due_at, now);
             }
@@ -208,7 +207,7 @@ impl Registry {
     /// A start that is known not to have happened. Its number stays used; its resume was none.
     pub(super) fn withdraw(&mut self, run: &RunId, now: &ClockReading) {
         if let Some(agent) = self.current(run) {
-            let counted = agent.spec.follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure());
+            let counted = FollowUp::counts_as_resume(&agent.spec.follow_ups);
             match agent.spec.is_resume() {
                 true => agent.resumes = agent.resumes.saturating_sub(u32::from(counted)),
                 // The session that was chosen for it never began.
@@ -223,7 +222,7 @@ impl Registry {
         run: &RunId,
         class: FailureClass,
         facts: &RunFacts,
-        follow_up: Option<FollowUp>,
+        follow_ups: &[FollowUp],
         now: &ClockReading,
     ) {
         let never_claimed = self.current(run).is_some_and(|agent| agent.state == AgentPhase::Starting);
@@ -234,7 +233,7 @@ impl Registry {
         }
         self.keep(run, facts, now);
         let Some(agent) = self.agents.get_mut(&run.agent) else { return };
-        agent.follow_up = follow_up;
+        agent.queue_again(follow_ups);
         agent.unfinished = agent.unfinished.saturating_add(u32::from(class == FailureClass::Unfinished));
         if class == FailureClass::SessionGone {
             agent.session = None;
@@ -269,7 +268,7 @@ impl Registry {
         };
         self.end_run(run, now);
         if let Some(agent) = self.agents.get_mut(&run.agent) {
-            agent.follow_up = None;
+            agent.follow_ups.clear();
         }
         self.counters.survivors += u64::from(!survivors.is_empty());
         self.counters.dispatch_failure_reaper_handoffs += u64::from(dispatch_failed);
@@ -301,86 +300,12 @@ impl Registry {
         record.outbox.tracker_note.try_anew();
         record.last = Some(Last { class, because: because.to_owned(), at: now.at });
         self.counters.dispatch_terminal_failures += u64::from(!by_person);
-        self.forget_next(item);
-    }
-
-    /// A new life, as a person wants it. What is done of it stays done, unless all of it is.
-    fn retry(&mut self, item: &ItemId, go_on: &[AgentName], message: Option<&String>, now: &ClockReading) {
-        let Some(record) = self.items.get_mut(item) else { return };
-        // Somebody has looked.
-        self.failure_streak = None;
-        self.names.forget_starts(item);
-        let again = record.state == ItemPhase::Done;
-        // Whoever has nothing to go on with is settled as waiting.
-        record.state = ItemPhase::Active;
-        record.attempts = 0;
-        record.uncharged_streak = 0;
-        record.uncharged_at = None;
-        record.continued = 0;
-        record.due_at = None;
-        record.outbox.tracker_note.try_anew();
-        record.parked_by = None;
-        let agents = self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item);
-        let asked = agents.filter_map(|(name, agent)| Some((name.clone(), agent.question.take()?))).collect();
-        record.messages.extend(message.map(|text| Message { text: text.clone(), asked, heard: false }));
-        let reason = if record.is_answered() { FollowUpReason::Answer } else { FollowUpReason::Failure };
-        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item) {
-            agent.succeeded &= !again;
-            // A person knows what it cost, and wants more.
-            agent.run_usd = None;
-            agent.unfinished = 0;
-            // How it ended well still tells whether the item is done.
-            agent.last_success = agent.last_success.take().filter(|_| agent.succeeded);
-            if go_on.contains(name) {
-                agent.follow_up = Some(FollowUp { resume: true, due_at: now.at, reason, text: None });
-            } else {
-                agent.follow_up = None;
-                agent.session = None;
-                agent.resumes = 0;
-            }
-        }
-    }
-
-    /// Not done, although every role ended well. Where a session goes on, whoever has none starts anew beside it; where
-    /// none does, all of them start with the item's next dispatch.
-    pub(super) fn go_on(&mut self, item: &ItemId, sessions: &[AgentName], now: &ClockReading) {
-        for (name, agent) in self.agents.iter_mut().filter(|(_, agent)| agent.spec.item == *item) {
-            agent.succeeded = false;
-            let resume = sessions.contains(name);
-            let reason = FollowUpReason::NotDone;
-            agent.follow_up =
-                (!sessions.is_empty()).then_some(FollowUp { resume, due_at: now.at, reason, text: None });
-        }
-        if let Some(record) = self.items.get_mut(item) {
-            record.continued = record.continued.saturating_add(1);
-            // Whatever had failed before, it was got over.
-            record.due_at = None;
-        }
-        self.recompute_phase(item);
-    }
-
-    /// What a person had to say was said, once every run that was to hear it was seen to run.
-    fn hear_messages(&mut self, item: &ItemId) {
-        let unheard = |agent: &AgentRecord| agent.state == AgentPhase::Starting || agent.follow_up.is_some();
-        if self.agents_of(item).any(|(_, agent)| unheard(agent)) {
-            return;
-        }
-        if let Some(record) = self.items.get_mut(item) {
-            record.messages.iter_mut().for_each(|message| message.heard = true);
-        }
-    }
-
-    pub(super) fn forget_next(&mut self, item: &ItemId) {
-        for agent in self.agents.values_mut().filter(|agent| agent.spec.item == *item) {
-            agent.follow_up = None;
-        }
+        self.drop_follow_ups(item);
     }
 
     /// An item of which nothing runs or follows by itself waits for its next dispatch; any other is active.
     pub(super) fn recompute_phase(&mut self, item: &ItemId) {
-        let busy = self
-            .agents_of(item)
-            .any(|(_, agent)| agent.state != AgentPhase::Idle || agent.follow_up.is_some());
+        let busy = self.agents_of(item).any(|(_, agent)| agent.is_busy());
         if let Some(record) = self.items.get_mut(item) {
             record.state = match record.state {
                 ItemPhase::Active | ItemPhase::Waiting if busy => ItemPhase::Active,

@@ -9,6 +9,7 @@ pub mod backoff;
 mod begin;
 mod counts;
 mod daily_spend;
+mod follow_ups;
 mod intend;
 mod limits;
 pub mod naming;
@@ -193,8 +194,7 @@ impl Registry {
             return Err(beyond);
         }
         for (id, record) in &self.items {
-            let busy = |agent: &AgentRecord| agent.run.is_some() || agent.follow_up.is_some();
-            if record.state == ItemPhase::Active && !self.agents_of(id).any(|(_, agent)| busy(agent)) {
+            if record.state == ItemPhase::Active && !self.agents_of(id).any(|(_, agent)| agent.is_busy()) {
                 return Err(format!("{id} is active, and no agent of it has a run or is about to"));
             }
         }

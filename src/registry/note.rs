@@ -1,13 +1,11 @@
 //! What became of a plan's effects, written down.
 
-use jiff::Timestamp;
-
 use super::outbox::Note;
 use super::{NOTE_TRIES_MAX, Registry, name_survivors};
 use crate::config::Attempts;
 use crate::model::{
-    Action, ClockReading, Decision, FailureClass, FollowUp, Happened, ItemId, Launch, Outcome, Plan, Reaped,
-    RunId, Status, Step, Writeback,
+    Action, ClockReading, Decision, FailureClass, Happened, ItemId, Launch, Outcome, Plan, Reaped, RunId,
+    Status, Step, Writeback,
 };
 use crate::registry::backoff::backoff;
 
@@ -71,15 +69,13 @@ impl Registry {
 
     fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &ClockReading) {
         let resume = launch.spec.session.is_some();
-        // Due at once, whatever the wall clock does meanwhile.
-        let again = FollowUp::again(launch.spec.follow_up.as_ref(), resume, Timestamp::MIN);
         match happened {
-            Happened::NotTried(_) => self.try_again(launch, again),
+            Happened::NotTried(_) => self.try_again(launch, resume),
             Happened::NotStarted { class: FailureClass::NameTaken, error } => {
                 self.note_name_taken(launch, error, now);
             }
             Happened::NotStarted { class, error } => {
-                self.try_again(launch, again);
+                self.try_again(launch, resume);
                 self.record_failure(&launch.spec.item, *class, class.charged(), error, None, now);
                 if *class == FailureClass::Machine {
                     self.cool_machine(error, now);
@@ -103,17 +99,8 @@ impl Registry {
                 agent.resumes = 0;
             }
         }
-        self.try_again(launch, FollowUp::again(launch.spec.follow_up.as_ref(), false, Timestamp::MIN));
+        self.try_again(launch, false);
         self.record_failure(&launch.spec.item, FailureClass::NameTaken, false, error, None, now);
-    }
-
-    /// What was not started is still to be started: a resume, or one of a crew that runs, by itself; any
-    /// other with its item's next dispatch.
-    fn try_again(&mut self, launch: &Launch, again: FollowUp) {
-        let alone = again.resume || self.running(&launch.spec.item);
-        if let Some(agent) = self.agents.get_mut(&launch.spec.id.agent) {
-            agent.follow_up = alone.then_some(again);
-        }
     }
 
     fn note_reaped(&mut self, run: &RunId, reaped: &Reaped, now: &ClockReading) {
@@ -187,7 +174,7 @@ impl Registry {
                 self.hand_off(&run, Some(item), because, now, &[], true);
             }
             let Some(agent) = self.agents.get_mut(&name) else { continue };
-            agent.follow_up = None;
+            agent.follow_ups.clear();
             // What was never announced must not count as done, nor go on after a person's retry.
             if class == FailureClass::Writeback {
                 agent.succeeded = false;

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, FailureClass, FollowUp, Gone, ItemId, RunHandle, RunId, RunSpec, Survivor,
+    AgentName, ClockReading, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, RunHandle, RunId, RunSpec,
+    Survivor,
 };
 
 /// Where an item stands.
@@ -150,8 +151,11 @@ pub struct AgentRecord {
     pub stopped_at: Option<Timestamp>,
     /// Whether the role is done for this item.
     pub succeeded: bool,
-    /// What it does next by itself.
-    pub follow_up: Option<FollowUp>,
+    /// What it does next by itself, oldest first.
+    pub follow_ups: Vec<FollowUp>,
+    /// By reason: the latest event outside that a run of it was started for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fingerprints: BTreeMap<FollowUpReason, String>,
     /// Fingerprint of the credentials that its latest run was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials: Option<String>,

@@ -58,7 +58,7 @@ impl Registry {
                 record.outbox.tracker_note.try_anew();
                 for agent in self.agents.values_mut().filter(|agent| agent.spec.item == *item) {
                     agent.succeeded = false;
-                    agent.follow_up = None;
+                    agent.follow_ups.clear();
                     agent.run_usd = None;
                     agent.last_success = None;
                     agent.unfinished = 0;
@@ -81,7 +81,7 @@ impl Registry {
             }
             RecordUpdate::NoteWanted(writeback) => self.want_note(writeback),
             RecordUpdate::Regroup { item } => {
-                self.forget_next(item);
+                self.drop_follow_ups(item);
                 self.recompute_phase(item);
             }
             RecordUpdate::NotDone { item, go_on } => self.go_on(item, go_on, now),

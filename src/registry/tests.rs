@@ -8,9 +8,14 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, Happened, ItemSnapshot, Launch,
-    Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status, UnrecordedSpec, Usage,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Happened,
+    ItemSnapshot, Launch, Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status,
+    UnrecordedSpec, Usage,
 };
+
+fn failure(resume: bool) -> Vec<FollowUp> {
+    vec![FollowUp::new(FollowUpReason::Failure, resume, moment(0).at)]
+}
 
 fn moment(seconds: i64) -> ClockReading {
     ClockReading {
@@ -53,7 +58,7 @@ fn spec(text: &str, dispatch: u64, session: Option<&str>) -> RunSpec {
         prelude_ms: 0,
         deadline_ms: None,
         stall_ms: None,
-        follow_up: None,
+        follow_ups: Vec::new(),
         done_when: DoneWhen::Exit,
     }
 }
@@ -139,7 +144,7 @@ impl Registry {
             run: Some(run(text)),
             class,
             facts: RunFacts::default(),
-            follow_up: None,
+            follow_ups: Vec::new(),
             due_at: class.charged().then(|| moment(300).at),
             duplicate: false,
         });
@@ -222,7 +227,7 @@ fn an_active_item_of_which_nothing_runs_or_follows_is_a_contradiction() {
     }
     registry.a().state = ItemPhase::Active;
     assert_eq!(registry.check().unwrap_err(), "dir:A is active, and no agent of it has a run or is about to");
-    registry.agent("a-impl").follow_up = Some(FollowUp::after_failure(false, moment(0).at));
+    registry.agent("a-impl").follow_ups = failure(false);
     assert_eq!(registry.check(), Ok(()), "its agent is about to");
 }
 
@@ -311,17 +316,16 @@ fn a_forgotten_run_of_a_dispatch_that_is_known_leaves_it_without_one_text_likewi
 
 #[test]
 fn the_text_of_a_forgotten_dispatch_is_that_of_all_unless_somebody_is_at_an_earlier_one() {
-    let follow_up = || Some(FollowUp::after_failure(true, moment(0).at));
-    for (state, follow_up, alone) in [
-        (AgentPhase::Idle, None, true),
-        (AgentPhase::Idle, follow_up(), false),
-        (AgentPhase::Running, None, false),
+    for (state, follow_ups, alone) in [
+        (AgentPhase::Idle, Vec::new(), true),
+        (AgentPhase::Idle, failure(true), false),
+        (AgentPhase::Running, Vec::new(), false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
         registry.fails("a-impl.1", FailureClass::Agent);
         registry.agent("a-rev").state = state;
-        registry.agent("a-rev").follow_up = follow_up;
+        registry.agent("a-rev").follow_ups = follow_ups;
         registry.does(Action::AdoptUnrecorded { run: run("a-impl.2"), spec: unrecorded(2, "text 2", None) });
         assert_eq!(registry.a().hash.as_deref() == Some("text 2"), alone);
     }
@@ -515,17 +519,16 @@ fn message() -> Message {
 
 #[test]
 fn what_a_person_says_is_kept_until_every_run_that_is_to_hear_it_was_seen() {
-    let follow_up = || Some(FollowUp::after_failure(true, moment(0).at));
-    for (state, follow_up, forgotten) in [
-        (AgentPhase::Idle, None, true),
-        (AgentPhase::Running, None, true),
-        (AgentPhase::Starting, None, false),
-        (AgentPhase::Idle, follow_up(), false),
+    for (state, follow_ups, forgotten) in [
+        (AgentPhase::Idle, Vec::new(), true),
+        (AgentPhase::Running, Vec::new(), true),
+        (AgentPhase::Starting, Vec::new(), false),
+        (AgentPhase::Idle, failure(true), false),
     ] {
         let mut registry = Registry::started();
         registry.does(Action::Start(launch("a-rev.1", 1, "text 1")));
         registry.agent("a-rev").state = state;
-        registry.agent("a-rev").follow_up = follow_up;
+        registry.agent("a-rev").follow_ups = follow_ups;
         registry.a().messages = vec![message()];
         registry.does(adopt("a-impl.1"));
         assert_eq!(registry.a().messages[0].heard, forgotten, "{state:?}");
@@ -706,8 +709,8 @@ fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
     assert!(registry.handoffs.is_empty());
     let agent = registry.agent("a-impl");
     assert_eq!((&agent.run, &agent.handle, &agent.session), (&None, &None, &None));
-    for (name, follow_up) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
-        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, follow_up, "{name}");
+    for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
+        assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
     }
 }
 

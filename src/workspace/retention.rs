@@ -262,7 +262,7 @@ mod tests {
                 prelude_ms: 0,
                 deadline_ms: None,
                 stall_ms: None,
-                follow_up: None,
+                follow_ups: Vec::new(),
                 done_when: crate::model::DoneWhen::Exit,
             },
             snapshot: ItemSnapshot {

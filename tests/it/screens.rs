@@ -8,8 +8,8 @@ use factory_tick::config::{self, Config, Problems};
 use factory_tick::decide::{self, Request};
 use factory_tick::exit::ExitStatus;
 use factory_tick::model::{
-    ClockReading, FleetView, FollowUp, ItemId, ItemState, LocalFacts, Observed, RunObservation, SourceView,
-    WorkItem, World,
+    ClockReading, FleetView, FollowUp, FollowUpReason, ItemId, ItemState, LocalFacts, Observed,
+    RunObservation, SourceView, WorkItem, World,
 };
 use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
 use factory_tick::source;
@@ -437,8 +437,8 @@ fn an_item_between_two_of_its_runs_waits() {
     let mut still = Still::new();
     let due_at = "2026-11-20T08:57:00Z".parse().unwrap();
     let agent = still.registry.agents.values_mut().find(|agent| agent.spec.item.0 == "dir:AR-6").unwrap();
-    (agent.state, agent.run, agent.follow_up) =
-        (AgentPhase::Idle, None, Some(FollowUp::after_failure(true, due_at)));
+    (agent.state, agent.run, agent.follow_ups) =
+        (AgentPhase::Idle, None, vec![FollowUp::new(FollowUpReason::Failure, true, due_at)]);
     let screen = still.status().to_page(100, false).to_text();
     assert_has(
         &screen,

@@ -67,7 +67,7 @@ impl Case {
                 prelude_ms: 0,
                 deadline_ms: None,
                 stall_ms: None,
-                follow_up: None,
+                follow_ups: Vec::new(),
                 done_when: DoneWhen::Exit,
             },
             snapshot: ItemSnapshot {

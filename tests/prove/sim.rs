@@ -724,7 +724,7 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
                 agent.state,
                 agent.run.as_ref().map(ToString::to_string),
                 agent.succeeded,
-                agent.follow_up.as_ref().map(|next| next.resume),
+                agent.follow_ups.iter().map(|next| next.resume).collect::<Vec<_>>(),
                 agent.session,
                 agent.resumes
             );

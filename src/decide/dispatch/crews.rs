@@ -19,7 +19,7 @@ pub(in crate::decide) struct NeverRan {
     /// Whether processes of it may live where they can't be seen: it is handed off.
     unseen: bool,
     /// The resume that follows where it had begun, if its session can go on.
-    resume: Option<FollowUp>,
+    resume: Vec<FollowUp>,
 }
 
 impl NeverRan {
@@ -31,7 +31,16 @@ impl NeverRan {
         facts: RunFacts,
     ) -> NeverRan {
         let run = run.clone();
-        NeverRan { run, class, because, facts, duplicate: false, began: false, unseen: false, resume: None }
+        NeverRan {
+            run,
+            class,
+            because,
+            facts,
+            duplicate: false,
+            began: false,
+            unseen: false,
+            resume: Vec::new(),
+        }
     }
 
     pub(in crate::decide) fn fenced(run: &RunId) -> NeverRan {
@@ -45,12 +54,12 @@ impl NeverRan {
         NeverRan { duplicate: refusal.duplicate, ..refused }
     }
 
-    pub(in crate::decide) fn rebooted(run: &RunId, facts: RunFacts, resume: Option<FollowUp>) -> NeverRan {
+    pub(in crate::decide) fn rebooted(run: &RunId, facts: RunFacts, resume: Vec<FollowUp>) -> NeverRan {
         let because = "the machine was restarted".to_owned();
         NeverRan { began: true, resume, ..NeverRan::claimed(run, FailureClass::Infra, because, facts) }
     }
 
-    pub(in crate::decide) fn replaced(run: &RunId, facts: RunFacts, resume: Option<FollowUp>) -> NeverRan {
+    pub(in crate::decide) fn replaced(run: &RunId, facts: RunFacts, resume: Vec<FollowUp>) -> NeverRan {
         let because = "its container was replaced".to_owned();
         NeverRan { because, unseen: true, ..NeverRan::rebooted(run, facts, resume) }
     }
@@ -67,15 +76,17 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
         if one.began {
             return one.resume.clone();
         }
-        let agent = planner.registry.agents.get(&one.run.agent)?;
-        let again = agent.spec.is_resume() && agent.session.is_some();
-        again.then(|| FollowUp::again(agent.spec.follow_up.as_ref(), true, planner.now.at))
+        let Some(agent) = planner.registry.agents.get(&one.run.agent) else { return Vec::new() };
+        match agent.spec.is_resume() && agent.session.is_some() {
+            true => FollowUp::again(&agent.spec.follow_ups, true, planner.now.at),
+            false => Vec::new(),
+        }
     };
     // Sessions first: a session that goes on is the crew of the starts.
     let (first, then): (Vec<_>, Vec<_>) =
-        never_ran.into_iter().partition(|one| resumes(planner, one).is_some());
+        never_ran.into_iter().partition(|one| !resumes(planner, one).is_empty());
     for one in first.into_iter().chain(then) {
-        let follow_up = resumes(planner, &one);
+        let mut follow_ups = resumes(planner, &one);
         let NeverRan { run, class, because, facts, duplicate, unseen, .. } = one;
         let Some(agent) = planner.registry.agents.get(&run.agent).cloned() else { continue };
         // Another verdict has handed it off meanwhile.
@@ -86,11 +97,10 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
             // First, while the record still tells the launcher.
             endings::stop(planner, &agent, &run, endings::REPLACED, false);
         }
-        let alone = || has_crew(planner, &agent.spec.item, &gone);
-        let follow_up = follow_up.or_else(|| {
-            alone().then(|| FollowUp::again(agent.spec.follow_up.as_ref(), false, planner.now.at))
-        });
-        endings::fail(planner, &agent, &run, class, &because, &facts, follow_up, None, duplicate);
+        if follow_ups.is_empty() && has_crew(planner, &agent.spec.item, &gone) {
+            follow_ups = FollowUp::again(&agent.spec.follow_ups, false, planner.now.at);
+        }
+        endings::fail(planner, &agent, &run, class, &because, &facts, follow_ups, None, duplicate);
         if class == FailureClass::Machine {
             cool_offs::begin(planner, &agent, class, &because, None);
         }
@@ -100,7 +110,7 @@ pub(in crate::decide) fn start_again(planner: &mut Planner, never_ran: Vec<Never
 /// A start that was to be made beside its crew waits for the item's next dispatch where no crew is left.
 pub(in crate::decide) fn regroup(planner: &mut Planner) {
     for id in planner.item_ids() {
-        let starts_alone = |agent: &AgentRecord| agent.follow_up.is_some() && !resumes(planner, agent);
+        let starts_alone = |agent: &AgentRecord| !agent.follow_ups.is_empty() && !resumes(planner, agent);
         let any = planner.registry.agents_of(&id).any(|(_, agent)| starts_alone(agent));
         if any && !has_crew(planner, &id, &[]) {
             planner.refresh(RecordUpdate::Regroup { item: id });
@@ -117,8 +127,7 @@ fn has_crew(planner: &Planner, item: &ItemId, without: &[RunId]) -> bool {
     })
 }
 
-/// Whether a session of this agent is about to go on. The configuration may have made a start of it meanwhile.
+/// Whether a session of this agent is about to go on.
 fn resumes(planner: &Planner, agent: &AgentRecord) -> bool {
-    let due = agent.follow_up.as_ref().is_some_and(|follow_up| follow_up.resume);
-    due && agent.session.is_some() && follow_ups::goes_on(planner.config, agent)
+    follow_ups::session_to_resume(planner.config, agent).is_some()
 }

@@ -10,7 +10,7 @@ use crate::decide::eligibility::{self, is_eligible};
 use crate::decide::planner::Planner;
 use crate::decide::throttle::budget::item_starts_used_up;
 use crate::decide::throttle::cool_offs;
-use crate::model::{AgentName, FollowUp, GateVerdict, HoldReason, ItemState, RecordUpdate, WorkItem};
+use crate::model::{AgentName, GateVerdict, HoldReason, ItemState, RecordUpdate, WorkItem};
 use crate::registry::{ItemPhase, ItemRecord};
 
 /// Why an item waits.
@@ -37,7 +37,7 @@ pub(in crate::decide) enum Wanted<'a> {
     /// Anything at all of what its agents do next by themselves.
     GoingOn,
     /// What this agent does next by itself.
-    FollowUp { agent: &'a AgentName, role: &'a Role, follow_up: &'a FollowUp },
+    FollowUp { agent: &'a AgentName, role: &'a Role, due_at: Timestamp },
 }
 
 /// What a gate is about.
@@ -220,11 +220,11 @@ fn already_active(asked: &Asked) -> Option<Wait> {
 /// Its turn has not come yet.
 fn backoff(asked: &Asked) -> Option<Wait> {
     let now = asked.planner.now;
-    if let Wanted::FollowUp { follow_up, .. } = &asked.wanted {
+    if let Wanted::FollowUp { due_at, .. } = &asked.wanted {
         // Later than any backoff reaches: the clock was set back, and nobody knows how long it has waited.
         let latest = now.after(asked.planner.config.attempts.backoff_max);
-        let waits = follow_up.due_at > now.at && follow_up.due_at <= latest;
-        return waits.then(|| Wait("its session goes on later".to_owned(), Some(follow_up.due_at)));
+        let waits = *due_at > now.at && *due_at <= latest;
+        return waits.then(|| Wait("its session goes on later".to_owned(), Some(*due_at)));
     }
     let due_at = asked.record?.due_at.filter(|due_at| *due_at > now.at)?;
     Some(Wait(attempts_failed(asked), Some(due_at)))

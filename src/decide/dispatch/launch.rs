@@ -18,13 +18,13 @@ pub(in crate::decide) fn launch(
     record: &ItemRecord,
     dispatch: u64,
     session: Option<String>,
-    follow_up: Option<FollowUp>,
+    follow_ups: Vec<FollowUp>,
 ) -> Result<Launch, String> {
     let agent = planner.registry.agent_name(&item.id, &record.slug, &role.name, &role.suffix);
     let run = planner.registry.names.next_run(&agent);
     let workspace = &planner.registry.names.items[&item.id].workspace;
     let prompt = match session {
-        Some(_) => messages::of_session(role, record, &run.agent, follow_up.as_ref()),
+        Some(_) => messages::of_session(role, record, &run.agent, &follow_ups),
         None => render(planner, role, item, record, &run, workspace)?,
     };
     let preset = role.preset();
@@ -44,9 +44,8 @@ pub(in crate::decide) fn launch(
         recorded.clone().filter(|_| session.is_some()).unwrap_or_else(|| now.to_owned())
     };
     let ms = |time: Duration| time.as_millis() as u64;
-    let resumes = resumed.map_or(0, |agent| {
-        agent.resumes + u32::from(follow_up.as_ref().is_none_or(|follow_up| follow_up.reason.is_failure()))
-    });
+    let resumes =
+        resumed.map_or(0, |agent| agent.resumes + u32::from(FollowUp::counts_as_resume(&follow_ups)));
     let snapshot = ItemSnapshot {
         key: item.key.clone(),
         slug: record.slug.clone(),
@@ -66,7 +65,7 @@ pub(in crate::decide) fn launch(
         prelude_ms: ms(planner.config.hooks.before_agent(planner.config.fleet.grace)),
         deadline_ms: role.deadline.map(ms),
         stall_ms: role.stall.map(ms),
-        follow_up,
+        follow_ups,
         done_when: planner.config.done.when(),
     };
     Ok(Launch {

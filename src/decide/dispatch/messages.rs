@@ -1,28 +1,39 @@
 //! What an agent is told that goes on: what a person had to say, and why it goes on.
 
+use std::collections::BTreeSet;
+
 use crate::config::{Role, prompt};
 use crate::model::{AgentName, FollowUp, FollowUpReason};
 use crate::registry::{ItemRecord, Message};
 
-/// The prompt of a session that goes on.
+/// The prompt of a session that goes on: what a person had to say, the text of each follow-up, and how to go on.
 pub(in crate::decide) fn of_session(
     role: &Role,
     record: &ItemRecord,
     agent: &AgentName,
-    follow_up: Option<&FollowUp>,
+    follow_ups: &[FollowUp],
 ) -> String {
-    let reason = follow_up.map_or(FollowUpReason::Failure, |follow_up| follow_up.reason);
-    let built_in = match reason {
+    let unheard = record.messages.iter().filter(|message| !message.heard);
+    let mut parts: Vec<_> = unheard.map(|message| words(message, agent)).collect();
+    parts.extend(follow_ups.iter().filter_map(|one| one.text.clone()));
+    match &role.resume_prompt {
+        Some(prompt) => parts.push(prompt.clone()),
+        None if follow_ups.is_empty() => parts.push(prompt::BUILT_IN_RESUME.to_owned()),
+        None => {
+            let reasons: BTreeSet<_> = follow_ups.iter().map(|one| one.reason).collect();
+            parts.extend(reasons.into_iter().map(|reason| built_in(reason).to_owned()));
+        }
+    }
+    parts.join("\n\n")
+}
+
+fn built_in(reason: FollowUpReason) -> &'static str {
+    match reason {
         FollowUpReason::Failure => prompt::BUILT_IN_RESUME,
         FollowUpReason::Answer => prompt::BUILT_IN_ANSWERED,
         FollowUpReason::Unfinished => prompt::BUILT_IN_UNFINISHED,
         FollowUpReason::NotDone => prompt::BUILT_IN_CONTINUE,
-    };
-    let unheard = record.messages.iter().filter(|message| !message.heard);
-    let mut parts: Vec<_> = unheard.map(|message| words(message, agent)).collect();
-    parts.extend(follow_up.and_then(|follow_up| follow_up.text.clone()));
-    parts.push(role.resume_prompt.as_deref().unwrap_or(built_in).to_owned());
-    parts.join("\n\n")
+    }
 }
 
 /// All that a person has said so far, for a session that knows none of it; `None`: nothing.

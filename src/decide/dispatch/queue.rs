@@ -12,7 +12,7 @@ use crate::decide::eligibility::is_eligible;
 use crate::decide::planner::Planner;
 use crate::decide::throttle::cool_offs;
 use crate::decide::throttle::{budget, pause};
-use crate::decide::{eligibility, endings, writeback};
+use crate::decide::{eligibility, endings, follow_ups, writeback};
 use crate::model::{
     Action, AgentName, FailureClass, FollowUp, FollowUpReason, HoldReason, ItemId, ItemState, Launch,
     RecordUpdate, WorkItem,
@@ -89,7 +89,7 @@ fn hold_unread(planner: &mut Planner) {
 
 /// Sessions of an item that go on, and single roles that start again beside their crew. False: there are none.
 fn go_on(planner: &mut Planner, slots: &mut Slots, item: &WorkItem) -> Result<bool, Hold> {
-    let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| agent.follow_up.is_some());
+    let follows = planner.registry.agents_of(&item.id).filter(|(_, agent)| !agent.follow_ups.is_empty());
     let agents: Vec<_> = follows.map(|(name, _)| name.clone()).collect();
     if agents.is_empty() || !is_eligible(planner, item) {
         return Ok(false);
@@ -130,7 +130,9 @@ enum Follow<'a> {
 struct Due<'a> {
     agent: AgentName,
     role: &'a Role,
-    follow_up: FollowUp,
+    follow_ups: Vec<FollowUp>,
+    /// When the first of them is due: it takes the others with it.
+    due_at: Timestamp,
 }
 
 impl<'a> Due<'a> {
@@ -140,12 +142,13 @@ impl<'a> Due<'a> {
         Some(Due {
             agent: name.clone(),
             role: planner.role(&agent.spec.role)?,
-            follow_up: agent.follow_up.clone()?,
+            follow_ups: agent.follow_ups.clone(),
+            due_at: FollowUp::first_due(&agent.follow_ups)?,
         })
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        Wanted::FollowUp { agent: &self.agent, role: self.role, follow_up: &self.follow_up }
+        Wanted::FollowUp { agent: &self.agent, role: self.role, due_at: self.due_at }
     }
 }
 
@@ -164,10 +167,9 @@ fn follow_up<'a>(
     }
     let agent = planner.registry.agents.get(name)?;
     // Another harness, or one without a resume command by now, can't go on with this session.
-    let goes_on = due.follow_up.resume && due.role.harness == agent.spec.harness && due.role.can_resume();
-    let session = agent.session.clone().filter(|_| goes_on);
-    let follow_up = Some(due.follow_up.clone());
-    Some(match launch::launch(planner, due.role, item, record, agent.spec.dispatch, session, follow_up) {
+    let session = follow_ups::session_to_resume(planner.config, agent).cloned();
+    let follow_ups = due.follow_ups.clone();
+    Some(match launch::launch(planner, due.role, item, record, agent.spec.dispatch, session, follow_ups) {
         Ok(launch) => Follow::Ready(due, Box::new(launch)),
         Err(error) => Follow::Fails(error),
     })
@@ -186,19 +188,25 @@ fn one_more_run(
     refuse_overwriting(planner, &item.id, &launch)?;
     slots.take(planner, item, 1);
     if launch.spec.session.is_some() {
-        let resumes = planner.registry.agents.get(&launch.spec.id.agent).map_or(0, |agent| agent.resumes);
-        let max = planner.config.attempts.resumes_max;
-        let because = match due.follow_up.reason {
-            FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
-            FollowUpReason::Answer => "its session goes on with a person's answer".to_owned(),
-            FollowUpReason::Unfinished => "its session goes on: its work was unfinished".to_owned(),
-            FollowUpReason::NotDone => "it is not done: its session goes on".to_owned(),
-        };
+        let because: Vec<_> =
+            due.follow_ups.iter().map(|one| why_it_goes_on(planner, &due.agent, one.reason)).collect();
+        let because = because.join("; ");
         planner.decide(Some(&item.id), because, Action::Resume(launch));
     } else {
         planner.decide(Some(&item.id), "it never ran: it alone starts again", Action::Start(launch));
     }
     Ok(())
+}
+
+fn why_it_goes_on(planner: &Planner, agent: &AgentName, reason: FollowUpReason) -> String {
+    let resumes = planner.registry.agents.get(agent).map_or(0, |agent| agent.resumes);
+    let max = planner.config.attempts.resumes_max;
+    match reason {
+        FollowUpReason::Failure => format!("its session goes on (resume {} of {max})", resumes + 1),
+        FollowUpReason::Answer => "its session goes on with a person's answer".to_owned(),
+        FollowUpReason::Unfinished => "its session goes on: its work was unfinished".to_owned(),
+        FollowUpReason::NotDone => "it is not done: its session goes on".to_owned(),
+    }
 }
 
 /// Holds an item of which a start would overwrite the record of a run that may live, and reports it.
@@ -255,8 +263,10 @@ fn start_crew(
 ) -> Result<(), Hold> {
     let Some(record) = planner.registry.items.get(&item.id).cloned() else { return Ok(()) };
     let dispatch = record.dispatch + 1;
-    let launches: Result<Vec<Launch>, String> =
-        roles.iter().map(|role| launch::launch(planner, role, item, &record, dispatch, None, None)).collect();
+    let launches: Result<Vec<Launch>, String> = roles
+        .iter()
+        .map(|role| launch::launch(planner, role, item, &record, dispatch, None, Vec::new()))
+        .collect();
     let launches = match launches {
         Ok(launches) => launches,
         Err(error) => {
@@ -297,19 +307,18 @@ pub(in crate::decide) fn next_launches(planner: &mut Planner, id: &ItemId) -> Re
     }
     let record = planner.registry.items[id].clone();
     let agents: Vec<_> = planner.registry.agents_of(id).map(|(_, agent)| agent.clone()).collect();
-    let follows = agents.iter().any(|agent| agent.follow_up.is_some());
+    let follows = agents.iter().any(|agent| !agent.follow_ups.is_empty());
     let roles = planner.config.roles.iter().filter_map(|role| {
         let agent = agents.iter().find(|agent| agent.spec.role == role.name);
-        let follow_up = agent.and_then(|agent| agent.follow_up.as_ref());
-        let session = agent.and_then(|agent| agent.session.clone());
-        let is_due = if follows { follow_up.is_some() } else { agent.is_none_or(|agent| !agent.succeeded) };
-        let session =
-            session.filter(|_| follow_up.is_some_and(|follow_up| follow_up.resume) && role.can_resume());
-        is_due.then_some((role, session, follow_up.cloned()))
+        let follow_ups = agent.map_or_else(Vec::new, |agent| agent.follow_ups.clone());
+        let session = agent.and_then(|agent| follow_ups::session_to_resume(planner.config, agent).cloned());
+        let is_due =
+            if follows { !follow_ups.is_empty() } else { agent.is_none_or(|agent| !agent.succeeded) };
+        is_due.then_some((role, session, follow_ups))
     });
     roles
-        .map(|(role, session, follow_up)| {
-            launch::launch(planner, role, item, &record, record.dispatch + 1, session, follow_up)
+        .map(|(role, session, follow_ups)| {
+            launch::launch(planner, role, item, &record, record.dispatch + 1, session, follow_ups)
         })
         .collect()
 }
@@ -324,7 +333,7 @@ fn unlaunchable(planner: &mut Planner, item: &WorkItem, error: &str) -> Result<(
         run: None,
         class: FailureClass::Launch,
         facts: Default::default(),
-        follow_up: None,
+        follow_ups: Vec::new(),
         due_at: Some(due_at),
         duplicate: false,
     };

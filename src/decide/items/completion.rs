@@ -5,7 +5,7 @@ use crate::decide::done_rule::{all_ended_well, answers, rule};
 use crate::decide::eligibility::is_eligible;
 use crate::decide::follow_ups;
 use crate::decide::planner::Planner;
-use crate::model::{Action, DoneWhen, FailureClass, ItemId, RecordUpdate};
+use crate::model::{Action, DoneWhen, FailureClass, FollowUpReason, ItemId, RecordUpdate};
 use crate::registry::AgentRecord;
 
 /// Done by what is known without a look at the source.
@@ -85,7 +85,11 @@ fn may_go_on(planner: &Planner, id: &ItemId) -> Result<(), (FailureClass, String
 }
 
 fn sessions(planner: &Planner, id: &ItemId) -> Vec<crate::model::AgentName> {
-    let may = |agent: &AgentRecord| agent.session.is_some() && follow_ups::goes_on(planner.config, agent);
+    let may = |agent: &AgentRecord| {
+        agent.session.as_ref().is_some_and(|session| {
+            follow_ups::may_follow(planner.config, agent, session, FollowUpReason::NotDone, 0)
+        })
+    };
     let agents = planner.registry.agents_of(id).filter(|(_, agent)| may(agent));
     agents.map(|(name, _)| name.clone()).collect()
 }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::config::{Role, WritebackMode};
 use crate::decide::dispatch::crews::{self, NeverRan};
 use crate::decide::done_rule;
 use crate::decide::endings::{REPLACED, fail, stop, stop_dispatch};
-use crate::decide::follow_ups::{agent_attempts, goes_on, resume_at};
+use crate::decide::follow_ups::{self, attempts_of_item};
 use crate::decide::planner::Planner;
 use crate::decide::reconcile::verdict::{Verdict, verdict};
 use crate::decide::throttle::cool_offs;
@@ -102,9 +104,9 @@ fn look(
         RunObservation::Rebooted(ended) => {
             let agent = planner.registry.agents.get(name).unwrap_or(agent).clone();
             let facts = heard(&ended.reported);
-            let follow_up =
-                resume_at(planner, &agent, &facts, agent_attempts(planner, &agent), planner.now.at);
-            never_ran.push(NeverRan::rebooted(run, facts, follow_up));
+            let follow_ups =
+                resume_at(planner, &agent, &facts, attempts_of_item(planner, &agent), planner.now.at);
+            never_ran.push(NeverRan::rebooted(run, facts, follow_ups));
         }
     }
 }
@@ -120,8 +122,9 @@ fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended)
     let agent = planner.registry.agents.get(name).cloned()?;
     if ended.exit.is_none() {
         let facts = heard(&ended.reported);
-        let follow_up = resume_at(planner, &agent, &facts, agent_attempts(planner, &agent), planner.now.at);
-        return Some(NeverRan::replaced(run, facts, follow_up));
+        let follow_ups =
+            resume_at(planner, &agent, &facts, attempts_of_item(planner, &agent), planner.now.at);
+        return Some(NeverRan::replaced(run, facts, follow_ups));
     }
     if !awaits_note(planner, &agent) {
         // First handed off, while the record still tells the launcher; then judged.
@@ -283,8 +286,8 @@ fn judge(
         FailureClass::Machine if !was_started => return Some(NeverRan::claimed(run, class, because, facts)),
         FailureClass::Killed => {
             let due = planner.now.after(planner.config.attempts.backoff_base);
-            let follow_up = resume_at(planner, agent, &facts, agent_attempts(planner, agent), due);
-            fail(planner, agent, run, class, &because, &facts, follow_up, Some(due), false);
+            let follow_ups = resume_at(planner, agent, &facts, attempts_of_item(planner, agent), due);
+            fail(planner, agent, run, class, &because, &facts, follow_ups, Some(due), false);
         }
         // No end of a run says that its item's starts are used up.
         FailureClass::NeedsInput | FailureClass::NoEffect | FailureClass::Budget => {
@@ -292,7 +295,9 @@ fn judge(
         }
         FailureClass::Unfinished => unfinished(planner, agent, run, &because, &facts),
         // The next attempt is fresh, after the backoff of the failure that led to the resume.
-        FailureClass::SessionGone => fail(planner, agent, run, class, &because, &facts, None, None, false),
+        FailureClass::SessionGone => {
+            fail(planner, agent, run, class, &because, &facts, Vec::new(), None, false)
+        }
         // It is there already: an earlier run made it.
         FailureClass::SessionTaken => go_on_or_wait(planner, agent, run, class, &because, &facts),
         FailureClass::RateLimited
@@ -322,7 +327,7 @@ fn park(
     because: &str,
     facts: &RunFacts,
 ) {
-    fail(planner, agent, run, class, because, facts, None, None, false);
+    fail(planner, agent, run, class, because, facts, Vec::new(), None, false);
     let park = Action::Park { item: agent.spec.item.clone(), class: Some(class), by_person: false };
     planner.decide(Some(&agent.spec.item), because, park);
 }
@@ -331,14 +336,14 @@ fn park(
 /// attempts bound it and not `resumes_max`.
 fn unfinished(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, facts: &RunFacts) {
     let repeats = agent.unfinished > 0;
-    let charged = agent_attempts(planner, agent) + u32::from(repeats);
-    let session = facts.session.as_ref().or(agent.session.as_ref());
-    let resume = session.is_some() && goes_on(planner.config, agent) && charged < planner.config.attempts.max;
-    let (reason, text) = (FollowUpReason::Unfinished, Some(format!("You are not finished: {because}.")));
-    let follow_up = resume.then_some(FollowUp { resume, due_at: planner.now.at, reason, text });
+    let charged = attempts_of_item(planner, agent) + u32::from(repeats);
+    let reason = FollowUpReason::Unfinished;
+    let follow_up = follow_ups::after_run(planner, agent, facts, reason, charged, planner.now.at);
+    let text = Some(format!("You are not finished: {because}."));
+    let follow_ups = follow_up.map(|follow_up| FollowUp { text, ..follow_up }).into_iter().collect();
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
     let due = Some(due).filter(|_| repeats);
-    fail(planner, agent, run, FailureClass::Unfinished, because, facts, follow_up, due, false);
+    fail(planner, agent, run, FailureClass::Unfinished, because, facts, follow_ups, due, false);
 }
 
 /// Nobody is blamed: its session goes on as soon as it may, or it starts anew with its item's next dispatch.
@@ -350,8 +355,20 @@ fn go_on_or_wait(
     because: &str,
     facts: &RunFacts,
 ) {
-    let follow_up = resume_at(planner, agent, facts, agent_attempts(planner, agent), planner.now.at);
-    fail(planner, agent, run, class, because, facts, follow_up, None, false);
+    let follow_ups = resume_at(planner, agent, facts, attempts_of_item(planner, agent), planner.now.at);
+    fail(planner, agent, run, class, because, facts, follow_ups, None, false);
+}
+
+/// The resume that may follow the failure of a run, if its session can go on.
+fn resume_at(
+    planner: &Planner,
+    agent: &AgentRecord,
+    facts: &RunFacts,
+    charged: u32,
+    due_at: Timestamp,
+) -> Vec<FollowUp> {
+    let reason = FollowUpReason::Failure;
+    follow_ups::after_run(planner, agent, facts, reason, charged, due_at).into_iter().collect()
 }
 
 /// What a run leaves behind of which nothing but its own words is known.
@@ -368,17 +385,17 @@ fn charge(
     because: &str,
     facts: &RunFacts,
 ) {
-    let charged = agent_attempts(planner, agent) + 1;
-    let follow_up = resume_at(planner, agent, facts, charged, planner.now.at);
+    let charged = attempts_of_item(planner, agent) + 1;
+    let follow_ups = resume_at(planner, agent, facts, charged, planner.now.at);
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
-    fail(planner, agent, run, class, because, facts, follow_up, Some(due), false);
+    fail(planner, agent, run, class, because, facts, follow_ups, Some(due), false);
 }
 
 /// A start that could not become an agent fails its whole dispatch; a resume only itself.
 fn failed_launch(planner: &mut Planner, agent: &AgentRecord, run: &RunId, because: &str, facts: &RunFacts) {
-    let charged = agent_attempts(planner, agent) + 1;
+    let charged = attempts_of_item(planner, agent) + 1;
     let due = planner.now.after(backoff(&planner.config.attempts, &agent.spec.item, charged));
-    fail(planner, agent, run, FailureClass::Launch, because, facts, None, Some(due), false);
+    fail(planner, agent, run, FailureClass::Launch, because, facts, Vec::new(), Some(due), false);
     if agent.spec.is_resume() {
         return;
     }

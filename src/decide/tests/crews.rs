@@ -69,7 +69,7 @@ fn role_whose_crew_failed_waits_for_the_whole_dispatch() {
     factory.see("a-rev.1", refused());
     factory.missing_env.insert("reviewer".into(), vec!["TOKEN".into()]);
     factory.tick_told();
-    assert!(factory.agent("a-rev").follow_up.is_some(), "it waits beside its crew");
+    assert!(!factory.agent("a-rev").follow_ups.is_empty(), "it waits beside its crew");
     factory.see("a-impl.1", failed());
     factory.missing_env.clear();
     let plan = factory.tick_told();

@@ -1,7 +1,8 @@
 //! What an end means for what its agent does next: unfinished work, answers, limits of its own, hooks.
 
 use super::*;
-use crate::model::{DoneWhen, FollowUpReason, Launch};
+use crate::config::prompt;
+use crate::model::{DoneWhen, FollowUp, FollowUpReason, Launch};
 use crate::registry::ItemPhase;
 
 macro_rules! recorded {
@@ -147,7 +148,7 @@ fn fresh_session_knows_every_answer_so_far() {
     retry(&mut factory, "the first one");
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["resume a-impl.2"]);
-    assert_eq!(launched(&plan).spec.follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).spec.follow_ups[0].reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0, "`resumes_max` does not count it");
     let plan = ends(&mut factory, "a-impl.2", 1, recorded!("claude-resume-unknown"));
     let plan = if plan.decisions().count() > 1 { plan } else { factory.tick_told() };
@@ -167,7 +168,7 @@ fn answer_whose_run_never_ran_is_given_by_the_next_one() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fail a-impl.2 infra", "resume a-impl.3"]);
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
-    assert_eq!(launched(&plan).spec.follow_up.as_ref().unwrap().reason, FollowUpReason::Answer);
+    assert_eq!(launched(&plan).spec.follow_ups[0].reason, FollowUpReason::Answer);
     assert_eq!(factory.agent("a-impl").resumes, 0);
 }
 
@@ -312,4 +313,37 @@ fn session_that_can_not_be_resumed_any_more_starts_with_its_crew() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan)[..2], ["start a-impl.2", "start a-rev.2"]);
     assert!(launched(&plan).prompt.contains("The answer: the first one"), "{}", launched(&plan).prompt);
+}
+
+#[test]
+fn one_run_is_told_of_all_that_its_agent_has_pending() {
+    let mut factory = claude("").running("a-impl.1");
+    ends(&mut factory, "a-impl.1", 0, recorded!("claude-question"));
+    retry(&mut factory, "the first one");
+    let agent = factory.registry.agents.get_mut(&AgentName("a-impl".to_owned())).unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    let due_at = factory.now.at;
+    let later = factory.now.after(Duration::from_secs(60));
+    agent
+        .follow_ups
+        .push(FollowUp { text: text("Left."), ..FollowUp::new(FollowUpReason::NotDone, true, due_at) });
+    agent
+        .follow_ups
+        .push(FollowUp { text: text("Right."), ..FollowUp::new(FollowUpReason::Unfinished, false, later) });
+    let plan = factory.tick_told();
+    assert_eq!(told(&plan), ["resume a-impl.2"]);
+    let launch = launched(&plan);
+    let at = |part: &str| {
+        launch.prompt.find(part).unwrap_or_else(|| panic!("{part} is missing in {}", launch.prompt))
+    };
+    let built_in = [prompt::BUILT_IN_ANSWERED, prompt::BUILT_IN_UNFINISHED, prompt::BUILT_IN_CONTINUE];
+    let order = [at("The answer: the first one"), at("Left."), at("Right.")];
+    assert!(order.is_sorted(), "{}", launch.prompt);
+    assert!(built_in.iter().all(|words| at(words) > order[2]), "{}", launch.prompt);
+    assert_eq!(launch.spec.resumes, 0, "no failure is among them");
+    assert_eq!(factory.agent("a-impl").follow_ups, [], "the start empties the queue");
+    // It never ran: all of it is to be done still.
+    factory.see("a-impl.2", RunObservation::Fenced);
+    let plan = factory.tick_told();
+    assert_eq!(launched(&plan).spec.follow_ups.len(), 3);
 }

@@ -281,7 +281,7 @@ fn unrecorded_spec(run: &str, dispatch: u64) -> UnrecordedSpec {
         prelude_ms: 0,
         deadline_ms: None,
         stall_ms: None,
-        follow_up: None,
+        follow_ups: Vec::new(),
         done_when: DoneWhen::Exit,
     };
     let snapshot = ItemSnapshot {

@@ -50,7 +50,7 @@ fn a_resume_whose_name_is_taken_is_tried_once_and_its_item_starts_fresh_when_the
     assert_eq!(lines, ["fail a-impl.1 agent", "resume a-impl.2"]);
     assert_eq!(factory.registry.counters.resume_name_collisions, 1);
     let agent = factory.agent("a-impl");
-    assert_eq!((&agent.session, &agent.run, &agent.follow_up), (&None, &None, &None));
+    assert_eq!((&agent.session, &agent.run, agent.follow_ups.len()), (&None, &None, 0));
     factory.put_away("a-impl.2");
     for _ in 0..20 {
         factory.later(3_600);

@@ -510,7 +510,7 @@ fn the_harness_on_record_is_what_is_read() {
     factory.config = command.unwrap();
     factory.printed("a-impl.1", 0, recorded!("claude-empty"));
     assert_eq!(told(&factory.tick_told())[0], "fail a-impl.1 no_effect");
-    assert!(factory.registry.agents[&AgentName("a-impl".into())].follow_up.is_none());
+    assert!(factory.registry.agents[&AgentName("a-impl".into())].follow_ups.is_empty());
 }
 
 fn started(plan: &Plan) -> usize {

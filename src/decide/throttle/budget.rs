@@ -29,7 +29,7 @@ pub(in crate::decide) fn starts_used_up(planner: &Planner, id: &ItemId) -> Optio
     if planner.registry.in_flight(id) {
         return None;
     }
-    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| agent.follow_up.is_some()).count();
+    let follow_ups = planner.registry.agents_of(id).filter(|(_, agent)| !agent.follow_ups.is_empty()).count();
     let wanted = if follow_ups > 0 { 1 } else { eligibility::roles_to_start(planner, item).len() };
     let used = item_starts_used_up(planner, id, wanted as u32)?;
     let last = planner.registry.items.get(id).and_then(|record| record.last.as_ref());

@@ -12,7 +12,7 @@ use super::takeover::{self, Places};
 use super::{json, words};
 use crate::config::{Budget, Config};
 use crate::model::{
-    AgentName, ClockReading, FailureClass, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
+    AgentName, ClockReading, FailureClass, FollowUp, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
 };
 use crate::registry::{
     AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
@@ -252,8 +252,8 @@ fn waiting(registry: &Registry, id: &ItemId, record: &ItemRecord) -> Option<Wait
         (HoldReason::Backoff, words, record.due_at)
     } else if record.state == ItemPhase::Active && !registry.running(id) {
         // Between two runs: an agent of it goes on by itself.
-        let follow_up = registry.agents_of(id).filter_map(|(_, agent)| agent.follow_up.as_ref());
-        (HoldReason::Backoff, words, follow_up.map(|follow_up| follow_up.due_at).min())
+        let due = registry.agents_of(id).filter_map(|(_, agent)| FollowUp::first_due(&agent.follow_ups));
+        (HoldReason::Backoff, words, due.min())
     } else {
         return None;
     };

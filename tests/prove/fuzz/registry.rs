@@ -153,7 +153,7 @@ fn world(registry: &Registry, now: Timestamp, boot_id: &str, picks: &[Index]) ->
             prelude_ms: u64::MAX,
             deadline_ms: Some(u64::MAX),
             stall_ms: None,
-            follow_up: None,
+            follow_ups: Vec::new(),
             done_when: DoneWhen::Exit,
         },
         snapshot: ItemSnapshot {

@@ -847,7 +847,7 @@ fn a_refused_dispatch_keeps_nothing(scene: &Scene<'_>) -> Result<(), String> {
     }
     for (id, dispatch) in &scene.world.refused_notes {
         for (name, agent) in scene.after.agents_of(id).filter(|(_, agent)| agent.spec.dispatch == *dispatch) {
-            ensure(!agent.succeeded && agent.run.is_none() && agent.follow_up.is_none(), || {
+            ensure(!agent.succeeded && agent.run.is_none() && agent.follow_ups.is_empty(), || {
                 format!("{name} goes on although dispatch {dispatch} could not be announced")
             })?;
         }

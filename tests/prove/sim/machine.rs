@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use factory_tick::model::{
     AgentName, Claim, Claimed, CleanupReceipt, ClockReading, ClockTracker, DoneWhen, Ended, Exit, ExitReason,
-    Free, Launch, Output, Process, Refusal, Reported, Room, RunId, RunObservation, RunQuery, RunTrace,
-    Survivor, UnrecordedRun, UnrecordedSpec,
+    FollowUp, Free, Launch, Output, Process, Refusal, Reported, Room, RunId, RunObservation, RunQuery,
+    RunTrace, Survivor, UnrecordedRun, UnrecordedSpec,
 };
 use jiff::Timestamp;
 
@@ -862,6 +862,5 @@ fn never_ran(reason: ExitReason) -> bool {
 
 /// Whether `resumes_max` bounds the resume that a run is: a person's answer is none after a failure.
 fn counts_as_resume(run: &Run) -> bool {
-    let follows = run.spec.as_ref().and_then(|spec| spec.spec.follow_up.as_ref());
-    follows.is_none_or(|next| next.reason.is_failure())
+    run.spec.as_ref().is_none_or(|spec| FollowUp::counts_as_resume(&spec.spec.follow_ups))
 }

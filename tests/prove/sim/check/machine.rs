@@ -74,7 +74,7 @@ pub(super) fn crew_starts_together(scene: &Scene<'_>) -> Result<(), String> {
         let is_new = |agent: &AgentRecord| agent.run.as_ref().is_some_and(|run| started.contains(run));
         let goes_on = scene.agents(item).any(|agent| {
             let in_flight = agent.state != AgentPhase::Idle && (!is_new(agent) || agent.spec.is_resume());
-            in_flight || agent.succeeded || agent.follow_up.is_some()
+            in_flight || agent.succeeded || !agent.follow_ups.is_empty()
         });
         let missing = scene.config.roles.iter().find(|role| {
             !scene
@@ -106,7 +106,7 @@ pub(super) fn run_that_never_ran_starts_with_its_crew(scene: &Scene<'_>) -> Resu
             return Ok(());
         }
         let Some(agent) = scene.intended.agents.get(&run.agent) else { return Ok(()) };
-        let waits = agent.state == AgentPhase::Idle && agent.follow_up.is_none();
+        let waits = agent.state == AgentPhase::Idle && agent.follow_ups.is_empty();
         let is_active = scene
             .intended
             .items
