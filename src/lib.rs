@@ -17,6 +17,7 @@
 //! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
 //! - [`process`]: who a process is, and the only sender of signals.
 //! - [`paint`]: colour, where there is to be any.
+//! - [`text`]: words for people, cut, quoted and made harmless.
 //! - [`cli`], [`clock`]: the only readers of arguments and environment, and of clocks.
 //!
 //! # One start
@@ -79,3 +80,4 @@ pub mod views;
 pub mod cli;
 pub mod clock;
 pub mod fingerprint;
+pub mod text;
