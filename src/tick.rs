@@ -95,11 +95,11 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {
 /// One look at everything outside.
 pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let current = registry.agents.values().filter_map(|agent| {
-        Some(RunQuery { run: agent.run.clone()?, process: agent.process.clone(), name_taken: false })
+        Some(RunQuery { run: agent.run.clone()?, handle: agent.handle.clone(), name_taken: false })
     });
     let handed_off = registry.handoffs.iter().map(|(run, handoff)| RunQuery {
         run: run.clone(),
-        process: handoff.process.clone(),
+        handle: handoff.handle.clone(),
         name_taken: handoff.name_taken,
     });
     let queries: Vec<_> = current.chain(handed_off).collect();

@@ -60,7 +60,7 @@ fn end_without_room(
         _ => None,
     });
     let runs = stopped.map(|run| {
-        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.process.clone());
+        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.handle.clone());
         (run, launcher)
     });
     // What was handed off before lives on, too, if nothing could be written down since.
@@ -69,7 +69,7 @@ fn end_without_room(
         .handoffs
         .iter()
         .filter(|(_, handoff)| handoff.item.as_ref().is_some_and(|item| items.contains(item)))
-        .map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+        .map(|(run, handoff)| (run.clone(), handoff.handle.clone()));
     let runs: Vec<_> = runs.chain(handed_off).collect();
     let ended = context.fleet(&mutation.state.lineage).end_unrecorded(runs.iter().cloned());
     // Where the first commit found room and a later one did not, the items are parked.

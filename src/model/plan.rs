@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, Claimed, FailureClass, FollowUp, Gone, Held, ItemId, ItemSnapshot, Process, RunId, RunSpec,
+    AgentName, Claimed, FailureClass, FollowUp, Gone, Held, ItemId, ItemSnapshot, RunHandle, RunId, RunSpec,
     Standstill, Survivor, UnrecordedSpec,
 };
 
@@ -248,8 +248,8 @@ pub enum Action {
 pub struct Reap {
     /// Which run.
     pub run: RunId,
-    /// Its launcher, if one was ever seen.
-    pub launcher: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
 }
@@ -434,6 +434,11 @@ pub enum RecordUpdate {
     BudgetHolds,
     /// What does not go on by itself is no longer what it was.
     Standstill(Standstill),
+    /// The fleet has not started a run yet.
+    Queued {
+        /// Which run.
+        run: RunId,
+    },
     /// A running agent told its session.
     Session {
         /// Which run.

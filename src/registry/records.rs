@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, Process, RunId, RunSpec,
+    AgentName, ClockReading, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, RunHandle, RunId, RunSpec,
     Survivor,
 };
 
@@ -141,10 +141,8 @@ pub struct AgentRecord {
     pub run: Option<RunId>,
     /// When the run was intended; once it was seen, when it was claimed.
     pub since: Option<ClockReading>,
-    /// The launcher's pid, for people.
-    pub pid: Option<u32>,
-    /// The launcher.
-    pub process: Option<Process>,
+    /// Where that run works; `None` before it was seen.
+    pub handle: Option<RunHandle>,
     /// Its latest session.
     pub session: Option<String>,
     /// How often that session was resumed after a failure.
@@ -209,8 +207,8 @@ pub struct Handoff {
     pub why: String,
     /// Since when.
     pub since: Timestamp,
-    /// Its launcher, if it was ever seen.
-    pub process: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
     /// Whether a failed dispatch left it.

@@ -101,6 +101,11 @@ impl Registry {
             }
             RecordUpdate::Standstill(standstill) => self.standstill = standstill.clone(),
             RecordUpdate::Forgiven => self.failure_streak = None,
+            RecordUpdate::Queued { run } => {
+                if let Some(agent) = self.current(run) {
+                    agent.since = Some(now.clone());
+                }
+            }
             RecordUpdate::Session { run, session } => {
                 if let Some(agent) = self.current(run) {
                     note_session(agent, Some(session));

@@ -161,11 +161,15 @@ impl Registry {
 
 fn adopt(text: &str) -> Action {
     let process = Process { pid: 4711, start_ticks: 99, boot_id: "boot-1".into(), pid_ns: 1, uid: 0 };
-    Action::Adopt { run: run(text), launcher: Claimed { process, since: moment(0) }, may_have_heard: true }
+    Action::Adopt {
+        run: run(text),
+        launcher: Claimed { handle: process.into(), since: moment(0) },
+        may_have_heard: true,
+    }
 }
 
 fn reap(text: &str) -> Action {
-    Action::Reap(Reap { run: run(text), launcher: None, survivors: Vec::new() })
+    Action::Reap(Reap { run: run(text), handle: None, survivors: Vec::new() })
 }
 
 fn stop(text: &str, survivors: Vec<Survivor>) -> Action {
@@ -704,7 +708,7 @@ fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
     assert_eq!(registry.a().state, ItemPhase::Waiting);
     assert!(registry.handoffs.is_empty());
     let agent = registry.agent("a-impl");
-    assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
+    assert_eq!((&agent.run, &agent.handle, &agent.session), (&None, &None, &None));
     for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
         assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
     }

@@ -248,7 +248,7 @@ impl Factory {
     #[track_caller]
     pub(crate) fn launcher(&self, run: &str) -> u32 {
         let claim = self.receipt(run, "claim").expect("nobody has claimed that run");
-        u32::try_from(claim["launcher"]["process"]["pid"].as_u64().unwrap()).unwrap()
+        u32::try_from(claim["launcher"]["handle"]["local"]["process"]["pid"].as_u64().unwrap()).unwrap()
     }
 
     /// What agents wrote into a file of the lab so far.

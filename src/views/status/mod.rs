@@ -12,7 +12,7 @@ use super::takeover::{self, Places};
 use super::{json, words};
 use crate::config::{Budget, Config};
 use crate::model::{
-    AgentName, ClockReading, FailureClass, FollowUp, HoldReason, ItemId, RunId, Stopped, Stuck,
+    AgentName, ClockReading, FailureClass, FollowUp, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
 };
 use crate::registry::{
     AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
@@ -206,7 +206,7 @@ fn in_flight(
         attempts_max: looked.config.attempts.max,
         started_at: since,
         deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
-        pid: agent.pid,
+        pid: agent.handle.as_ref().and_then(RunHandle::pid),
         log: looked
             .state
             .join("runs")

@@ -1065,11 +1065,10 @@ fn numbers_only_grow(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
-/// Between runs an agent has no run, pid or process; during one it has what was seen of it.
+/// Between runs an agent has no run and no handle; during one it has what was seen of it.
 fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
     scene.after.agents.iter().try_for_each(|(name, agent)| {
-        let seen = agent.pid.is_some() && agent.process.is_some();
-        let unseen = agent.pid.is_none() && agent.process.is_none();
+        let (seen, unseen) = (agent.handle.is_some(), agent.handle.is_none());
         let right = match agent.state {
             AgentPhase::Idle => agent.run.is_none() && agent.since.is_none() && unseen,
             AgentPhase::Starting => agent.run.is_some() && agent.since.is_some() && unseen,

@@ -298,18 +298,19 @@ impl World {
             return failed();
         }
         let mut reaped = Reaped::default();
-        let told = reap.launcher.as_ref().filter(|launcher| {
+        let launcher = reap.handle.as_ref().and_then(factory_tick::model::RunHandle::process);
+        let told = launcher.filter(|launcher| {
             let run = self.machine.runs.get(&reap.run);
-            run.is_some_and(|run| run.process.as_ref() == Some(launcher) && run.is_live())
+            run.is_some_and(|run| run.process.as_ref() == Some(*launcher) && run.is_live())
         });
-        let is_elsewhere = reap.launcher.as_ref().is_some_and(|launcher| self.machine.is_elsewhere(launcher));
+        let is_elsewhere = launcher.is_some_and(|launcher| self.machine.is_elsewhere(launcher));
         if let Some(launcher) = told {
             reaped.signalled.push(Signalled { pid: launcher.pid, signals: vec!["TERM"] });
             self.machine.stop_launcher(&reap.run);
             let grace = self.dice.pick(&[0, 1_000, 12_000]);
             self.advance(grace);
             let queries =
-                RunQuery { run: reap.run.clone(), process: Some(launcher.clone()), name_taken: false };
+                RunQuery { run: reap.run.clone(), handle: Some(launcher.clone().into()), name_taken: false };
             let swept = self.machine.sight(&queries);
             match swept {
                 RunObservation::Ended(ended) if ended.survivors.is_empty() => {
@@ -412,7 +413,7 @@ impl Fleet for Hands<'_> {
         let mut runs: BTreeMap<_, _> =
             queries.iter().map(|queries| (queries.run.clone(), world.machine.sight(queries))).collect();
         for unrecorded in &unrecorded {
-            let queries = RunQuery { run: unrecorded.run.clone(), process: None, name_taken: false };
+            let queries = RunQuery { run: unrecorded.run.clone(), handle: None, name_taken: false };
             runs.insert(unrecorded.run.clone(), world.machine.sight(&queries));
         }
         if let Some(pick) = world.today.unknown_run
