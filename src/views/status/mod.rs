@@ -173,7 +173,8 @@ impl StatusView {
                 daily_spend,
                 budget: config.budget,
                 cool_offs: registry.cool_offs.clone().into_iter().collect(),
-                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count(),
+                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count()
+                    + registry.done.values().filter(|done| done.gone.is_none()).count(),
             },
         }
     }

@@ -322,8 +322,7 @@ pub(super) fn items_with_every_trick_get_what_is_theirs_and_no_screen_shows_it_r
         table.row(&format!("all of them: {}", arguments.join(" ")), "harmless", &looked, broken);
     }
     table.expect("all of them: the next tick", &[3], &[], &call(&factory, &["-vv"]));
-    let registry = factory.registry();
-    let ids: Vec<_> = registry["items"].as_object().unwrap().keys().cloned().collect();
+    let ids: Vec<_> = factory.items().keys().cloned().collect();
     let some =
         ids.iter().enumerate().filter(|(at, _)| at_full_size() || at % 4 == 0).map(|(_, id)| id.as_str());
     for id in some {
