@@ -75,12 +75,13 @@ pub fn run(
     let mut registry = before.clone();
     let refused = registry.intend(&plan, &tick.now);
     plan.withdraw(refused);
-    backend.commit(&registry)?;
+    let details = registry.take_details();
+    backend.commit(&registry, &details)?;
     state::log_events(backend, &state::of_plan(before, &plan, &tick.now));
     let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);
     let seen_at = (tick.clock)();
     registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
-    backend.commit(&registry)?;
+    backend.commit(&registry, &[])?;
     state::log_events(backend, &state::of_outcomes(before, &plan, &outcomes, &seen_at));
     let read = tick.request.needs_source();
     let ticked =

@@ -352,7 +352,17 @@ pub enum RecordUpdate {
         /// Which item.
         item: ItemId,
     },
-    /// An absent item whose work was done came back with the same title and body.
+    /// Nothing of a done item may act any more: an index entry takes the place of its records.
+    Archive {
+        /// Which item.
+        item: ItemId,
+    },
+    /// Something of an item that only the index of done items knows may act again: it gets its record back.
+    RestoreDone {
+        /// Which item.
+        item: ItemId,
+    },
+    /// An item of the index of done items is in its source with the same title and body: it stays there.
     StillDone {
         /// Which item.
         item: ItemId,

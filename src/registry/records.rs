@@ -413,29 +413,6 @@ pub struct Refusals {
     pub at: ClockReading,
 }
 
-/// The work of an item that is no longer remembered was done. Small, for it is kept for ever.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DoneWork {
-    /// The item's key, where that is not its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Hash of the title and body that the work was done of.
-    pub content_hash: String,
-    /// When the item was forgotten.
-    pub at: Timestamp,
-    /// Whether it was closed or left the scope: open and in scope again, it is to be done again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub facts: bool,
-}
-
-impl DoneWork {
-    /// What people called the item.
-    pub fn key<'a>(&'a self, id: &'a ItemId) -> &'a str {
-        self.key.as_deref().unwrap_or_else(|| id.plain())
-    }
-}
-
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// What was ever counted. Units are runs; survivors and skips count once per hand-off.

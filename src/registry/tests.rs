@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Happened,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Gone, Happened,
     ItemSnapshot, Launch, Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status,
     UnrecordedSpec, Usage,
 };
@@ -746,4 +746,50 @@ fn refused_step_takes_its_group_from_the_plan() {
     assert_eq!(plan.steps.len(), 2);
     assert!(matches!(&plan.steps[0], Step::Decide(decision) if decision.group == 2));
     assert_eq!(plan.errors, ["it lives"]);
+}
+
+// covers: P11c
+#[test]
+fn oldest_gone_item_is_dropped_from_a_full_index() {
+    let mut registry = Registry::default();
+    let gone = |second: i64, gone: Option<Gone>| DoneItem {
+        key: None,
+        origin: String::new(),
+        content_hash: String::new(),
+        dispatch: 1,
+        at: moment(second).at,
+        gone,
+    };
+    // Items that are there are never dropped.
+    registry.done.insert(id("there"), gone(0, None));
+    for n in 0..10_000 {
+        registry.done.insert(id(&format!("gone-{n}")), gone(n + 1, Some(Gone::Absent)));
+    }
+    let done = std::mem::take(&mut registry.done);
+    let mut registry = Registry { done, ..Registry::of_a() };
+    let record = registry.items.get_mut(&id("A")).unwrap();
+    record.state = ItemPhase::Done;
+    record.gone = Some(Gone::Left);
+    registry.refresh(&RecordUpdate::KeepDone { item: id("A") }, &moment(20_000));
+    assert_eq!(registry.done.len(), 10_001);
+    assert!(registry.done.contains_key(&id("there")) && registry.done.contains_key(&id("A")));
+    assert!(!registry.done.contains_key(&id("gone-0")));
+}
+
+// covers: P11c
+#[test]
+fn record_from_the_index_keeps_no_details_a_second_time() {
+    let mut registry = Registry::started();
+    registry.does(Action::Done { item: id("A"), run: Some(run("a-impl.1")), facts: RunFacts::default() });
+    registry.does(Action::Done { item: id("A"), run: None, facts: RunFacts::default() });
+    let archive = RecordUpdate::Archive { item: id("A") };
+    registry.refresh(&archive, &moment(0));
+    assert_eq!(registry.take_details().len(), 1);
+    assert_eq!(registry.latest_runs_of(&id("A")).collect::<Vec<_>>(), [run("a-impl.1")]);
+    registry.refresh(&RecordUpdate::RestoreDone { item: id("A") }, &moment(1));
+    let record = &registry.items[&id("A")];
+    assert_eq!((record.state, record.dispatch), (ItemPhase::Done, 1));
+    registry.refresh(&archive, &moment(2));
+    assert!(registry.take_details().is_empty() && registry.items.is_empty());
+    assert!(registry.is_done(&id("A"), None));
 }

@@ -161,7 +161,7 @@ impl State {
             registry.let_go_of_runs(&lives::runs_in(&self.dir.runs()));
         }
         self.backend.bind(&config.path, binding);
-        self.backend.commit(&registry)?;
+        self.commit(&mut registry)?;
         self.registry = registry;
         Ok(())
     }
@@ -240,13 +240,14 @@ impl State {
         log_events(self.backend(), &of_plan(&self.registry, plan, now));
     }
 
-    /// Makes a registry durable.
+    /// Makes a registry durable, and the details of the done items that it holds since the last commit.
     ///
     /// # Errors
     ///
     /// Those of [`StateBackend::commit`].
-    pub fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
-        self.backend.commit(registry)
+    pub fn commit(&mut self, registry: &mut Registry) -> Result<Committed, StoreError> {
+        let details = registry.take_details();
+        self.backend.commit(registry, &details)
     }
 
     /// What keeps it.

@@ -11,6 +11,7 @@ mod endings;
 mod following;
 mod forgotten;
 mod gates;
+mod indexed;
 mod names;
 mod ordered;
 mod providers;

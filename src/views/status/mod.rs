@@ -19,7 +19,7 @@ use crate::registry::{
     Paused, Registry,
 };
 use crate::state::heartbeat::{Alive, Heartbeat, HeartbeatState};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// What a status is read off.
 pub struct StatusInput<'a> {
@@ -173,7 +173,8 @@ impl StatusView {
                 daily_spend,
                 budget: config.budget,
                 cool_offs: registry.cool_offs.clone().into_iter().collect(),
-                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count(),
+                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count()
+                    + registry.done.values().filter(|done| done.gone.is_none()).count(),
             },
         }
     }

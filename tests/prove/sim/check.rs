@@ -121,6 +121,8 @@ impl History {
                 _ => drop(self.done_of.remove(id)),
             }
         }
+        let indexed = scene.after.done.iter().filter(|(_, done)| done.gone.is_none());
+        self.done_of.extend(indexed.map(|(id, done)| (id.clone(), done.content_hash.clone())));
         self.done_of.retain(|id, hash| !scene.world.tracker.shows_change(id, hash));
     }
 
@@ -722,6 +724,18 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 
 /// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
+    let indexed = scene.before.done.iter().filter(|(id, _)| !scene.before.items.contains_key(id));
+    for (id, done) in indexed.filter(|(_, done)| done.gone.is_none()) {
+        let is_same = scene.item(id).is_none_or(|item| item.content_hash == done.content_hash);
+        if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id && is_same) {
+            return Err(format!("{id} is done and unchanged, and {run} is started"));
+        }
+        let is_kept = scene.after.phase(id) == Some(ItemPhase::Done) || scene.after.done.contains_key(id);
+        let unrecorded = scene
+            .actions()
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.spec.item == *id));
+        ensure(is_kept || !is_same || unrecorded, || format!("{id} was done, and nobody remembers it"))?;
+    }
     for (id, before) in &scene.before.items {
         let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
         let out = before.state == ItemPhase::Done || before.state == ItemPhase::Parked;

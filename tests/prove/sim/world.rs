@@ -13,7 +13,7 @@ use factory_tick::model::{
     AgentName, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Process, Reap, Reaped, RunId,
     RunObservation, RunQuery, Signalled, Status, Unavailable, UnavailableKind, Writeback,
 };
-use factory_tick::registry::Registry;
+use factory_tick::registry::{DoneDetails, Registry};
 use factory_tick::source::{Description, Obstacle, Read, Source, Version};
 use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState};
 use factory_tick::state::{Binding, Bound, Committed, Loaded, Origin, StateBackend, StoreError};
@@ -537,8 +537,12 @@ impl StateBackend for Hands<'_> {
         Ok("simulated".to_owned())
     }
 
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
+    fn commit(&mut self, registry: &Registry, _details: &[DoneDetails]) -> Result<Committed, StoreError> {
         self.0.borrow_mut().commit(registry)
+    }
+
+    fn done_details(&self, _item: &ItemId) -> Result<Option<DoneDetails>, String> {
+        Ok(None)
     }
 
     fn may_spend_reserve(&mut self) {}
