@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("source", &["config", "fingerprint", "model", "text"]),
     ("registry", &["config", "fingerprint", "model"]),
     ("decide", &["config", "fingerprint", "harness", "model", "registry", "text"]),
-    ("run", &["config", "durable", "fingerprint", "harness", "model", "process"]),
+    ("run", &["clock", "config", "durable", "fingerprint", "harness", "model", "process"]),
     ("workspace", &["config", "durable", "model", "registry", "text"]),
     ("launcher", &["clock", "config", "durable", "harness", "model", "process", "run", "text", "workspace"]),
     (
