@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Gone, Happened,
-    ItemSnapshot, Launch, Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status,
-    UnrecordedSpec, Usage,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FenceOutcome, FollowUp, FollowUpReason, Gone,
+    ItemSnapshot, Launch, Outcome, Process, Reap, ReapOutcome, Reaped, RunFacts, RunSpec, Signalled, Skipped,
+    StartOutcome, Status, StepOutcome, UnrecordedSpec, Usage,
 };
 
 fn failure(resume: bool) -> Vec<FollowUp> {
@@ -134,8 +134,13 @@ impl Registry {
     }
 
     /// What became of an action that was intended before.
-    fn notes(&mut self, action: Action, happened: Happened) {
-        self.note(&plan(action), &[Outcome { step: 0, happened }], &attempts(), &moment(0));
+    fn notes(&mut self, action: Action, outcome: impl Into<Outcome>) {
+        self.note(
+            &plan(action),
+            &[StepOutcome { step: 0, outcome: outcome.into() }],
+            &attempts(),
+            &moment(0),
+        );
     }
 
     fn fails(&mut self, text: &str, class: FailureClass) {
@@ -540,18 +545,18 @@ fn a_run_that_lives_behind_a_lost_fence_is_handed_off_where_nobody_knew_it() {
     let fence = || Action::Fence { run: run("a-impl.1") };
     // The agent's own run is on record already, and so is one that was handed off.
     let mut known = Registry::started();
-    known.notes(fence(), Happened::FenceLost);
+    known.notes(fence(), FenceOutcome::Lost);
     assert!(known.handoffs.is_empty());
     assert_eq!(known.agent("a-impl").run, Some(run("a-impl.1")));
     let mut ending = Registry::started();
     ending.does(stop("a-impl.1", vec![survivor(7)]));
     let before = ending.clone();
-    ending.notes(fence(), Happened::FenceLost);
+    ending.notes(fence(), FenceOutcome::Lost);
     assert_eq!(ending, before);
     // A later run of its agent says nothing of it.
     let mut forgotten = Registry::of_a();
     forgotten.does(Action::Start(launch("a-impl.2", 1, "text 1")));
-    forgotten.notes(fence(), Happened::FenceLost);
+    forgotten.notes(fence(), FenceOutcome::Lost);
     assert_eq!(forgotten.handoffs[&run("a-impl.1")].why, "why");
     assert_eq!(forgotten.agent("a-impl").run, Some(run("a-impl.2")), "it goes on");
 }
@@ -559,7 +564,7 @@ fn a_run_that_lives_behind_a_lost_fence_is_handed_off_where_nobody_knew_it() {
 #[test]
 fn the_number_of_a_run_that_was_fenced_is_used() {
     let mut registry = Registry::default();
-    registry.notes(Action::Fence { run: run("a-impl.7") }, Happened::FenceWon);
+    registry.notes(Action::Fence { run: run("a-impl.7") }, FenceOutcome::Won);
     assert_eq!(registry.names.next_run(&AgentName("a-impl".to_owned())), run("a-impl.8"));
     assert_eq!(registry.counters.fences, 1);
 }
@@ -579,7 +584,7 @@ fn run_that_could_not_be_started_charges_nothing() {
         other.spec.session = session.map(Into::into);
         let action = if session.is_some() { Action::Resume(other) } else { Action::Start(other) };
         registry.does(action.clone());
-        registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
+        registry.notes(action, StartOutcome::NotStarted { class, error: "no such program".to_owned() });
         assert_eq!((registry.a().attempts, registry.a().due_at), (0, None));
         assert_eq!(registry.a().uncharged_streak, u32::from(class == FailureClass::Infra), "{class:?}");
         assert_eq!(registry.cool_offs.contains_key(MACHINE), class == FailureClass::Machine);
@@ -614,7 +619,7 @@ fn what_is_counted_is_counted_each_time_it_happens() {
         registry.fails(&format!("a-impl.{n}"), FailureClass::Agent);
         registry.does(Action::Park { item: id("A"), class: Some(FailureClass::Agent), by_person: false });
         registry.does(stop(&format!("a-rev.{n}"), vec![survivor(7)]));
-        registry.notes(Action::Fence { run: run(&format!("a-rev.{}", n + 10)) }, Happened::FenceWon);
+        registry.notes(Action::Fence { run: run(&format!("a-rev.{}", n + 10)) }, FenceOutcome::Won);
     }
     registry.does(Action::Park { item: id("A"), class: None, by_person: true });
     registry.does(stop("a-rev.3", Vec::new()));
@@ -641,18 +646,18 @@ fn a_reap_counts_a_hand_off_once_with_whatever_it_met() {
         let survivors = vec![survivor(7)];
         let met = Reaped { skipped, survivors, identity_mismatches: 1, ..Reaped::default() };
         for _ in 0..3 {
-            registry.notes(reap(&run), Happened::Reaped(met.clone()));
+            registry.notes(reap(&run), ReapOutcome::Reaped(met.clone()));
         }
         let ended =
             Reaped { signalled: vec![Signalled { pid: 7, signals: vec!["TERM"] }], ..Reaped::default() };
-        registry.notes(reap(&run), Happened::Reaped(ended));
+        registry.notes(reap(&run), ReapOutcome::Reaped(ended));
         // There was nothing left to end, and so nothing to count.
-        registry.notes(reap(&run), Happened::Reaped(Reaped::default()));
+        registry.notes(reap(&run), ReapOutcome::Reaped(Reaped::default()));
         assert!(registry.handoffs[&self::run(&run)].survivors.is_empty());
     }
     // Of this one there was nothing at all.
     registry.does(stop("a-impl.3", Vec::new()));
-    registry.notes(reap("a-impl.3"), Happened::Reaped(Reaped::default()));
+    registry.notes(reap("a-impl.3"), ReapOutcome::Reaped(Reaped::default()));
     let counted = Counters {
         pid_identity_mismatches: 6,
         agents_reaped: 2,
@@ -670,15 +675,15 @@ fn a_reap_counts_a_hand_off_once_with_whatever_it_met() {
 fn an_item_whose_processes_live_on_is_parked_when_that_is_first_seen_and_not_again() {
     let mut registry = Registry::started();
     registry.does(stop("a-impl.1", Vec::new()));
-    registry.notes(reap("a-impl.1"), Happened::Reaped(Reaped::default()));
+    registry.notes(reap("a-impl.1"), ReapOutcome::Reaped(Reaped::default()));
     assert_eq!(registry.a().state, ItemPhase::Waiting, "nothing survived");
     let met = Reaped { survivors: vec![survivor(7)], ..Reaped::default() };
-    registry.notes(reap("a-impl.1"), Happened::Reaped(met.clone()));
+    registry.notes(reap("a-impl.1"), ReapOutcome::Reaped(met.clone()));
     assert_eq!(registry.a().state, ItemPhase::Parked);
     let why = registry.a().last.as_ref().map(|last| last.because.clone());
     assert_eq!(why.as_deref(), Some("processes of a-impl.1 could not be ended: 7 (sleep): not permitted"));
     registry.a().state = ItemPhase::Waiting;
-    registry.notes(reap("a-impl.1"), Happened::Reaped(met));
+    registry.notes(reap("a-impl.1"), ReapOutcome::Reaped(met));
     assert_eq!(registry.a().state, ItemPhase::Waiting, "a person may have brought it back");
 }
 
