@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
 use crate::run::log_reader::LogReader;
 use crate::state::State;
-use crate::ui::escape;
+use crate::text::escape;
 
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

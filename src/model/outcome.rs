@@ -1,7 +1,5 @@
 //! What became of a plan's effects.
 
-use serde::Serialize;
-
 use super::{FailureClass, Survivor};
 
 /// What became of one decision's effect.
@@ -61,7 +59,7 @@ pub struct Reaped {
 }
 
 /// A process that was signalled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signalled {
     /// Which one.
     pub pid: u32,
@@ -70,7 +68,7 @@ pub struct Signalled {
 }
 
 /// A process that was left alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
     /// Which one.
     pub pid: u32,

@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use crate::config::Retention;
 use crate::model::{AgentName, ClockTracker, ItemId, RunId, RunTrace};
 use crate::registry::{ItemPhase, Registry};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// A directory that may go.
 #[derive(Clone, Debug, PartialEq, Eq)]

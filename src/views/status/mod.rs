@@ -19,7 +19,7 @@ use crate::registry::{
     Paused, Registry,
 };
 use crate::state::heartbeat::{Alive, Heartbeat, HeartbeatState};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// What a status is read off.
 pub struct StatusInput<'a> {
