@@ -5,19 +5,30 @@
 //!
 //! # The rooms, in reading order
 //!
-//! - [`model`]: every noun. [`config`]: what was typed, checked into what is meant.
+//! ARCHITECTURE.md says more of each, follows an item and a receipt through them, and says where something new goes.
+//!
+//! - [`model`]: every noun.
+//! - [`config`]: what was typed, checked into what is meant.
 //! - [`harness`]: the agent programs known by name, and what their ends mean. Pure.
-//! - [`registry`]: what is remembered, and the only transitions it may make.
+//! - [`registry`]: what is remembered, and the only transitions it may make. Pure.
 //! - [`decide`]: what to do, from what is remembered and what was seen. Pure.
-//! - [`retention`]: what of old runs and workspaces may go. Pure; carried out after a tick, by [`commands`].
-//! - [`tick`]: the story. [`report`]: what it tells; [`exit`]: with which code.
-//! - [`commands`]: what the program can be asked to do. [`views`]: what people look at; [`page`]: how it is set.
-//! - [`store`]: lock, registry file, heartbeat, events; [`state`]: those as one command holds them.
-//! - [`last_good`]: the configuration to go by while the file is broken.
-//! - [`source`]: where items come from. [`fleet`]: where agents run, and their launchers.
+//! - [`tick`]: the story.
+//! - [`durable`]: file primitives without policy.
+//! - [`state`]: what lasts between two ticks: a backend, and what belongs to this host.
+//! - [`source`]: where items come from, and where word about them goes.
+//! - [`fleet`]: where agents run.
+//! - [`run`]: the protocol between a tick and a launcher.
+//! - [`launcher`]: all that runs inside a run's own supervisor.
+//! - [`workspace`]: where agents work, who owns it, and what may be removed.
 //! - [`process`]: who a process is, and the only sender of signals.
-//! - [`paint`]: colour, where there is to be any.
-//! - [`cli`], [`clock`]: the only readers of arguments and environment, and of clocks.
+//! - [`app`]: what commands share.
+//! - [`commands`]: one file per command.
+//! - [`views`]: what people and scripts look at; public JSON.
+//! - [`exit`]: exit codes and failures.
+//! - [`ui`]: layout, style and escapes of a terminal.
+//! - [`cli`]: the only reader of arguments and environment.
+//! - [`clock`]: the only reader of clocks.
+//! - [`fingerprint`]: digests of items and credentials.
 //!
 //! # One start
 //!

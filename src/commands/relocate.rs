@@ -7,6 +7,7 @@ use crate::app::shutdown::Shutdown;
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::local;
+use crate::state::event::{Detail, Event};
 use crate::state::{Standing, State};
 use crate::views::json;
 use crate::workspace::ownership::Marks;
@@ -23,9 +24,8 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     refuse(context, &state)?;
     let was = state.lineage.clone();
     state.relocate(&context.config, |lineage| own_workspaces(context, lineage))?;
-    let event =
-        serde_json::json!({"at": context.now.at, "event": "relocate", "lineage": state.lineage, "was": was});
-    state.log_event(event);
+    let detail = Detail::Relocated { lineage: state.lineage.clone(), was };
+    state.log_event(Event::new(context.now.at, "relocate", detail));
     Ok(tell(context, &state, "is"))
 }
 

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 
 use crate::config::{self, Config};
 use crate::durable::{Lock, LockError, Trash, atomic};
@@ -19,6 +18,7 @@ use crate::model::{AgentName, ClockTracker, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
 use crate::run::env::Vars;
+use crate::state::event::{Detail, Event, Subject};
 use crate::state::{self, HostDir, Origin, Standing, StateBackend};
 use crate::workspace::ledger::WorkspaceLedger;
 use crate::workspace::ownership::Marks;
@@ -46,7 +46,7 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let now = clock::moment(&host.boot_id);
     let fleet = LocalFleet::new(&config, state, "", host.clone(), now, vars);
     let remover = Remover { config, dir, host, me };
-    remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(&json!({}), error))
+    remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(None, error))
 }
 
 struct Remover {
@@ -63,7 +63,7 @@ impl Remover {
             Err(LockError::Busy(_)) => return Ok(()),
             taken => taken?,
         };
-        self.note_error(&json!({}), self.dir.trash().empty().context("the trash can't be emptied"));
+        self.note_error(None, self.dir.trash().empty().context("the trash can't be emptied"));
         let unreadable = || format!("the folder of workspaces {} can't be read", fleet.workspaces.display());
         let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
         let root = fleet.workspaces.canonicalize().with_context(unreadable)?;
@@ -74,7 +74,7 @@ impl Remover {
         let mut hook = BeforeRemove::new(fleet, state.join(HOOK_LOG));
         for Removal { what, item, .. } in retention::workspaces(&registry, &owned, rules, &self.clock()) {
             let Some(id) = item else { continue };
-            let about = json!({"item": id, "workspace": what});
+            let about = Some((id.clone(), what.clone()));
             match self.clear(&id, &root, &trash, &marks, &mut hook) {
                 Ok(ControlFlow::Continue(())) => {}
                 // What is left is for a later one.
@@ -82,11 +82,11 @@ impl Remover {
                     hook.finish();
                     return Ok(());
                 }
-                Err(error) => self.note_error(&about, Err(error)),
+                Err(error) => self.note_error(about.as_ref(), Err(error)),
             }
         }
         hook.finish();
-        self.note_error(&json!({}), trash.empty().context("the trash of workspaces can't be emptied"));
+        self.note_error(None, trash.empty().context("the trash of workspaces can't be emptied"));
         Ok(())
     }
 
@@ -156,7 +156,7 @@ impl Remover {
             Then::End => return Ok(ControlFlow::Break(())),
         };
         if let Some(because) = ended {
-            self.tell(&json!({"event": "before_remove", "item": id, "workspace": what, "because": because}));
+            self.tell("before_remove", id, &what, because);
             if then == Then::Keep || self.ask(id)?.is_none() {
                 return NEXT;
             }
@@ -170,7 +170,7 @@ impl Remover {
         if !was_there {
             return NEXT;
         }
-        self.tell(&json!({"event": "remove", "item": id, "workspace": what, "because": because}));
+        self.tell("remove", id, &what, &because);
         NEXT
     }
 
@@ -187,24 +187,34 @@ impl Remover {
         Ok(Some(locks))
     }
 
-    fn note_error(&self, about: &Value, result: Result<()>) {
+    /// `about`: the item and its workspace.
+    fn note_error(&self, about: Option<&(ItemId, String)>, result: Result<()>) {
         if let Err(error) = result {
             self.tell_failure(about, &error);
         }
     }
 
-    fn tell_failure(&self, about: &Value, error: &anyhow::Error) {
-        let mut event = json!({"event": "remove_failed", "error": format!("{error:#}")});
-        if let (Some(event), Some(about)) = (event.as_object_mut(), about.as_object()) {
-            event.extend(about.clone());
-        }
-        self.tell(&event);
+    fn tell_failure(&self, about: Option<&(ItemId, String)>, error: &anyhow::Error) {
+        let workspace = about.map(|(_, workspace)| workspace.clone());
+        let detail = Detail::NotRemoved { workspace, error: format!("{error:#}") };
+        let event = Event::new(clock::wall(), "remove_failed", detail);
+        self.log(match about {
+            Some((id, _)) => event.about(subject(id)),
+            None => event,
+        });
     }
 
-    /// Nobody listens but the log of events.
-    fn tell(&self, event: &Value) {
-        let mut event = event.clone();
-        event["at"] = json!(clock::wall());
+    fn tell(&self, event: &str, id: &ItemId, workspace: &str, because: &str) {
+        let detail = Detail::Workspace { workspace: workspace.to_owned(), because: because.to_owned() };
+        self.log(Event::new(clock::wall(), event, detail).about(subject(id)));
+    }
+
+    /// The log of events is all that tells of this process.
+    fn log(&self, event: Event) {
         state::log_events(&*self.backend(), &[event]);
     }
+}
+
+fn subject(id: &ItemId) -> Subject {
+    Subject { item: Some(id.to_string()), ..Subject::default() }
 }

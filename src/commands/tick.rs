@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::app::context::{BY_THE_LAST_GOOD, Context};
 use crate::app::iteration;
 use crate::app::output::{bad_config, tell_failure};
@@ -17,6 +15,7 @@ use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::ItemId;
 use crate::registry::Registry;
+use crate::state::event::{Detail, Event};
 use crate::state::heartbeat::HeartbeatState;
 use crate::state::{Ended, HeartbeatWriter, State};
 use crate::tick::Ticked;
@@ -201,9 +200,7 @@ fn note_crash(context: &Context, state: &mut State) {
     }
     let HeartbeatState::Beat(beat) = &state.heartbeat_state else { return };
     log::warn!("the last tick, pid {}, died in the middle (it began at {})", beat.pid, beat.started_at);
-    let event = json!({
-        "at": context.now.at, "event": "crashed_tick", "pid": beat.pid, "started_at": beat.started_at,
-    });
-    state.log_event(event);
+    let detail = Detail::Crashed { pid: beat.pid, started_at: beat.started_at };
+    state.log_event(Event::new(context.now.at, "crashed_tick", detail));
     state.registry.counters.crashed_ticks += 1;
 }

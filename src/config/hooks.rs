@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::read::Place;
-use super::roles::argv;
+use super::fields::{Place, argv};
 use crate::config::toml::section::Section;
 use crate::config::toml::value::Value;
 

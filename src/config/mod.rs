@@ -1,5 +1,6 @@
 //! The configuration: what was typed, checked into what is meant, with all problems told at once.
 
+mod fields;
 mod hooks;
 pub mod prompt;
 mod read;
@@ -24,8 +25,8 @@ use crate::harness::{self, Preset};
 use crate::model::{DoneWhen, WorkItem};
 
 pub use self::toml::problems::{ABSENT_HINT, Problem, Problems, UNREADABLE_HINT};
+pub use fields::OWN_VARIABLES;
 pub use hooks::Hooks;
-pub use read::OWN_VARIABLES;
 
 /// How long `[done] command` may take. It is asked while its agent's launcher has nothing else to do.
 pub const DONE_COMMAND_MAX: Duration = Duration::from_secs(60);
@@ -153,8 +154,10 @@ fn parse_with(
             return Err(report.finish());
         }
     };
-    toml::overrides::apply(document.get_mut(), sets, &report);
-    let place = read::Place { path, dir: path.parent().unwrap_or(path), read_prompt };
+    for wrong in toml::overrides::apply(document.get_mut(), sets, |n| report.position_of_set(n)) {
+        report.add(wrong.at, "", wrong.what, &wrong.hint);
+    }
+    let place = fields::Place { path, dir: path.parent().unwrap_or(path), read_prompt };
     let config = read::config(&report, document.get_ref(), &place);
     let problems = report.finish();
     match config {

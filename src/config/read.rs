@@ -2,18 +2,18 @@
 //!
 //! A function first reads all its keys, so that every problem is noted, and only then gives up on the first `None`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ::toml::de::DeTable;
 
+use super::fields::{OWN_VARIABLES, Place, argv, env_name, optional_path, path, without_nul};
 use super::hooks::hooks;
-use super::roles::{argv, roles};
+use super::roles::roles;
 use super::{
     Attempts, BrokerConfig, Budget, Config, Done, EnvConfig, FleetConfig, FleetKind, Limits, Retention,
     Scope, SourceConfig, Tick, WritebackMode, WritebackModes,
 };
-use crate::config::toml::problems::quoted;
 use crate::config::toml::section::{Report, Section};
 use crate::config::toml::value::Value;
 
@@ -34,16 +34,6 @@ const STARTS_MAX: u32 = 100;
 
 /// Beyond a third, an earlier backoff could be longer than a later one.
 const JITTER_MAX: f64 = 0.3;
-
-/// Where a configuration lies, and how a prompt template named in it is read.
-pub(super) struct Place<'a> {
-    /// The file, absolute.
-    pub(super) path: &'a Path,
-    /// The folder it lies in.
-    pub(super) dir: &'a Path,
-    /// Reads a prompt template; the error says why it can't be.
-    pub(super) read_prompt: &'a dyn Fn(&Path) -> Result<String, String>,
-}
 
 pub(super) fn config(report: &Report<'_>, table: &DeTable<'_>, place: &Place<'_>) -> Option<Config> {
     let document = Section::document(report, table);
@@ -334,64 +324,6 @@ fn retention(section: Section<'_, '_>) -> Option<(Retention, u64, u64)> {
         age: Some(age?).filter(|age| !age.is_zero()),
     };
     Some((retention, log_bytes_max?, events_bytes_max?))
-}
-
-/// Variables that every agent is given, besides those that begin with `FACTORY_`.
-pub const OWN_VARIABLES: [&str; 6] = [
-    "FACTORY_RUN",
-    "FACTORY_ITEM",
-    "FACTORY_ROLE",
-    "FACTORY_WORKSPACE",
-    "FACTORY_PROMPT_FILE",
-    "GIT_CEILING_DIRECTORIES",
-];
-
-/// The name of a variable that is passed through.
-pub(super) fn passed_name(value: &Value<'_, '_>) -> Option<String> {
-    let name = env_name(value, &value.string()?)?;
-    if OWN_VARIABLES.contains(&name.as_str()) {
-        return value.refuse(&format!("can't pass {name}"), "factory-tick sets it itself; remove it");
-    }
-    Some(name)
-}
-
-fn env_name(value: &Value<'_, '_>, name: &str) -> Option<String> {
-    let mut bytes = name.bytes();
-    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    if first && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-        return Some(name.to_owned());
-    }
-    value.refuse(
-        &format!("names no variable: {}", quoted(name)),
-        "use letters, digits and _, and begin with no digit",
-    )
-}
-
-/// A string that the system can take as an argument, a variable or a path.
-pub(super) fn without_nul(value: &Value<'_, '_>) -> Option<String> {
-    let text = value.string()?;
-    if text.contains('\0') {
-        return value.refuse("has a NUL character in it", "remove it: the system can't pass it on");
-    }
-    Some(text)
-}
-
-/// A path, made absolute from the folder of the configuration.
-pub(super) fn path(value: &Value<'_, '_>, place: &Place<'_>) -> Option<PathBuf> {
-    let text = without_nul(value)?;
-    if text.is_empty() {
-        return value.refuse("is an empty path", "name a file or a folder; `.` is the folder of this file");
-    }
-    if text == "~" || text.starts_with("~/") {
-        return value.refuse("begins with `~`, which stands for nothing here", "write the absolute path");
-    }
-    // Collecting the components drops a `.` in between: what is shown later reads as a person would write it.
-    Some(place.dir.join(text).components().collect())
-}
-
-/// The same, or `""` for none.
-fn optional_path(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Option<PathBuf>> {
-    if value.string()?.is_empty() { Some(None) } else { path(value, place).map(Some) }
 }
 
 /// Labels are compared trimmed and lower-case.

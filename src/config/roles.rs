@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::Role;
-use super::read::{Place, passed_name, path, without_nul};
+use super::fields::{Place, argv, passed_name, path};
 use crate::config::prompt;
 use crate::config::toml::problems::quoted;
 use crate::config::toml::section::Section;
@@ -15,9 +15,6 @@ use crate::harness::{self, Preset};
 
 const NAME_BYTES_MAX: usize = 64;
 const SUFFIX_BYTES_MAX: usize = 16;
-
-/// What `fill` replaces in a command line.
-const PLACEHOLDERS: [&str; 4] = ["{session}", "{run}", "{workspace}", "{prompt_file}"];
 
 /// The harness whose command lines and words are the configuration's own.
 const COMMAND: &str = "command";
@@ -184,40 +181,6 @@ fn command(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
         return value.refuse("uses {session}, but a fresh start has none", "move it to `resume`");
     }
     Some(argv)
-}
-
-/// A command line. A program with a `/` becomes absolute; any other is looked up in PATH when it is started.
-pub(super) fn argv(value: &Value<'_, '_>, place: &Place<'_>) -> Option<Vec<String>> {
-    const HINT: &str = "one string per argument: [\"./agent.sh\", \"--fast\"]";
-    let mut program = true;
-    let argv = value.list(|value| {
-        if std::mem::take(&mut program) { self::program(value, place) } else { without_nul(value) }
-    })?;
-    if argv.is_empty() { value.refuse("is empty", HINT) } else { Some(argv) }
-}
-
-fn program(value: &Value<'_, '_>, place: &Place<'_>) -> Option<String> {
-    let text = without_nul(value)?;
-    if text.trim().is_empty() {
-        return value.refuse("begins with a blank program", "name the program first: [\"./agent.sh\"]");
-    }
-    if let Some(placeholder) = PLACEHOLDERS.iter().find(|placeholder| text.contains(*placeholder)) {
-        // An agent can write into its workspace. What is run outside of it is not for the agent to say.
-        return value.refuse(
-            &format!("has {placeholder} in its program"),
-            "name a program, and use placeholders in its arguments",
-        );
-    }
-    if !text.contains('/') {
-        return Some(text);
-    }
-    match path(value, place)?.into_os_string().into_string() {
-        Ok(absolute) => Some(absolute),
-        Err(_) => value.refuse(
-            "lies in a folder whose name is not UTF-8",
-            "rename the folder of the configuration, or use a program from PATH",
-        ),
-    }
 }
 
 /// A pattern whose first group is the session id.

@@ -173,7 +173,7 @@ fn every_key_that_is_read_is_documented() {
     let report = toml::section::Report::new(ALL_DEFAULTS, &[]);
     let document = DeTable::parse(ALL_DEFAULTS).expect("TOML");
     let path = Path::new("/etc/factory/factory.toml");
-    let place = read::Place { path, dir: Path::new("/etc/factory"), read_prompt: &prompt_of_test };
+    let place = fields::Place { path, dir: Path::new("/etc/factory"), read_prompt: &prompt_of_test };
     read::config(&report, document.get_ref(), &place).expect("no problem");
     let is_table =
         |&&(title, key): &&toml::section::Known| title.is_empty() || (title, key) == ("[source]", "scope");

@@ -1,75 +1,79 @@
-//! The lines that the log of events gets of a plan, and of what became of it.
+//! The events of a plan, and of what became of it.
 
-use serde_json::{Value, json};
-
-use crate::model::{Action, ClockReading, Happened, Outcome, Plan, RecordUpdate, Step};
+use crate::model::{Action, ClockReading, Happened, Outcome, Plan, Reaped, RecordUpdate, Step};
 use crate::registry::Registry;
+use crate::state::event::{self, Detail, Event};
 use crate::state::event_subject::EventSubject;
 
 /// The events of a plan. `before`: the registry that it was decided on.
-pub fn of_plan(before: &Registry, plan: &Plan, now: &ClockReading) -> Vec<Value> {
+pub fn of_plan(before: &Registry, plan: &Plan, now: &ClockReading) -> Vec<Event> {
     let subject = EventSubject::new(before, plan);
-    let event = |step| Some(subject.add_to(step_event(step, now)?, step));
+    let event = |step| Some(step_event(step, now)?.about(subject.of(step)));
     plan.steps.iter().filter_map(event).collect()
 }
 
 /// The events of what became of a plan's effects. `before`: the registry that the plan was decided on.
-pub fn of_outcomes(before: &Registry, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) -> Vec<Value> {
+pub fn of_outcomes(before: &Registry, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) -> Vec<Event> {
     let subject = EventSubject::new(before, plan);
     let event = |outcome: &Outcome| {
         let step = plan.steps.get(outcome.step)?;
-        Some(subject.add_to(outcome_event(plan, outcome, now)?, step))
+        Some(outcome_event(step, &outcome.happened, now)?.about(subject.of(step)))
     };
     outcomes.iter().filter_map(event).collect()
 }
 
-fn step_event(step: &Step, now: &ClockReading) -> Option<Value> {
+fn step_event(step: &Step, now: &ClockReading) -> Option<Event> {
     match step {
-        Step::Decide(decision) => Some(json!({
-            "at": now.at,
-            "event": decision.action.name(),
-            "item": decision.item,
-            "run": decision.action.run(),
-            "code": decision.action.code(),
-            "because": decision.because,
-            "argv": match &decision.action {
-                Action::Start(launch) | Action::Resume(launch) => Some(&launch.argv),
+        Step::Decide(decision) => {
+            let argv = match &decision.action {
+                Action::Start(launch) | Action::Resume(launch) => Some(launch.argv.clone()),
                 _ => None,
-            },
-        })),
-        Step::RecordUpdate(RecordUpdate::Renew { item, because }) => {
-            Some(json!({"at": now.at, "event": "renew", "item": item, "because": because}))
+            };
+            let (code, because) = (decision.action.code(), decision.because.clone());
+            Some(Event::new(now.at, decision.action.name(), Detail::Decision { code, because, argv }))
+        }
+        Step::RecordUpdate(RecordUpdate::Renew { because, .. }) => {
+            Some(Event::new(now.at, "renew", Detail::Because { because: because.clone() }))
         }
         Step::RecordUpdate(_) => None,
     }
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.
-fn outcome_event(plan: &Plan, outcome: &Outcome, now: &ClockReading) -> Option<Value> {
-    let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { return None };
-    let result = match &outcome.happened {
+fn outcome_event(step: &Step, happened: &Happened, now: &ClockReading) -> Option<Event> {
+    let Step::Decide(decision) = step else { return None };
+    let done = event::Outcome { ok: happened.is_as_meant(), ..event::Outcome::default() };
+    let outcome = match happened {
         Happened::Tried | Happened::Told => return None,
-        Happened::FenceWon => json!({"ok": true, "fence": "won"}),
-        Happened::FenceLost => json!({"ok": true, "fence": "lost"}),
-        Happened::FencedLate => json!({"ok": true, "fence": "late"}),
-        Happened::NotStarted { class, error } => json!({"ok": false, "class": class, "error": error}),
-        Happened::NotTried(why) => json!({"ok": false, "error": format!("not tried: {why}")}),
-        Happened::Failed(error) => json!({"ok": false, "error": error}),
-        Happened::Reaped(reaped) => json!({
-            "ok": reaped.survivors.is_empty(),
-            "signalled": reaped.signalled,
-            "survivors": reaped.survivors,
-            "skipped": reaped.skipped,
-        }),
+        Happened::FenceWon => event::Outcome { fence: Some("won"), ..done },
+        Happened::FenceLost => event::Outcome { fence: Some("lost"), ..done },
+        Happened::FencedLate => event::Outcome { fence: Some("late"), ..done },
+        Happened::NotStarted { class, error } => {
+            event::Outcome { class: Some(class.name()), error: Some(error.clone()), ..done }
+        }
+        Happened::NotTried(why) => event::Outcome { error: Some(format!("not tried: {why}")), ..done },
+        Happened::Failed(error) => event::Outcome { error: Some(error.to_string()), ..done },
+        Happened::Reaped(reaped) => event::Outcome { reaped: Some(reaped_event(reaped)), ..done },
     };
-    let mut event = json!({
-        "at": now.at,
-        "event": format!("{}_outcome", decision.action.name()),
-        "item": decision.item,
-        "run": decision.action.run(),
-    });
-    if let (Some(event), Value::Object(result)) = (event.as_object_mut(), result) {
-        event.extend(result);
+    let name = format!("{}_outcome", decision.action.name());
+    Some(Event::new(now.at, name, Detail::Outcome(Box::new(outcome))))
+}
+
+fn reaped_event(reaped: &Reaped) -> event::Reaped {
+    let signalled = reaped.signalled.iter();
+    let survivors = reaped.survivors.iter();
+    let skipped = reaped.skipped.iter();
+    event::Reaped {
+        signalled: signalled
+            .map(|one| event::Signalled { pid: one.pid, signals: one.signals.clone() })
+            .collect(),
+        survivors: survivors
+            .map(|one| event::Survivor {
+                pid: one.pid,
+                command: one.comm.clone(),
+                because: one.because.clone(),
+            })
+            .collect(),
+        skipped: skipped.map(|one| event::Skipped { pid: one.pid, reason: one.reason.clone() }).collect(),
     }
-    Some(event)
 }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
-
 use crate::model::{Action, ItemId, Plan, RecordUpdate, RunId, Step};
 use crate::registry::Registry;
+use crate::state::event::Subject;
 
 /// The names of what a plan is about.
 pub(crate) struct EventSubject<'a> {
@@ -23,17 +22,20 @@ impl<'a> EventSubject<'a> {
         EventSubject { before, plan, sessions }
     }
 
-    /// Adds `key`, `agent` and `session` to the event of a step; null where there is none, or nobody knows it.
-    pub(crate) fn add_to(&self, mut event: Value, step: &Step) -> Value {
+    /// The names of what a step is about.
+    pub(crate) fn of(&self, step: &Step) -> Subject {
         let (item, run) = match step {
             Step::Decide(decision) => (decision.item.as_ref(), decision.action.run()),
             Step::RecordUpdate(RecordUpdate::Renew { item, .. }) => (Some(item), None),
             Step::RecordUpdate(_) => (None, None),
         };
-        event["key"] = json!(item.and_then(|item| self.key(item)));
-        event["agent"] = json!(run.map(|run| &run.agent));
-        event["session"] = json!(run.and_then(|run| self.session(run)));
-        event
+        Subject {
+            item: item.map(ToString::to_string),
+            key: item.and_then(|item| self.key(item)).map(str::to_owned),
+            agent: run.map(|run| run.agent.to_string()),
+            run: run.map(ToString::to_string),
+            session: run.and_then(|run| self.session(run)).map(str::to_owned),
+        }
     }
 
     fn key(&self, item: &ItemId) -> Option<&str> {

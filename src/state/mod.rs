@@ -7,6 +7,7 @@
 
 mod binding;
 pub mod bound;
+pub mod event;
 mod event_lines;
 mod event_subject;
 pub mod files;
@@ -36,6 +37,7 @@ use crate::durable::LockError;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::Process;
 use crate::registry::Registry;
+use crate::state::event::Event;
 use crate::state::heartbeat::{Heartbeat, HeartbeatState};
 
 /// Where a factory keeps what must last.
@@ -138,8 +140,9 @@ pub fn backend(dir: &HostDir, events_bytes_max: u64) -> Box<dyn StateBackend> {
 }
 
 /// Appends to the log of events. A failure is logged, and fails nothing.
-pub fn log_events(backend: &dyn StateBackend, lines: &[Value]) {
-    if let Err(error) = backend.append_events(lines) {
+pub fn log_events(backend: &dyn StateBackend, events: &[Event]) {
+    let lines: Vec<_> = events.iter().map(Event::line).collect();
+    if let Err(error) = backend.append_events(&lines) {
         log::warn!("cannot append to the event log: {error}");
     }
 }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::binding::{self, Access, Standing};
 use super::bound::Directory;
 use super::{
@@ -21,6 +19,7 @@ use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::run::env::Vars;
 use crate::run::lives;
+use crate::state::event::{Detail, Event, Place};
 use crate::state::heartbeat::{Heartbeat, HeartbeatState, Status};
 
 /// The state of one factory, held by one command.
@@ -67,8 +66,8 @@ impl State {
             Ok(()) => State::load(config, dir, backend, true, host, access),
             Err(error @ LockError::Busy(_)) => {
                 let now = clock::moment(&host.boot_id);
-                let event =
-                    json!({"at": now.at, "pid": me.pid, "event": "busy", "because": error.to_string()});
+                let detail = Detail::Busy { pid: me.pid, because: error.to_string() };
+                let event = Event::new(now.at, "busy", detail);
                 log_events(&*backend, &[event]);
                 Err(Failure::new(ExitStatus::Busy, error.to_string()))
             }
@@ -230,7 +229,7 @@ impl State {
     }
 
     /// Appends one event of the tick itself.
-    pub fn log_event(&self, event: Value) {
+    pub fn log_event(&self, event: Event) {
         log_events(self.backend(), &[event]);
     }
 
@@ -353,18 +352,15 @@ fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
 }
 
 /// That a state goes on in another place, or with another configuration. Two clones that take turns are no news.
-fn move_event(dir: &HostDir, before: &Bound, now: &Binding, config: &Config, host: &Host) -> Option<Value> {
+fn move_event(dir: &HostDir, before: &Bound, now: &Binding, config: &Config, host: &Host) -> Option<Event> {
     let (was, binding) = (before.config.as_ref()?, before.binding.as_ref()?);
     if binding == now && now.repository.is_some() {
         return None;
     }
-    Some(json!({
-        "at": clock::moment(&host.boot_id).at,
-        "event": "moved",
-        "config": config.path.to_string_lossy(),
-        "directory": dir.path().to_string_lossy(),
-        "was": {"config": was.to_string_lossy(), "directory": binding.directory.path},
-    }))
+    let was = Place { config: was.to_string_lossy().into_owned(), directory: binding.directory.path.clone() };
+    let (config, directory) = (config.path.to_string_lossy(), dir.path().to_string_lossy());
+    let detail = Detail::Moved { config: config.into_owned(), directory: directory.into_owned(), was };
+    Some(Event::new(clock::moment(&host.boot_id).at, "moved", detail))
 }
 
 /// The wall clock now, and how steady it was since the tick that wrote this heartbeat. `age`: what it is asked for.

@@ -34,6 +34,7 @@ mod readme;
 mod reclaim;
 mod regression;
 mod retention;
+mod rooms;
 mod scheduler;
 mod screens;
 mod source;

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use crate::app::context::Context;
 use crate::app::shutdown::Shutdown;
@@ -15,6 +14,7 @@ use crate::durable::Trash;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::discard::Discarded;
 use crate::model::{ClockTracker, RunId, RunTrace};
+use crate::state::event::{Detail, Event, Subject};
 use crate::state::heartbeat::{HeartbeatState, Retained};
 use crate::state::{self, State};
 use crate::workspace::retention::{self, Removal};
@@ -88,18 +88,17 @@ impl Look<'_> {
         retention::runs(&self.state.registry, traces, &self.context.config.retention, &self.clock)
     }
 
-    fn event(&self, removal: &Removal<RunId>) -> Value {
+    fn event(&self, removal: &Removal<RunId>) -> Event {
         let Removal { what, item, because } = removal;
         let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
-        json!({
-            "at": self.clock.now.at,
-            "event": "remove",
-            "item": item,
-            "key": record.map(|record| &record.key),
-            "agent": what.agent,
-            "run": what,
-            "because": because,
-        })
+        let subject = Subject {
+            item: item.as_ref().map(ToString::to_string),
+            key: record.map(|record| record.key.clone()),
+            agent: Some(what.agent.to_string()),
+            run: Some(what.to_string()),
+            session: None,
+        };
+        Event::new(self.clock.now.at, "remove", Detail::Because { because: because.clone() }).about(subject)
     }
 
     /// Starts the process that does the rest, where there is any.

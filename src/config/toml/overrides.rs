@@ -8,21 +8,37 @@ use ::toml::Spanned;
 use ::toml::de::{DeString, DeTable, DeValue};
 
 use crate::config::toml::problems::{quoted, shortened};
-use crate::config::toml::section::Report;
 
 const HOW: &str = "write table.key=value, such as limits.items_max=1, or role.NAME.deadline=5m for a role";
 
 /// What is wrong, and what to do.
 type Wrong = (String, String);
 
-/// Puts each into the document, in order: the last one wins. Blank ones ask for nothing.
-pub(in crate::config) fn apply<'t>(document: &mut DeTable<'t>, sets: &'t [String], report: &Report<'t>) {
+/// An override that can't be put into the document.
+pub(in crate::config) struct Refused {
+    /// Where it is, as [`apply`] was told.
+    pub(in crate::config) at: usize,
+    /// What is wrong.
+    pub(in crate::config) what: String,
+    /// What to do.
+    pub(in crate::config) hint: String,
+}
+
+/// Puts each into the document, in order: the last one wins. Blank ones ask for nothing. `position` is the place of the
+/// nth override, as a byte of the text. Returns those that are wrong.
+pub(in crate::config) fn apply<'t>(
+    document: &mut DeTable<'t>,
+    sets: &'t [String],
+    position: impl Fn(usize) -> usize,
+) -> Vec<Refused> {
+    let mut refused = Vec::new();
     for (n, set) in sets.iter().enumerate().filter(|(_, set)| !set.trim().is_empty()) {
-        let at = report.position_of_set(n);
+        let at = position(n);
         if let Err((what, hint)) = put(document, set, at..at) {
-            report.add(at, "", what, &hint);
+            refused.push(Refused { at, what, hint });
         }
     }
+    refused
 }
 
 /// What names it to a person: its key. Values may be long, or nobody else's business.

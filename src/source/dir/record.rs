@@ -227,6 +227,9 @@ fn is_rfc3339(text: &str) -> bool {
 
 // ---------------------------------------------------------------------------------------------
 // Reading with the position of each mistake: every check runs while its value is being read
+//
+// Derived code would lose three things that people are told: the field of a wrong type, the field that an unknown one
+// was meant to be, and the position of a check that fails after its value was read.
 
 impl<'de> Deserialize<'de> for RawItem {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

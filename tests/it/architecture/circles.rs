@@ -11,7 +11,6 @@ use super::Source;
 /// Circles that stay, by one of their files, each with its reason.
 const ALLOWED: &[(&str, &str)] = &[
     ("src/config/toml/section.rs", "a value holds sections, a section holds values"),
-    ("src/config/hooks.rs", "the readers of one configuration"),
     ("src/model/plan.rs", "a plan adopts what the world shows"),
 ];
 
