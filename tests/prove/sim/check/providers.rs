@@ -362,8 +362,10 @@ pub(super) fn one_outage_counts_once(scene: &Scene<'_>) -> Result<(), String> {
         let later: Vec<_> = failed.iter().map(|judged| scene.is_later(judged, before)).collect();
         let may = later.iter().any(|later| *later != Some(false));
         let must = later.contains(&Some(true));
+        // The wall time of a beginning moves where the clock was set back.
+        let begun = |cool_off: &CoolOff| (cool_off.begun.boot_id.clone(), cool_off.begun.mono_ms);
         let right = match after.streak - before.streak {
-            0 => !must && after.begun == before.begun,
+            0 => !must && begun(after) == begun(before),
             1 => may && after.begun == *scene.now,
             _ => false,
         };
