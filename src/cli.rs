@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use crate::fleet::local::discard;
 use crate::model::FailureClass;
 use crate::run::env::Vars;
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::style::{self, When};
 
 /// Where `--color` is read from besides.

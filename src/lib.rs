@@ -25,7 +25,8 @@
 //! - [`commands`]: one file per command.
 //! - [`views`]: what people and scripts look at; public JSON.
 //! - [`exit`]: exit codes and failures.
-//! - [`ui`]: layout, style and escapes of a terminal.
+//! - [`ui`]: layout and style of a terminal.
+//! - [`text`]: words for people, cut, quoted and made harmless.
 //! - [`cli`]: the only reader of arguments and environment.
 //! - [`clock`]: the only reader of clocks.
 //! - [`fingerprint`]: digests of items and credentials.
@@ -90,3 +91,4 @@ pub mod views;
 pub mod cli;
 pub mod clock;
 pub mod fingerprint;
+pub mod text;

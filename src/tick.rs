@@ -75,12 +75,13 @@ pub fn run(
     let mut registry = before.clone();
     let refused = registry.intend(&plan, &tick.now);
     plan.withdraw(refused);
-    backend.commit(&registry)?;
+    let details = registry.take_details();
+    backend.commit(&registry, &details)?;
     state::log_events(backend, &state::of_plan(before, &plan, &tick.now));
     let outcomes = perform(&plan, tick.source, tick.fleet, tick.until, tick.stop);
     let seen_at = (tick.clock)();
     registry.note(&plan, &outcomes, &tick.config.attempts, &seen_at);
-    backend.commit(&registry)?;
+    backend.commit(&registry, &[])?;
     state::log_events(backend, &state::of_outcomes(before, &plan, &outcomes, &seen_at));
     let read = tick.request.needs_source();
     let ticked =
@@ -95,11 +96,11 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {
 /// One look at everything outside.
 pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let current = registry.agents.values().filter_map(|agent| {
-        Some(RunQuery { run: agent.run.clone()?, process: agent.process.clone(), name_taken: false })
+        Some(RunQuery { run: agent.run.clone()?, handle: agent.handle.clone(), name_taken: false })
     });
     let handed_off = registry.handoffs.iter().map(|(run, handoff)| RunQuery {
         run: run.clone(),
-        process: handoff.process.clone(),
+        handle: handoff.handle.clone(),
         name_taken: handoff.name_taken,
     });
     let queries: Vec<_> = current.chain(handed_off).collect();

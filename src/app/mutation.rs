@@ -92,7 +92,7 @@ impl<'a> Mutation<'a> {
         let now = &self.context.now;
         let mut registry = self.state.registry.clone();
         registry.intend(plan, now);
-        self.state.commit(&registry)?;
+        self.state.commit(&mut registry)?;
         self.state.log_plan(plan, now);
         self.report.add_plan(plan, &registry);
         self.state.registry = registry;

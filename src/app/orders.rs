@@ -3,8 +3,8 @@
 use crate::config::Config;
 use crate::decide;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{Action, Decision, ItemId, Plan, Step, WorkItem};
-use crate::registry::{ItemPhase, ItemRecord, Registry};
+use crate::model::{Action, Decision, ItemId, Plan, RecordUpdate, Step, WorkItem};
+use crate::registry::{ItemRecord, Registry};
 
 /// Why a run ends and its item is parked, for people.
 pub(crate) const STOPPED: &str = "a person stopped it";
@@ -20,19 +20,25 @@ pub(crate) fn of_factory(because: &str, action: Action) -> Plan {
     Plan { steps: vec![Step::Decide(decision)], ..Plan::default() }
 }
 
-/// The beginning of a plan about one item. An item that was never started gets a record, so that the order is kept.
+/// The beginning of a plan about one item. An item that has no record gets one, so that the order is kept.
 pub(crate) fn of_item(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
-    let unknown = items.iter().find(|item| item.id == *id && !registry.items.contains_key(id));
-    let steps = unknown.map(|item| Step::RecordUpdate(registry.upsert_for(item))).into_iter().collect();
-    Plan { steps, ..Plan::default() }
+    if registry.items.contains_key(id) {
+        return Plan::default();
+    }
+    let seen = items.iter().find(|item| item.id == *id);
+    let update = match is_done(registry, items, id) {
+        true => Some(RecordUpdate::RestoreDone { item: id.clone() }),
+        false => seen.map(|item| registry.upsert_for(item)),
+    };
+    Plan { steps: update.map(Step::RecordUpdate).into_iter().collect(), ..Plan::default() }
 }
 
 /// Hands off every run of the item, and parks the item unless it is done.
-pub(crate) fn stop(registry: &Registry, id: &ItemId) -> Vec<Step> {
+pub(crate) fn stop(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Vec<Step> {
     let runs = registry.agents_of(id).filter_map(|(_, agent)| agent.run.clone());
     let stops = runs.map(|run| Action::Stop { run, survivors: Vec::new(), dispatch_failed: false });
     let mut steps: Vec<_> = stops.map(|stop| decided(id, STOPPED, stop)).collect();
-    if !is_done(registry, id) {
+    if !is_done(registry, items, id) {
         let park = Action::Park { item: id.clone(), class: None, by_person: true };
         steps.push(decided(id, STOPPED, park));
     }
@@ -42,7 +48,7 @@ pub(crate) fn stop(registry: &Registry, id: &ItemId) -> Vec<Step> {
 /// The whole plan that stops one item.
 pub(crate) fn stop_item(registry: &Registry, items: &[WorkItem], id: &ItemId) -> Plan {
     let mut plan = of_item(registry, items, id);
-    plan.steps.extend(stop(registry, id));
+    plan.steps.extend(stop(registry, items, id));
     plan
 }
 
@@ -55,7 +61,7 @@ pub(crate) fn retry(
     message: Option<String>,
 ) -> Step {
     // A done item is done again from the beginning.
-    let done = is_done(registry, id);
+    let done = is_done(registry, &[], id);
     let answered = message.is_some() || registry.items.get(id).is_some_and(ItemRecord::is_answered);
     let sessions = registry.agents_of(id).filter(|(_, agent)| decide::can_go_on(config, agent, answered));
     let go_on = sessions.filter(|_| !fresh && !done).map(|(name, _)| name.clone()).collect();
@@ -63,8 +69,9 @@ pub(crate) fn retry(
 }
 
 /// Whether an item is done. A done item stays done, so that nothing does its work again unasked.
-pub(crate) fn is_done(registry: &Registry, id: &ItemId) -> bool {
-    registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done)
+/// `items`: those of the source, where they are known.
+pub(crate) fn is_done(registry: &Registry, items: &[WorkItem], id: &ItemId) -> bool {
+    registry.is_done(id, items.iter().find(|item| item.id == *id))
 }
 
 /// Refuses an order about a done item. `rest` says what there is not, or what helps.

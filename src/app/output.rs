@@ -7,7 +7,7 @@ use crate::cli::{Format, Options};
 use crate::clock;
 use crate::config::Problems;
 use crate::exit::{ExitStatus, Failure};
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::layout::Layout;
 use crate::ui::style::{Style, Styler};
 use crate::views::report::TickReport;

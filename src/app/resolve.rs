@@ -50,6 +50,16 @@ fn names(registry: &Registry, items: &[WorkItem]) -> BTreeMap<String, BTreeSet<I
         add(&name.0, &agent.spec.item);
         add(&format!("{name}.{}", agent.spec.id.n), &agent.spec.item);
     }
+    let indexed = registry.done.iter().filter(|(id, _)| !registry.items.contains_key(id));
+    for (id, done) in indexed {
+        add(&id.0, id);
+        add(id.plain(), id);
+        add(done.key(id), id);
+        for run in registry.latest_runs_of(id) {
+            add(&run.agent.0, id);
+            add(&run.to_string(), id);
+        }
+    }
     for (run, handoff) in &registry.handoffs {
         if let Some(item) = &handoff.item {
             add(&run.to_string(), item);

@@ -6,7 +6,8 @@ use rustix::termios;
 
 use crate::cli::{CONFIG, Options};
 use crate::run::env::Vars;
-use crate::ui::{escape, layout};
+use crate::text::escape;
+use crate::ui::layout;
 
 /// Less than this no terminal has; a page needs some room.
 const WIDTH_MIN: usize = 20;

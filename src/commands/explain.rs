@@ -24,12 +24,24 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     };
     let id = resolve::item(&args.target, registry, items)?;
     // Of everything: what others take before it is among the reasons.
-    let (plan, gates) = decide::explain(&context.config, registry, &world, &id);
-    let (item, record) = (items.iter().find(|item| item.id == id), registry.items.get(&id));
+    let (mut plan, gates) = decide::explain(&context.config, registry, &world, &id);
+    // Of a done item that has no record any more, as it was.
+    let details = match &snapshot.backend {
+        Some(backend) if !registry.items.contains_key(&id) && registry.done.contains_key(&id) => {
+            backend.done_details(&id).unwrap_or_else(|why| {
+                plan.errors.push(why);
+                None
+            })
+        }
+        _ => None,
+    };
+    let item = items.iter().find(|item| item.id == id);
+    let record = registry.items.get(&id).or(details.as_ref().map(|details| &details.record));
+    let agents = registry.agents_of(&id).chain(details.iter().flat_map(|details| &details.agents));
     let runs = decide::next_launches(&context.config, registry, &world, &id);
     let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(context, launch)).collect());
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)
-        .with_agents(registry.agents_of(&id))
+        .with_agents(agents)
         .with_next_runs(runs);
     if let Some(backend) = &snapshot.backend {
         let events =

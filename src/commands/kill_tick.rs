@@ -15,7 +15,7 @@ use crate::process::signal::{self, Guard, Sent, Signal};
 use crate::run::env::Vars;
 use crate::state::HostDir;
 use crate::state::heartbeat::{self, Alive, Heartbeat, HeartbeatState};
-use crate::ui::escape;
+use crate::text::escape;
 use crate::views::json;
 use crate::{clock, state};
 

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
 use crate::run::log_reader::LogReader;
 use crate::state::State;
-use crate::ui::escape;
+use crate::text::escape;
 
 /// How often a run that is followed is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -78,7 +78,8 @@ fn which(
         return Ok(RunId { n: args.run.unwrap_or(run.n), ..run });
     }
     let agent = agent(context, wanted, registry)?;
-    let n = args.run.or_else(|| registry.agents.get(&agent).map(|record| record.spec.id.n));
+    let latest = || registry.agents.get(&agent).map(|record| record.spec.id.n);
+    let n = args.run.or_else(latest).or_else(|| registry.names.last_n.get(&agent).copied());
     Ok(RunId { n: n.unwrap_or_default(), agent })
 }
 
@@ -88,7 +89,10 @@ fn agent(context: &Context, wanted: &str, registry: &Registry) -> Result<AgentNa
         return Ok(named);
     }
     let id = resolve::item(wanted, registry, &context.items())?;
-    let agents: Vec<_> = registry.agents_of(&id).map(|(name, _)| name.clone()).collect();
+    let mut agents: Vec<_> = registry.agents_of(&id).map(|(name, _)| name.clone()).collect();
+    if agents.is_empty() && registry.done.contains_key(&id) {
+        agents = registry.latest_runs_of(&id).map(|run| run.agent).collect();
+    }
     // A prefix of a name may tell them apart where the item does not.
     let by_prefix: Vec<_> = agents.iter().filter(|name| name.0.starts_with(wanted)).collect();
     match (agents.as_slice(), by_prefix.as_slice()) {
@@ -119,13 +123,18 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
 
 /// Whether nothing more can come of it.
 fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
-    let queries = [RunQuery { run: run.clone(), process: None, name_taken: false }];
+    let queries = [RunQuery { run: run.clone(), handle: None, name_taken: false }];
     let known = std::collections::BTreeMap::from([(run.agent.clone(), u64::MAX)]);
     let until = Instant::now() + Duration::from_secs(5);
     match fleet.observe(&queries, &known, until) {
         Observed::Known(view) => !matches!(
             view.runs.get(run),
-            Some(RunObservation::Unclaimed | RunObservation::Alive { .. } | RunObservation::Sweeping { .. })
+            Some(
+                RunObservation::Queued
+                    | RunObservation::Unclaimed
+                    | RunObservation::Alive { .. }
+                    | RunObservation::Sweeping { .. }
+            )
         ),
         Observed::Unknown(_) => true,
     }

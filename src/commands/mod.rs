@@ -33,7 +33,7 @@ use crate::cli::{Command, Invocation, Options};
 use crate::exit::{ExitStatus, Failure};
 use crate::run::env::Vars;
 use crate::state::Access;
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::style::{Style, Styler};
 
 pub use remove::run as remove;

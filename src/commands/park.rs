@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context, args: &ParkArgs) -> Result<ExitStatus, Fail
     let plan = |before: &Registry, registry: &Registry| {
         // As it was found at first: a judged run may be known by no name any more.
         let id = id(before)?;
-        if orders::is_done(registry, &id) {
+        if orders::is_done(registry, &items, &id) {
             return Err(orders::refuse_done(&id, "there is nothing to park"));
         }
         let mut plan = orders::of_item(registry, &items, &id);

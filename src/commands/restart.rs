@@ -7,7 +7,7 @@ use crate::app::mutation::{self, Judged, Mutation};
 use crate::app::{orders, resolve};
 use crate::cli::RestartArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{ItemId, Plan};
+use crate::model::{ItemId, Plan, WorkItem};
 use crate::registry::Registry;
 
 pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, Failure> {
@@ -16,7 +16,7 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
         let id = |registry: &Registry| resolve::item(&args.target, registry, &items);
         let plan = |before: &Registry, registry: &Registry| {
             let id = id(before)?;
-            refuse_done(args, registry, &id)?;
+            refuse_done(args, registry, &items, &id)?;
             let mut plan = orders::stop_item(registry, &items, &id);
             plan.steps.push(orders::retry(&context.config, registry, &id, false, None));
             Ok(plan)
@@ -27,7 +27,7 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
     let items = context.items();
     let id = resolve::item(&args.target, &mutation.state.registry, &items)?;
     mutation.judge(&Judged::Item(id.clone()))?;
-    refuse_done(args, &mutation.state.registry, &id)?;
+    refuse_done(args, &mutation.state.registry, &items, &id)?;
     mutation.end_runs(|registry| orders::stop_item(registry, &items, &id))?;
     let registry = &mutation.state.registry;
     if registry.handoffs_of(&id).any(|(_, handoff)| !handoff.survivors.is_empty()) {
@@ -41,8 +41,13 @@ pub(super) fn run(context: &Context, args: &RestartArgs) -> Result<ExitStatus, F
 }
 
 /// Done work is done again by a person's `retry` alone: the run may have ended well a moment ago.
-fn refuse_done(args: &RestartArgs, registry: &Registry, id: &ItemId) -> Result<(), Failure> {
-    match orders::is_done(registry, id) {
+fn refuse_done(
+    args: &RestartArgs,
+    registry: &Registry,
+    items: &[WorkItem],
+    id: &ItemId,
+) -> Result<(), Failure> {
+    match orders::is_done(registry, items, id) {
         true => Err(orders::refuse_done_again(&args.target, id)),
         false => Ok(()),
     }

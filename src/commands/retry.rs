@@ -56,7 +56,7 @@ fn plan_of_one(
     // As it was found at first: a judged run may be known by no name any more.
     let id = resolve::item(wanted, before, items)?;
     // The person did not know that its run had ended well.
-    if orders::is_done(registry, &id) && !orders::is_done(before, &id) {
+    if orders::is_done(registry, items, &id) && !orders::is_done(before, items, &id) {
         return Err(orders::refuse_done_again(wanted, &id));
     }
     if let Some(run) = what_runs(registry, &id) {

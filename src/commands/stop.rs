@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &StopArgs) -> Result<ExitStatus, Fail
         let judged = |registry: &Registry| Ok(judged(wanted(registry, &items)?));
         return mutation::preview(context, judged, |before, registry| {
             let id = wanted(before, &items)?;
-            refuse_done(registry, id.as_ref())?;
+            refuse_done(registry, &items, id.as_ref())?;
             Ok(plan(registry, &items, id.as_ref()))
         });
     }
@@ -43,7 +43,7 @@ fn judge_and_stop(
     id: Option<&ItemId>,
 ) -> Result<(), Failure> {
     mutation.judge(&judged(id.cloned()))?;
-    refuse_done(&mutation.state.registry, id)?;
+    refuse_done(&mutation.state.registry, items, id)?;
     mutation.end_runs(|registry| plan(registry, items, id))
 }
 
@@ -60,7 +60,7 @@ fn end_without_room(
         _ => None,
     });
     let runs = stopped.map(|run| {
-        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.process.clone());
+        let launcher = before.agents.get(&run.agent).and_then(|agent| agent.handle.clone());
         (run, launcher)
     });
     // What was handed off before lives on, too, if nothing could be written down since.
@@ -69,7 +69,7 @@ fn end_without_room(
         .handoffs
         .iter()
         .filter(|(_, handoff)| handoff.item.as_ref().is_some_and(|item| items.contains(item)))
-        .map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+        .map(|(run, handoff)| (run.clone(), handoff.handle.clone()));
     let runs: Vec<_> = runs.chain(handed_off).collect();
     let ended = context.fleet(&mutation.state.lineage).end_unrecorded(runs.iter().cloned());
     // Where the first commit found room and a later one did not, the items are parked.
@@ -94,8 +94,8 @@ fn judged(id: Option<ItemId>) -> Judged {
 }
 
 /// A done item of which nothing is in flight has nothing to stop, and it is not parked: `retry --all` would do it again.
-fn refuse_done(registry: &Registry, id: Option<&ItemId>) -> Result<(), Failure> {
-    match id.filter(|id| orders::is_done(registry, id) && !registry.in_flight(id)) {
+fn refuse_done(registry: &Registry, items: &[WorkItem], id: Option<&ItemId>) -> Result<(), Failure> {
+    match id.filter(|id| orders::is_done(registry, items, id) && !registry.in_flight(id)) {
         Some(id) => Err(orders::refuse_done(id, "there is nothing to stop")),
         None => Ok(()),
     }
@@ -109,6 +109,7 @@ fn plan(registry: &Registry, items: &[WorkItem], id: Option<&ItemId>) -> Plan {
     // An item whose session is about to go on has no agent for the moment, and would have one again.
     let busy =
         |(id, record): &(&ItemId, &ItemRecord)| record.state == ItemPhase::Active || registry.in_flight(id);
-    let steps = registry.items.iter().filter(busy).flat_map(|(id, _)| orders::stop(registry, id)).collect();
+    let steps =
+        registry.items.iter().filter(busy).flat_map(|(id, _)| orders::stop(registry, items, id)).collect();
     Plan { steps, ..Plan::default() }
 }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::toml::problems::quoted;
 use crate::config::toml::value::Value;
+use crate::text::cut::quoted;
 
 /// What `fill` replaces in a command line.
 const PLACEHOLDERS: [&str; 4] = ["{session}", "{run}", "{workspace}", "{prompt_file}"];

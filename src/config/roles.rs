@@ -8,10 +8,10 @@ use regex::Regex;
 use super::Role;
 use super::fields::{Place, argv, passed_name, path};
 use crate::config::prompt;
-use crate::config::toml::problems::quoted;
 use crate::config::toml::section::Section;
 use crate::config::toml::value::Value;
 use crate::harness::{self, Preset};
+use crate::text::cut::quoted;
 
 const NAME_BYTES_MAX: usize = 64;
 const SUFFIX_BYTES_MAX: usize = 16;

@@ -3,7 +3,6 @@
 use crate::config::Role;
 use crate::decide::planner::Planner;
 use crate::model::{ItemId, ItemState, SourceView, WorkItem};
-use crate::registry::ItemRecord;
 
 /// Open, and inside the scope that the configuration names.
 pub(super) fn is_eligible(planner: &Planner, item: &WorkItem) -> bool {
@@ -11,8 +10,8 @@ pub(super) fn is_eligible(planner: &Planner, item: &WorkItem) -> bool {
 }
 
 /// A malformed file is neither present nor gone.
-pub(super) fn is_unreadable(view: &SourceView, id: &ItemId, record: &ItemRecord) -> bool {
-    view.unreadable.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == record.origin)
+pub(super) fn is_unreadable(view: &SourceView, id: &ItemId, origin: &str) -> bool {
+    view.unreadable.iter().any(|one| one.id.as_ref() == Some(id) || one.origin == origin)
 }
 
 /// The roles of an item that are not done.

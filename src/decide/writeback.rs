@@ -59,6 +59,12 @@ fn still_owed(planner: &Planner, id: &ItemId, record: &ItemRecord) -> Option<Not
     holds.then(|| note.clone())
 }
 
+/// Whether there is nothing to tell of an item as it stands.
+pub(super) fn owes_nothing(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
+    let note = called_for(planner, id, record).or_else(|| still_owed(planner, id, record));
+    note.and_then(|note| writeback(planner, id, note)).is_none()
+}
+
 fn announced_late(planner: &Planner, id: &ItemId, record: &ItemRecord) -> bool {
     planner
         .registry

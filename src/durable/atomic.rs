@@ -168,6 +168,19 @@ pub fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Result<Option<(File, u64
     Ok(Some((File::from(fd), size)))
 }
 
+/// Opens a file in any way, if it is one to use: never waits, follows no link. `how`: the access, and whether to make it.
+///
+/// # Errors
+///
+/// Those of the system; `InvalidData` for a link, FIFO or device, and for another user's file.
+pub fn open_regular_with(dir: BorrowedFd<'_>, name: &str, how: OFlags) -> io::Result<File> {
+    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = if how.contains(OFlags::CREATE) { PRIVATE } else { Mode::empty() };
+    let fd = rustix::fs::openat(dir, name, flags, mode)?;
+    must_be_ours(fd.as_fd())?;
+    Ok(File::from(fd))
+}
+
 /// Refuses what is no regular file, or not owned by the user we are; returns its size in bytes.
 pub(crate) fn must_be_ours(file: BorrowedFd<'_>) -> Result<u64, ReadError> {
     let stat = rustix::fs::fstat(file).map_err(|error| ReadError::Io(error.into()))?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
@@ -125,7 +125,8 @@ impl Lock {
     pub fn try_take(dir: impl AsFd, name: &str, me: &Process) -> Result<Lock, LockError> {
         let dir = dir.as_fd();
         for _ in 0..REPLACED_MAX {
-            let file = open(dir, name, OFlags::RDWR | OFlags::CREATE).map_err(LockError::Io)?;
+            let file =
+                atomic::open_regular_with(dir, name, OFlags::RDWR | OFlags::CREATE).map_err(LockError::Io)?;
             if let Some(lock) = Lock::hold(file, dir, name, me)? {
                 return Ok(lock);
             }
@@ -159,7 +160,7 @@ impl Lock {
     ///
     /// Those of the system.
     pub fn is_held(dir: impl AsFd, name: &str) -> io::Result<bool> {
-        let file = match open(dir.as_fd(), name, OFlags::RDONLY) {
+        let file = match atomic::open_regular_with(dir.as_fd(), name, OFlags::RDONLY) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
@@ -178,7 +179,7 @@ impl Lock {
     /// Those of the system. A file that is missing is one: its holder may live on without it.
     pub fn probe(dir: impl AsFd, name: &str) -> io::Result<Probe> {
         let dir = dir.as_fd();
-        let file = open(dir, name, OFlags::RDONLY)?;
+        let file = atomic::open_regular_with(dir, name, OFlags::RDONLY)?;
         match fs2::FileExt::try_lock_shared(&file) {
             Ok(()) if still_named(&file, dir, name)? => Ok(Probe::Free),
             Ok(()) => Err(io::Error::other("the lock file was replaced")),
@@ -194,20 +195,12 @@ impl Lock {
     ///
     /// Those of the system.
     pub fn last_holder(dir: impl AsFd, name: &str) -> io::Result<Option<Process>> {
-        match open(dir.as_fd(), name, OFlags::RDONLY) {
+        match atomic::open_regular_with(dir.as_fd(), name, OFlags::RDONLY) {
             Ok(file) => Ok(read_holder(&file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
-}
-
-fn open(dir: BorrowedFd<'_>, name: &str, how: OFlags) -> io::Result<File> {
-    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mode = if how.contains(OFlags::CREATE) { atomic::PRIVATE } else { Mode::empty() };
-    let fd = rustix::fs::openat(dir, name, flags, mode)?;
-    atomic::must_be_ours(fd.as_fd())?;
-    Ok(File::from(fd))
 }
 
 /// Whether `file` still has the name under which it was opened.
@@ -435,7 +428,7 @@ mod tests {
     #[test]
     fn a_lock_on_a_file_that_lost_its_name_is_no_lock() {
         let dir = Folder::new();
-        let opened = || open(dir.as_fd(), LOCK, OFlags::RDWR | OFlags::CREATE).unwrap();
+        let opened = || atomic::open_regular_with(dir.as_fd(), LOCK, OFlags::RDWR | OFlags::CREATE).unwrap();
         let hold = |file| Lock::hold(file, dir.as_fd(), LOCK, &process(4711)).unwrap();
         let unlinked = opened();
         std::fs::remove_file(dir.path().join(LOCK)).unwrap();
@@ -453,7 +446,7 @@ mod tests {
         let dir = Folder::new();
         // A descriptor that is only a path can't be locked: EBADF, as good as ENOLCK.
         put(&dir.path().join(LOCK), b"");
-        let file = open(dir.as_fd(), LOCK, OFlags::PATH).unwrap();
+        let file = atomic::open_regular_with(dir.as_fd(), LOCK, OFlags::PATH).unwrap();
         let held = Lock::hold(file, dir.as_fd(), LOCK, &process(4711));
         assert!(matches!(held, Err(LockError::Io(_))), "{held:?}");
     }

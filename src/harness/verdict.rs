@@ -8,9 +8,7 @@ use super::{Meaning, Preset, Reading, ResetHint, SessionFrom};
 use crate::harness::schema::{OutputSchema, of_status};
 use crate::harness::transcript::{Ended, Transcript, parse};
 use crate::model::{Exit, ExitReason, Output, Reported};
-
-/// How much of a program's or an agent's own words goes into a reason, in bytes.
-const QUOTE_BYTES: usize = 200;
+use crate::text::cut::{clip, excerpt, last_line};
 
 /// Longest of a question that is kept, in bytes: it goes into the prompt with its answer.
 const QUESTION_BYTES_MAX: usize = 1 << 10;
@@ -74,7 +72,7 @@ impl Run<'_> {
             return self.ended_by_launcher();
         }
         if let Some(reason) = self.reported.park.as_ref().or(self.heard.park.as_ref()) {
-            return (Meaning::NeedsInput, format!("the agent asks for a person: {}", quote(reason)));
+            return (Meaning::NeedsInput, format!("the agent asks for a person: {}", excerpt(reason)));
         }
         match &self.heard.end {
             Some(end) if !end.failed && self.exit.code == Some(0) => self.success(end),
@@ -108,15 +106,15 @@ impl Run<'_> {
             );
         }
         if let Some(question) = last.filter(|line| is_question(line)) {
-            return (Meaning::NeedsInput, format!("the agent asks: {}", quote(question)));
+            return (Meaning::NeedsInput, format!("the agent asks: {}", excerpt(question)));
         }
         let unfinished = self.heard.unfinished();
         if !unfinished.is_empty() {
-            let work = quote(&unfinished.join(", "));
+            let work = excerpt(&unfinished.join(", "));
             return (Meaning::Unfinished, format!("the session ended while work of it still ran: {work}"));
         }
         if !self.reported.unconnected.is_empty() {
-            let servers = quote(&self.reported.unconnected.join(", "));
+            let servers = excerpt(&self.reported.unconnected.join(", "));
             let because = format!("the session had no connection to the tools of {servers}");
             return (Meaning::Unfinished, because);
         }
@@ -149,7 +147,7 @@ impl Run<'_> {
         };
         let words = end.and_then(|end| end.words.as_deref()).and_then(last_line);
         let because = match words.or_else(|| last_line(self.stderr)) {
-            Some(words) => format!("{code}: {}", quote(words)),
+            Some(words) => format!("{code}: {}", excerpt(words)),
             None => code,
         };
         (self.cause(end), because)
@@ -217,19 +215,4 @@ fn try_again_in(words: &str) -> Option<Duration> {
         _ => return None,
     };
     Duration::try_from_secs_f64(number * seconds).ok()
-}
-
-fn last_line(text: &str) -> Option<&str> {
-    text.lines().map(str::trim).rfind(|line| !line.is_empty())
-}
-
-fn quote(text: &str) -> String {
-    clip(text, QUOTE_BYTES)
-}
-
-/// The text, or its beginning and a mark where it is longer.
-fn clip(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    let more = if end < text.len() { "…" } else { "" };
-    format!("{}{more}", &text[..end])
 }

@@ -88,7 +88,7 @@ impl Launcher {
             command
                 .arg("__exec")
                 .arg(self.run_dir.path())
-                .arg(self.claimed.process.pid.to_string())
+                .arg(std::process::id().to_string())
                 .current_dir(workspace)
                 .envs(&self.vars)
                 .env("FACTORY_WORKSPACE", workspace)

@@ -13,19 +13,16 @@ use std::{fmt, io};
 use nix::sys::signalfd::SignalFd;
 
 use crate::launcher::child::{self, Pipe, Status};
-use crate::launcher::stdout;
 use crate::run::env::Vars;
 use crate::run::log::BoundedLog;
-use crate::ui::escape;
+use crate::text::cut::excerpt;
+use crate::text::escape;
 
 /// How soon a hook learns that it is called off for another reason than a signal.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How much of the end of stderr is kept for its last line.
 const TAIL_BYTES: usize = 4096;
-
-/// How much of that line is quoted.
-const QUOTE_BYTES: usize = 200;
 
 /// What a sweep may take beyond its grace.
 pub(crate) const SWEEP_SLACK: Duration = Duration::from_secs(2);
@@ -176,7 +173,7 @@ impl Tail {
         let text = String::from_utf8_lossy(&self.0);
         let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
         let why = match last {
-            Some(line) => format!("{how}: {}", stdout::clip(line, QUOTE_BYTES)),
+            Some(line) => format!("{how}: {}", excerpt(line)),
             None => how,
         };
         HookEnd::Badly { code: status.code, why }

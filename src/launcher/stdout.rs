@@ -6,6 +6,7 @@ use regex::Regex;
 use crate::harness::{self, Preset};
 use crate::model::Reported;
 use crate::run::spec::Spec;
+use crate::text::cut::head;
 
 const SESSION: &str = "FACTORY_SESSION=";
 const PARK: &str = "FACTORY_PARK=";
@@ -111,7 +112,8 @@ impl StdoutParser {
         let line = text.trim();
         let mut reported = self.reported.clone();
         if let Some(reason) = line.strip_prefix(PARK) {
-            reported.park = Some(clip(reason.trim(), PARK_BYTES_MAX)).filter(|reason| !reason.is_empty());
+            reported.park =
+                Some(head(reason.trim(), PARK_BYTES_MAX).to_owned()).filter(|reason| !reason.is_empty());
         }
         // Half a line may hold half an id: only whole lines name sessions.
         if let Some(session) = self.session_on(line).filter(|id| ends && is_session(id)) {
@@ -145,12 +147,6 @@ impl StdoutParser {
 /// An id becomes an argument of a command: it must not read as an option, nor hide anything.
 fn is_session(id: &str) -> bool {
     !id.is_empty() && id.len() <= SESSION_BYTES_MAX && !id.starts_with('-') && !id.contains(char::is_control)
-}
-
-/// The beginning of a text, at most so many bytes of it.
-pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
-    let end = (0..=bytes_max.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    text[..end].to_owned()
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ use crate::launcher::exec::{self, EXEC_FAILED};
 use crate::launcher::hooks::HookLog;
 use crate::launcher::stop_file::StopFile;
 use crate::model::{
-    Claim, Claimed, CleanupReceipt, Exit, ExitReason, FailureClass, Process, Refusal, Room, Survivor,
+    Claim, Claimed, CleanupReceipt, Exit, ExitReason, FailureClass, LocalLauncher, Process, Refusal, Room,
+    RunHandle, Survivor,
 };
 use crate::process::identity::{self, Host};
 use crate::process::signal::Guard;
@@ -71,7 +72,10 @@ pub fn launch(run_dir: PathBuf, relay: Option<i32>) -> Result<()> {
     let host = Host::read()?;
     let me = identity::own(&host)?;
     let Some(_live) = take_live_lock(&run_dir, &spec, &me)? else { return Ok(()) };
-    let claimed = Claimed { process: me, since: clock::moment(&host.boot_id) };
+    let claimed = Claimed {
+        handle: RunHandle::Local(LocalLauncher { process: me, machine_id: host.machine_id.clone() }),
+        since: clock::moment(&host.boot_id),
+    };
     if !run_dir.link_claim(&Claim::Launcher(Box::new(claimed.clone())))? {
         return Ok(());
     }

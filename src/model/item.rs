@@ -22,7 +22,7 @@ pub enum Gone {
     /// It was absent from its source.
     Absent,
     /// It was closed, or left the scope.
-    RunFacts,
+    Left,
 }
 
 /// One piece of work as its source tells it. Every field is present; nothing is invented.

@@ -30,8 +30,8 @@ pub use plan::{
     Writeback,
 };
 pub use receipt::{
-    Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, Output, Process, Refusal, Reported, Room,
-    Survivor,
+    Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, LocalLauncher, Output, Process, Refusal,
+    Reported, Room, RunHandle, Survivor,
 };
 pub use run_spec::{ItemSnapshot, RunSpec};
 pub use standstill::{Standstill, Stopped, Stuck};

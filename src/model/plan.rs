@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, Claimed, FailureClass, FollowUp, Gone, Held, ItemId, ItemSnapshot, Process, RunId, RunSpec,
+    AgentName, Claimed, FailureClass, FollowUp, Gone, Held, ItemId, ItemSnapshot, RunHandle, RunId, RunSpec,
     Standstill, Survivor, UnrecordedSpec,
 };
 
@@ -248,8 +248,8 @@ pub enum Action {
 pub struct Reap {
     /// Which run.
     pub run: RunId,
-    /// Its launcher, if one was ever seen.
-    pub launcher: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
 }
@@ -352,7 +352,17 @@ pub enum RecordUpdate {
         /// Which item.
         item: ItemId,
     },
-    /// An absent item whose work was done came back with the same title and body.
+    /// Nothing of a done item may act any more: an index entry takes the place of its records.
+    Archive {
+        /// Which item.
+        item: ItemId,
+    },
+    /// Something of an item that only the index of done items knows may act again: it gets its record back.
+    RestoreDone {
+        /// Which item.
+        item: ItemId,
+    },
+    /// An item of the index of done items is in its source with the same title and body: it stays there.
     StillDone {
         /// Which item.
         item: ItemId,
@@ -434,6 +444,11 @@ pub enum RecordUpdate {
     BudgetHolds,
     /// What does not go on by itself is no longer what it was.
     Standstill(Standstill),
+    /// The fleet has not started a run yet.
+    Queued {
+        /// Which run.
+        run: RunId,
+    },
     /// A running agent told its session.
     Session {
         /// Which run.

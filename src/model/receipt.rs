@@ -45,12 +45,52 @@ pub struct Refusal {
     pub machine: bool,
 }
 
+/// Where a run works, so that its fleet finds it again. Each kind of fleet has a variant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum RunHandle {
+    /// Below a launcher, a process of one host.
+    Local(LocalLauncher),
+}
+
+impl RunHandle {
+    /// The launcher's process, where the run has one.
+    pub fn process(&self) -> Option<&Process> {
+        let RunHandle::Local(launcher) = self;
+        Some(&launcher.process)
+    }
+
+    /// The launcher's pid, for people.
+    pub fn pid(&self) -> Option<u32> {
+        self.process().map(|process| process.pid)
+    }
+}
+
+/// A launcher of a host that has no id.
+impl From<Process> for RunHandle {
+    fn from(process: Process) -> RunHandle {
+        RunHandle::Local(LocalLauncher { process, machine_id: None })
+    }
+}
+
+/// A launcher and the host that it runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalLauncher {
+    /// The launcher itself.
+    pub process: Process,
+    /// `/etc/machine-id` of the host, as the launcher saw it; `None` where the host has none. Containers of one host may
+    /// differ here, so it says something only of processes of different boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_id: Option<String>,
+}
+
 /// The launcher that claimed a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claimed {
-    /// The launcher itself.
-    pub process: Process,
+    /// Where the run works.
+    pub handle: RunHandle,
     /// When.
     pub since: ClockReading,
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, ClockReading, Exit, ItemSnapshot, Observed, Output, Process, Refusal, Reported, Room,
-    RunId, RunSpec, SourceView, Survivor,
+    AgentName, Claimed, ClockReading, Exit, ItemSnapshot, Observed, Output, Refusal, Reported, Room,
+    RunHandle, RunId, RunSpec, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -15,6 +15,8 @@ use super::{
 /// `claim` is there when the claim was read: for a run that is on record with its launcher it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunObservation {
+    /// The fleet has accepted it and not started it yet: nobody can have claimed it, and its start grace does not run.
+    Queued,
     /// Nobody has claimed it.
     Unclaimed,
     /// A tick fenced it, looked for its processes and found none: it can never start.
@@ -78,7 +80,8 @@ impl RunObservation {
             RunObservation::Ended(ended)
             | RunObservation::Rebooted(ended)
             | RunObservation::Replaced(ended) => ended.claim.as_ref(),
-            RunObservation::Unclaimed
+            RunObservation::Queued
+            | RunObservation::Unclaimed
             | RunObservation::Fenced
             | RunObservation::Refused(_)
             | RunObservation::Unknown(_) => None,
@@ -134,8 +137,8 @@ pub struct RunTrace {
 pub struct RunQuery {
     /// Which run.
     pub run: RunId,
-    /// The launcher that was seen, if one ever was.
-    pub process: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// Whether it could not start for its name's sake: then it must be told whether that is free by now.
     pub name_taken: bool,
 }

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use super::scan::{self, Entry};
 use super::wait;
 use crate::fingerprint;
-use crate::model::Process;
+use crate::model::{LocalLauncher, Process};
 
 /// Where the mark of shifted clocks begins in `pid_ns`: above the 32 bits of an inode.
 const MARK_SHIFT: u32 = 32;
@@ -26,10 +26,12 @@ pub struct Host {
     pub pid_ns: u64,
     /// Real user id of this program.
     pub uid: u32,
+    /// `/etc/machine-id`; `None` where there is none, as in many containers.
+    pub machine_id: Option<String>,
 }
 
 impl Host {
-    /// Reads all three.
+    /// Reads all of it.
     ///
     /// # Errors
     /// When `/proc` is not mounted, or shows the processes of another pid namespace: its numbers
@@ -55,7 +57,12 @@ impl Host {
         let inode = fs::metadata("/proc/self/ns/pid").context("cannot read /proc/self/ns/pid")?.ino();
         let pid_ns =
             inode | mark_of_clocks(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default());
-        Ok(Host { boot_id: boot_id.trim().to_owned(), pid_ns, uid: rustix::process::getuid().as_raw() })
+        Ok(Host {
+            boot_id: boot_id.trim().to_owned(),
+            pid_ns,
+            uid: rustix::process::getuid().as_raw(),
+            machine_id: machine_id(),
+        })
     }
 }
 
@@ -70,6 +77,13 @@ fn mark_of_clocks(offsets: &str) -> u64 {
     // Inodes of namespaces have 32 bits, and a number in JSON keeps 53.
     let digest = fingerprint::sha256_hex(&[offsets.as_bytes()]);
     u64::from_str_radix(&digest[..5], 16).map_or(1, |mark| mark | 1) << MARK_SHIFT
+}
+
+/// The id of this host. Images of containers hold an empty file, or the word `uninitialized`.
+fn machine_id() -> Option<String> {
+    let text = fs::read_to_string("/etc/machine-id").ok()?;
+    let id = text.trim();
+    (id.len() == 32 && id.bytes().all(|c| c.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
 /// Whether this is what the kernel calls a boot: a UUID.
@@ -151,6 +165,21 @@ pub fn life(process: &Process, host: &Host) -> Life {
         Ok(None) => Life::Dead,
         Err(error) => Life::Unknown(format!("cannot read /proc/{}/stat: {error}", process.pid)),
     }
+}
+
+/// Whether a launcher still lives. Another boot of another host says nothing of a launcher: that host may run on.
+pub fn launcher_life(launcher: &LocalLauncher, host: &Host) -> Life {
+    let process = &launcher.process;
+    let (theirs, ours) = (&launcher.machine_id, &host.machine_id);
+    if process.boot_id != host.boot_id && theirs.is_some() && ours.is_some() && theirs != ours {
+        let id = theirs.as_deref().unwrap_or_default();
+        return Life::Unknown(format!(
+            "its launcher, pid {}, runs on another host (machine id {id}), so that only a tick on that host can tell \
+             whether it lives",
+            process.pid
+        ));
+    }
+    life(process, host)
 }
 
 /// Whether `process` belongs to this boot and to another pid or time namespace, so that no pid tells whether it lives.
@@ -370,5 +399,26 @@ mod tests {
             proptest::prop_assert_eq!(status_field(&status, "Uid:"), Some(1000));
             let _ = (status_field(&noise, "Tgid:"), is_boot_id(&noise));
         }
+    }
+
+    #[test]
+    fn launcher_of_another_host_is_unknown_and_not_of_an_earlier_boot() {
+        let host = Host { machine_id: Some("0".repeat(32)), ..Host::read().unwrap() };
+        let ours = own(&host).unwrap();
+        let earlier = Process { boot_id: "earlier".to_owned(), ..ours.clone() };
+        let launcher = |process: &Process, machine_id: Option<&str>| LocalLauncher {
+            process: process.clone(),
+            machine_id: machine_id.map(str::to_owned),
+        };
+        let other = "1".repeat(32);
+        match launcher_life(&launcher(&earlier, Some(&other)), &host) {
+            Life::Unknown(why) => assert!(why.contains("another host") && why.contains(&other), "{why}"),
+            life => panic!("{life:?}"),
+        }
+        for machine_id in [None, host.machine_id.as_deref()] {
+            assert_eq!(launcher_life(&launcher(&earlier, machine_id), &host), Life::OtherBoot);
+        }
+        // Containers of one boot may show different ids.
+        assert_eq!(launcher_life(&launcher(&ours, Some(&other)), &host), Life::Alive);
     }
 }

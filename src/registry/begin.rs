@@ -15,8 +15,7 @@ impl AgentRecord {
             state: AgentPhase::Starting,
             run: Some(spec.id.clone()),
             since: Some(since.clone()),
-            pid: None,
-            process: None,
+            handle: None,
             session: spec.first_session().cloned(),
             resumes: spec.resumes,
             stopped_at: None,
@@ -126,8 +125,7 @@ impl Registry {
             agent.state = AgentPhase::Idle;
             agent.run = None;
             agent.since = None;
-            agent.pid = None;
-            agent.process = None;
+            agent.handle = None;
             agent.follow_ups.clear();
             agent.session = None;
             agent.session_tokens = None;

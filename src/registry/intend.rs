@@ -20,8 +20,7 @@ impl Registry {
                 let Some(agent) = self.current(run) else { return };
                 agent.state = AgentPhase::Running;
                 agent.since = Some(launcher.since.clone());
-                agent.pid = Some(launcher.process.pid);
-                agent.process = Some(launcher.process.clone());
+                agent.handle = Some(launcher.handle.clone());
                 let (item, resumed) = (agent.spec.item.clone(), agent.spec.is_resume());
                 self.counters.dispatched += 1;
                 self.counters.resumes += u64::from(resumed);
@@ -200,8 +199,7 @@ impl Registry {
         agent.state = AgentPhase::Idle;
         agent.run = None;
         agent.since = None;
-        agent.pid = None;
-        agent.process = None;
+        agent.handle = None;
         agent.stopped_at = Some(now.at);
     }
 
@@ -255,13 +253,13 @@ impl Registry {
         self.names.raise(run);
         let of_agent = self.agents.get(&run.agent).map(|agent| &agent.spec.item);
         let item = item.or(of_agent).cloned();
-        let process = self.current(run).and_then(|agent| agent.process.clone());
+        let handle = self.current(run).and_then(|agent| agent.handle.clone());
         let handoff = Handoff {
             item,
             agent: run.agent.clone(),
             why: why.to_owned(),
             since: now.at,
-            process,
+            handle,
             survivors: survivors.to_vec(),
             dispatch_failed,
             skips_counted: false,

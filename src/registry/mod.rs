@@ -9,6 +9,7 @@ pub mod backoff;
 mod begin;
 mod counts;
 mod daily_spend;
+mod done;
 mod follow_ups;
 mod intend;
 mod limits;
@@ -30,10 +31,11 @@ use crate::model::{
 };
 
 pub use daily_spend::DailySpend;
+pub use done::{DoneDetails, DoneItem};
 pub use outbox::{Note, Notified, Outbox, TrackerNote};
 pub use records::{
-    AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, DoneWork, FailureStreak, Handoff, ItemPhase,
-    ItemRecord, Last, LastSuccess, MACHINE, Message, Named, Names, ParkedBy, Paused, Refusals,
+    AgentPhase, AgentRecord, CoolOff, Counters, DayStarts, FailureStreak, Handoff, ItemPhase, ItemRecord,
+    Last, LastSuccess, MACHINE, Message, Named, Names, ParkedBy, Paused, Refusals,
 };
 
 /// Best-effort notes are dropped after this many tries: a tracker that is gone for good must not cost
@@ -65,9 +67,12 @@ pub struct Registry {
     /// What has failed since anything ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_streak: Option<FailureStreak>,
-    /// What was done of items that are no longer remembered.
+    /// Items whose work is done and of which nothing may act.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub done: BTreeMap<ItemId, DoneWork>,
+    pub done: BTreeMap<ItemId, DoneItem>,
+    /// Details of those that went into it since the last commit. They are stored apart.
+    #[serde(skip)]
+    pub fresh_details: Vec<DoneDetails>,
     /// What does not go on by itself.
     #[serde(default, skip_serializing_if = "Standstill::is_none")]
     pub standstill: Standstill,
@@ -152,8 +157,13 @@ impl Registry {
         let is_done = |item: &WorkItem, record: &ItemRecord| {
             record.state == ItemPhase::Done && record.hash.as_ref() == Some(&item.hash)
         };
-        let is_settled =
-            |item: &WorkItem| self.items.get(&item.id).is_some_and(|record| is_done(item, record));
+        let is_settled = |item: &WorkItem| match self.items.get(&item.id) {
+            Some(record) => is_done(item, record),
+            None => self
+                .done
+                .get(&item.id)
+                .is_some_and(|done| done.gone.is_none() && done.content_hash == item.content_hash),
+        };
         let mut wanted = BTreeSet::new();
         for item in items.iter().filter(|item| !is_settled(item)) {
             match self.names.items.get(&item.id) {

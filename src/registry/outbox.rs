@@ -84,6 +84,14 @@ fn is_same(one: (Status, u64, Timestamp), other: (Status, u64, Timestamp)) -> bo
     one.0 == other.0 && one.1 == other.1 && (one.0 != Status::Parked || one.2 == other.2)
 }
 
+impl Outbox {
+    /// That of an item whose tracker knows that it was done.
+    pub(super) fn told_done(dispatch: u64, at: Timestamp) -> Outbox {
+        let notified = Some(Notified { status: Status::Done, dispatch, at, dropped: false });
+        Outbox { tracker_note: TrackerNote { notified, ..TrackerNote::default() } }
+    }
+}
+
 impl TrackerNote {
     fn is_empty(&self) -> bool {
         *self == TrackerNote::default()

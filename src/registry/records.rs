@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, Deadline, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, Process, RunId,
-    RunSpec, Survivor,
+    AgentName, ClockReading, Deadline, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, RunHandle,
+    RunId, RunSpec, Survivor,
 };
 
 /// Where an item stands.
@@ -140,10 +140,8 @@ pub struct AgentRecord {
     pub run: Option<RunId>,
     /// When the run was intended; once it was seen, when it was claimed.
     pub since: Option<ClockReading>,
-    /// The launcher's pid, for people.
-    pub pid: Option<u32>,
-    /// The launcher.
-    pub process: Option<Process>,
+    /// Where that run works; `None` before it was seen.
+    pub handle: Option<RunHandle>,
     /// Its latest session.
     pub session: Option<String>,
     /// How often that session was resumed after a failure.
@@ -208,8 +206,8 @@ pub struct Handoff {
     pub why: String,
     /// Since when.
     pub since: Timestamp,
-    /// Its launcher, if it was ever seen.
-    pub process: Option<Process>,
+    /// Where it was seen to work, if it ever was.
+    pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
     /// Whether a failed dispatch left it.
@@ -393,29 +391,6 @@ pub struct Refusals {
     pub streak: u32,
     /// When the latest was seen.
     pub at: ClockReading,
-}
-
-/// The work of an item that is no longer remembered was done. Small, for it is kept for ever.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DoneWork {
-    /// The item's key, where that is not its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Hash of the title and body that the work was done of.
-    pub content_hash: String,
-    /// When the item was forgotten.
-    pub at: Timestamp,
-    /// Whether it was closed or left the scope: open and in scope again, it is to be done again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub facts: bool,
-}
-
-impl DoneWork {
-    /// What people called the item.
-    pub fn key<'a>(&'a self, id: &'a ItemId) -> &'a str {
-        self.key.as_deref().unwrap_or_else(|| id.plain())
-    }
 }
 
 macro_rules! counters {

@@ -34,7 +34,9 @@ impl Registry {
                 }
             }
             RecordUpdate::KeepDone { item } => self.keep_done(item, now),
-            RecordUpdate::StillDone { item, key, origin } => self.restore_done(item, key, origin),
+            RecordUpdate::Archive { item } => self.archive(item, now),
+            RecordUpdate::StillDone { item, key, origin } => self.still_done(item, key, origin),
+            RecordUpdate::RestoreDone { item } => self.restore_done(item, now),
             RecordUpdate::Used { run } => self.names.raise(run),
             RecordUpdate::Given { item, hash, content_hash } => {
                 if let Some(record) = self.items.get_mut(item) {
@@ -101,6 +103,11 @@ impl Registry {
             }
             RecordUpdate::Standstill(standstill) => self.standstill = standstill.clone(),
             RecordUpdate::Forgiven => self.failure_streak = None,
+            RecordUpdate::Queued { run } => {
+                if let Some(agent) = self.current(run) {
+                    agent.since = Some(now.clone());
+                }
+            }
             RecordUpdate::Session { run, session } => {
                 if let Some(agent) = self.current(run) {
                     note_session(agent, Some(session));

@@ -32,7 +32,7 @@ pub fn launchers(runs: &Path, live: &Path, recorded: &[(RunId, Process)], host: 
     let claimed = runs_in(runs).into_iter().filter_map(|run| {
         let files = RunDir::new(runs.join(run.to_string())).open().ok()??;
         match files.claim() {
-            Ok(Some(Claim::Launcher(claimed))) => Some((run, claimed.process)),
+            Ok(Some(Claim::Launcher(claimed))) => Some((run, claimed.handle.process()?.clone())),
             _ => None,
         }
     });
@@ -93,7 +93,7 @@ pub fn inner_run(
         let claimed = || {
             let files = RunDir::new(folder.join(run.to_string())).open().ok()??;
             match files.claim() {
-                Ok(Some(Claim::Launcher(claimed))) => Some(claimed.process),
+                Ok(Some(Claim::Launcher(claimed))) => claimed.handle.process().cloned(),
                 _ => None,
             }
         };

@@ -39,7 +39,7 @@ impl<'a> EventSubject<'a> {
     }
 
     fn key(&self, item: &ItemId) -> Option<&str> {
-        let recorded = self.before.items.get(item).map(|record| record.key.as_str());
+        let recorded = self.before.key(item);
         let planned = || self.plan.steps.iter().find_map(|step| key_in(step, item));
         recorded.filter(|key| !key.is_empty()).or_else(planned)
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{ClockReading, ClockTracker};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// The layout that this version reads and writes.
 pub const SCHEMA: u64 = 1;

@@ -35,8 +35,8 @@ pub use self::session::{
 use crate::config::Original;
 use crate::durable::LockError;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::Process;
-use crate::registry::Registry;
+use crate::model::{ItemId, Process};
+use crate::registry::{DoneDetails, Registry};
 use crate::state::event::Event;
 use crate::state::heartbeat::{Heartbeat, HeartbeatState};
 
@@ -88,13 +88,21 @@ pub trait StateBackend {
     /// [`StoreError::Io`], where the kernel gives no random bytes.
     fn begin_lineage(&mut self) -> Result<String, StoreError>;
 
-    /// Makes the registry durable, whole or not at all, unless it stands already.
+    /// Makes the registry durable, whole or not at all, unless it stands already. `details`: of the items that went into its
+    /// index of done items; they are durable before the registry that refers to them.
     ///
     /// # Errors
     ///
     /// [`StoreError::Io`] and [`StoreError::NoRoom`]. Whether the new generation stands is then unknown: nothing may be done
     /// in the world on the strength of it, and every further commit of this process is refused.
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError>;
+    fn commit(&mut self, registry: &Registry, details: &[DoneDetails]) -> Result<Committed, StoreError>;
+
+    /// The details of an item of the index of done items; `None` where none are kept.
+    ///
+    /// # Errors
+    ///
+    /// Why they can't be read, for people.
+    fn done_details(&self, item: &ItemId) -> Result<Option<DoneDetails>, String>;
 
     /// From now on a commit that finds no room may spend the reserve of this host.
     fn may_spend_reserve(&mut self);
@@ -206,6 +214,16 @@ impl StoreError {
     /// A failed system call on `path`.
     pub(crate) fn io(verb: &str, path: &Path, error: &io::Error) -> StoreError {
         StoreError::Io(format!("cannot {verb} {}: {error}", path.display()))
+    }
+
+    /// A commit that failed at `path`.
+    pub(crate) fn of_write(path: &Path, error: &io::Error) -> StoreError {
+        let text = format!(
+            "cannot save {}: {error}. Nothing was done after this; the next tick reads again what \
+             stands. If the disk is full, make room on it",
+            path.display()
+        );
+        if reserve::is_no_room(error) { StoreError::NoRoom(text) } else { StoreError::Io(text) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::durable::LockError;
 use crate::exit::{ExitStatus, Failure};
-use crate::model::{ClockReading, ClockTracker, Plan, Process, RunId};
+use crate::model::{ClockReading, ClockTracker, Plan, Process, RunHandle, RunId};
 use crate::process::identity::{self, Host, Life};
 use crate::registry::Registry;
 use crate::run::env::Vars;
@@ -161,7 +161,7 @@ impl State {
             registry.let_go_of_runs(&lives::runs_in(&self.dir.runs()));
         }
         self.backend.bind(&config.path, binding);
-        self.backend.commit(&registry)?;
+        self.commit(&mut registry)?;
         self.registry = registry;
         Ok(())
     }
@@ -175,10 +175,12 @@ impl State {
     /// attempts back, and a launcher that it starts would be ended with it.
     pub fn refuse_inside(&self, host: &Host) -> Result<(), Failure> {
         let registry = &self.registry;
-        let current =
-            registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone())));
-        let handed_off =
-            registry.handoffs.iter().map(|(run, handoff)| (run.clone(), handoff.process.clone()));
+        let current = registry.agents.values().filter_map(|agent| {
+            Some((agent.run.clone()?, agent.handle.as_ref().and_then(RunHandle::process).cloned()))
+        });
+        let handed_off = registry.handoffs.iter().map(|(run, handoff)| {
+            (run.clone(), handoff.handle.as_ref().and_then(RunHandle::process).cloned())
+        });
         let runs: BTreeMap<_, _> = handed_off.chain(current).collect();
         match lives::inner_run(&self.dir.runs(), &self.lineage, &runs, &registry.names.last_n, host) {
             Some(run) => Err(inside(&run.to_string())),
@@ -238,13 +240,14 @@ impl State {
         log_events(self.backend(), &of_plan(&self.registry, plan, now));
     }
 
-    /// Makes a registry durable.
+    /// Makes a registry durable, and the details of the done items that it holds since the last commit.
     ///
     /// # Errors
     ///
     /// Those of [`StateBackend::commit`].
-    pub fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
-        self.backend.commit(registry)
+    pub fn commit(&mut self, registry: &mut Registry) -> Result<Committed, StoreError> {
+        let details = registry.take_details();
+        self.backend.commit(registry, &details)
     }
 
     /// What keeps it.
@@ -344,10 +347,14 @@ fn living(dir: &HostDir, registry: &Registry, host: &Host) -> lives::Living {
 
 /// The launchers on record.
 fn launchers(registry: &Registry) -> Vec<(RunId, Process)> {
-    let current =
-        registry.agents.values().filter_map(|agent| Some((agent.run.clone()?, agent.process.clone()?)));
-    let handed_off =
-        registry.handoffs.iter().filter_map(|(run, one)| Some((run.clone(), one.process.clone()?)));
+    let current = registry
+        .agents
+        .values()
+        .filter_map(|agent| Some((agent.run.clone()?, agent.handle.as_ref()?.process()?.clone())));
+    let handed_off = registry
+        .handoffs
+        .iter()
+        .filter_map(|(run, one)| Some((run.clone(), one.handle.as_ref()?.process()?.clone())));
     current.chain(handed_off).collect()
 }
 

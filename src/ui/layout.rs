@@ -5,7 +5,7 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::style::{Style, Styler};
 
 /// Width of a page, in columns, where no terminal tells its own.

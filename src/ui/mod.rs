@@ -1,5 +1,4 @@
-//! Text for a terminal: its layout, its style, and the escaping of untrusted text.
+//! Text for a terminal: its layout and its style.
 
-pub mod escape;
 pub mod layout;
 pub mod style;

@@ -6,7 +6,7 @@ use crate::config::{Config, prompt};
 use crate::harness;
 use crate::model::RunId;
 use crate::registry::{AgentRecord, Registry};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// Where runs and workspaces lie.
 #[derive(Clone, Copy, Debug)]

@@ -33,7 +33,7 @@ use jiff::Timestamp;
 use crate::config::Retention;
 use crate::model::{AgentName, ClockTracker, ItemId, RunId, RunTrace};
 use crate::registry::{ItemPhase, Registry};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// A directory that may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn workspace(
         return None;
     }
     let for_long = named.finished_at.is_some_and(|at| clock.is_older(at, age));
-    let what = if record.is_some() { "done" } else { "closed or gone" };
+    let what = if registry.phase(id).is_some() { "done" } else { "closed or gone" };
     for_long.then(|| Removal {
         what: named.workspace.clone(),
         item: Some(id.clone()),
@@ -127,7 +127,9 @@ pub fn agents(registry: &Registry, id: &ItemId, roles: &[(&str, &str)]) -> BTree
 fn needed(registry: &Registry) -> BTreeSet<RunId> {
     let latest = registry.agents.iter().map(|(agent, one)| RunId { agent: agent.clone(), n: one.spec.id.n });
     let current = registry.agents.values().filter_map(|agent| agent.run.clone());
-    latest.chain(current).chain(registry.handoffs.keys().cloned()).collect()
+    let indexed = registry.done.iter().filter(|(_, done)| done.gone.is_none());
+    let indexed = indexed.flat_map(|(id, _)| registry.latest_runs_of(id));
+    latest.chain(current).chain(indexed).chain(registry.handoffs.keys().cloned()).collect()
 }
 
 /// The runs on record by the slug of their item, the newest first, each with when it ended at the latest.

@@ -181,7 +181,7 @@ fn a_session_that_is_gone_is_resumed_once_and_the_next_attempt_is_fresh() {
 
     let is_over = || {
         let agent = factory.agent("ar-1-impl");
-        for gone in ["run", "session", "pid", "process", "since"] {
+        for gone in ["run", "session", "handle", "since"] {
             assert_eq!(agent[gone], Value::Null, "{gone}: {agent}");
         }
         assert_eq!(agent["state"], "idle");

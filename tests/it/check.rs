@@ -357,7 +357,7 @@ fn a_preset_is_looked_at_with_the_arguments_that_it_is_given() {
     assert_one(&found(&ran), &["note credentials impl"]);
     // What was checked is what cron is to run.
     let crontab = ran.json()["crontab"].as_str().unwrap().to_owned();
-    assert!(crontab.starts_with("*/5 ") && crontab.ends_with(" --set 'tick.every=5m'"), "{crontab}");
+    assert!(crontab.starts_with("*/5 ") && crontab.ends_with(" --set tick.every=5m"), "{crontab}");
     // A preset is given what its program needs without a word in `env`.
     factory.var("CODEX_API_KEY", "secret-of-mine");
     assert_one(&found(&check(&factory, &set).expect(0)), &["ok credentials impl"]);

@@ -60,7 +60,7 @@ fn the_first_registry_is_read_for_ever() {
         .agents
         .values()
         .filter(|agent| agent.state != AgentPhase::Idle)
-        .map(|agent| (agent.run.as_ref().map(ToString::to_string), agent.process.is_some()))
+        .map(|agent| (agent.run.as_ref().map(ToString::to_string), agent.handle.is_some()))
         .collect();
     let running = |run: &str| (Some(run.to_owned()), true);
     assert_eq!(

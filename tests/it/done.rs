@@ -166,3 +166,36 @@ fn a_command_that_a_shutdown_interrupts_is_asked_again() {
         assert_eq!(factory.recorded("AR-1")["attempts"], 0);
     }
 }
+
+// A done item leaves the records one tick after it was done. A person who names it must hear that it is done.
+// covers: P11c
+#[test]
+fn orders_know_an_item_of_the_index() {
+    let factory = Factory::with_agent(&[NOTE_START, "echo the log"].concat());
+    factory.item("AR-1");
+    factory.tick().expect(0);
+    factory.wait_swept("ar-1-impl.1");
+    factory.tick_until("it is in the index", |_| factory.registry()["done"].get("dir:AR-1").is_some());
+    assert_eq!((&factory.registry()["items"], &factory.registry()["agents"]), (&json!({}), &json!({})));
+    for order in [&["park", "AR-1"][..], &["stop", "ar-1-impl"], &["restart", "dir:AR-1"]] {
+        let ran = factory.run(order).expect(5);
+        assert!(ran.stderr.contains("dir:AR-1 is done; "), "{order:?}: {}", ran.stderr);
+    }
+    assert!(factory.run(&["status"]).expect(0).stdout.contains("Done: 1"));
+    assert_eq!(factory.run(&["logs", "AR-1"]).expect(0).stdout, "the log\n");
+    let explain = || -> serde_json::Value {
+        serde_json::from_str(&factory.run(&["explain", "AR-1", "--format", "json"]).expect(0).stdout).unwrap()
+    };
+    let known = explain();
+    assert_eq!(
+        (&known["record"]["dispatch"], &known["agents"][0]["agent"]),
+        (&json!(1), &json!("ar-1-impl"))
+    );
+    assert_eq!(known["errors"], json!([]));
+    put(&factory.state("done.jsonl"), "damaged\n");
+    let error = explain()["errors"][0].as_str().unwrap().to_owned();
+    assert!(error.ends_with("done.jsonl: 1 of its lines can't be read"), "{error}");
+    factory.run(&["retry", "AR-1"]).expect(0);
+    assert_eq!(factory.tick().expect(0).decided()[0], "start ar-1-impl.2");
+    assert_eq!(factory.recorded("AR-1")["dispatch"], 2);
+}

@@ -38,7 +38,7 @@ fn lineage(factory: &Factory, state: &str) -> String {
 fn launcher(factory: &Factory, state: &str, run: &str) -> u32 {
     let text = fs::read_to_string(factory.path(state).join("runs").join(run).join("claim")).unwrap();
     let claim: Value = serde_json::from_str(&text).unwrap();
-    u32::try_from(claim["launcher"]["process"]["pid"].as_u64().unwrap()).unwrap()
+    u32::try_from(claim["launcher"]["handle"]["local"]["process"]["pid"].as_u64().unwrap()).unwrap()
 }
 
 #[track_caller]

@@ -14,7 +14,7 @@ use factory_tick::model::{
 use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
 use factory_tick::source;
 use factory_tick::state::heartbeat::{Alive, Health, Heartbeat, HeartbeatState, Status};
-use factory_tick::ui::escape;
+use factory_tick::text::escape;
 use factory_tick::ui::style::Styler;
 use factory_tick::views::check::{CheckView, Finding};
 use factory_tick::views::explain::ExplainView;

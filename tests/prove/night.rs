@@ -117,7 +117,7 @@ impl Night {
     fn is_quiet(&self) -> bool {
         let is_over = |item: &Value| item["state"] == "done" || item["state"] == "parked";
         self.houses.iter().all(|house| {
-            let items = house.factory.registry()["items"].as_object().unwrap().clone();
+            let items = house.factory.items();
             items.len() >= house.filed.len() && items.values().all(is_over)
         })
     }
@@ -271,7 +271,7 @@ impl Night {
         self.rounds_until(|night| night.is_quiet() && at_work(night.house("shells")) == 2 * count + 1);
         self.rounds_until(Night::is_quiet);
         for house in &self.houses {
-            for (id, item) in house.factory.registry()["items"].as_object().unwrap() {
+            for (id, item) in house.factory.items() {
                 assert_eq!(item["state"], "done", "{}: {id}: {item}", house.name);
             }
         }

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use factory_tick::config::{Config, Done};
 use factory_tick::decide::{Request, can_go_on, providers_cooling};
-use factory_tick::model::{Action, Decision, Free, HoldReason, ItemId, LocalFacts, Plan, Room, RunId, Step};
+use factory_tick::model::{
+    Action, Decision, Free, HoldReason, ItemId, LocalFacts, Plan, RecordUpdate, Room, RunId, Step,
+};
 use factory_tick::registry::{AgentPhase, AgentRecord, ItemPhase, ItemRecord, Registry};
 use factory_tick::source::LastRead;
 use factory_tick::tick::{self, Tick};
@@ -356,7 +358,11 @@ impl Simulation {
         };
         let (id, mut plan) = (tracked.item.id.clone(), Plan::default());
         if !registry.items.contains_key(&id) {
-            plan.steps.push(Step::RecordUpdate(registry.upsert_for(&tracked.item)));
+            let update = match registry.is_done(&id, Some(&tracked.item)) {
+                true => RecordUpdate::RestoreDone { item: id.clone() },
+                false => registry.upsert_for(&tracked.item),
+            };
+            plan.steps.push(Step::RecordUpdate(update));
         }
         match order {
             Fault::PersonPauses => {
@@ -468,6 +474,8 @@ impl Simulation {
         }
         let mut intended = before.clone();
         intended.intend(&plan, &now);
+        // They are stored apart.
+        intended.take_details();
         let scene = Scene {
             config: &self.config,
             request: &request,
@@ -596,7 +604,7 @@ impl Simulation {
         }
         for id in world.tracker.items.keys() {
             let held = plan.held.iter().find(|held| held.item == *id);
-            let fine = match registry.items.get(id).map(|record| record.state) {
+            let fine = match registry.phase(id) {
                 Some(ItemPhase::Done | ItemPhase::Parked) => true,
                 _ if !world.tracker.is_eligible(id) => !registry.items.contains_key(id),
                 // What has failed too often waits for a person.

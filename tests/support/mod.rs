@@ -202,14 +202,40 @@ impl Factory {
         registry["lineage"].as_str().unwrap().to_owned()
     }
 
-    /// The record of an item.
-    pub(crate) fn recorded(&self, key: &str) -> Value {
-        self.registry()["items"][format!("dir:{key}")].clone()
+    /// The records of all items that the registry knows. That of an item in the index of done items is as it was when it
+    /// went there.
+    pub(crate) fn items(&self) -> serde_json::Map<String, Value> {
+        let registry = self.registry();
+        let mut items = registry["items"].as_object().unwrap().clone();
+        for (id, details) in self.done_details(&registry) {
+            items.entry(id).or_insert(details["record"].clone());
+        }
+        items
     }
 
-    /// The record of an agent.
+    /// Of each item of the index that is in its source: what `done.jsonl` keeps of it.
+    fn done_details(&self, registry: &Value) -> Vec<(String, Value)> {
+        let text = fs::read_to_string(self.state("done.jsonl")).unwrap_or_default();
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let indexed = registry["done"].as_object().into_iter().flatten();
+        let indexed = indexed.filter(|(_, done)| done["gone"].is_null());
+        let details = |id: &String| lines.iter().rev().find(|line| line["item"] == *id).cloned();
+        indexed.filter_map(|(id, _)| Some((id.clone(), details(id)?))).collect()
+    }
+
+    /// The record of an item.
+    pub(crate) fn recorded(&self, key: &str) -> Value {
+        self.items().get(&format!("dir:{key}")).cloned().unwrap_or_default()
+    }
+
+    /// The record of an agent, also of an item in the index of done items.
     pub(crate) fn agent(&self, name: &str) -> Value {
-        self.registry()["agents"][name].clone()
+        let registry = self.registry();
+        let indexed = || {
+            let details = self.done_details(&registry).into_iter();
+            details.map(|(_, details)| details["agents"][name].clone()).find(|agent| !agent.is_null())
+        };
+        registry["agents"].get(name).cloned().or_else(indexed).unwrap_or_default()
     }
 
     /// A receipt of a run; `None` where there is none yet.
@@ -248,7 +274,7 @@ impl Factory {
     #[track_caller]
     pub(crate) fn launcher(&self, run: &str) -> u32 {
         let claim = self.receipt(run, "claim").expect("nobody has claimed that run");
-        u32::try_from(claim["launcher"]["process"]["pid"].as_u64().unwrap()).unwrap()
+        u32::try_from(claim["launcher"]["handle"]["local"]["process"]["pid"].as_u64().unwrap()).unwrap()
     }
 
     /// What agents wrote into a file of the lab so far.

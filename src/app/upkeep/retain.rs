@@ -90,10 +90,10 @@ impl Look<'_> {
 
     fn event(&self, removal: &Removal<RunId>) -> Event {
         let Removal { what, item, because } = removal;
-        let record = item.as_ref().and_then(|item| self.state.registry.items.get(item));
+        let key = item.as_ref().and_then(|item| self.state.registry.key(item));
         let subject = Subject {
             item: item.as_ref().map(ToString::to_string),
-            key: record.map(|record| record.key.clone()),
+            key: key.map(str::to_owned),
             agent: Some(what.agent.to_string()),
             run: Some(what.to_string()),
             session: None,

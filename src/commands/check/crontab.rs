@@ -7,6 +7,7 @@ use super::roles;
 use super::subject::Subject;
 use super::surroundings::CRON_PATH;
 use crate::exit::ExitStatus;
+use crate::text::escape;
 use crate::views::check::Finding;
 
 /// What stands behind the folders that the roles need; cron's own PATH lacks the first.
@@ -71,11 +72,7 @@ fn quoted(text: &str) -> Option<String> {
     if text.contains(['\n', '\r']) {
         return None;
     }
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
-    if text.chars().all(plain) {
-        return Some(text.to_owned());
-    }
-    Some(format!("'{}'", text.replace('\'', r"'\''")))
+    Some(escape::shell_word(text))
 }
 
 /// The five fields, and whether they mean exactly that.

@@ -7,7 +7,7 @@ use std::ops::Range;
 use ::toml::Spanned;
 use ::toml::de::{DeString, DeTable, DeValue};
 
-use crate::config::toml::problems::{quoted, shortened};
+use crate::text::cut::{quoted, shortened};
 
 const HOW: &str = "write table.key=value, such as limits.items_max=1, or role.NAME.deadline=5m for a role";
 

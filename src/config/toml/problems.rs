@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::layout::{Layout, Span};
 use crate::ui::style::Style;
 
@@ -177,24 +177,6 @@ pub(in crate::config) fn position(text: &[u8], offset: usize) -> (usize, usize) 
     let is_first_of_character = |byte: &&u8| **byte & 0b1100_0000 != 0b1000_0000;
     let column = before[line_start..].iter().filter(is_first_of_character).count() + 1;
     (line, column)
-}
-
-/// The same text on one line, with nothing in it that a terminal would obey.
-pub(in crate::config) fn printable(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
-}
-
-/// The beginning of a text from the file, without control characters.
-pub(in crate::config) fn shortened(text: &str) -> String {
-    const SHOWN_CHARS: usize = 60;
-    let head: String = text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(SHOWN_CHARS).is_some() { head + "…" } else { head }
-}
-
-/// A text from the file, in quotes, short and without control characters.
-pub(in crate::config) fn quoted(text: &str) -> String {
-    format!("\"{}\"", shortened(text))
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use ::toml::de::{DeTable, DeValue};
 
 use crate::config::toml::overrides;
-use crate::config::toml::problems::{Problem, position, printable, shortened};
+use crate::config::toml::problems::{Problem, position};
 use crate::config::toml::value::Value;
+use crate::text::cut::{escaped, shortened};
 
 /// What was found out about one document so far.
 pub(in crate::config) struct Report<'t> {
@@ -58,8 +59,8 @@ impl<'t> Report<'t> {
             line,
             column,
             set: set.map(|(_, set)| overrides::name(set)),
-            key: printable(key),
-            what: printable(&what),
+            key: escaped(key),
+            what: escaped(&what),
             hint: hint.to_owned(),
         });
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ::toml::Spanned;
 use ::toml::de::DeValue;
 
-use crate::config::toml::problems::{quoted, shortened};
 use crate::config::toml::section::{Report, Section};
 use crate::config::toml::units::{self, NotA};
+use crate::text::cut::{quoted, shortened};
 
 /// One value of the document.
 pub(in crate::config) struct Value<'a, 't> {

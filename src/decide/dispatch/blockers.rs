@@ -40,7 +40,7 @@ impl Blockers {
     pub(in crate::decide) fn new(planner: &Planner) -> Blockers {
         let mut blockers = Blockers::default();
         let registry = &planner.registry;
-        let done = |id: &ItemId| registry.items.get(id).is_some_and(|record| record.state == ItemPhase::Done);
+        let done = |id: &ItemId| registry.phase(id) == Some(ItemPhase::Done);
         for item in planner.seen.values() {
             if item.state == ItemState::Closed || done(&item.id) {
                 blockers.resolved.extend(names(&item.id, &item.key));

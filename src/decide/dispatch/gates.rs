@@ -145,6 +145,8 @@ impl<'a> Asked<'a> {
     /// The roles that would be started.
     fn roles(&self) -> Vec<&'a Role> {
         match &self.wanted {
+            // The index of done items knows no agents.
+            Wanted::Dispatch if self.record.is_none() && self.standing().is_some() => Vec::new(),
             Wanted::Dispatch => eligibility::roles_to_start(self.planner, self.item),
             Wanted::GoingOn => Vec::new(),
             Wanted::FollowUp { role, .. } => vec![role],
@@ -157,7 +159,7 @@ impl<'a> Asked<'a> {
     }
 
     fn standing(&self) -> Option<ItemPhase> {
-        self.record.map(|record| record.state)
+        self.planner.registry.phase(&self.item.id)
     }
 }
 
@@ -206,7 +208,7 @@ fn handoff_pending(asked: &Asked) -> Option<Wait> {
 fn already_active(asked: &Asked) -> Option<Wait> {
     let (registry, id) = (&asked.planner.registry, &asked.item.id);
     if !registry.in_flight(id) && asked.standing() != Some(ItemPhase::Active) {
-        let nothing_to_start = asked.record.is_some() && asked.roles().is_empty();
+        let nothing_to_start = asked.standing().is_some() && asked.roles().is_empty();
         return nothing_to_start
             .then(|| Wait("every role ended well; a later tick sees whether it is done".to_owned(), None));
     }

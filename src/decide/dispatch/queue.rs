@@ -52,7 +52,7 @@ fn note_taken(planner: &mut Planner, queue: &[&WorkItem]) {
         let record = planner.registry.items.get(&item.id);
         let before = record.and_then(|record| record.taken.clone());
         let waits = || {
-            let is_done = record.is_some_and(|record| record.state == ItemPhase::Done);
+            let is_done = planner.registry.phase(&item.id) == Some(ItemPhase::Done);
             is_eligible(planner, item) && !is_done && !planner.registry.running(&item.id)
         };
         let because = gates::taken(planner, item).filter(|_| waits()).map(str::to_owned);
@@ -344,7 +344,7 @@ fn unlaunchable(planner: &mut Planner, item: &WorkItem, error: &str) -> Result<(
 
 /// Parks an item that was forgotten, is back, and used up its starts of the day.
 fn park_returned(planner: &mut Planner, item: &WorkItem) {
-    if planner.registry.items.contains_key(&item.id) {
+    if planner.registry.phase(&item.id).is_some() {
         return;
     }
     let Some(because) = budget::starts_used_up(planner, &item.id) else { return };

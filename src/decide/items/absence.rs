@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::endings::stop_all;
-use crate::decide::items::completion;
+use crate::decide::items::{completion, index};
 use crate::decide::planner::Planner;
 use crate::decide::{done_rule, eligibility};
 use crate::model::{Action, ClockReading, DoneWhen, Gone, ItemId, ItemState, RecordUpdate, WorkItem};
@@ -27,8 +27,9 @@ const MASS_MIN: usize = 4;
 
 /// What one complete read says of all remembered items together.
 pub(in crate::decide) fn look(planner: &mut Planner) {
+    index::archive(planner);
+    index::look(planner);
     planner.mass_absence = !planner.request.accept_missing && mass(planner).is_some();
-    bring_back_done(planner);
 }
 
 /// Reports that most remembered items are absent, as long as that is not believed.
@@ -59,11 +60,17 @@ fn mass(planner: &Planner) -> Option<Mass> {
         done_rule::rule(planner, id) == DoneWhen::Source && done_rule::all_ended_well(planner, id)
     };
     let counts = |(id, record): &(&ItemId, &ItemRecord)| {
-        record.gone.is_none() && !eligibility::is_unreadable(view, id, record) && !leaves(id)
+        record.gone.is_none() && !eligibility::is_unreadable(view, id, &record.origin) && !leaves(id)
     };
     let counted: Vec<_> = planner.registry.items.iter().filter(counts).collect();
     let absent: Vec<_> = counted.iter().filter(|(id, _)| !planner.seen.contains_key(*id)).collect();
-    let (missing, all) = (absent.len(), counted.len());
+    // Of the index of done items each is there: one that is absent got its record back.
+    let indexed = planner
+        .registry
+        .done
+        .iter()
+        .filter(|(id, done)| done.gone.is_none() && planner.seen.contains_key(id));
+    let (missing, all) = (absent.len(), counted.len() + indexed.count());
     let is_empty = view.items.is_empty() && view.unreadable.is_empty();
     // The only remembered item of a folder that holds others was deleted, and nothing else.
     let is_all = missing == all && (all > 1 || all == 1 && is_empty);
@@ -77,24 +84,6 @@ fn mass(planner: &Planner) -> Option<Mass> {
 fn missing_since<'a>(planner: &Planner, record: &'a ItemRecord) -> Option<&'a ClockReading> {
     let since = record.missing_since.as_ref().filter(|_| record.missing_reads > 0)?;
     planner.now.since(since).map(|_| since)
-}
-
-/// Absent items whose work was done, and that are back as they were.
-fn bring_back_done(planner: &mut Planner) {
-    if planner.registry.done.is_empty() {
-        return;
-    }
-    let is_back = |item: &&WorkItem| {
-        let done = planner.registry.done.get(&item.id);
-        planner.is_selected(&item.id)
-            && !planner.registry.items.contains_key(&item.id)
-            && done.is_some_and(|done| !done.facts && done.content_hash == item.content_hash)
-    };
-    let back: Vec<_> = planner.seen.values().copied().filter(is_back).collect();
-    for item in back {
-        let (item, key, origin) = (item.id.clone(), item.key.clone(), item.origin.clone());
-        planner.refresh(RecordUpdate::StillDone { item, key, origin });
-    }
 }
 
 /// A remembered item is closed, out of scope or absent. `seen`: the item as its source has it.
@@ -119,8 +108,8 @@ pub(in crate::decide) fn missing(
     let is_meant = is_absent && planner.request.accept_missing;
     let is_gone = is_meant || reads >= reads_min && age.is_some_and(|age| age >= after);
     let gone = match record.gone {
-        Some(Gone::Absent) if !is_absent => Some(Gone::RunFacts),
-        None if is_gone => Some(if is_absent { Gone::Absent } else { Gone::RunFacts }),
+        Some(Gone::Absent) if !is_absent => Some(Gone::Left),
+        None if is_gone => Some(if is_absent { Gone::Absent } else { Gone::Left }),
         gone => gone,
     };
     if age.is_none() || reads != record.missing_reads || gone != record.gone {

@@ -94,7 +94,7 @@ fn edited_meanwhile(planner: &Planner, id: &ItemId) -> bool {
 fn follow_source(planner: &mut Planner, id: &ItemId) {
     let Some(record) = planner.registry.items.get(id).cloned() else { return };
     let Some(view) = planner.source() else { return };
-    if is_unreadable(view, id, &record) {
+    if is_unreadable(view, id, &record.origin) {
         return;
     }
     match planner.seen.get(id).copied() {
@@ -121,7 +121,7 @@ fn present(planner: &mut Planner, record: &ItemRecord, item: &WorkItem) {
         ItemPhase::Parked => (changed || returned) && record.parked_by == Some(ParkedBy::Rule),
         // Doing finished work again burns money: a new label or priority is no reason.
         // That its file was away for a while is none either.
-        ItemPhase::Done => redone || record.gone == Some(Gone::RunFacts),
+        ItemPhase::Done => redone || record.gone == Some(Gone::Left),
         ItemPhase::Active => changed || returned,
     };
     // While a run of the old text is under way, it must not count as one of the new.

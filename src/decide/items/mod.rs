@@ -2,5 +2,6 @@
 
 pub(super) mod absence;
 pub(super) mod completion;
+pub(super) mod index;
 pub(super) mod lifecycle;
 pub(super) mod standstill;

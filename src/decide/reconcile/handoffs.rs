@@ -24,14 +24,16 @@ fn end(planner: &mut Planner, run: &RunId, handoff: &Handoff) {
         return planner.mark_unknown(item, format!("{run}: the fleet did not say anything about it"));
     };
     let reap = |claim: Option<&Claimed>| {
-        let launcher = claim.map(|claim| claim.process.clone()).or(handoff.process.clone());
-        Action::Reap(Reap { run: run.clone(), launcher, survivors: handoff.survivors.clone() })
+        let handle = claim.map(|claim| claim.handle.clone()).or(handoff.handle.clone());
+        Action::Reap(Reap { run: run.clone(), handle, survivors: handoff.survivors.clone() })
     };
     match &observation {
         // Something of it was seen to live: no missing file proves that it does not any more.
         RunObservation::Unclaimed | RunObservation::Fenced if !handoff.survivors.is_empty() => {
             planner.decide(item, handoff.why.clone(), reap(None));
         }
+        // A fence would leave it in the fleet's queue.
+        RunObservation::Queued => planner.decide(item, handoff.why.clone(), reap(None)),
         RunObservation::Unclaimed => {
             planner.decide(item, "it must never start", Action::Fence { run: run.clone() });
         }

@@ -63,7 +63,10 @@ fn look(
         && !planner.request.reap_only
         && !(planner.request.judge_only && is_in_flight(&observation))
     {
-        let because = format!("its launcher was seen, pid {}", claim.process.pid);
+        let because = match claim.handle.pid() {
+            Some(pid) => format!("its launcher was seen, pid {pid}"),
+            None => "its launcher was seen".to_owned(),
+        };
         let exit = match &observation {
             RunObservation::Ended(ended)
             | RunObservation::Rebooted(ended)
@@ -76,6 +79,7 @@ fn look(
         planner.decide(Some(item), because, adopt);
     }
     match &observation {
+        RunObservation::Queued => queued(planner, agent, run),
         RunObservation::Unclaimed => unclaimed(planner, agent, run),
         RunObservation::Orphaned { claim } => {
             let because = "its launcher is dead and nobody has looked for what it left behind";
@@ -133,8 +137,8 @@ fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended)
 
 /// What is left of it is ended now; a later tick takes the verdict.
 fn reap(planner: &mut Planner, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
-    let launcher = claim.map(|claim| claim.process.clone()).or(agent.process.clone());
-    let reap = Reap { run: run.clone(), launcher, survivors: Vec::new() };
+    let handle = claim.map(|claim| claim.handle.clone()).or(agent.handle.clone());
+    let reap = Reap { run: run.clone(), handle, survivors: Vec::new() };
     planner.decide(Some(&agent.spec.item), because, Action::Reap(reap));
 }
 
@@ -150,6 +154,17 @@ pub(in crate::decide) fn is_late(planner: &Planner, run: &RunId, exit: &Exit) ->
 /// How long a launcher may take to end everything.
 fn patience(planner: &Planner) -> Duration {
     planner.config.fleet.grace + LAUNCHER_SLACK
+}
+
+/// The fleet starts it later, so that the start grace runs only from the last tick that saw it queued.
+fn queued(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
+    match agent.state {
+        AgentPhase::Starting => planner.refresh(RecordUpdate::Queued { run: run.clone() }),
+        AgentPhase::Running | AgentPhase::Idle => {
+            let what = format!("{run} is on record as running, but the fleet has not started it yet");
+            planner.mark_unknown(Some(&agent.spec.item), what);
+        }
+    }
 }
 
 /// Intended, and nobody has claimed it: give it time, then make sure that it can never start.

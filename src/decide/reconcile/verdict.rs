@@ -6,10 +6,8 @@ use crate::config::Role;
 use crate::harness::{self, Counts, Meaning, Preset, Reading, ResetHint};
 use crate::model::{ClockReading, Exit, ExitReason, FailureClass, Output, Reported, RunFacts, Usage};
 use crate::registry::AgentRecord;
-use crate::ui::escape;
-
-/// How much of an agent's own words goes into a reason, in bytes.
-const QUOTE_BYTES: usize = 200;
+use crate::text::cut::{excerpt, last_line};
+use crate::text::escape;
 
 /// What a run's end means.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,7 +161,7 @@ fn of_receipt(
         ExitReason::Machine => failed(FailureClass::Machine, error()),
         ExitReason::Exited => match &reported.park {
             Some(reason) => {
-                failed(FailureClass::NeedsInput, format!("the agent asks for a person: {}", quote(reason)))
+                failed(FailureClass::NeedsInput, format!("the agent asks for a person: {}", excerpt(reason)))
             }
             None => own_end(role, resumed, exit, output),
         },
@@ -179,7 +177,7 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<
     };
     let last_words = last_line(&output.stderr_tail).or_else(|| last_line(&output.stdout_tail));
     let because = match last_words {
-        Some(words) => format!("{because}: {}", quote(words)),
+        Some(words) => format!("{because}: {}", excerpt(words)),
         None => because,
     };
     let gone = resumed && role.session_gone.iter().any(|text| output.stderr_tail.contains(text.as_str()));
@@ -190,14 +188,4 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<
 /// Nothing where an earlier version wrote the receipt.
 fn limit(before: &str, exit: &Exit) -> String {
     exit.limit_ms.map_or_else(String::new, |ms| format!("{before}{}", escape::milliseconds(ms)))
-}
-
-fn last_line(text: &str) -> Option<&str> {
-    text.lines().map(str::trim).rfind(|line| !line.is_empty())
-}
-
-fn quote(text: &str) -> String {
-    let end = (0..=QUOTE_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    let more = if end < text.len() { "…" } else { "" };
-    format!("{}{more}", &text[..end])
 }

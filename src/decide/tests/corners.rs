@@ -74,7 +74,7 @@ fn a_receipt_from_before_a_reboot_is_a_verdict_like_any_other() {
 #[test]
 fn a_running_agent_that_nobody_can_identify_is_reported_by_every_tick_and_never_judged() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.registry.agents.values_mut().for_each(|agent| agent.process = None);
+    factory.registry.agents.values_mut().for_each(|agent| agent.handle = None);
     factory.see("a-impl.1", RunObservation::Unclaimed);
     for _ in 0..3 {
         factory.later(100_000);

@@ -33,6 +33,7 @@ mod endings;
 mod following;
 mod forgotten;
 mod gates;
+mod indexed;
 mod names;
 mod ordered;
 mod providers;
@@ -358,7 +359,7 @@ fn rehash(item: &mut WorkItem) {
 
 fn launcher() -> Claimed {
     let process = Process { pid: 4711, start_ticks: 99, boot_id: BOOT.into(), pid_ns: 1, uid: 0 };
-    Claimed { process, since: moment(0) }
+    Claimed { handle: process.into(), since: moment(0) }
 }
 
 fn alive() -> RunObservation {

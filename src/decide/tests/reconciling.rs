@@ -13,7 +13,7 @@ fn a_claim_makes_a_start_a_run_and_a_reply_does_not() {
     assert_eq!(held(&factory.tick_told()), [("A", HoldReason::AlreadyActive)]);
     factory.see("a-impl.1", alive());
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
-    assert_eq!(factory.agent("a-impl").pid, Some(4711));
+    assert_eq!(factory.agent("a-impl").handle, Some(launcher().handle));
     assert!(factory.tick_told().is_empty());
     assert_eq!(factory.registry.counters.dispatched, 1);
 }
@@ -111,7 +111,7 @@ fn success_ends_the_role_and_the_item() {
     assert_eq!(told(&factory.tick_told()), ["done a-impl.1", "done A", "writeback A done"]);
     assert_eq!(factory.record("A").state, ItemPhase::Done);
     let agent = factory.agent("a-impl");
-    assert_eq!((agent.run.clone(), agent.pid, agent.process.clone()), (None, None, None));
+    assert_eq!((agent.run.clone(), agent.handle.clone()), (None, None));
     assert_eq!(agent.stopped_at, Some(factory.now.at));
     assert_eq!(held(&factory.tick_told()), [("A", HoldReason::Done)]);
 }
@@ -198,8 +198,8 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
     factory.later(4000);
     factory.tick_told();
     let handoff = factory.registry.handoffs.values().next().unwrap();
-    assert_eq!(handoff.process, Some(launcher().process));
-    assert!(factory.agent("a-impl").process.is_none());
+    assert_eq!(handoff.handle, Some(launcher().handle));
+    assert!(factory.agent("a-impl").handle.is_none());
 }
 
 // covers: D09 V07
@@ -328,7 +328,7 @@ fn a_session_that_is_gone_is_forgotten_and_the_next_attempt_is_fresh_after_the_b
     assert_eq!(told(&plan), ["adopt a-impl.2", "fail a-impl.2 session_gone"]);
     assert_eq!(plan.held[0].until, Some(due));
     let agent = factory.agent("a-impl");
-    assert_eq!((agent.state, agent.session.clone(), agent.pid), (AgentPhase::Idle, None, None));
+    assert_eq!((agent.state, agent.session.clone(), agent.handle.clone()), (AgentPhase::Idle, None, None));
     assert_eq!(agent.stopped_at, Some(factory.now.at));
     assert_eq!((factory.record("A").attempts, factory.registry.counters.sessions_not_found), (1, 1));
     for _ in 0..1000 {
@@ -527,4 +527,44 @@ fn the_hook_of_a_run_that_must_end_has_its_time_too() {
     assert!(factory.tick_told().is_empty());
     factory.later(1);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its launcher is stuck");
+}
+
+#[test]
+fn queued_run_outlives_its_start_grace_and_is_not_fenced() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    for _ in 0..5 {
+        factory.see("a-impl.1", RunObservation::Queued);
+        factory.later(3600);
+        assert!(factory.tick_told().is_empty());
+    }
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Starting);
+    // The grace begins when the fleet takes the run out of its queue.
+    factory.see("a-impl.1", RunObservation::Unclaimed);
+    assert!(factory.tick_told().is_empty());
+    factory.later(3600);
+    assert_eq!(told(&factory.tick()), ["fence a-impl.1"]);
+}
+
+#[test]
+fn queued_hand_off_is_reaped() {
+    let mut factory = Factory::new(&["A"]);
+    factory.tick_told();
+    factory.see("a-impl.1", RunObservation::Queued);
+    factory.remove("A");
+    factory.tick_told();
+    assert!(factory.tick_gone().decisions().any(|(_, one)| matches!(one.action, Action::Stop { .. })));
+    assert_eq!(told(&factory.tick()), ["reap a-impl.1"]);
+}
+
+#[test]
+fn run_on_another_host_is_neither_ended_nor_charged() {
+    let mut factory = Factory::new(&["A"]).running("a-impl.1");
+    factory.see("a-impl.1", RunObservation::Unknown("its launcher runs on another host".into()));
+    factory.later(7 * 24 * 3600);
+    let plan = factory.tick_told();
+    assert!(plan.is_empty(), "{:?}", told(&plan));
+    assert_eq!(held(&plan), [("A", HoldReason::FleetUnknown)]);
+    assert_eq!(factory.agent("a-impl").state, AgentPhase::Running);
+    assert_eq!(factory.record("A").attempts, 0);
 }

@@ -23,10 +23,10 @@ fn replaced_run_is_infra_and_handed_off() {
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["reap a-impl.1"]);
     let reap = plan.decisions().find_map(|(_, decision)| match &decision.action {
-        Action::Reap(Reap { launcher, .. }) => launcher.clone(),
+        Action::Reap(Reap { handle, .. }) => handle.clone(),
         _ => None,
     });
-    assert_eq!(reap, Some(launcher().process));
+    assert_eq!(reap, Some(launcher().handle));
 
     factory.see("a-impl.1", RunObservation::Ended(Box::default()));
     assert_eq!(told(&factory.tick_told()), ["forget a-impl.1", "resume a-impl.2"]);
@@ -64,7 +64,7 @@ fn replaced_run_that_no_tick_saw_is_adopted_first() {
     factory.see("a-impl.1", RunObservation::Replaced(Box::new(claimed)));
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1", "stop a-impl.1", "fail a-impl.1 infra"]);
     let handoff = factory.registry.handoffs.values().next().unwrap();
-    assert_eq!(handoff.process, Some(launcher().process));
+    assert_eq!(handoff.handle, Some(launcher().handle));
 }
 
 // covers: P07b

@@ -41,7 +41,7 @@ fn done_item_that_comes_back_unchanged_is_still_done() {
     factory.items = items;
     let plan = factory.tick_after(60_000);
     assert!(plan.is_empty(), "{:?}", told(&plan));
-    assert_eq!(factory.record("A").state, ItemPhase::Done);
+    assert_eq!(factory.registry.phase(&id("A")), Some(ItemPhase::Done));
     assert_eq!(held(&plan), [("A", HoldReason::Done), ("B", HoldReason::AlreadyActive)]);
     assert!(factory.tick_after(60_000).is_empty(), "and its tracker is told nothing");
 }

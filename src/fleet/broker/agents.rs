@@ -400,7 +400,7 @@ impl Fleet for BrokerFleet {
         // One that never had a launcher never had its name either: whoever has it is somebody else.
         let dead = reaps.iter().zip(&happened).filter(|(reap, happened)| {
             let is_dead = matches!(happened, Happened::Reaped(reaped) if reaped.survivors.is_empty());
-            is_dead && reap.launcher.is_some()
+            is_dead && reap.handle.is_some()
         });
         self.release(&dead.map(|(reap, _)| &reap.run).collect::<Vec<_>>(), until);
         happened

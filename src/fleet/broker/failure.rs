@@ -8,13 +8,14 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use crate::model::{Unavailable, UnavailableKind};
-use crate::ui::escape;
+use crate::text::cut::clip;
+use crate::text::escape;
 
 /// No complaint is near this long; of what is longer only this much is read.
 const COMPLAINT_BYTES_MAX: usize = 64 << 10;
 
-/// How much of somebody else's words goes into a message.
-const QUOTE_CHARS_MAX: usize = 300;
+/// How much of the words of others goes into a message.
+const QUOTE_BYTES_MAX: usize = 300;
 
 /// Why a broker did not do what it was asked, or why that is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,11 +148,7 @@ impl Complaint {
 
 /// Somebody else's words, made fit for a terminal and a log.
 pub(super) fn quote(words: &str) -> String {
-    let mut short: String = words.chars().take(QUOTE_CHARS_MAX).collect();
-    if short.len() < words.len() {
-        short.push('…');
-    }
-    escape::plain(&short)
+    escape::plain(&clip(words, QUOTE_BYTES_MAX))
 }
 
 /// What a reply means that is no success, whatever had been asked.

@@ -16,7 +16,7 @@ use crate::config::EnvConfig;
 use crate::durable::Trash;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::fences::{self, Fenced};
-use crate::model::{Claim, RunId, RunTrace};
+use crate::model::{Claim, RunHandle, RunId, RunTrace};
 use crate::process::identity::{self, Life};
 use crate::run::directory::{RunDir, RunFiles};
 use crate::run::env::{self, Vars};
@@ -150,7 +150,8 @@ impl LocalFleet {
     fn why_not_over(&self, run: &RunId, dir: &RunDir, files: &RunFiles) -> Result<Option<String>> {
         let claim = files.claim()?;
         if let Some(Claim::Launcher(claimed)) = &claim
-            && identity::life(&claimed.process, &self.host) == Life::OtherBoot
+            && let RunHandle::Local(launcher) = &claimed.handle
+            && identity::launcher_life(launcher, &self.host) == Life::OtherBoot
         {
             return Ok(None);
         }

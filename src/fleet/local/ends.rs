@@ -16,7 +16,7 @@ pub(super) fn wait(reaps: &[&Reap], until: Instant, host: &Host) {
         // Opened first, then compared: from here on the descriptor is that process and no other.
         (identity::life(launcher, host) == Life::Alive).then_some(pidfd)
     };
-    let mut ends: Vec<_> = reaps.iter().filter_map(|reap| open(reap.launcher.as_ref()?)).collect();
+    let mut ends: Vec<_> = reaps.iter().filter_map(|reap| open(reap.handle.as_ref()?.process()?)).collect();
     while !ends.is_empty() && Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
         let timeout = Timespec {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{LAUNCHER_SLACK, LocalFleet};
-use crate::model::{Claim, Process, Reap, RunId};
+use crate::model::{Claim, Reap, RunHandle, RunId};
 use crate::process::identity::{self, Life};
 use crate::process::scan::Scan;
 use crate::process::wait;
@@ -24,7 +24,7 @@ impl LocalFleet {
     /// That it can't be told which processes are protected, or which run.
     pub fn end_unrecorded(
         &self,
-        runs: impl IntoIterator<Item = (RunId, Option<Process>)>,
+        runs: impl IntoIterator<Item = (RunId, Option<RunHandle>)>,
     ) -> Result<Vec<RunId>> {
         let guard = self.guard()?;
         let runs: Vec<_> = runs.into_iter().collect();
@@ -54,12 +54,14 @@ impl LocalFleet {
 
     /// Whether anything below the launcher of a run lives. Each process of a run is: its launcher is a subreaper.
     fn has_processes(&self, reap: &Reap, scan: &Scan) -> bool {
-        let Some(launcher) = &reap.launcher else { return true };
+        let Some(RunHandle::Local(launcher)) = &reap.handle else { return true };
         let lives = |pid: &u32| scan.get(*pid).is_some_and(|entry| !entry.is_dead());
-        match identity::life(launcher, &self.host) {
-            Life::Alive => {
-                scan.descendants(launcher.pid).iter().filter(|pid| **pid != launcher.pid).any(lives)
-            }
+        match identity::launcher_life(launcher, &self.host) {
+            Life::Alive => scan
+                .descendants(launcher.process.pid)
+                .iter()
+                .filter(|pid| **pid != launcher.process.pid)
+                .any(lives),
             // One that was killed looked after nothing: what it left is for a reap to find.
             Life::Dead => !self.swept_by_launcher(reap),
             Life::OtherBoot => false,
@@ -68,13 +70,13 @@ impl LocalFleet {
     }
 
     /// A run whose launcher is known: on record, or by its claim.
-    fn to_end(&self, run: RunId, launcher: Option<Process>) -> Option<Reap> {
+    fn to_end(&self, run: RunId, handle: Option<RunHandle>) -> Option<Reap> {
         let dir = self.run_dir(&run);
         let claimed = || match dir.open().ok()??.claim().ok()?? {
-            Claim::Launcher(claimed) => Some(claimed.process),
+            Claim::Launcher(claimed) => Some(claimed.handle),
             Claim::FencedBy(_) | Claim::Refused(_) => None,
         };
-        let launcher = launcher.or_else(claimed)?;
-        Some(Reap { run, launcher: Some(launcher), survivors: Vec::new() })
+        let handle = handle.or_else(claimed)?;
+        Some(Reap { run, handle: Some(handle), survivors: Vec::new() })
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::LocalFleet;
 use super::launcher_life::LauncherLife;
 use crate::durable::{Lock, Probe, atomic};
-use crate::model::{Process, Reap, RunId};
+use crate::model::{LocalLauncher, Process, Reap, RunHandle, RunId};
 use crate::process::identity::{self, Life};
 use crate::process::wait;
 
@@ -14,16 +14,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl LocalFleet {
     /// Whether the launcher of a run lives.
-    pub(super) fn life(&self, run: &RunId, launcher: &Process) -> LauncherLife {
-        if identity::is_elsewhere(launcher, &self.host) {
-            return self.life_elsewhere(run, launcher);
+    pub(super) fn life(&self, run: &RunId, launcher: &LocalLauncher) -> LauncherLife {
+        if identity::is_elsewhere(&launcher.process, &self.host) {
+            return self.life_elsewhere(run, &launcher.process);
         }
-        match identity::life(launcher, &self.host) {
+        match identity::launcher_life(launcher, &self.host) {
             Life::Alive => LauncherLife::Alive,
             Life::Dead => LauncherLife::Dead,
             Life::OtherBoot => LauncherLife::OtherBoot,
             Life::Unknown(why) => LauncherLife::Unknown(why),
         }
+    }
+
+    /// The same, of a handle.
+    pub(super) fn life_of(&self, run: &RunId, handle: &RunHandle) -> LauncherLife {
+        let RunHandle::Local(launcher) = handle;
+        self.life(run, launcher)
     }
 
     /// A launcher holds the lock of its agent while it lives, and its identity stands in the lock before its claim does.
@@ -51,8 +57,8 @@ impl LocalFleet {
 
     /// Whether a launcher lives where no signal of this namespace reaches it.
     pub(super) fn lives_elsewhere(&self, reap: &Reap) -> bool {
-        reap.launcher.as_ref().is_some_and(|launcher| {
-            identity::is_elsewhere(launcher, &self.host)
+        reap.handle.as_ref().is_some_and(|RunHandle::Local(launcher)| {
+            identity::is_elsewhere(&launcher.process, &self.host)
                 && self.life(&reap.run, launcher) == LauncherLife::Alive
         })
     }

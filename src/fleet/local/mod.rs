@@ -27,7 +27,7 @@ use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hook
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
     AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FleetView, Happened, Launch, Observed,
-    Output, Process, Reap, Reaped, Reported, RunId, RunObservation, RunQuery, Signalled, Survivor,
+    Output, Reap, Reaped, Reported, RunHandle, RunId, RunObservation, RunQuery, Signalled, Survivor,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::protected;
@@ -132,27 +132,28 @@ impl LocalFleet {
 
     fn try_to_sight(&self, queries: &RunQuery) -> Result<RunObservation> {
         let dir = self.run_dir(&queries.run);
-        let (claim, launcher, files) = match (&queries.process, dir.open()?) {
+        let (claim, handle, files) = match (&queries.handle, dir.open()?) {
             // The claim of a run that is on record with its launcher tells nothing new.
-            (Some(process), files) => (None, process.clone(), files),
+            (Some(handle), files) => (None, handle.clone(), files),
             (None, None) => return Ok(RunObservation::Unclaimed),
             (None, Some(files)) => match files.claim()? {
                 None => return Ok(RunObservation::Unclaimed),
                 Some(Claim::FencedBy(_)) => return fenced(&files),
                 Some(Claim::Refused(refusal)) => return Ok(RunObservation::Refused(refusal)),
                 Some(Claim::Launcher(claimed))
-                    if self.is_foreign(&files, &queries.run, &claimed.process)? =>
+                    if self.is_foreign(&files, &queries.run, &claimed.handle)? =>
                 {
                     bail!("{} is a run of another factory; move it away", dir.path().display());
                 }
                 Some(Claim::Launcher(claimed)) => {
-                    let process = claimed.process.clone();
-                    (Some(*claimed), process, Some(files))
+                    let handle = claimed.handle.clone();
+                    (Some(*claimed), handle, Some(files))
                 }
             },
         };
         // Life first, receipts second: a launcher that dies in between has written them by then.
-        let life = self.life(&queries.run, &launcher);
+        let RunHandle::Local(launcher) = &handle;
+        let life = self.life(&queries.run, launcher);
         let files = files.as_ref();
         let exit = files.map_or(Ok(None), RunFiles::exit)?;
         let reported = || files.map_or_else(|| Ok(Reported::default()), RunFiles::reported);
@@ -187,12 +188,14 @@ impl LocalFleet {
 
     /// Whether a run directory came here from another factory: its claim names a launcher that is not ours to
     /// signal. Without a readable spec the launcher itself tells, by its marker, as long as it lives.
-    fn is_foreign(&self, files: &RunFiles, run: &RunId, launcher: &Process) -> Result<bool> {
+    fn is_foreign(&self, files: &RunFiles, run: &RunId, handle: &RunHandle) -> Result<bool> {
         Ok(match files.whole_spec()? {
             Some(spec) => spec.lineage != self.lineage || spec.run.id != *run,
             None => {
                 let ours = RunMarker::Is(marker(&self.lineage, run).into_bytes());
-                identity::life(launcher, &self.host) == Life::Alive && scan::run_marker(launcher.pid) != ours
+                let RunHandle::Local(launcher) = handle;
+                let is_alive = identity::launcher_life(launcher, &self.host) == Life::Alive;
+                is_alive && scan::run_marker(launcher.process.pid) != ours
             }
         })
     }
@@ -209,7 +212,8 @@ impl LocalFleet {
     }
 
     fn stop_launcher(&self, reap: &Reap, guard: &Guard) -> Option<Signalled> {
-        let launcher = reap.launcher.as_ref()?;
+        let RunHandle::Local(launcher) = reap.handle.as_ref()?;
+        let launcher = &launcher.process;
         if self.lives_elsewhere(reap) {
             // A launcher that can't be asked ends at its deadline; the next tick asks again.
             let asked = self.run_dir(&reap.run).ask_to_stop();
@@ -229,7 +233,7 @@ impl LocalFleet {
 
     /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
     fn runs_hook(&self, reap: &Reap) -> bool {
-        let alive = |process: &Process| self.life(&reap.run, process) == LauncherLife::Alive;
+        let alive = |handle: &RunHandle| self.life_of(&reap.run, handle) == LauncherLife::Alive;
         let exit =
             self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
         let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
@@ -239,13 +243,13 @@ impl LocalFleet {
         let asking = if self.done.is_empty() { Duration::ZERO } else { DONE_COMMAND_MAX };
         let patience = asking + self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
         let age = clock::moment(&self.host.boot_id).since(&exit);
-        reap.launcher.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
+        reap.handle.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
     }
 
     /// What a launcher that has ended by now wrote of its own sweep.
     fn swept_by_launcher(&self, reap: &Reap) -> bool {
-        let is_alive = |launcher| self.life(&reap.run, launcher) == LauncherLife::Alive;
-        let dead = !reap.launcher.as_ref().is_some_and(is_alive);
+        let is_alive = |handle| self.life_of(&reap.run, handle) == LauncherLife::Alive;
+        let dead = !reap.handle.as_ref().is_some_and(is_alive);
         let files = self.run_dir(&reap.run).open().ok().flatten();
         let swept = files.and_then(|files| files.swept().ok().flatten());
         dead && swept.is_some_and(|swept| swept.survivors.is_empty())
@@ -273,8 +277,9 @@ impl LocalFleet {
                 let cgroup = tags::group(&self.run_dir(&reap.run), &marker);
                 // Of a pid namespace that is gone only tags could be seen: a pid of it is another process here.
                 let is_gone =
-                    |launcher: &&Process| self.life(&reap.run, launcher) == LauncherLife::DeadElsewhere;
-                let launcher = reap.launcher.as_ref().filter(|launcher| !is_gone(launcher)).cloned();
+                    |handle: &&RunHandle| self.life_of(&reap.run, handle) == LauncherLife::DeadElsewhere;
+                let seen = reap.handle.as_ref().filter(|handle| !is_gone(handle));
+                let launcher = seen.and_then(RunHandle::process).cloned();
                 Target { marker, launcher, cgroup }
             })
             .collect();

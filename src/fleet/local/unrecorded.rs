@@ -82,7 +82,7 @@ impl LocalFleet {
             let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
             runs.insert(
                 run.clone(),
-                self.sight(&RunQuery { run: run.clone(), process: None, name_taken: false }),
+                self.sight(&RunQuery { run: run.clone(), handle: None, name_taken: false }),
             );
             unrecorded.push(UnrecordedRun { run, spec: ours.map(Into::into) });
         }

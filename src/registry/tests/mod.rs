@@ -3,6 +3,7 @@
 
 mod contradictions;
 mod counters;
+mod done;
 mod limits;
 mod names;
 mod on_disk;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Happened,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Gone, Happened,
     ItemSnapshot, Launch, Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status,
     UnrecordedSpec, Usage,
 };
@@ -169,11 +170,15 @@ impl Registry {
 
 fn adopt(text: &str) -> Action {
     let process = Process { pid: 4711, start_ticks: 99, boot_id: "boot-1".into(), pid_ns: 1, uid: 0 };
-    Action::Adopt { run: run(text), launcher: Claimed { process, since: moment(0) }, may_have_heard: true }
+    Action::Adopt {
+        run: run(text),
+        launcher: Claimed { handle: process.into(), since: moment(0) },
+        may_have_heard: true,
+    }
 }
 
 fn reap(text: &str) -> Action {
-    Action::Reap(Reap { run: run(text), launcher: None, survivors: Vec::new() })
+    Action::Reap(Reap { run: run(text), handle: None, survivors: Vec::new() })
 }
 
 fn stop(text: &str, survivors: Vec<Survivor>) -> Action {

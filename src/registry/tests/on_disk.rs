@@ -25,7 +25,7 @@ fn relocated_registry_lets_go_of_every_run_and_keeps_numbers() {
     assert_eq!(registry.a().state, ItemPhase::Waiting);
     assert!(registry.handoffs.is_empty());
     let agent = registry.agent("a-impl");
-    assert_eq!((&agent.run, &agent.process, &agent.session), (&None, &None, &None));
+    assert_eq!((&agent.run, &agent.handle, &agent.session), (&None, &None, &None));
     for (name, next) in [("a-impl", 8), ("a-rev", 5), ("b-impl", 3)] {
         assert_eq!(registry.names.next_run(&crate::model::AgentName(name.to_owned())).n, next, "{name}");
     }

@@ -11,9 +11,9 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::file::{as_item, fill, not_a_file, open_file, unreadable_file};
-use super::one_line;
 use super::record::{Problem, id_of_stem};
 use crate::model::{SourceView, Unavailable, UnavailableKind, UnreadableItem, WorkItem};
+use crate::text::cut::one_line;
 
 /// The most files with an item's ending: beyond it a tick could not read them all within its minute.
 const FILES_MAX: usize = 100_000;

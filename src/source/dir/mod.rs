@@ -62,16 +62,3 @@ impl Source for DirSource {
         self.path.join(origin).display().to_string()
     }
 }
-
-/// What goes into a message: on one line and not endless, whatever the file's name or text holds.
-fn one_line(text: &str) -> String {
-    const CHARS_MAX: usize = 1000;
-    let mut line = String::with_capacity(text.len().min(CHARS_MAX));
-    for c in text.chars().take(CHARS_MAX) {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    if text.chars().nth(CHARS_MAX).is_some() {
-        line.push('…');
-    }
-    line
-}

@@ -14,9 +14,9 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fsync, mkdirat, o
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::one_line;
 use crate::model::Writeback;
 use crate::source::Obstacle;
+use crate::text::cut::one_line;
 
 /// The tick's own folder: a dot file, which is never an item.
 const FOLDER: &str = ".factory";

@@ -14,6 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Unex
 
 use crate::fingerprint;
 use crate::model::{ItemId, ItemState, WorkItem};
+use crate::text::cut::quoted;
 
 /// The longest id or key, in bytes: they go into names, logs and environments, and a body that
 /// slipped into the wrong field should be told as that.
@@ -194,15 +195,6 @@ fn time(text: &str) -> Result<Timestamp, String> {
     };
     let text = quoted(text);
     Err(format!("is {text}, which is not an RFC 3339 time such as 2026-01-31T12:00:00Z{why}"))
-}
-
-/// What was typed, for a message in which more has to be said: a text that slipped into the wrong field may be as long as
-/// its file.
-fn quoted(text: &str) -> String {
-    const CHARS_MAX: usize = 60;
-    let begun: String = text.chars().take(CHARS_MAX).collect();
-    let more = if begun.len() < text.len() { "…" } else { "" };
-    format!("{begun:?}{more}")
 }
 
 /// The shape alone: the timestamp's own parser knows the calendar, but takes more than RFC 3339

@@ -3,9 +3,9 @@
 //! Appending takes no lock: a tick that lost the lock has something to say too.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, OFlags};
 use serde::Serialize;
@@ -13,12 +13,10 @@ use serde_json::Value;
 
 use crate::durable::{atomic, naming};
 use crate::state::HostDir;
+use crate::state::files::lines::{ends_in_the_middle, next_line};
 
 const EVENTS: &str = "events.jsonl";
 const EVENTS_OLD: &str = "events.jsonl.1";
-
-/// No line is near this long. What is longer is none: a part of a disk that was never written, say.
-const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// How much of the end of each file is read: it is asked what happened lately, and where no bound is set for the log,
 /// it may have grown for years.
@@ -62,13 +60,6 @@ fn append_text(dir: &HostDir, text: &[u8], max_bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Whether a writer was killed, or ran out of disk, within the last line.
-fn ends_in_the_middle(file: &File) -> io::Result<bool> {
-    let Some(last) = file.metadata()?.len().checked_sub(1) else { return Ok(false) };
-    let mut byte = [0];
-    Ok(file.read_at(&mut byte, last)? == 1 && byte != *b"\n")
-}
-
 /// Makes `file` the old generation. False when another tick does so, or has just done it: two that
 /// rotate at once would drop a generation between them.
 fn rotate(dir: &HostDir, file: &File) -> io::Result<bool> {
@@ -88,21 +79,14 @@ fn rotate(dir: &HostDir, file: &File) -> io::Result<bool> {
 }
 
 fn open(dir: &HostDir) -> io::Result<File> {
-    let flags = OFlags::RDWR
-        | OFlags::APPEND
-        | OFlags::CREATE
-        | OFlags::NOFOLLOW
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY
-        | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, EVENTS, flags, atomic::PRIVATE)?;
-    atomic::must_be_ours(fd.as_fd())?;
-    if atomic::has_another_name(fd.as_fd())? {
+    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
+    let file = atomic::open_regular_with(dir.as_fd(), EVENTS, flags)?;
+    if atomic::has_another_name(file.as_fd())? {
         let text = "the file has another name too, a hard link, and what is not this log's alone is not written to; put a \
                     copy of it in its place";
         return Err(io::Error::other(text));
     }
-    Ok(File::from(fd))
+    Ok(file)
 }
 
 /// The events, the oldest first; of a log that was never rotated, the last 256 MiB of them. A line that is no JSON (torn
@@ -129,19 +113,6 @@ pub fn read(dir: &HostDir) -> io::Result<impl Iterator<Item = Value> + use<>> {
     Ok(lines.filter_map(|line| serde_json::from_slice(&line).ok()))
 }
 
-/// The next line, empty where it is too long to be one; `None` at the end.
-fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    if reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    if line.len() as u64 == LINE_BYTES_MAX && !line.ends_with(b"\n") {
-        line.clear();
-        reader.skip_until(b'\n')?;
-    }
-    Ok(Some(line))
-}
-
 fn open_to_read(dir: &HostDir, name: &str) -> io::Result<Option<File>> {
     let open = || {
         let Some((mut file, size)) = atomic::open_regular(dir.as_fd(), name)? else { return Ok(None) };
@@ -156,6 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::state::files::lines::LINE_BYTES_MAX;
 
     fn state() -> (tempfile::TempDir, HostDir) {
         let holder = tempfile::tempdir().unwrap();

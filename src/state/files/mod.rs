@@ -1,9 +1,11 @@
 //! The state as files of the directory of this host: the only backend there is so far.
 
+pub mod done_file;
 pub mod events;
 mod generation;
 pub mod heartbeat;
 pub mod last_good;
+mod lines;
 pub mod registry_file;
 
 use std::io;
@@ -15,8 +17,8 @@ use serde_json::Value;
 pub use self::registry_file::RegistryFile;
 use crate::config::Original;
 use crate::durable::{Lock, LockError};
-use crate::model::Process;
-use crate::registry::Registry;
+use crate::model::{ItemId, Process};
+use crate::registry::{DoneDetails, Registry};
 use crate::state::heartbeat::{Heartbeat, HeartbeatState};
 use crate::state::{Binding, Bound, Committed, HostDir, Loaded, StateBackend, StoreError};
 
@@ -82,8 +84,26 @@ impl StateBackend for Files {
         self.loaded()?.begin_lineage()
     }
 
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
-        self.loaded()?.commit(registry)
+    fn commit(&mut self, registry: &Registry, details: &[DoneDetails]) -> Result<Committed, StoreError> {
+        let dir = self.dir.clone();
+        let file = self.loaded()?;
+        let serial = file.serial().saturating_add(1);
+        let append = || done_file::append(&dir, serial, details);
+        append()
+            .or_else(|error| match file.spends_reserve_for(&error) {
+                true => append(),
+                false => Err(error),
+            })
+            .map_err(|error| StoreError::of_write(&dir.path().join(done_file::DONE), &error))?;
+        let committed = file.commit(registry)?;
+        if !details.is_empty() {
+            done_file::compact(&dir, |item| registry.done.contains_key(item), registry.done.len());
+        }
+        Ok(committed)
+    }
+
+    fn done_details(&self, item: &ItemId) -> Result<Option<DoneDetails>, String> {
+        done_file::find(&self.dir, item)
     }
 
     fn may_spend_reserve(&mut self) {

@@ -15,7 +15,7 @@ use crate::model::{
     Action, AgentName, Decision, GateVerdict, Gates, Held, HoldReason, ItemId, Plan, RunId, Step,
 };
 use crate::registry::{AgentRecord, ItemRecord};
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
 

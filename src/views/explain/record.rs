@@ -1,7 +1,7 @@
 //! What is remembered of an item, in words for a person.
 
 use crate::registry::{ItemPhase, ItemRecord, Last, Message, ParkedBy, TrackerNote};
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::layout::Span;
 use crate::ui::style::Style;
 

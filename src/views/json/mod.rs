@@ -25,7 +25,7 @@ pub use status::{
 
 use serde::Serialize;
 
-use crate::ui::escape;
+use crate::text::escape;
 
 /// The layout of every document.
 pub const SCHEMA: u32 = 1;

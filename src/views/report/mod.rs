@@ -15,8 +15,8 @@ use crate::model::{
     Signalled, Skipped, Unavailable,
 };
 use crate::registry::{Counters, Registry};
+use crate::text::escape;
 use crate::tick::{Ticked, decision_of};
-use crate::ui::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
 

@@ -12,14 +12,14 @@ use super::takeover::{self, Places};
 use super::{json, words};
 use crate::config::{Budget, Config};
 use crate::model::{
-    AgentName, ClockReading, FailureClass, FollowUp, HoldReason, ItemId, RunId, Stopped, Stuck,
+    AgentName, ClockReading, FailureClass, FollowUp, HoldReason, ItemId, RunHandle, RunId, Stopped, Stuck,
 };
 use crate::registry::{
     AgentPhase, AgentRecord, CoolOff, Counters, DailySpend, FailureStreak, ItemPhase, ItemRecord, ParkedBy,
     Paused, Registry,
 };
 use crate::state::heartbeat::{Alive, Heartbeat, HeartbeatState};
-use crate::ui::escape;
+use crate::text::escape;
 
 /// What a status is read off.
 pub struct StatusInput<'a> {
@@ -173,7 +173,8 @@ impl StatusView {
                 daily_spend,
                 budget: config.budget,
                 cool_offs: registry.cool_offs.clone().into_iter().collect(),
-                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count(),
+                done: items().filter(|(_, record)| record.state == ItemPhase::Done).count()
+                    + registry.done.values().filter(|done| done.gone.is_none()).count(),
             },
         }
     }
@@ -206,7 +207,7 @@ fn in_flight(
         attempts_max: looked.config.attempts.max,
         started_at: since,
         deadline_at: since.zip(deadline).and_then(|(since, deadline)| since.checked_add(deadline).ok()),
-        pid: agent.pid,
+        pid: agent.handle.as_ref().and_then(RunHandle::pid),
         log: looked
             .state
             .join("runs")

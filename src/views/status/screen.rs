@@ -7,7 +7,7 @@ use crate::config::Budget;
 use crate::model::HoldReason;
 use crate::registry::{CoolOff, DailySpend};
 use crate::state::heartbeat::{Alive, Heartbeat, Status};
-use crate::ui::escape;
+use crate::text::escape;
 use crate::ui::layout::{Layout, Row, Span};
 use crate::ui::style::Style;
 use crate::views::json::{Handoff, InFlight, Note};

@@ -48,7 +48,9 @@ fn originals() -> Vec<(&'static str, Value)> {
     let survivor = json!({"pid": 4712, "start_ticks": 9, "comm": "x", "because": "y"});
     vec![
         (SPEC, spec),
-        claim(json!({"launcher": {"process": process(), "since": moment()}})),
+        claim(
+            json!({"launcher": {"handle": {"local": {"process": process(), "machine_id": "x"}}, "since": moment()}}),
+        ),
         claim(json!({"fenced_by": "a tick"})),
         claim(json!({"refused": {"because": "x", "duplicate": true}})),
         (EXIT, exit),

@@ -85,8 +85,8 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
         boot_id: boot_id.to_owned(),
     };
     let claimed = || {
-        let text = json!({"launcher": {"process": {"pid": 4711, "start_ticks": 99, "boot_id": boot_id, "pid_ns": 1,
-            "uid": 0}, "since": moment(7)}});
+        let text = json!({"launcher": {"handle": {"local": {"process": {"pid": 4711, "start_ticks": 99, "boot_id": boot_id,
+            "pid_ns": 1, "uid": 0}}}, "since": moment(7)}});
         match serde_json::from_value(text).unwrap() {
             Claim::Launcher(claimed) => Some::<Claimed>(*claimed),
             other => panic!("{other:?}"),

@@ -198,7 +198,7 @@ pub(super) fn a_disk_without_room_loses_and_doubles_nothing() {
 pub(super) fn with_own_mounts(factory: &Factory, script: &str) -> Option<Ran> {
     let mut unshare = vec!["unshare", "--mount", "--propagation", "private"];
     unshare.extend((!is_root()).then_some("--map-root-user"));
-    let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::ui::escape::shell_word(script));
+    let script = format!("{} sh -c {}", unshare.join(" "), factory_tick::text::escape::shell_word(script));
     let ran = Ran::of(&mut factory.shell(&script));
     if ran.code == Some(99) || ran.stderr.contains("unshare failed") {
         skipped(&format!("this machine allows no mount namespace: {}", ran.stderr));

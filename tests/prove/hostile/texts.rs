@@ -246,7 +246,7 @@ fn place(factory: &Factory, row: &Row) {
 
 /// How a row is named in a message: its file, escaped as messages are.
 fn shown(row: &Row) -> String {
-    factory_tick::ui::escape::plain(&String::from_utf8_lossy(&row.name))
+    factory_tick::text::escape::plain(&String::from_utf8_lossy(&row.name))
 }
 
 // Whatever one file holds, the tick that reads it says so, names it, and starts the item that is in order.
@@ -280,7 +280,7 @@ fn misread(row: &Row, looked: &Call) -> Vec<String> {
         Malformed(says) => {
             let name = shown(row);
             let told = |error: &&str| {
-                error.contains(*says) && factory_tick::ui::escape::plain(error).contains(&name)
+                error.contains(*says) && factory_tick::text::escape::plain(error).contains(&name)
             };
             if !errors.iter().any(told) || errors.len() != 1 {
                 wrong.push(format!("{name:?} and {says:?} are not told: {errors:?}"));
@@ -322,8 +322,7 @@ pub(super) fn items_with_every_trick_get_what_is_theirs_and_no_screen_shows_it_r
         table.row(&format!("all of them: {}", arguments.join(" ")), "harmless", &looked, broken);
     }
     table.expect("all of them: the next tick", &[3], &[], &call(&factory, &["-vv"]));
-    let registry = factory.registry();
-    let ids: Vec<_> = registry["items"].as_object().unwrap().keys().cloned().collect();
+    let ids: Vec<_> = factory.items().keys().cloned().collect();
     let some =
         ids.iter().enumerate().filter(|(at, _)| at_full_size() || at % 4 == 0).map(|(_, id)| id.as_str());
     for id in some {
@@ -334,7 +333,7 @@ pub(super) fn items_with_every_trick_get_what_is_theirs_and_no_screen_shows_it_r
                 broken.push(format!("{:?}", looked.ran));
             }
             table.row(
-                &format!("{}: {}", arguments[0], factory_tick::ui::escape::plain(id)),
+                &format!("{}: {}", arguments[0], factory_tick::text::escape::plain(id)),
                 "harmless",
                 &looked,
                 broken,

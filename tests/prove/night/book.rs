@@ -96,7 +96,7 @@ impl Book {
         println!("\nitem             state    class        attempts  starts  failures");
         for house in houses {
             let ticks = &self.houses[house.name];
-            let items = house.factory.registry()["items"].as_object().unwrap().clone();
+            let items = house.factory.items();
             for (id, item) in items {
                 let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
                 let class = if item["state"] == "parked" { text(&item["last"]["class"]) } else { "-".into() };

@@ -121,6 +121,8 @@ impl History {
                 _ => drop(self.done_of.remove(id)),
             }
         }
+        let indexed = scene.after.done.iter().filter(|(_, done)| done.gone.is_none());
+        self.done_of.extend(indexed.map(|(id, done)| (id.clone(), done.content_hash.clone())));
         self.done_of.retain(|id, hash| !scene.world.tracker.shows_change(id, hash));
     }
 
@@ -722,6 +724,18 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
 
 /// What is parked by a rule or done comes back only by a change of its own; what a person parked, by a person.
 fn parked_and_done_stay_so(scene: &Scene<'_>) -> Result<(), String> {
+    let indexed = scene.before.done.iter().filter(|(id, _)| !scene.before.items.contains_key(id));
+    for (id, done) in indexed.filter(|(_, done)| done.gone.is_none()) {
+        let is_same = scene.item(id).is_none_or(|item| item.content_hash == done.content_hash);
+        if let Some((_, run)) = scene.starts().find(|(item, _)| *item == id && is_same) {
+            return Err(format!("{id} is done and unchanged, and {run} is started"));
+        }
+        let is_kept = scene.after.phase(id) == Some(ItemPhase::Done) || scene.after.done.contains_key(id);
+        let unrecorded = scene
+            .actions()
+            .any(|action| matches!(action, Action::AdoptUnrecorded { spec, .. } if spec.spec.item == *id));
+        ensure(is_kept || !is_same || unrecorded, || format!("{id} was done, and nobody remembers it"))?;
+    }
     for (id, before) in &scene.before.items {
         let by_person = matches!(before.parked_by, Some(ParkedBy::Person | ParkedBy::Budget));
         let out = before.state == ItemPhase::Done || before.state == ItemPhase::Parked;
@@ -1065,11 +1079,10 @@ fn numbers_only_grow(scene: &Scene<'_>) -> Result<(), String> {
     })
 }
 
-/// Between runs an agent has no run, pid or process; during one it has what was seen of it.
+/// Between runs an agent has no run and no handle; during one it has what was seen of it.
 fn between_runs_nothing_is_left(scene: &Scene<'_>) -> Result<(), String> {
     scene.after.agents.iter().try_for_each(|(name, agent)| {
-        let seen = agent.pid.is_some() && agent.process.is_some();
-        let unseen = agent.pid.is_none() && agent.process.is_none();
+        let (seen, unseen) = (agent.handle.is_some(), agent.handle.is_none());
         let right = match agent.state {
             AgentPhase::Idle => agent.run.is_none() && agent.since.is_none() && unseen,
             AgentPhase::Starting => agent.run.is_some() && agent.since.is_some() && unseen,

@@ -82,7 +82,9 @@ impl World {
     fn may_lose_its_directory(&mut self, run: &RunId) {
         let registry = &self.disk.standing;
         let current = registry.agents.get(&run.agent).is_some_and(|agent| agent.run.as_ref() == Some(run));
-        let latest = registry.agents.get(&run.agent).is_some_and(|agent| agent.spec.id.n == run.n);
+        let mut indexed = registry.done.iter().filter(|(_, done)| done.gone.is_none());
+        let latest = registry.agents.get(&run.agent).is_some_and(|agent| agent.spec.id.n == run.n)
+            || indexed.any(|(id, _)| registry.latest_runs_of(id).any(|latest| latest == *run));
         let last = registry.names.last_n.get(&run.agent).copied().unwrap_or(0);
         let live = self.machine.runs.get(run).is_some_and(|one| one.is_live());
         let needed = [

@@ -432,8 +432,7 @@ impl Machine {
     pub(super) fn discard(&mut self, run: &RunId) -> bool {
         let boot_id = self.boot_id();
         let Some(one) = self.runs.get(run) else { return true };
-        let rebooted =
-            matches!(&one.claim, Some(Claim::Launcher(claimed)) if claimed.process.boot_id != boot_id);
+        let rebooted = matches!(&one.claim, Some(Claim::Launcher(claimed)) if claimed.handle.process().is_some_and(|one| one.boot_id != boot_id));
         let survivors = one.swept.as_ref().is_some_and(|swept| !swept.survivors.is_empty());
         let claimed = matches!(one.claim, Some(Claim::Launcher(_)));
         if one.claim.is_none() && self.is_locked(&run.agent) {
@@ -656,7 +655,7 @@ impl Machine {
         one.changed_ms = since.at.as_millisecond();
         one.launcher = Launcher::Preparing(since.mono_ms + script.begin_after);
         one.claimed = Some(since.clone());
-        one.claim = Some(Claim::Launcher(Box::new(Claimed { process, since })));
+        one.claim = Some(Claim::Launcher(Box::new(Claimed { handle: process.into(), since })));
     }
 
     fn begin(&mut self, run: &RunId) {
@@ -762,17 +761,19 @@ impl Machine {
     /// What the real fleet would read out of these files and processes.
     pub(super) fn sight(&self, queries: &RunQuery) -> RunObservation {
         let run = self.runs.get(&queries.run);
-        let (claim, process) = match (&queries.process, run.map(|run| &run.claim)) {
-            (Some(process), _) => (None, process.clone()),
+        let (claim, handle) = match (&queries.handle, run.map(|run| &run.claim)) {
+            (Some(handle), _) => (None, handle.clone()),
             (None, None | Some(None)) => return RunObservation::Unclaimed,
             (None, Some(Some(Claim::FencedBy(_)))) => {
                 return self.sight_fenced(run);
             }
             (None, Some(Some(Claim::Refused(refusal)))) => return RunObservation::Refused(refusal.clone()),
             (None, Some(Some(Claim::Launcher(claimed)))) => {
-                (Some((**claimed).clone()), claimed.process.clone())
+                (Some((**claimed).clone()), claimed.handle.clone())
             }
         };
+        let factory_tick::model::RunHandle::Local(launcher) = handle;
+        let process = launcher.process;
         let alive = run.is_some_and(|run| run.launcher_lives() && run.process.as_ref() == Some(&process));
         let exit = run.and_then(|run| run.exit.clone());
         let reported = run.map(|run| run.reported.clone()).unwrap_or_default();

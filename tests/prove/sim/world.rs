@@ -13,7 +13,7 @@ use factory_tick::model::{
     AgentName, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Process, Reap, Reaped, RunId,
     RunObservation, RunQuery, Signalled, Status, Unavailable, UnavailableKind, Writeback,
 };
-use factory_tick::registry::Registry;
+use factory_tick::registry::{DoneDetails, Registry};
 use factory_tick::source::{Description, Obstacle, Read, Source, Version};
 use factory_tick::state::heartbeat::{Heartbeat, HeartbeatState};
 use factory_tick::state::{Binding, Bound, Committed, Loaded, Origin, StateBackend, StoreError};
@@ -298,18 +298,19 @@ impl World {
             return failed();
         }
         let mut reaped = Reaped::default();
-        let told = reap.launcher.as_ref().filter(|launcher| {
+        let launcher = reap.handle.as_ref().and_then(factory_tick::model::RunHandle::process);
+        let told = launcher.filter(|launcher| {
             let run = self.machine.runs.get(&reap.run);
-            run.is_some_and(|run| run.process.as_ref() == Some(launcher) && run.is_live())
+            run.is_some_and(|run| run.process.as_ref() == Some(*launcher) && run.is_live())
         });
-        let is_elsewhere = reap.launcher.as_ref().is_some_and(|launcher| self.machine.is_elsewhere(launcher));
+        let is_elsewhere = launcher.is_some_and(|launcher| self.machine.is_elsewhere(launcher));
         if let Some(launcher) = told {
             reaped.signalled.push(Signalled { pid: launcher.pid, signals: vec!["TERM"] });
             self.machine.stop_launcher(&reap.run);
             let grace = self.dice.pick(&[0, 1_000, 12_000]);
             self.advance(grace);
             let queries =
-                RunQuery { run: reap.run.clone(), process: Some(launcher.clone()), name_taken: false };
+                RunQuery { run: reap.run.clone(), handle: Some(launcher.clone().into()), name_taken: false };
             let swept = self.machine.sight(&queries);
             match swept {
                 RunObservation::Ended(ended) if ended.survivors.is_empty() => {
@@ -412,7 +413,7 @@ impl Fleet for Hands<'_> {
         let mut runs: BTreeMap<_, _> =
             queries.iter().map(|queries| (queries.run.clone(), world.machine.sight(queries))).collect();
         for unrecorded in &unrecorded {
-            let queries = RunQuery { run: unrecorded.run.clone(), process: None, name_taken: false };
+            let queries = RunQuery { run: unrecorded.run.clone(), handle: None, name_taken: false };
             runs.insert(unrecorded.run.clone(), world.machine.sight(&queries));
         }
         if let Some(pick) = world.today.unknown_run
@@ -536,8 +537,12 @@ impl StateBackend for Hands<'_> {
         Ok("simulated".to_owned())
     }
 
-    fn commit(&mut self, registry: &Registry) -> Result<Committed, StoreError> {
+    fn commit(&mut self, registry: &Registry, _details: &[DoneDetails]) -> Result<Committed, StoreError> {
         self.0.borrow_mut().commit(registry)
+    }
+
+    fn done_details(&self, _item: &ItemId) -> Result<Option<DoneDetails>, String> {
+        Ok(None)
     }
 
     fn may_spend_reserve(&mut self) {}

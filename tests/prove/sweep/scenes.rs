@@ -262,6 +262,7 @@ pub(super) fn is_expected(name: &str) -> bool {
     const FILES: &[&str] = &[
         ".gitignore",
         "CACHEDIR.TAG",
+        "done.jsonl",
         "events.jsonl",
         "heartbeat.json",
         "last-good.json",

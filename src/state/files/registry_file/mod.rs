@@ -89,6 +89,11 @@ impl RegistryFile {
         self.may_spend_reserve = true;
     }
 
+    /// Deletes the reserve where an error says that there is no room, and that is allowed. True: room was made.
+    pub(super) fn spends_reserve_for(&self, error: &io::Error) -> bool {
+        reserve::is_no_room(error) && self.may_spend_reserve && reserve::spend(&self.dir)
+    }
+
     /// Whether the next commit will put a damaged `registry.json` into quarantine.
     pub fn would_quarantine(&self) -> bool {
         self.standing == Standing::Damaged
@@ -123,21 +128,10 @@ impl RegistryFile {
         let bytes = next.to_bytes();
         let written = match self.write(serial, &bytes) {
             // The same generation again: whether the first one stands does not matter.
-            Err(error)
-                if reserve::is_no_room(&error) && self.may_spend_reserve && reserve::spend(&self.dir) =>
-            {
-                self.write(serial, &bytes)
-            }
+            Err(error) if self.spends_reserve_for(&error) => self.write(serial, &bytes),
             written => written,
         };
-        written.map_err(|error| {
-            let text = format!(
-                "cannot save {}: {error}. Nothing was done after this; the next tick reads again what \
-                 stands. If the disk is full, make room on it",
-                path.display()
-            );
-            if reserve::is_no_room(&error) { StoreError::NoRoom(text) } else { StoreError::Io(text) }
-        })?;
+        written.map_err(|error| StoreError::of_write(&path, &error))?;
         self.unknown = false;
         self.serial = serial;
         self.standing = Standing::Good;
