@@ -2,13 +2,10 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 use crate::ui::layout::Layout;
 
 /// How the program ended. The order of severity is [`ExitStatus::worse`]'s, not the numbers'.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExitStatus {
     /// Committed, or nothing to do.
     Ok,

@@ -24,7 +24,9 @@ pub use follow_up::{FollowUp, FollowUpReason};
 pub use item::{Gone, ItemState, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use observed::{Observed, Unavailable, UnavailableKind};
-pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
+pub use outcome::{
+    FenceOutcome, NotifyOutcome, Outcome, ReapOutcome, Reaped, Signalled, Skipped, StartOutcome, StepOutcome,
+};
 pub use plan::{
     Action, Cooling, Decision, DoneWhen, Launch, Plan, Reap, RecordUpdate, RunFacts, Status, Step, Usage,
     Writeback,

@@ -219,7 +219,7 @@ impl HoldReason {
 }
 
 /// An item that waits, and for what.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Which item.
     pub item: ItemId,

@@ -56,9 +56,9 @@ use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
     Action, AgentName, Claimed, ClockReading, DoneWhen, Ended, Exit, ExitReason, FailureClass, FleetView,
-    Free, HoldReason, ItemId, ItemSnapshot, ItemState, Launch, LocalFacts, Observed, Outcome, Output, Plan,
-    Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, UnrecordedSpec, WorkItem,
-    World,
+    Free, HoldReason, ItemId, ItemSnapshot, ItemState, Launch, LocalFacts, NotifyOutcome, Observed, Outcome,
+    Output, Plan, Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, StepOutcome,
+    UnrecordedSpec, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -200,7 +200,7 @@ impl Factory {
         let notified: Vec<_> = plan
             .decisions()
             .filter(|(_, decision)| matches!(decision.action, Action::Writeback(_)))
-            .map(|(step, _)| Outcome { step, happened: crate::model::Happened::Told })
+            .map(|(step, _)| StepOutcome { step, outcome: NotifyOutcome::Notified.into() })
             .collect();
         self.registry.note(&plan, &notified, &self.config.attempts, &self.now);
         plan

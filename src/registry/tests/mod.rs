@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::{Attempts, Budget};
 use crate::model::{
-    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FollowUp, FollowUpReason, Gone, Happened,
-    ItemSnapshot, Launch, Outcome, Process, Reap, Reaped, RunFacts, RunSpec, Signalled, Skipped, Status,
-    UnrecordedSpec, Usage,
+    Action, Claimed, Cooling, Decision, DoneWhen, FailureClass, FenceOutcome, FollowUp, FollowUpReason, Gone,
+    ItemSnapshot, Launch, Outcome, Process, Reap, ReapOutcome, Reaped, RunFacts, RunSpec, Signalled, Skipped,
+    StartOutcome, Status, StepOutcome, UnrecordedSpec, Usage,
 };
 
 fn failure(resume: bool) -> Vec<FollowUp> {
@@ -143,8 +143,13 @@ impl Registry {
     }
 
     /// What became of an action that was intended before.
-    fn notes(&mut self, action: Action, happened: Happened) {
-        self.note(&plan(action), &[Outcome { step: 0, happened }], &attempts(), &moment(0));
+    fn notes(&mut self, action: Action, outcome: impl Into<Outcome>) {
+        self.note(
+            &plan(action),
+            &[StepOutcome { step: 0, outcome: outcome.into() }],
+            &attempts(),
+            &moment(0),
+        );
     }
 
     fn fails(&mut self, text: &str, class: FailureClass) {

@@ -45,18 +45,18 @@ fn a_run_that_lives_behind_a_lost_fence_is_handed_off_where_nobody_knew_it() {
     let fence = || Action::Fence { run: run("a-impl.1") };
     // The agent's own run is on record already, and so is one that was handed off.
     let mut known = Registry::started();
-    known.notes(fence(), Happened::FenceLost);
+    known.notes(fence(), FenceOutcome::Lost);
     assert!(known.handoffs.is_empty());
     assert_eq!(known.agent("a-impl").run, Some(run("a-impl.1")));
     let mut ending = Registry::started();
     ending.does(stop("a-impl.1", vec![survivor(7)]));
     let before = ending.clone();
-    ending.notes(fence(), Happened::FenceLost);
+    ending.notes(fence(), FenceOutcome::Lost);
     assert_eq!(ending, before);
     // A later run of its agent says nothing of it.
     let mut forgotten = Registry::of_a();
     forgotten.does(Action::Start(launch("a-impl.2", 1, "text 1")));
-    forgotten.notes(fence(), Happened::FenceLost);
+    forgotten.notes(fence(), FenceOutcome::Lost);
     assert_eq!(forgotten.handoffs[&run("a-impl.1")].why, "why");
     assert_eq!(forgotten.agent("a-impl").run, Some(run("a-impl.2")), "it goes on");
 }
@@ -64,7 +64,7 @@ fn a_run_that_lives_behind_a_lost_fence_is_handed_off_where_nobody_knew_it() {
 #[test]
 fn the_number_of_a_run_that_was_fenced_is_used() {
     let mut registry = Registry::default();
-    registry.notes(Action::Fence { run: run("a-impl.7") }, Happened::FenceWon);
+    registry.notes(Action::Fence { run: run("a-impl.7") }, FenceOutcome::Won);
     assert_eq!(registry.names.next_run(&AgentName("a-impl".to_owned())), run("a-impl.8"));
     assert_eq!(registry.counters.fences, 1);
 }
@@ -84,7 +84,7 @@ fn run_that_could_not_be_started_charges_nothing() {
         other.spec.session = session.map(Into::into);
         let action = if session.is_some() { Action::Resume(other) } else { Action::Start(other) };
         registry.does(action.clone());
-        registry.notes(action, Happened::NotStarted { class, error: "no such program".to_owned() });
+        registry.notes(action, StartOutcome::NotStarted { class, error: "no such program".to_owned() });
         assert_eq!((registry.a().attempts, registry.a().due_at), (0, None));
         assert_eq!(registry.a().uncharged_streak, u32::from(class == FailureClass::Infra), "{class:?}");
         assert_eq!(registry.cool_offs.contains_key(MACHINE), class == FailureClass::Machine);

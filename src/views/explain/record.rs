@@ -61,7 +61,7 @@ fn failures(record: &ItemRecord) -> Option<String> {
 
 /// A person's order has no class.
 fn label_of(last: &Last) -> &'static str {
-    if last.class.is_some() { "last failure" } else { "parked for" }
+    if last.class.is_some() { "last failure" } else { "parked" }
 }
 
 /// `agent, at 2026-11-20 08:51:15Z: exit code 1`
@@ -139,7 +139,7 @@ mod tests {
             });
         });
         assert!(text.contains("parked by a person, until a person retries it\n"), "{text}");
-        assert!(text.contains("parked for  at 2026-11-20 08:51:15Z: a person parked it\n"), "{text}");
+        assert!(text.contains("parked      at 2026-11-20 08:51:15Z: a person parked it\n"), "{text}");
     }
 
     #[test]

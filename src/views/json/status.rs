@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Counters;
+use super::report::Counters;
 
 /// Whether ticks come, what is in flight, what waits, and what needs a person.
 #[derive(Debug, Serialize)]
