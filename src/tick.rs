@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
-    Action, ClockReading, Decision, Happened, LocalFacts, Observed, Outcome, Plan, Reap, RunQuery, Step,
-    Unavailable, World,
+    Action, ClockReading, Decision, FenceOutcome, LocalFacts, NotifyOutcome, Observed, Outcome, Plan, Reap,
+    ReapOutcome, RunQuery, Step, StepOutcome, Unavailable, World,
 };
 use crate::registry::Registry;
 use crate::source::{LastRead, Source};
@@ -47,7 +47,7 @@ pub struct Ticked {
     /// What was decided.
     pub plan: Plan,
     /// What became of its effects.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<StepOutcome>,
     /// Whether the items could be read, or why not; `None` where nobody looked.
     pub source: Option<Result<(), Unavailable>>,
     /// Whether the agents could be seen, or why not.
@@ -131,7 +131,7 @@ fn perform(
     fleet: &dyn Fleet,
     until: Instant,
     stop: &dyn Fn() -> bool,
-) -> Vec<Outcome> {
+) -> Vec<StepOutcome> {
     let mut outcomes = Vec::new();
     let mut failed_group = None;
     let mut reaps: Vec<(usize, &Reap)> = Vec::new();
@@ -143,20 +143,20 @@ fn perform(
         }
         let hindrance =
             hindrance(until, stop).or((failed_group == Some(decision.group)).then_some("its group failed"));
-        let happened = match (hindrance, effect) {
-            (Some(why), _) => Happened::NotTried(why),
-            (None, Effect::Start(launch)) => fleet.start(launch),
-            (None, Effect::Fence(run)) => fleet.fence(run),
+        let outcome: Outcome = match (hindrance, effect) {
+            (Some(why), _) => Outcome::NotTried(why),
+            (None, Effect::Start(launch)) => fleet.start(launch, until).into(),
+            (None, Effect::Fence(run)) => fleet.fence(run).into(),
             (None, Effect::Tell(note)) => match source.notify(note, until) {
-                Ok(()) => Happened::Told,
-                Err(error) => Happened::Failed(error),
+                Ok(()) => NotifyOutcome::Notified.into(),
+                Err(error) => NotifyOutcome::Failed(error).into(),
             },
             (None, Effect::Reap(_)) => continue,
         };
-        if matches!(happened, Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_)) {
+        if outcome.has_failed() {
             failed_group = Some(decision.group);
         }
-        outcomes.push(Outcome { step, happened });
+        outcomes.push(StepOutcome { step, outcome });
     }
     look_for_fenced(plan, fleet, &mut outcomes);
     outcomes.extend(end_all(&reaps, fleet, until, stop));
@@ -164,9 +164,9 @@ fn perform(
 }
 
 /// One look for all fences: after them none of these runs starts anything any more.
-fn look_for_fenced(plan: &Plan, fleet: &dyn Fleet, outcomes: &mut [Outcome]) {
-    let run = |outcome: &Outcome| decision_of(plan, outcome).and_then(|decision| decision.action.run());
-    let is_won = |outcome: &Outcome| outcome.happened == Happened::FenceWon;
+fn look_for_fenced(plan: &Plan, fleet: &dyn Fleet, outcomes: &mut [StepOutcome]) {
+    let run = |outcome: &StepOutcome| decision_of(plan, outcome).and_then(|decision| decision.action.run());
+    let is_won = |outcome: &StepOutcome| outcome.outcome == Outcome::Fence(FenceOutcome::Won);
     let runs: Vec<_> = outcomes.iter().filter(|outcome| is_won(outcome)).filter_map(run).collect();
     if runs.is_empty() {
         return;
@@ -174,7 +174,7 @@ fn look_for_fenced(plan: &Plan, fleet: &dyn Fleet, outcomes: &mut [Outcome]) {
     let won = outcomes.iter_mut().filter(|outcome| is_won(outcome));
     for (outcome, lives) in won.zip(fleet.look_for(&runs)) {
         if lives {
-            outcome.happened = Happened::FencedLate;
+            outcome.outcome = FenceOutcome::Late.into();
         }
     }
 }
@@ -184,15 +184,19 @@ fn end_all(
     fleet: &dyn Fleet,
     until: Instant,
     stop: &dyn Fn() -> bool,
-) -> Vec<Outcome> {
+) -> Vec<StepOutcome> {
     if reaps.is_empty() {
         return Vec::new();
     }
-    let happened = match hindrance(until, stop) {
-        Some(why) => vec![Happened::NotTried(why); reaps.len()],
+    let outcomes = match hindrance(until, stop) {
+        Some(why) => vec![ReapOutcome::NotTried(why); reaps.len()],
         None => fleet.reap(&reaps.iter().map(|(_, reap)| *reap).collect::<Vec<_>>(), until),
     };
-    reaps.iter().zip(happened).map(|((step, _), happened)| Outcome { step: *step, happened }).collect()
+    reaps
+        .iter()
+        .zip(outcomes)
+        .map(|((step, _), outcome)| StepOutcome { step: *step, outcome: outcome.into() })
+        .collect()
 }
 
 fn hindrance(until: Instant, stop: &dyn Fn() -> bool) -> Option<&'static str> {
@@ -238,7 +242,7 @@ impl Effect<'_> {
 }
 
 /// The decision that an outcome belongs to.
-pub fn decision_of<'a>(plan: &'a Plan, outcome: &Outcome) -> Option<&'a Decision> {
+pub fn decision_of<'a>(plan: &'a Plan, outcome: &StepOutcome) -> Option<&'a Decision> {
     match plan.steps.get(outcome.step) {
         Some(Step::Decide(decision)) => Some(decision),
         _ => None,

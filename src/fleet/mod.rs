@@ -6,7 +6,9 @@ pub mod local;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::model::{AgentName, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery};
+use crate::model::{
+    AgentName, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunQuery, StartOutcome,
+};
 
 /// A place where agents run.
 ///
@@ -21,12 +23,12 @@ pub trait Fleet {
         until: Instant,
     ) -> Observed<FleetView>;
 
-    /// Starts one run: `Tried`, or `NotStarted` where that is certain.
-    fn start(&self, launch: &Launch) -> Happened;
+    /// Starts one run, and answers before `until`. `NotStarted` and `NotTried` are certain.
+    fn start(&self, launch: &Launch, until: Instant) -> StartOutcome;
 
-    /// Takes the claim of a run, so that it can never start: `FenceWon`, `FenceLost` or `Failed`. It fails while a process
+    /// Takes the claim of a run, so that it can never start. `Late` is no answer of this call. It fails while a process
     /// holds the lock of the run's agent.
-    fn fence(&self, run: &RunId) -> Happened;
+    fn fence(&self, run: &RunId) -> FenceOutcome;
 
     /// Of these workspaces those that another factory has, each with the reason for people. `wanted` may stay unasked.
     fn workspaces_taken(&self, wanted: &dyn Fn() -> BTreeSet<String>) -> BTreeMap<String, String> {
@@ -37,6 +39,6 @@ pub trait Fleet {
     /// Which of these runs have live processes although they were fenced just now: their claims were taken away.
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool>;
 
-    /// Ends what is left of these runs, all within one shared grace: `Reaped` or `Failed`, one for each.
-    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened>;
+    /// Ends what is left of these runs, all within one shared grace: one outcome for each.
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome>;
 }

@@ -4,6 +4,7 @@
 
 mod clock_reading;
 mod clock_tracker;
+mod deadline;
 mod follow_up;
 mod item;
 mod names;
@@ -18,11 +19,14 @@ mod world;
 
 pub use clock_reading::ClockReading;
 pub use clock_tracker::ClockTracker;
+pub use deadline::Deadline;
 pub use follow_up::{FollowUp, FollowUpReason};
 pub use item::{Gone, ItemState, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};
 pub use observed::{Observed, Unavailable, UnavailableKind};
-pub use outcome::{Happened, Outcome, Reaped, Signalled, Skipped};
+pub use outcome::{
+    FenceOutcome, NotifyOutcome, Outcome, ReapOutcome, Reaped, Signalled, Skipped, StartOutcome, StepOutcome,
+};
 pub use plan::{
     Action, Cooling, Decision, DoneWhen, Launch, Plan, Reap, RecordUpdate, RunFacts, Status, Step, Usage,
     Writeback,

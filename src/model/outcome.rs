@@ -2,9 +2,9 @@
 
 use super::{FailureClass, Survivor};
 
-/// What became of one decision's effect.
+/// What became of a start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happened {
+pub enum StartOutcome {
     /// The launcher was started. Whether the run runs is for a later observation.
     Tried,
     /// It is certain that nothing was started.
@@ -14,34 +14,118 @@ pub enum Happened {
         /// What failed, and what to do.
         error: String,
     },
-    /// It was not tried, and so did not happen: time, a signal, or an earlier failure in its group.
+    /// The fleet did not try, so that nothing was started.
     NotTried(&'static str),
+}
+
+/// What became of a fence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FenceOutcome {
     /// The run can never start now.
-    FenceWon,
+    Won,
     /// A launcher had been faster: the run exists.
-    FenceLost,
+    Lost,
     /// The run can never start now, and processes of it live or could not be looked for: it ran.
-    FencedLate,
-    /// What was left of a run was ended, or not.
+    Late,
+    /// Nothing is known; a later tick tries again.
+    Failed(String),
+}
+
+/// What became of the end of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReapOutcome {
+    /// What was left of the run was ended, or not.
     Reaped(Reaped),
-    /// The tracker knows.
-    Told,
+    /// It failed; a later tick tries again.
+    Failed(String),
+    /// The fleet left the run alone for now.
+    NotTried(&'static str),
+}
+
+/// What became of a note for the tracker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotifyOutcome {
+    /// The tracker has it.
+    Notified,
     /// It failed; a later tick tries again where that makes sense.
     Failed(String),
 }
 
-impl Happened {
+/// What became of one decision's effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of a start or a resume.
+    Start(StartOutcome),
+    /// Of a fence.
+    Fence(FenceOutcome),
+    /// Of a reap.
+    Reap(ReapOutcome),
+    /// Of a note for the tracker.
+    Notify(NotifyOutcome),
+    /// It did not happen, for want of time, because of a signal, or after an earlier failure in its group. What a fleet did
+    /// not try is made of it as well.
+    NotTried(&'static str),
+}
+
+impl Outcome {
     /// Whether nothing of it has to be tried again.
     pub fn is_as_meant(&self) -> bool {
         match self {
-            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_) => false,
-            Happened::Reaped(reaped) => reaped.survivors.is_empty(),
-            Happened::Tried
-            | Happened::FenceWon
-            | Happened::FenceLost
-            | Happened::FencedLate
-            | Happened::Told => true,
+            Outcome::Reap(ReapOutcome::Reaped(reaped)) => reaped.survivors.is_empty(),
+            _ => !self.has_failed(),
         }
+    }
+
+    /// Whether it stops the rest of its group.
+    pub fn has_failed(&self) -> bool {
+        self.error().is_some()
+    }
+
+    /// Why it did not happen, for people.
+    pub fn error(&self) -> Option<String> {
+        match self {
+            Outcome::Start(StartOutcome::NotStarted { error, .. })
+            | Outcome::Fence(FenceOutcome::Failed(error))
+            | Outcome::Reap(ReapOutcome::Failed(error))
+            | Outcome::Notify(NotifyOutcome::Failed(error)) => Some(error.clone()),
+            Outcome::Start(StartOutcome::NotTried(why))
+            | Outcome::Reap(ReapOutcome::NotTried(why))
+            | Outcome::NotTried(why) => Some(format!("not tried: {why}")),
+            Outcome::Start(StartOutcome::Tried)
+            | Outcome::Fence(FenceOutcome::Won | FenceOutcome::Lost | FenceOutcome::Late)
+            | Outcome::Reap(ReapOutcome::Reaped(_))
+            | Outcome::Notify(NotifyOutcome::Notified) => None,
+        }
+    }
+}
+
+impl From<StartOutcome> for Outcome {
+    fn from(outcome: StartOutcome) -> Outcome {
+        match outcome {
+            StartOutcome::NotTried(why) => Outcome::NotTried(why),
+            other => Outcome::Start(other),
+        }
+    }
+}
+
+impl From<FenceOutcome> for Outcome {
+    fn from(outcome: FenceOutcome) -> Outcome {
+        Outcome::Fence(outcome)
+    }
+}
+
+impl From<ReapOutcome> for Outcome {
+    fn from(outcome: ReapOutcome) -> Outcome {
+        match outcome {
+            ReapOutcome::NotTried(why) => Outcome::NotTried(why),
+            other => Outcome::Reap(other),
+        }
+    }
+}
+
+impl From<NotifyOutcome> for Outcome {
+    fn from(outcome: NotifyOutcome) -> Outcome {
+        Outcome::Notify(outcome)
     }
 }
 
@@ -78,9 +162,9 @@ pub struct Skipped {
 
 /// What became of the decision at `step` in the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct StepOutcome {
     /// Index into `Plan::steps`.
     pub step: usize,
     /// What became of it.
-    pub happened: Happened,
+    pub outcome: Outcome,
 }

@@ -4,26 +4,26 @@ use super::outbox::Note;
 use super::{NOTE_TRIES_MAX, Registry, name_survivors};
 use crate::config::Attempts;
 use crate::model::{
-    Action, ClockReading, Decision, FailureClass, Happened, ItemId, Launch, Outcome, Plan, Reaped, RunId,
-    Status, Step, Writeback,
+    Action, ClockReading, Decision, FailureClass, FenceOutcome, ItemId, Launch, NotifyOutcome, Outcome, Plan,
+    ReapOutcome, Reaped, RunId, StartOutcome, Status, Step, StepOutcome, Writeback,
 };
 use crate::registry::backoff::backoff;
 
 impl Registry {
     /// Writes down what became of a plan's effects.
-    pub fn note(&mut self, plan: &Plan, outcomes: &[Outcome], attempts: &Attempts, now: &ClockReading) {
+    pub fn note(&mut self, plan: &Plan, outcomes: &[StepOutcome], attempts: &Attempts, now: &ClockReading) {
         self.withdraw_all(plan, outcomes, now);
         for outcome in outcomes {
             let Some(Step::Decide(decision)) = plan.steps.get(outcome.step) else { continue };
-            match (&decision.action, &outcome.happened) {
-                (Action::Start(launch) | Action::Resume(launch), happened) => {
-                    self.note_start(launch, happened, now);
+            match (&decision.action, &outcome.outcome) {
+                (Action::Start(launch) | Action::Resume(launch), outcome) => {
+                    self.note_start(launch, outcome, now);
                 }
-                (Action::Fence { run }, Happened::FenceWon) => {
+                (Action::Fence { run }, Outcome::Fence(FenceOutcome::Won)) => {
                     self.counters.fences += 1;
                     self.names.raise(run);
                 }
-                (Action::Fence { run }, Happened::FencedLate) => {
+                (Action::Fence { run }, Outcome::Fence(FenceOutcome::Late)) => {
                     self.counters.fences += 1;
                     let why = "it was fenced, and processes of it lived: its claim had been taken away";
                     self.hand_off(run, decision.item.as_ref(), why, now, &[], false);
@@ -32,13 +32,17 @@ impl Registry {
                 // as used, so that no later tick would find it.
                 (
                     Action::Fence { run },
-                    Happened::FenceLost | Happened::Failed(_) | Happened::NotTried(_),
+                    Outcome::Fence(FenceOutcome::Lost | FenceOutcome::Failed(_)) | Outcome::NotTried(_),
                 ) if !self.knows(run) => {
                     self.hand_off(run, decision.item.as_ref(), &decision.because, now, &[], false);
                 }
-                (Action::Reap(reap), Happened::Reaped(reaped)) => self.note_reaped(&reap.run, reaped, now),
-                (Action::Writeback(note), Happened::Told) => self.note_told(note, false),
-                (Action::Writeback(note), Happened::Failed(error)) => {
+                (Action::Reap(reap), Outcome::Reap(ReapOutcome::Reaped(reaped))) => {
+                    self.note_reaped(&reap.run, reaped, now)
+                }
+                (Action::Writeback(note), Outcome::Notify(NotifyOutcome::Notified)) => {
+                    self.note_told(note, false)
+                }
+                (Action::Writeback(note), Outcome::Notify(NotifyOutcome::Failed(error))) => {
                     self.note_untold(note, error, attempts, now);
                 }
                 _ => {}
@@ -55,9 +59,9 @@ impl Registry {
 
     /// Everything that was not started, before anything is made of it: whether one of a crew starts again by
     /// itself depends on whether any other of them was started.
-    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) {
+    fn withdraw_all(&mut self, plan: &Plan, outcomes: &[StepOutcome], now: &ClockReading) {
         for outcome in outcomes {
-            if let Happened::NotTried(_) | Happened::NotStarted { .. } = outcome.happened
+            if let Outcome::NotTried(_) | Outcome::Start(StartOutcome::NotStarted { .. }) = outcome.outcome
                 && let Some(Step::Decide(decision)) = plan.steps.get(outcome.step)
                 && let Action::Start(launch) | Action::Resume(launch) = &decision.action
             {
@@ -67,14 +71,14 @@ impl Registry {
         }
     }
 
-    fn note_start(&mut self, launch: &Launch, happened: &Happened, now: &ClockReading) {
+    fn note_start(&mut self, launch: &Launch, outcome: &Outcome, now: &ClockReading) {
         let resume = launch.spec.session.is_some();
-        match happened {
-            Happened::NotTried(_) => self.try_again(launch, resume),
-            Happened::NotStarted { class: FailureClass::NameTaken, error } => {
+        match outcome {
+            Outcome::NotTried(_) => self.try_again(launch, resume),
+            Outcome::Start(StartOutcome::NotStarted { class: FailureClass::NameTaken, error }) => {
                 self.note_name_taken(launch, error, now);
             }
-            Happened::NotStarted { class, error } => {
+            Outcome::Start(StartOutcome::NotStarted { class, error }) => {
                 self.try_again(launch, resume);
                 self.record_failure(&launch.spec.item, *class, class.charged(), error, None, now);
                 if *class == FailureClass::Machine {

@@ -1,6 +1,9 @@
 //! The events of a plan, and of what became of it.
 
-use crate::model::{Action, ClockReading, Happened, Outcome, Plan, Reaped, RecordUpdate, Step};
+use crate::model::{
+    Action, ClockReading, FenceOutcome, NotifyOutcome, Outcome, Plan, ReapOutcome, Reaped, RecordUpdate,
+    StartOutcome, Step, StepOutcome,
+};
 use crate::registry::Registry;
 use crate::state::event::{self, Detail, Event};
 use crate::state::event_subject::EventSubject;
@@ -13,11 +16,16 @@ pub fn of_plan(before: &Registry, plan: &Plan, now: &ClockReading) -> Vec<Event>
 }
 
 /// The events of what became of a plan's effects. `before`: the registry that the plan was decided on.
-pub fn of_outcomes(before: &Registry, plan: &Plan, outcomes: &[Outcome], now: &ClockReading) -> Vec<Event> {
+pub fn of_outcomes(
+    before: &Registry,
+    plan: &Plan,
+    outcomes: &[StepOutcome],
+    now: &ClockReading,
+) -> Vec<Event> {
     let subject = EventSubject::new(before, plan);
-    let event = |outcome: &Outcome| {
+    let event = |outcome: &StepOutcome| {
         let step = plan.steps.get(outcome.step)?;
-        Some(outcome_event(step, &outcome.happened, now)?.about(subject.of(step)))
+        Some(outcome_event(step, &outcome.outcome, now)?.about(subject.of(step)))
     };
     outcomes.iter().filter_map(event).collect()
 }
@@ -40,23 +48,25 @@ fn step_event(step: &Step, now: &ClockReading) -> Option<Event> {
 }
 
 /// The event of an outcome; `None` where the decision's own event says everything.
-fn outcome_event(step: &Step, happened: &Happened, now: &ClockReading) -> Option<Event> {
+fn outcome_event(step: &Step, outcome: &Outcome, now: &ClockReading) -> Option<Event> {
     let Step::Decide(decision) = step else { return None };
-    let done = event::Outcome { ok: happened.is_as_meant(), ..event::Outcome::default() };
-    let outcome = match happened {
-        Happened::Tried | Happened::Told => return None,
-        Happened::FenceWon => event::Outcome { fence: Some("won"), ..done },
-        Happened::FenceLost => event::Outcome { fence: Some("lost"), ..done },
-        Happened::FencedLate => event::Outcome { fence: Some("late"), ..done },
-        Happened::NotStarted { class, error } => {
-            event::Outcome { class: Some(class.name()), error: Some(error.clone()), ..done }
+    let done = event::Outcome { ok: outcome.is_as_meant(), ..event::Outcome::default() };
+    let done = event::Outcome { error: outcome.error(), ..done };
+    let line = match outcome {
+        Outcome::Start(StartOutcome::Tried) | Outcome::Notify(NotifyOutcome::Notified) => return None,
+        Outcome::Fence(FenceOutcome::Won) => event::Outcome { fence: Some("won"), ..done },
+        Outcome::Fence(FenceOutcome::Lost) => event::Outcome { fence: Some("lost"), ..done },
+        Outcome::Fence(FenceOutcome::Late) => event::Outcome { fence: Some("late"), ..done },
+        Outcome::Start(StartOutcome::NotStarted { class, .. }) => {
+            event::Outcome { class: Some(class.name()), ..done }
         }
-        Happened::NotTried(why) => event::Outcome { error: Some(format!("not tried: {why}")), ..done },
-        Happened::Failed(error) => event::Outcome { error: Some(error.to_string()), ..done },
-        Happened::Reaped(reaped) => event::Outcome { reaped: Some(reaped_event(reaped)), ..done },
+        Outcome::Reap(ReapOutcome::Reaped(reaped)) => {
+            event::Outcome { reaped: Some(reaped_event(reaped)), ..done }
+        }
+        _ => done,
     };
     let name = format!("{}_outcome", decision.action.name());
-    Some(Event::new(now.at, name, Detail::Outcome(Box::new(outcome))))
+    Some(Event::new(now.at, name, Detail::Outcome(Box::new(line))))
 }
 
 fn reaped_event(reaped: &Reaped) -> event::Reaped {

@@ -704,7 +704,7 @@ fn tell(number: u64, request: &Request, scene: &Scene<'_>) -> String {
         let _ = writeln!(text, "    ! {error}");
     }
     for outcome in scene.ticked.iter().flat_map(|ticked| &ticked.outcomes) {
-        let _ = writeln!(text, "    -> {:?}", outcome.happened);
+        let _ = writeln!(text, "    -> {:?}", outcome.outcome);
     }
     if scene.ticked.is_none() {
         let _ = writeln!(text, "    {}", if world.dead { "KILLED" } else { "COMMIT FAILED" });

@@ -171,7 +171,7 @@ fn what_was_not_tried_is_given_back_and_what_never_claimed_is_not() {
     let mut factory = Factory::new(&["A", "B"]);
     let plan = factory.tick();
     let (step, _) = plan.decisions().next().unwrap();
-    let untried = Outcome { step, happened: crate::model::Happened::NotTried("the tick's deadline") };
+    let untried = StepOutcome { step, outcome: Outcome::NotTried("the tick's deadline") };
     factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
     assert_eq!(factory.registry.daily_spend(factory.now.at).starts, 1);
     factory.see(

@@ -2,7 +2,7 @@
 //! back, clocks that leap.
 
 use super::*;
-use crate::model::{Happened, UnreadableItem, UnrecordedRun};
+use crate::model::{FenceOutcome, UnreadableItem, UnrecordedRun};
 use crate::registry::{AgentPhase, ItemPhase};
 
 fn started(plan: &Plan) -> Vec<String> {
@@ -10,9 +10,14 @@ fn started(plan: &Plan) -> Vec<String> {
 }
 
 /// What became of the first decision of this kind.
-fn note(factory: &mut Factory, plan: &Plan, action: &str, happened: Happened) {
+fn note(factory: &mut Factory, plan: &Plan, action: &str, outcome: impl Into<Outcome>) {
     let (step, _) = plan.decisions().find(|(_, decision)| decision.action.name() == action).unwrap();
-    factory.registry.note(plan, &[Outcome { step, happened }], &factory.config.attempts, &factory.now);
+    factory.registry.note(
+        plan,
+        &[StepOutcome { step, outcome: outcome.into() }],
+        &factory.config.attempts,
+        &factory.now,
+    );
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -95,7 +100,7 @@ fn a_forgotten_directory_that_was_claimed_before_its_fence_is_handed_off() {
     factory.unrecorded.push(UnrecordedRun { run: run.clone(), spec: None });
     let plan = factory.tick();
     assert_eq!(told(&plan)[0], "fence z-impl.7");
-    note(&mut factory, &plan, "fence", Happened::FenceLost);
+    note(&mut factory, &plan, "fence", FenceOutcome::Lost);
     assert!(factory.registry.handoffs.contains_key(&run));
     factory.unrecorded.clear();
     factory.see("z-impl.7", alive());
@@ -112,7 +117,7 @@ fn a_hand_off_that_was_claimed_before_its_fence_is_reaped_by_the_next_tick() {
     assert_eq!(told(&factory.tick_gone()), ["stop a-impl.1"]);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fence a-impl.1"]);
-    note(&mut factory, &plan, "fence", Happened::FenceLost);
+    note(&mut factory, &plan, "fence", FenceOutcome::Lost);
     assert_eq!(factory.registry.handoffs.len(), 1);
     factory.see("a-impl.1", alive());
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);

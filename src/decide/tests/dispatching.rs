@@ -1,7 +1,7 @@
 //! Order, eligibility and limits.
 
 use super::*;
-use crate::model::{Happened, Step};
+use crate::model::{StartOutcome, Step};
 
 fn started(plan: &Plan) -> Vec<String> {
     told(plan).into_iter().filter(|line| line.starts_with("start ")).collect()
@@ -305,7 +305,7 @@ fn what_was_not_tried_is_withdrawn_and_its_number_stays_used() {
     let mut factory = Factory::new(&["A"]);
     let plan = factory.tick();
     let (step, _) = plan.decisions().next().unwrap();
-    let untried = Outcome { step, happened: Happened::NotTried("the tick's deadline") };
+    let untried = StepOutcome { step, outcome: Outcome::NotTried("the tick's deadline") };
     factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
     assert_eq!(factory.record("A").attempts, 0);
     assert_eq!(started(&factory.tick()), ["start a-impl.2"]);
@@ -318,7 +318,7 @@ fn a_resume_that_was_not_tried_is_still_owed_and_not_counted() {
     factory.see("a-impl.1", over(1, ExitReason::Exited, Some("s-1"), ""));
     let plan = factory.tick();
     let (step, _) = plan.decisions().find(|(_, d)| d.action.name() == "resume").unwrap();
-    let untried = Outcome { step, happened: Happened::NotTried("the tick was told to end") };
+    let untried = StepOutcome { step, outcome: Outcome::NotTried("the tick was told to end") };
     factory.registry.note(&plan, &[untried], &factory.config.attempts, &factory.now);
     assert_eq!(factory.agent("a-impl").resumes, 0);
     assert!(told(&factory.tick()).contains(&"resume a-impl.3".to_owned()));
@@ -354,11 +354,12 @@ fn a_fixpoint_decides_nothing() {
 fn a_crew_of_which_nobody_was_started_starts_again_whole() {
     let mut factory = Factory::crew("", &["A"]);
     let plan = factory.tick();
-    let infra = Happened::NotStarted { class: FailureClass::Infra, error: "no space".into() };
-    let not_tried = Happened::NotTried("its group failed");
-    let happened = [infra, not_tried.clone(), not_tried];
+    let infra =
+        Outcome::Start(StartOutcome::NotStarted { class: FailureClass::Infra, error: "no space".into() });
+    let not_tried = Outcome::NotTried("its group failed");
+    let outcome = [infra, not_tried.clone(), not_tried];
     let steps = plan.decisions().map(|(step, _)| step);
-    let outcomes: Vec<_> = steps.zip(happened).map(|(step, happened)| Outcome { step, happened }).collect();
+    let outcomes: Vec<_> = steps.zip(outcome).map(|(step, outcome)| StepOutcome { step, outcome }).collect();
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
     assert_eq!(told(&factory.tick()), ["start a-impl.2", "start a-rev.2", "writeback A started"]);
 }
@@ -376,10 +377,13 @@ fn an_item_with_a_resume_still_owed_is_active_whatever_became_of_its_neighbour()
         .filter(|(_, one)| matches!(one.action, Action::Resume(_)))
         .map(|(step, _)| step)
         .collect();
-    let missing = Happened::NotStarted { class: FailureClass::Launch, error: "agent is not in PATH".into() };
-    let happened = [missing, Happened::NotTried("the tick's deadline")];
+    let missing = Outcome::Start(StartOutcome::NotStarted {
+        class: FailureClass::Launch,
+        error: "agent is not in PATH".into(),
+    });
+    let outcome = [missing, Outcome::NotTried("the tick's deadline")];
     let outcomes: Vec<_> =
-        resumes.into_iter().zip(happened).map(|(step, happened)| Outcome { step, happened }).collect();
+        resumes.into_iter().zip(outcome).map(|(step, outcome)| StepOutcome { step, outcome }).collect();
     assert_eq!(outcomes.len(), 2);
     factory.config.attempts.max = 10;
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);

@@ -1,7 +1,7 @@
 //! Items: edited, closed, gone, back, parked, done.
 
 use super::*;
-use crate::model::{Decision, Happened, Reaped, Step, Survivor, UnreadableItem};
+use crate::model::{Decision, ReapOutcome, Reaped, Step, Survivor, UnreadableItem};
 use crate::registry::{ItemPhase, ParkedBy};
 
 fn parked(mut factory: Factory) -> Factory {
@@ -255,7 +255,7 @@ fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     let mut factory = untold("required");
     let plan = factory.tick();
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     assert_eq!(factory.registry.handoffs.len(), 2);
     assert_eq!(factory.record("A").attempts, 1);
@@ -272,7 +272,7 @@ fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
         let plan = factory.tick();
         let (step, _) =
             plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).expect("another try");
-        let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+        let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
         factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
         factory.see("a-rev.1", alive());
     }
@@ -287,7 +287,7 @@ fn done_and_untold(mode: &str) -> Factory {
     factory.see("a-impl.1", succeeded());
     let plan = factory.tick();
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     factory
 }
@@ -363,7 +363,7 @@ fn finished_work_stays_finished_whatever_survives_of_a_removed_role() {
     let survivor = Survivor { pid: 7, start_ticks: 1, comm: "sleep".into(), because };
     let reaped = Reaped { survivors: vec![survivor], ..Reaped::default() };
     let (step, _) = plan.decisions().next().unwrap();
-    let outcomes = [Outcome { step, happened: Happened::Reaped(reaped) }];
+    let outcomes = [StepOutcome { step, outcome: ReapOutcome::Reaped(reaped).into() }];
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
     assert_eq!(factory.record("A").state, ItemPhase::Done);
     assert_eq!(factory.registry.counters.survivors, 1);
@@ -433,7 +433,7 @@ fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
     let plan = factory.tick();
     assert_eq!(told(&plan), ["writeback A started"]);
     let (step, _) = plan.decisions().next().unwrap();
-    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     assert!(!factory.agent("a-impl").succeeded, "nobody was told of the dispatch that it belongs to");
     assert_eq!(factory.registry.handoffs.len(), 1);
@@ -508,7 +508,7 @@ fn dispatch_that_could_not_be_announced_keeps_no_session() {
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
     let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = Outcome { step, happened: Happened::Failed("no space left".into()) };
+    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
     factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     assert!(!crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false));
 }

@@ -1,7 +1,7 @@
 //! Names that somebody else has in the fleet.
 
 use super::*;
-use crate::model::{AgentName, Happened};
+use crate::model::{AgentName, StartOutcome};
 
 impl Factory {
     /// A tick in which the fleet refuses the start of `agent` for its name's sake, and performs everything else.
@@ -13,15 +13,18 @@ impl Factory {
         let outcomes: Vec<_> = plan
             .decisions()
             .filter_map(|(step, one)| {
-                let happened = match &one.action {
+                let outcome = match &one.action {
                     Action::Start(launch) | Action::Resume(launch) if launch.spec.id.agent.0 == agent => {
-                        Happened::NotStarted { class: FailureClass::NameTaken, error: taken.clone() }
+                        Outcome::Start(StartOutcome::NotStarted {
+                            class: FailureClass::NameTaken,
+                            error: taken.clone(),
+                        })
                     }
-                    Action::Start(_) | Action::Resume(_) => Happened::Tried,
-                    Action::Writeback(_) => Happened::Told,
+                    Action::Start(_) | Action::Resume(_) => StartOutcome::Tried.into(),
+                    Action::Writeback(_) => NotifyOutcome::Notified.into(),
                     _ => return None,
                 };
-                Some(Outcome { step, happened })
+                Some(StepOutcome { step, outcome })
             })
             .collect();
         self.registry.note(&plan, &outcomes, &self.config.attempts, &self.now);

@@ -1,7 +1,7 @@
 //! Runs whose container was replaced, and fenced runs that had begun.
 
 use super::*;
-use crate::model::{Decision, Reap};
+use crate::model::{Decision, FenceOutcome, Reap};
 
 fn replaced(exit: Option<Exit>, session: Option<&str>) -> RunObservation {
     let reported = Reported { session: session.map(Into::into), ..Reported::default() };
@@ -85,7 +85,7 @@ fn fenced_run_with_processes_becomes_a_hand_off() {
     factory.later(100);
     let plan = factory.tick_told();
     assert_eq!(told(&plan), ["fence a-impl.1"]);
-    let outcomes = [Outcome { step: 0, happened: crate::model::Happened::FencedLate }];
+    let outcomes = [StepOutcome { step: 0, outcome: FenceOutcome::Late.into() }];
     factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
     factory.see("a-impl.1", RunObservation::Orphaned { claim: None });
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"]);
@@ -100,13 +100,16 @@ fn fenced_run_with_processes_becomes_a_hand_off() {
 // covers: P07
 #[test]
 fn failed_fence_keeps_an_unrecorded_run_on_record() {
-    use crate::model::{Happened, UnrecordedRun};
-    for happened in [Happened::Failed("its lock is held".into()), Happened::NotTried("the tick's deadline")] {
+    use crate::model::UnrecordedRun;
+    for outcome in [
+        Outcome::Fence(FenceOutcome::Failed("its lock is held".into())),
+        Outcome::NotTried("the tick's deadline"),
+    ] {
         let mut factory = Factory::new(&[]);
         factory.unrecorded = vec![UnrecordedRun { run: "a-impl.7".parse().unwrap(), spec: None }];
         factory.see("a-impl.7", RunObservation::Unclaimed);
         let plan = factory.tick();
-        let outcomes = [Outcome { step: 0, happened }];
+        let outcomes = [StepOutcome { step: 0, outcome }];
         factory.registry.note(&plan, &outcomes, &factory.config.attempts, &factory.now);
         let handoffs: Vec<_> = factory.registry.handoffs.keys().map(ToString::to_string).collect();
         assert_eq!(handoffs, ["a-impl.7"], "its number counts as used: no later tick would find it");

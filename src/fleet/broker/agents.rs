@@ -24,7 +24,8 @@ use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
 use crate::model::{
-    AgentName, FailureClass, FleetView, Happened, Launch, Observed, Reap, RunId, RunQuery, Unavailable,
+    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunQuery,
+    StartOutcome, Unavailable,
 };
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
@@ -71,8 +72,6 @@ pub struct BrokerFleet {
     met: OnceCell<Result<(Client, Session), Failure>>,
     /// Whether a start was not answered.
     is_silent: Cell<bool>,
-    /// When the tick must be over, told by its look.
-    until: Cell<Option<Instant>>,
 }
 
 impl BrokerFleet {
@@ -83,14 +82,7 @@ impl BrokerFleet {
             Ok(pids) => local.protect(pids),
             Err(error) => log::warn!("cannot tell which process the broker is: {error}"),
         }
-        BrokerFleet {
-            local,
-            found,
-            is_unasked: false,
-            met: OnceCell::new(),
-            is_silent: Cell::new(false),
-            until: Cell::new(None),
-        }
+        BrokerFleet { local, found, is_unasked: false, met: OnceCell::new(), is_silent: Cell::new(false) }
     }
 
     /// The same agents, for ending what is on record: for that the broker is not needed.
@@ -136,11 +128,17 @@ impl BrokerFleet {
     }
 
     /// Asks for the start, and hands over the environment meanwhile: the broker would write it down.
-    fn ask(&self, launch: &Launch, dir: &RunDir, vars: &Vars, met: (&Client, &Session)) -> Result<Asking> {
+    fn ask(
+        &self,
+        launch: &Launch,
+        dir: &RunDir,
+        vars: &Vars,
+        met: (&Client, &Session),
+        until: Instant,
+    ) -> Result<Asking> {
         let (client, session) = met;
         let patience = if session.is_local_only { START_PATIENCE } else { RECLAIM_PATIENCE };
-        let by = Instant::now() + patience;
-        let until = self.until.get().map_or(by, |until| until.min(by));
+        let until = until.min(Instant::now() + patience);
         let program = own_program()?;
         let command = program.to_str().context("the path of this program is not UTF-8")?;
         let path = dir.path().to_str().context("the path of the run's directory is not UTF-8")?;
@@ -197,9 +195,9 @@ impl BrokerFleet {
         }))
     }
 
-    fn try_to_start(&self, launch: &Launch) -> Result<Happened, Happened> {
+    fn try_to_start(&self, launch: &Launch, until: Instant) -> Result<StartOutcome, StartOutcome> {
         let means = self.local.means(launch)?;
-        let not_started = |class, error: String| Happened::NotStarted {
+        let not_started = |class, error: String| StartOutcome::NotStarted {
             class,
             error: format!("{}: {error}", launch.spec.id),
         };
@@ -210,17 +208,17 @@ impl BrokerFleet {
         let terminal =
             if harness::preset(&launch.spec.harness).is_some() { Terminal::Copy } else { Terminal::Own };
         let dir = self.local.prepare(launch, &means, Some(terminal)).map_err(infra)?;
-        let mut asked = self.ask(launch, &dir, &means.vars, met).map_err(infra)?;
+        let mut asked = self.ask(launch, &dir, &means.vars, met, until).map_err(infra)?;
         if asked == Err(Failure::NameTaken) && self.waits_out(&launch.spec.id, met.0) {
-            asked = self.ask(launch, &dir, &means.vars, met).map_err(infra)?;
+            asked = self.ask(launch, &dir, &means.vars, met, until).map_err(infra)?;
         }
         match asked {
-            Ok(()) => Ok(Happened::Tried),
+            Ok(()) => Ok(StartOutcome::Tried),
             // Whether it runs, its claim will tell.
             Err(failure) if !failure.is_certain() => {
                 log::warn!("{}: {failure}; its claim will tell", launch.spec.id);
                 self.is_silent.set(matches!(failure, Failure::Unknown(_)));
-                Ok(Happened::Tried)
+                Ok(StartOutcome::Tried)
             }
             Err(failure @ (Failure::NameTaken | Failure::NameHeld(_) | Failure::Withheld(_))) => {
                 Err(not_started(FailureClass::NameTaken, failure.to_string()))
@@ -363,7 +361,6 @@ impl Fleet for BrokerFleet {
         known: &BTreeMap<AgentName, u64>,
         until: Instant,
     ) -> Observed<FleetView> {
-        self.until.set(Some(until));
         if self.is_unasked {
             return self.local.observe(queries, known, until);
         }
@@ -379,15 +376,15 @@ impl Fleet for BrokerFleet {
         }
     }
 
-    fn start(&self, launch: &Launch) -> Happened {
+    fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
         // Each further one would wait as long, and be performed some time later all the same.
         if self.is_silent.get() {
-            return Happened::NotTried("the broker did not answer the start before");
+            return StartOutcome::NotTried("the broker did not answer the start before");
         }
-        self.try_to_start(launch).unwrap_or_else(|not_started| not_started)
+        self.try_to_start(launch, until).unwrap_or_else(|not_started| not_started)
     }
 
-    fn fence(&self, run: &RunId) -> Happened {
+    fn fence(&self, run: &RunId) -> FenceOutcome {
         self.local.fence(run)
     }
 
@@ -395,11 +392,11 @@ impl Fleet for BrokerFleet {
         self.local.look_for(fenced)
     }
 
-    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {
         let happened = self.local.reap(reaps, until);
         // One that never had a launcher never had its name either: whoever has it is somebody else.
         let dead = reaps.iter().zip(&happened).filter(|(reap, happened)| {
-            let is_dead = matches!(happened, Happened::Reaped(reaped) if reaped.survivors.is_empty());
+            let is_dead = matches!(happened, ReapOutcome::Reaped(reaped) if reaped.survivors.is_empty());
             is_dead && reap.handle.is_some()
         });
         self.release(&dead.map(|(reap, _)| &reap.run).collect::<Vec<_>>(), until);

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::LocalFleet;
 use crate::durable::{Lock, LockError, atomic};
-use crate::model::{Claim, CleanupReceipt, Happened, Process, RunId};
+use crate::model::{Claim, CleanupReceipt, FenceOutcome, Process, RunId};
 use crate::process::identity;
 use crate::process::tree::{self, Target};
 use crate::run::directory::{RunDir, SWEPT, sealed};
@@ -58,11 +58,11 @@ impl LocalFleet {
     }
 
     /// The outcome of a fence.
-    pub(super) fn fenced(&self, run: &RunId) -> Happened {
+    pub(super) fn fenced(&self, run: &RunId) -> FenceOutcome {
         match self.link_fence(run) {
-            Ok(true) => Happened::FenceWon,
-            Ok(false) => Happened::FenceLost,
-            Err(error) => Happened::Failed(format!("{error:#}")),
+            Ok(true) => FenceOutcome::Won,
+            Ok(false) => FenceOutcome::Lost,
+            Err(error) => FenceOutcome::Failed(format!("{error:#}")),
         }
     }
 }

@@ -26,8 +26,9 @@ use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
-    AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FleetView, Happened, Launch, Observed,
-    Output, Reap, Reaped, Reported, RunHandle, RunId, RunObservation, RunQuery, Signalled, Survivor,
+    AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FenceOutcome, FleetView, Launch, Observed,
+    Output, Reap, ReapOutcome, Reaped, Reported, RunHandle, RunId, RunObservation, RunQuery, Signalled,
+    StartOutcome, Survivor,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::protected;
@@ -265,10 +266,10 @@ impl LocalFleet {
         dir.put(SWEPT, &CleanupReceipt { by: "tick".into(), survivors: reaped.survivors.clone(), after_run })
     }
 
-    fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<Happened> {
+    fn end_trees(&self, reaps: &[&Reap], guard: &Guard, until: Instant) -> Vec<ReapOutcome> {
         // Half a grace kills nothing, and what lives after it has not survived anything.
         if Instant::now() + self.settings.grace + LAUNCHER_SLACK > until {
-            return vec![Happened::NotTried("the tick's deadline is too near for a grace"); reaps.len()];
+            return vec![ReapOutcome::NotTried("the tick's deadline is too near for a grace"); reaps.len()];
         }
         let targets: Vec<_> = reaps
             .iter()
@@ -293,7 +294,7 @@ impl LocalFleet {
             .map(|(nth, (reap, mut reaped))| {
                 // Each receipt takes two syncs. Without it the next tick looks again.
                 if nth >= RECEIPTS_SURE && Instant::now() >= deadline {
-                    return Happened::NotTried("the tick's deadline came before it could be noted");
+                    return ReapOutcome::NotTried("the tick's deadline came before it could be noted");
                 }
                 let unseen = still_alive(&reap.survivors, &reaped.survivors, guard);
                 reaped.survivors.extend(unseen);
@@ -303,8 +304,8 @@ impl LocalFleet {
                     let _ = tmp::remove(&self.run_dir(&reap.run), Some(deadline));
                 }
                 match self.leave_swept(reap, &reaped) {
-                    Ok(()) => Happened::Reaped(reaped),
-                    Err(error) => Happened::Failed(format!("{error:#}")),
+                    Ok(()) => ReapOutcome::Reaped(reaped),
+                    Err(error) => ReapOutcome::Failed(format!("{error:#}")),
                 }
             })
             .collect()
@@ -385,7 +386,7 @@ impl Fleet for LocalFleet {
         }
     }
 
-    fn start(&self, launch: &Launch) -> Happened {
+    fn start(&self, launch: &Launch, _until: Instant) -> StartOutcome {
         let means = match self.means(launch) {
             Ok(means) => means,
             Err(not_started) => return not_started,
@@ -394,15 +395,15 @@ impl Fleet for LocalFleet {
             .prepare(launch, &means, None)
             .and_then(|dir| self.spawn(launch, &dir, &means.vars).context("cannot start a launcher"));
         match started {
-            Ok(()) => Happened::Tried,
+            Ok(()) => StartOutcome::Tried,
             Err(error) => {
                 let class = machine::class_of_start(&error);
-                Happened::NotStarted { class, error: format!("{}: {error:#}", launch.spec.id) }
+                StartOutcome::NotStarted { class, error: format!("{}: {error:#}", launch.spec.id) }
             }
         }
     }
 
-    fn fence(&self, run: &RunId) -> Happened {
+    fn fence(&self, run: &RunId) -> FenceOutcome {
         self.fenced(run)
     }
 
@@ -410,25 +411,25 @@ impl Fleet for LocalFleet {
         self.find_fenced(fenced)
     }
 
-    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<Happened> {
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {
         let guard = match self.guard() {
             Ok(guard) => guard,
-            Err(error) => return vec![Happened::Failed(format!("{error:#}")); reaps.len()],
+            Err(error) => return vec![ReapOutcome::Failed(format!("{error:#}")); reaps.len()],
         };
         let stopped = self.stop_launchers(reaps, &guard, until);
-        let mut happened: Vec<Option<Happened>> = Vec::new();
+        let mut happened: Vec<Option<ReapOutcome>> = Vec::new();
         let mut left = Vec::new();
         for (reap, signalled) in reaps.iter().zip(&stopped) {
             let swept = signalled.is_some() && self.swept_by_launcher(reap);
             let reaped = Reaped { signalled: signalled.iter().cloned().collect(), ..Reaped::default() };
             let done = if swept {
-                Some(Happened::Reaped(reaped))
+                Some(ReapOutcome::Reaped(reaped))
             } else if self.runs_hook(reap) {
-                Some(Happened::NotTried("its after_run hook has not ended yet"))
+                Some(ReapOutcome::NotTried("its after_run hook has not ended yet"))
             } else if self.lives_elsewhere(reap) {
                 let why =
                     "its launcher lives in another pid namespace, and has not ended at its stop file yet";
-                Some(Happened::Failed(format!("{}: {why}", reap.run)))
+                Some(ReapOutcome::Failed(format!("{}: {why}", reap.run)))
             } else {
                 left.push(*reap);
                 None
@@ -440,7 +441,7 @@ impl Fleet for LocalFleet {
         happened
             .into_iter()
             .map(|done| {
-                done.or_else(|| by_scan.next()).unwrap_or_else(|| Happened::Failed("not looked at".into()))
+                done.or_else(|| by_scan.next()).unwrap_or_else(|| ReapOutcome::Failed("not looked at".into()))
             })
             .collect()
     }

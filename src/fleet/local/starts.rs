@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::LocalFleet;
 use crate::config::prompt;
 use crate::durable::atomic;
-use crate::model::{FailureClass, Happened, Launch};
+use crate::model::{FailureClass, Launch, StartOutcome};
 use crate::run::directory::{PROMPT, RunDir, SPEC, sealed};
 use crate::run::env::{self, Vars};
 use crate::run::hooks::{self, RunHooks};
@@ -30,10 +30,10 @@ pub(crate) struct StartInputs {
 
 impl LocalFleet {
     /// What a run is started with, as far as it can be had; the error is for people.
-    pub(crate) fn means(&self, launch: &Launch) -> Result<StartInputs, Happened> {
+    pub(crate) fn means(&self, launch: &Launch) -> Result<StartInputs, StartOutcome> {
         let cannot = |class, error| {
             let error = format!("role {:?} cannot start: {error}", launch.spec.role);
-            Happened::NotStarted { class, error }
+            StartOutcome::NotStarted { class, error }
         };
         // Since the tick looked for it, it was taken away: the next one will say so.
         let file = env::of_file(&self.env).map_err(|error| cannot(FailureClass::Infra, error))?;

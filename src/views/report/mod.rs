@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{
-    Action, ClockReading, FailureClass, Happened, Held, HoldReason, ItemId, Outcome, Plan, Reaped, RunId,
-    Signalled, Skipped, Unavailable,
+    Action, ClockReading, FailureClass, Held, HoldReason, ItemId, Outcome, Plan, ReapOutcome, Reaped, RunId,
+    Signalled, Skipped, StartOutcome, StepOutcome, Unavailable,
 };
 use crate::registry::{Counters, Registry};
 use crate::text::escape;
@@ -188,17 +188,16 @@ impl TickReport {
         }
     }
 
-    fn add_outcome(&mut self, plan: &Plan, outcome: &Outcome) {
+    fn add_outcome(&mut self, plan: &Plan, outcome: &StepOutcome) {
         let Some(decision) = decision_of(plan, outcome) else { return };
         let run = decision.action.run();
-        let ok = outcome.happened.is_as_meant();
-        let (class, error) = match &outcome.happened {
-            Happened::NotStarted { class, error } => (Some(*class), Some(error.clone())),
-            Happened::NotTried(why) => (None, Some(format!("not tried: {why}"))),
-            Happened::Failed(error) => (None, Some(error.clone())),
-            _ => (None, None),
+        let ok = outcome.outcome.is_as_meant();
+        let class = match &outcome.outcome {
+            Outcome::Start(StartOutcome::NotStarted { class, .. }) => Some(*class),
+            _ => None,
         };
-        if let (Happened::Reaped(reaped), Some(run)) = (&outcome.happened, run) {
+        let error = outcome.outcome.error();
+        if let (Outcome::Reap(ReapOutcome::Reaped(reaped)), Some(run)) = (&outcome.outcome, run) {
             self.add_reaped(run, reaped);
         }
         if let Some(error) = &error {
@@ -348,7 +347,7 @@ fn is_quiet(code: HoldReason) -> bool {
 fn judge(ticked: &Ticked, after: &Registry) -> ExitStatus {
     let mut status = ExitStatus::Ok;
     for outcome in &ticked.outcomes {
-        if !outcome.happened.is_as_meant() {
+        if !outcome.outcome.is_as_meant() {
             status = status.worse(ExitStatus::Partial);
         }
     }

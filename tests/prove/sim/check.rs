@@ -11,8 +11,8 @@ use std::fmt;
 use factory_tick::config::{Config, WritebackMode};
 use factory_tick::decide::Request;
 use factory_tick::model::{
-    Action, AgentName, ClockReading, DoneWhen, FailureClass, Happened, HoldReason, ItemId, Plan,
-    RecordUpdate, RunFacts, RunId, Step, WorkItem,
+    Action, AgentName, ClockReading, DoneWhen, FailureClass, HoldReason, ItemId, Outcome, Plan, RecordUpdate,
+    RunFacts, RunId, StartOutcome, Step, WorkItem,
 };
 use factory_tick::registry::{AgentPhase, DailySpend, ItemPhase, ItemRecord, ParkedBy, Registry};
 use factory_tick::tick::Ticked;
@@ -709,8 +709,11 @@ fn a_run_is_charged_once(scene: &Scene<'_>) -> Result<(), String> {
             })
             .count();
         let failed_effects = ticked.outcomes.iter().filter(|outcome| {
-            let failed = matches!(&outcome.happened, Happened::NotStarted { class, .. } if class.charged())
-                || matches!(&outcome.happened, Happened::Failed(_));
+            let failed = match &outcome.outcome {
+                Outcome::Start(StartOutcome::NotStarted { class, .. }) => class.charged(),
+                Outcome::NotTried(_) => false,
+                other => other.has_failed(),
+            };
             let Some(Step::Decide(decision)) = scene.plan.steps.get(outcome.step) else { return false };
             failed && decision.item.as_ref() == Some(id)
         });
@@ -1033,18 +1036,15 @@ fn a_group_stops_at_its_first_failure(scene: &Scene<'_>) -> Result<(), String> {
     let mut failed: BTreeSet<u32> = BTreeSet::new();
     for outcome in scene.ticked.iter().flat_map(|ticked| &ticked.outcomes) {
         let Some(Step::Decide(decision)) = scene.plan.steps.get(outcome.step) else { continue };
-        let stopped = matches!(&outcome.happened, Happened::NotTried(why) if *why == "its group failed");
-        let tried = !matches!(outcome.happened, Happened::NotTried(_));
+        let stopped = matches!(&outcome.outcome, Outcome::NotTried(why) if *why == "its group failed");
+        let tried = !matches!(outcome.outcome, Outcome::NotTried(_));
         ensure(!tried || !failed.contains(&decision.group), || {
             format!("{} was tried although its group had failed", decision.action.name())
         })?;
         ensure(!stopped || failed.contains(&decision.group), || {
             format!("{} was not tried although nothing of its group failed", decision.action.name())
         })?;
-        let bad = matches!(
-            outcome.happened,
-            Happened::NotStarted { .. } | Happened::NotTried(_) | Happened::Failed(_)
-        );
+        let bad = outcome.outcome.has_failed();
         if bad && !matches!(decision.action, Action::Reap(_)) {
             failed.insert(decision.group);
         }

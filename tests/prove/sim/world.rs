@@ -10,8 +10,9 @@ use factory_tick::config::{Config, Original};
 use factory_tick::durable::LockError;
 use factory_tick::fleet::Fleet;
 use factory_tick::model::{
-    AgentName, FailureClass, FleetView, Happened, ItemId, Launch, Observed, Process, Reap, Reaped, RunId,
-    RunObservation, RunQuery, Signalled, Status, Unavailable, UnavailableKind, Writeback,
+    AgentName, FailureClass, FenceOutcome, FleetView, ItemId, Launch, Observed, Process, Reap, ReapOutcome,
+    Reaped, RunId, RunObservation, RunQuery, Signalled, StartOutcome, Status, Unavailable, UnavailableKind,
+    Writeback,
 };
 use factory_tick::registry::{DoneDetails, Registry};
 use factory_tick::source::{Description, Obstacle, Read, Source, Version};
@@ -195,7 +196,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, launch: &Launch) -> Happened {
+    fn start(&mut self, launch: &Launch) -> StartOutcome {
         self.lapse();
         let run = &launch.spec.id;
         let on_record = self.disk.standing.agents.get(&run.agent);
@@ -205,12 +206,12 @@ impl World {
         self.look_at_session(launch);
         if self.strike(Fault::NoProgram) {
             let error = "the program is missing".to_owned();
-            return Happened::NotStarted { class: FailureClass::Infra, error };
+            return StartOutcome::NotStarted { class: FailureClass::Infra, error };
         }
         let class = if self.dice.percent(70) { FailureClass::Machine } else { FailureClass::Infra };
-        let refused = |error: &str| Happened::NotStarted { class, error: error.to_owned() };
+        let refused = |error: &str| StartOutcome::NotStarted { class, error: error.to_owned() };
         if !self.step() {
-            return Happened::Tried;
+            return StartOutcome::Tried;
         }
         if self.machine.runs.contains_key(run) || !self.started.insert(run.clone()) {
             self.breaks("a_run_id_is_used_once", format!("{run} is started, and its directory is there"));
@@ -221,7 +222,7 @@ impl World {
             return refused("no space for spec.json");
         }
         if !self.step() {
-            return Happened::Tried;
+            return StartOutcome::Tried;
         }
         let now = self.machine.moment();
         self.machine.write_spec(launch, now);
@@ -230,18 +231,18 @@ impl World {
             self.strangers.insert(run.agent.clone(), self.machine.clock_ms + minutes * 60_000);
         }
         if let Some(error) = self.holder_of(&run.agent) {
-            return Happened::NotStarted { class: FailureClass::NameTaken, error };
+            return StartOutcome::NotStarted { class: FailureClass::NameTaken, error };
         }
         if self.strike(Fault::NoProcess) {
             return refused("no process could be made");
         }
         if !self.step() {
-            return Happened::Tried;
+            return StartOutcome::Tried;
         }
         let lost = self.strike(Fault::StartLost);
         self.machine.spawn(launch, self.start_grace_ms, lost, &mut self.faults, &mut self.dice);
         self.lapse();
-        Happened::Tried
+        StartOutcome::Tried
     }
 
     /// A session that a start chose is of that run alone, and of those of its agent that go on with it.
@@ -270,10 +271,10 @@ impl World {
         }
     }
 
-    fn fence(&mut self, run: &RunId) -> Happened {
+    fn fence(&mut self, run: &RunId) -> FenceOutcome {
         self.lapse();
         let fails = self.strike(Fault::FenceFails);
-        let failed = || Happened::Failed("cannot write the claim".to_owned());
+        let failed = || FenceOutcome::Failed("cannot write the claim".to_owned());
         if fails && self.dice.percent(50) {
             return failed();
         }
@@ -281,18 +282,18 @@ impl World {
             return failed();
         }
         if self.machine.is_locked(&run.agent) {
-            return Happened::Failed("its agent's lock is held".to_owned());
+            return FenceOutcome::Failed("its agent's lock is held".to_owned());
         }
         let won = self.machine.fence(run);
         match won {
             _ if fails => failed(),
-            true => Happened::FenceWon,
-            false => Happened::FenceLost,
+            true => FenceOutcome::Won,
+            false => FenceOutcome::Lost,
         }
     }
 
-    fn reap(&mut self, reap: &Reap) -> Happened {
-        let failed = || Happened::Failed("nobody may be signalled".to_owned());
+    fn reap(&mut self, reap: &Reap) -> ReapOutcome {
+        let failed = || ReapOutcome::Failed("nobody may be signalled".to_owned());
         let fails = self.strike(Fault::ReapFails);
         if fails && self.dice.percent(50) || !self.step() {
             return failed();
@@ -314,10 +315,10 @@ impl World {
             let swept = self.machine.sight(&queries);
             match swept {
                 RunObservation::Ended(ended) if ended.survivors.is_empty() => {
-                    return Happened::Reaped(reaped);
+                    return ReapOutcome::Reaped(reaped);
                 }
                 RunObservation::Sweeping { .. } if self.is_in_hook(&reap.run) => {
-                    return Happened::NotTried("its after_run hook has not ended yet");
+                    return ReapOutcome::NotTried("its after_run hook has not ended yet");
                 }
                 // No signal reaches it.
                 RunObservation::Alive { .. } | RunObservation::Sweeping { .. } if is_elsewhere => {
@@ -334,7 +335,7 @@ impl World {
             return failed();
         }
         self.machine.leave_swept(&reap.run, &reaped.survivors);
-        Happened::Reaped(reaped)
+        ReapOutcome::Reaped(reaped)
     }
 
     fn is_in_hook(&self, run: &RunId) -> bool {
@@ -441,11 +442,11 @@ impl Fleet for Hands<'_> {
         taken.map(|name| (name.clone(), "another factory has it".to_owned())).into_iter().collect()
     }
 
-    fn start(&self, launch: &Launch) -> Happened {
+    fn start(&self, launch: &Launch, _until: Instant) -> StartOutcome {
         self.0.borrow_mut().start(launch)
     }
 
-    fn fence(&self, run: &RunId) -> Happened {
+    fn fence(&self, run: &RunId) -> FenceOutcome {
         self.0.borrow_mut().fence(run)
     }
 
@@ -461,7 +462,7 @@ impl Fleet for Hands<'_> {
         fenced.iter().map(|run| look(run)).collect()
     }
 
-    fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<Happened> {
+    fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<ReapOutcome> {
         let mut world = self.0.borrow_mut();
         reaps.iter().map(|reap| world.reap(reap)).collect()
     }
