@@ -63,7 +63,7 @@ fn judged(args: &DrainArgs) -> Judged {
 /// No starts from now on; with `stop` every run is to end. Its item is not parked: after `unpause` it goes on.
 fn plan(registry: &Registry, stop: bool) -> Plan {
     let mut plan = match &registry.paused {
-        Some(paused) if paused.until.is_none() => Plan::default(),
+        Some(paused) if paused.until().is_none() => Plan::default(),
         // One that would end by itself could end in the middle.
         paused => {
             let because = paused.as_ref().map_or(BECAUSE, |paused| paused.because.as_str());
