@@ -10,6 +10,7 @@ use crate::app::orders::{self, decided};
 use crate::app::output::tell;
 use crate::app::shutdown::Shutdown;
 use crate::cli::DrainArgs;
+use crate::clock;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Plan, Step};
 use crate::registry::{AgentPhase, AgentRecord, Registry};
@@ -62,7 +63,7 @@ fn judged(args: &DrainArgs) -> Judged {
 /// No starts from now on; with `stop` every run is to end. Its item is not parked: after `unpause` it goes on.
 fn plan(registry: &Registry, stop: bool) -> Plan {
     let mut plan = match &registry.paused {
-        Some(paused) if paused.until.is_none() => Plan::default(),
+        Some(paused) if paused.until().is_none() => Plan::default(),
         // One that would end by itself could end in the middle.
         paused => {
             let because = paused.as_ref().map_or(BECAUSE, |paused| paused.because.as_str());
@@ -91,10 +92,8 @@ fn in_flight(registry: &Registry) -> Vec<String> {
     runs.map(ToString::to_string).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "bounded by the wait that was asked for, and by a signal")]
+/// Waits until the next look, or for a signal.
 fn wait(shutdown: &Shutdown, until: Instant) {
     let until = until.min(Instant::now() + LOOK_EVERY);
-    while !shutdown.asked() && Instant::now() < until {
-        std::thread::sleep(STEP);
-    }
+    clock::poll(STEP, until, || shutdown.asked().then_some(()));
 }

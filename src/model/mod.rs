@@ -4,6 +4,7 @@
 
 mod clock_reading;
 mod clock_tracker;
+mod deadline;
 mod follow_up;
 mod item;
 mod names;
@@ -18,6 +19,7 @@ mod world;
 
 pub use clock_reading::ClockReading;
 pub use clock_tracker::ClockTracker;
+pub use deadline::Deadline;
 pub use follow_up::{FollowUp, FollowUpReason};
 pub use item::{Gone, ItemState, SourceView, UnreadableItem, WorkItem};
 pub use names::{AgentName, COUNT_MAX, ItemId, RunId};

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::Registry;
 use super::records::{AgentPhase, AgentRecord, CoolOff, Handoff, ItemPhase, Last, ParkedBy, Paused};
 use crate::model::{
-    Action, ClockReading, Cooling, FailureClass, FollowUp, ItemId, RunFacts, RunId, Survivor,
+    Action, ClockReading, Cooling, Deadline, FailureClass, FollowUp, ItemId, RunFacts, RunId, Survivor,
 };
 
 /// The streak of uncharged failures grows at most once in this time, by the monotonic clock.
@@ -73,12 +73,8 @@ impl Registry {
             Action::Park { item, class, by_person } => self.park(item, *class, *by_person, because, now),
             Action::Retry { item, go_on, message } => self.retry(item, go_on, message.as_ref(), now),
             Action::Pause { until } => {
-                self.paused = Some(Paused {
-                    because: because.to_owned(),
-                    since: now.at,
-                    until: *until,
-                    begun: Some(now.clone()),
-                });
+                self.paused =
+                    Some(Paused { because: because.to_owned(), deadline: Deadline::until(*until, now) });
             }
             Action::Unpause => self.paused = None,
             Action::Forget { item } => {
@@ -99,8 +95,11 @@ impl Registry {
                     self.cool_offs.get(scope).filter(|before| *streak > 0 && before.streak == *streak);
                 let cool_off = CoolOff {
                     because: because.clone(),
-                    since: before.map_or(now.at, |before| before.since.min(now.at)),
-                    begun: before.map_or_else(|| Some(now.clone()), |before| before.begun.clone()),
+                    begun: before.map_or_else(
+                        || now.clone(),
+                        // A clock that was set back since does not put its beginning ahead.
+                        |before| ClockReading { at: before.begun.at.min(now.at), ..before.begun.clone() },
+                    ),
                     until: *until,
                     streak: *streak,
                     credentials: credentials.clone(),

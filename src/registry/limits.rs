@@ -77,14 +77,13 @@ impl Registry {
     /// one failure.
     pub(super) fn cool_machine(&mut self, because: &str, now: &ClockReading) {
         let before = self.cool_offs.get(MACHINE);
-        if before.is_some_and(|before| before.begun.as_ref() == Some(now)) {
+        if before.is_some_and(|before| before.begun == *now) {
             return;
         }
         let streak = before.map_or(0, |before| before.streak).saturating_add(1);
         let cool_off = CoolOff {
             because: because.to_owned(),
-            since: now.at,
-            begun: Some(now.clone()),
+            begun: now.clone(),
             until: Some(now.after(growing(streak))),
             streak,
             credentials: None,

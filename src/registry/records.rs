@@ -1,7 +1,6 @@
 //! What is remembered of each thing.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -9,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::outbox::Outbox;
 use crate::model::{
-    AgentName, ClockReading, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, RunHandle, RunId, RunSpec,
-    Survivor,
+    AgentName, ClockReading, Deadline, FailureClass, FollowUp, FollowUpReason, Gone, ItemId, RunHandle,
+    RunId, RunSpec, Survivor,
 };
 
 /// Where an item stands.
@@ -315,37 +314,24 @@ impl Names {
 pub struct Paused {
     /// Why.
     pub because: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// Until when; `None`: until a person says so.
-    pub until: Option<Timestamp>,
-    /// When it began, by clocks that nobody sets; `None` where an earlier version did not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun: Option<ClockReading>,
+    /// Since when, and how long: no clock that is set changes what a person said.
+    pub deadline: Deadline,
 }
 
 impl Paused {
-    /// Whether it holds at that instant. What a person said is how long: within one boot no clock that is set makes it
-    /// shorter or longer.
+    /// Whether it holds at that instant.
     pub fn holds(&self, now: &ClockReading) -> bool {
-        let Some(until) = self.until else { return true };
-        match self.begun.as_ref().and_then(|begun| now.since_asleep_or_not(begun)) {
-            Some(passed) => passed < self.length(until),
-            None => until > now.at,
-        }
+        !self.deadline.is_over(now)
     }
 
-    /// When it is over instead, where it would last for longer than it was to: in an earlier boot, by a clock that was
-    /// ahead. Nobody knows how much of it is over.
-    pub fn anew(&self, now: &ClockReading) -> Option<Timestamp> {
-        let until = self.until?;
-        let is_of_this_boot = self.begun.as_ref().is_some_and(|begun| begun.boot_id == now.boot_id);
-        let latest = now.after(self.length(until));
-        Some(latest).filter(|latest| !is_of_this_boot && until > *latest)
+    /// Since when.
+    pub fn since(&self) -> Timestamp {
+        self.deadline.set.at
     }
 
-    fn length(&self, until: Timestamp) -> Duration {
-        Duration::try_from(until.duration_since(self.since)).unwrap_or_default()
+    /// Until when; `None`: until a person says so.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.deadline.end()
     }
 }
 
@@ -355,11 +341,8 @@ impl Paused {
 pub struct CoolOff {
     /// Why.
     pub because: String,
-    /// Since when.
-    pub since: Timestamp,
-    /// The same by a clock that nobody sets; `None` where an earlier version did not say. Tells which runs began later.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub begun: Option<ClockReading>,
+    /// When it began. Tells which runs began later.
+    pub begun: ClockReading,
     /// Until when; `None`: until its reason is gone. A harness whose time is over is tried with one run, and the
     /// record stays until that has ended.
     pub until: Option<Timestamp>,
@@ -379,10 +362,7 @@ impl CoolOff {
 
     /// Whether a run began after this cool-off did. Where the clocks can't tell, it did not.
     pub fn precedes(&self, run_since: Option<&ClockReading>, now: &ClockReading) -> bool {
-        match &self.begun {
-            Some(begun) => begun.precedes(run_since, now),
-            None => run_since.is_some_and(|since| since.at >= self.since),
-        }
+        self.begun.precedes(run_since, now)
     }
 }
 

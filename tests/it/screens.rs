@@ -8,7 +8,7 @@ use factory_tick::config::{self, Config, Problems};
 use factory_tick::decide::{self, Request};
 use factory_tick::exit::ExitStatus;
 use factory_tick::model::{
-    ClockReading, FleetView, FollowUp, FollowUpReason, ItemId, ItemState, LocalFacts, Observed,
+    ClockReading, Deadline, FleetView, FollowUp, FollowUpReason, ItemId, ItemState, LocalFacts, Observed,
     RunObservation, SourceView, WorkItem, World,
 };
 use factory_tick::registry::{AgentPhase, CoolOff, FailureStreak, ItemRecord, Paused, Registry};
@@ -395,13 +395,15 @@ fn what_keeps_a_factory_from_working_is_in_its_head() {
     let since = "2026-11-20T08:42:00Z".parse().unwrap();
     still.beat.source =
         Health { ok: false, since: Some(since), error: Some("issues: permission denied".to_owned()) };
+    let begun = ClockReading { at: since, mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
     let until = Some("2026-11-20T10:52:00Z".parse().unwrap());
-    still.registry.paused = Some(Paused { because: "the bill".to_owned(), since, until, begun: None });
+    still.registry.paused =
+        Some(Paused { because: "the bill".to_owned(), deadline: Deadline::until(until, &begun) });
     let (because, item) = ("no login".to_owned(), ItemId("dir:AR-3".to_owned()));
     still.registry.failure_streak = Some(FailureStreak { failures: 5, since, item, because });
     still.registry.daily_spend.as_mut().unwrap().starts = 200;
     let because = "API_KEY is not set".to_owned();
-    let cool_off = CoolOff { because, since, begun: None, until: None, streak: 0, credentials: None };
+    let cool_off = CoolOff { because, begun, until: None, streak: 0, credentials: None };
     still.registry.cool_offs.insert("role:implementer".to_owned(), cool_off);
     let told = |alive: &Alive| still.status_when(alive).to_page(100, false).to_text();
     let head = told(&Alive::Stale { age: Duration::from_secs(620) });

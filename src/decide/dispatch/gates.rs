@@ -269,7 +269,7 @@ fn paused(asked: &Asked) -> Option<Wait> {
         return Some(Wait(why.clone(), None));
     }
     let paused = asked.planner.registry.paused.as_ref()?;
-    Some(Wait(paused.because.clone(), paused.until))
+    Some(Wait(paused.because.clone(), paused.until()))
 }
 
 /// Whatever is wrong, it is not one item: what is left is kept for when that is known.

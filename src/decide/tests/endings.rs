@@ -2,17 +2,8 @@
 
 use super::*;
 use crate::config::prompt;
-use crate::model::{DoneWhen, FollowUp, FollowUpReason, Launch};
+use crate::model::{DoneWhen, FollowUp, FollowUpReason};
 use crate::registry::ItemPhase;
-
-macro_rules! recorded {
-    ($name:literal) => {
-        Output {
-            stdout_tail: include_str!(concat!("../../../fixtures/harness/", $name, ".stdout")).to_owned(),
-            stderr_tail: include_str!(concat!("../../../fixtures/harness/", $name, ".stderr")).to_owned(),
-        }
-    };
-}
 
 /// One claude at one item.
 fn claude(tables: &str) -> Factory {
@@ -34,14 +25,6 @@ fn ends_saying(factory: &mut Factory, run: &str, code: i32, output: Output, repo
     let ended = Ended { claim: Some(launcher()), exit, reported, output, ..Ended::default() };
     factory.see(run, RunObservation::Ended(Box::new(ended)));
     factory.tick_told()
-}
-
-fn launched(plan: &Plan) -> &Launch {
-    let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
-        Action::Start(launch) | Action::Resume(launch) => Some(launch),
-        _ => None,
-    });
-    launch.expect("a start")
 }
 
 // Origin: claude waits 5 s for what its agent left running, stops it, and has called the session a success before.

@@ -1,5 +1,27 @@
 //! The tables of the decisions, row by row, on a small world in which nothing is hidden.
 
+/// What a program printed, as recorded in `fixtures/harness`.
+macro_rules! recorded {
+    ($name:literal) => {
+        Output {
+            stdout_tail: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/fixtures/harness/",
+                $name,
+                ".stdout"
+            ))
+            .to_owned(),
+            stderr_tail: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/fixtures/harness/",
+                $name,
+                ".stderr"
+            ))
+            .to_owned(),
+        }
+    };
+}
+
 mod absence;
 mod brakes;
 mod corners;
@@ -34,8 +56,8 @@ use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
     Action, AgentName, Claimed, ClockReading, DoneWhen, Ended, Exit, ExitReason, FailureClass, FleetView,
-    Free, HoldReason, ItemId, ItemSnapshot, ItemState, LocalFacts, NotifyOutcome, Observed, Outcome, Output,
-    Plan, Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, StepOutcome,
+    Free, HoldReason, ItemId, ItemSnapshot, ItemState, Launch, LocalFacts, NotifyOutcome, Observed, Outcome,
+    Output, Plan, Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, StepOutcome,
     UnrecordedSpec, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
@@ -380,4 +402,13 @@ fn succeeded() -> RunObservation {
 
 fn failed() -> RunObservation {
     over(1, ExitReason::Exited, None, "boom")
+}
+
+/// The first start or resume of a plan.
+fn launched(plan: &Plan) -> &Launch {
+    let launch = plan.decisions().find_map(|(_, decision)| match &decision.action {
+        Action::Start(launch) | Action::Resume(launch) => Some(&**launch),
+        _ => None,
+    });
+    launch.expect("a start")
 }

@@ -64,11 +64,11 @@ fn wait_or_trial(
 /// that it lasts as long as it was to, and not as much longer as the clock was wrong.
 pub(in crate::decide) fn right_the_clock(planner: &mut Planner) {
     let now = planner.now;
-    let ahead = planner.registry.cool_offs.iter().filter(|(_, cool_off)| cool_off.since > now.at);
+    let ahead = planner.registry.cool_offs.iter().filter(|(_, cool_off)| cool_off.begun.at > now.at);
     let ahead: Vec<_> = ahead.map(|(scope, cool_off)| (scope.clone(), cool_off.clone())).collect();
-    for (scope, CoolOff { because, since, until, streak, credentials, .. }) in ahead {
+    for (scope, CoolOff { because, begun, until, streak, credentials }) in ahead {
         let Some(until) = until else { continue };
-        let wait = Duration::try_from(until.duration_since(since)).unwrap_or_default();
+        let wait = Duration::try_from(until.duration_since(begun.at)).unwrap_or_default();
         let until = Some(now.after(wait));
         let why = format!("the clock was set back, and {scope} waits anew: {because}");
         let cooling = Some(Cooling { because, until, streak, credentials });

@@ -19,6 +19,7 @@ use super::discover::{Asked, Found, NotFound};
 use super::failure::Failure;
 use super::reclaim::Reclaim;
 use super::wire::{Listed, Session, Spawn};
+use crate::clock::pause;
 use crate::config::{BrokerConfig, Config};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
@@ -308,12 +309,6 @@ fn relayed(command: &[u8], runs: &Path) -> Option<RunId> {
     let dir = Path::new(OsStr::from_bytes(words.next()?));
     let run = dir.file_name()?.to_str()?.parse().ok()?;
     (dir.parent() == Some(runs)).then_some(run)
-}
-
-/// Between two looks of a loop that has an end.
-fn pause(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "each loop has its limit")]
-    thread::sleep(time);
 }
 
 /// What came of asking for a start.

@@ -39,7 +39,7 @@ impl StatusView {
 }
 
 fn pause(pause: &Paused) -> json::Pause<'_> {
-    json::Pause { because: &pause.because, since: pause.since, until: pause.until }
+    json::Pause { because: &pause.because, since: pause.since(), until: pause.until() }
 }
 
 fn breaker(streak: &FailureStreak) -> json::Breaker<'_> {
@@ -52,7 +52,7 @@ fn breaker(streak: &FailureStreak) -> json::Breaker<'_> {
 }
 
 fn cool_off((scope, cool_off): &(String, CoolOff)) -> json::CoolOff<'_> {
-    json::CoolOff { scope, because: &cool_off.because, since: cool_off.since, until: cool_off.until }
+    json::CoolOff { scope, because: &cool_off.because, since: cool_off.begun.at, until: cool_off.until }
 }
 
 fn heartbeat(beat: &Heartbeat) -> json::Heartbeat<'_> {

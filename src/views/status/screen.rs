@@ -99,7 +99,7 @@ impl StatusView {
         }
         let unpause = || format!("{} unpause", heading.program);
         if let Some(pause) = &self.pause {
-            let words = format!("{}: {}", lasting(pause.since, pause.until, now), pause.because);
+            let words = format!("{}: {}", lasting(pause.since(), pause.until(), now), pause.because);
             add("paused", Style::Warn, Span::words(words));
             add("", Style::Dim, Span::whole(format!("→ to go on: {}", unpause())));
         }
@@ -236,16 +236,17 @@ fn spent_today(budget: &Budget, daily_spend: &DailySpend) -> Option<String> {
 
 /// Who starts nothing, or is about to be tried again, and why.
 fn cooling(scope: &str, cool_off: &CoolOff, now: Timestamp) -> String {
-    let CoolOff { because, since, until, .. } = cool_off;
+    let CoolOff { because, begun, until, .. } = cool_off;
+    let since = begun.at;
     let who = match scope.split_once(':') {
         Some(("role" | "login" | "program", role)) => format!("role {role}"),
         Some(("harness", harness)) => format!("harness {harness}"),
         _ => format!("the {scope}"),
     };
     if cool_off.holds(now) {
-        format!("{who} starts nothing {}: {because}", lasting(*since, *until, now))
+        format!("{who} starts nothing {}: {because}", lasting(since, *until, now))
     } else {
-        format!("{who} is tried with one run, after it failed {}: {because}", ago(*since, now))
+        format!("{who} is tried with one run, after it failed {}: {because}", ago(since, now))
     }
 }
 
@@ -362,6 +363,7 @@ fn note_row(note: &Note, program: &str) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ClockReading;
     use crate::views::json;
 
     fn at(second: i64) -> Timestamp {
@@ -394,12 +396,9 @@ mod tests {
     #[test]
     fn who_cools_off_is_told_in_words_and_until_when() {
         let told = |scope: &str, until: Option<i64>| {
-            let (because, since, until) = ("no room".to_owned(), at(40), until.map(at));
-            cooling(
-                scope,
-                &CoolOff { because, since, begun: None, until, streak: 1, credentials: None },
-                at(100),
-            )
+            let (because, until) = ("no room".to_owned(), until.map(at));
+            let begun = ClockReading { at: at(40), mono_ms: 0, boot_id: String::new(), slept_ms: 0 };
+            cooling(scope, &CoolOff { because, begun, until, streak: 1, credentials: None }, at(100))
         };
         let since = "for 1 min, since 1970-01-01 00:00:40Z";
         assert_eq!(told("role:impl", None), format!("role impl starts nothing {since}: no room"));

@@ -29,7 +29,9 @@ const FIRST: &str = include_str!("../../../fixtures/registry/first.json");
 
 /// What this version writes besides.
 const LATER: &str = r#"{
-    "paused": {"because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-21T08:00:00Z"},
+    "paused": {"because": "x", "deadline": {
+        "set": {"at": "2026-11-20T08:00:00Z", "mono_ms": 1, "boot_id": "b"}, "length_ms": 86400000
+    }},
     "failure_streak": {"failures": 2, "since": "2026-11-20T08:00:00Z", "item": "dir:AR-2", "because": "x"},
     "daily_spend": {"day": "2026-11-20", "starts": 3, "usd": 1.5, "tokens": 100}
 }"#;

@@ -126,13 +126,13 @@ impl<'a> Scene<'a> {
     fn waits(&self, scope: &str) -> Option<(&'a CoolOff, Timestamp)> {
         let cool_off = self.before.cool_offs.get(scope)?;
         let until = cool_off.until?;
-        let wait = Duration::try_from(until.duration_since(cool_off.since)).unwrap_or_default();
-        Some((cool_off, if cool_off.since > self.now.at { self.now.after(wait) } else { until }))
+        let wait = Duration::try_from(until.duration_since(cool_off.begun.at)).unwrap_or_default();
+        Some((cool_off, if cool_off.begun.at > self.now.at { self.now.after(wait) } else { until }))
     }
 
     /// Whether a run was claimed when a wait had begun; `None`: nobody can tell.
     fn is_later(&self, judged: &Judged<'_>, cool_off: &CoolOff) -> Option<bool> {
-        let (claimed, begun) = (&judged.ending?.claimed, cool_off.begun.as_ref()?);
+        let (claimed, begun) = (&judged.ending?.claimed, &cool_off.begun);
         let boots = [&claimed.boot_id, &begun.boot_id, &self.now.boot_id];
         // Two earlier boots: the program can't know which was the first.
         (boots[0] == boots[1] || boots[0] == boots[2] || boots[1] == boots[2])
@@ -303,8 +303,7 @@ pub(super) fn one_run_tries_first(scene: &Scene<'_>) -> Result<(), String> {
                 return false;
             };
             let is_new = started.iter().any(|one| agent.run.as_ref() == Some(&one.spec.id));
-            let later =
-                cool_off.begun.as_ref().is_some_and(|begun| scene.world.machine.is_not_before(since, begun));
+            let later = scene.world.machine.is_not_before(since, &cool_off.begun);
             !is_new && later && scene.now.since(since).is_some_and(|age| age < 5 * MINUTE)
         };
         let trying = scene.intended.agents.values().find(tries);
@@ -363,9 +362,11 @@ pub(super) fn one_outage_counts_once(scene: &Scene<'_>) -> Result<(), String> {
         let later: Vec<_> = failed.iter().map(|judged| scene.is_later(judged, before)).collect();
         let may = later.iter().any(|later| *later != Some(false));
         let must = later.contains(&Some(true));
+        // The wall time of a beginning moves where the clock was set back.
+        let begun = |cool_off: &CoolOff| (cool_off.begun.boot_id.clone(), cool_off.begun.mono_ms);
         let right = match after.streak - before.streak {
-            0 => !must && after.begun == before.begun,
-            1 => may && after.begun.as_ref() == Some(scene.now),
+            0 => !must && begun(after) == begun(before),
+            1 => may && after.begun == *scene.now,
             _ => false,
         };
         ensure(right, || {
