@@ -74,3 +74,44 @@ impl LocalFleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fleet::Fleet;
+    use crate::model::{Claim, Claimed, RunObservation, RunQuery};
+    use crate::process::identity::Host;
+    use crate::run::directory::RunDir;
+    use crate::{clock, config};
+
+    #[test]
+    fn run_claimed_on_another_host_is_unknown_and_not_rebooted() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("runs/a-impl.1");
+        fs::DirBuilder::new().recursive(true).create(&path).unwrap();
+        let host = Host { machine_id: Some("0".repeat(32)), ..Host::read().unwrap() };
+        let now = clock::moment(&host.boot_id);
+        let process = Process { boot_id: "another".to_owned(), ..identity::own(&host).unwrap() };
+        let handle = RunHandle::Local(LocalLauncher { process, machine_id: Some("1".repeat(32)) });
+        let claimed = Claimed { handle: handle.clone(), since: now.clone() };
+        RunDir::new(path).link_claim(&Claim::Launcher(Box::new(claimed))).unwrap();
+        let role = "[[role]]\nname = \"r\"\nsuffix = \"r\"\ncommand = [\"agent\"]\n";
+        let config = config::parse(role, Path::new("/f/factory.toml"), &|_| Err(String::new())).unwrap();
+        let fleet = LocalFleet::new(&config, state.path(), "lineage", host, now, BTreeMap::new());
+        let run: RunId = "a-impl.1".parse().unwrap();
+        // Also of a run that is on record with its launcher.
+        for handle in [None, Some(handle)] {
+            let queries = [RunQuery { run: run.clone(), handle, name_taken: false }];
+            let until = Instant::now() + Duration::from_secs(60);
+            let observed = fleet.observe(&queries, &BTreeMap::new(), until);
+            match &observed.known().unwrap().runs[&run] {
+                RunObservation::Unknown(why) => assert!(why.contains("another host"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
