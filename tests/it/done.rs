@@ -188,7 +188,7 @@ fn orders_know_an_item_of_the_index() {
     };
     let known = explain();
     assert_eq!(
-        (&known["record"]["dispatch"], &known["agents"][0]["agent"]),
+        (&known["record"]["dispatches"], &known["agents"][0]["agent"]),
         (&json!(1), &json!("ar-1-impl"))
     );
     assert_eq!(known["errors"], json!([]));
