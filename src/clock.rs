@@ -1,6 +1,7 @@
 //! The only reader of clocks. Everywhere else time is a value that was passed in.
+//! Waits that have nothing to wake them are here too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -28,6 +29,26 @@ pub fn monotonic() -> Duration {
     duration(clock_gettime(ClockId::Monotonic))
 }
 
+/// Does nothing for so long: between two looks of a loop that a deadline or a signal ends.
+#[expect(clippy::disallowed_methods, reason = "the callers' loops have an end")]
+pub fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Looks now, then every `every`, and a last time at `until`. Returns the first answer; `None` where there is none by then.
+pub fn poll<T>(every: Duration, until: Instant, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    loop {
+        if let Some(answer) = look() {
+            return Some(answer);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        pause(every.min(left));
+    }
+}
+
 /// Neither field of a clock that counts from boot is ever negative.
 fn duration(time: Timespec) -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
@@ -36,6 +57,30 @@ fn duration(time: Timespec) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn poll_ends_with_the_answer_or_at_the_deadline() {
+        let soon = |ms| Instant::now() + Duration::from_millis(ms);
+        let mut looks = 0;
+        let third = poll(Duration::from_millis(1), soon(60_000), || {
+            looks += 1;
+            (looks == 3).then_some(looks)
+        });
+        assert_eq!(third, Some(3));
+
+        let (began, mut looks) = (Instant::now(), 0);
+        let never = poll(Duration::from_secs(60), soon(20), || {
+            looks += 1;
+            None::<()>
+        });
+        assert_eq!((never, looks), (None, 2), "now, and at the deadline");
+        assert!(began.elapsed() >= Duration::from_millis(20) && began.elapsed() < Duration::from_secs(30));
+        assert_eq!(
+            poll(Duration::from_secs(60), Instant::now(), || Some(1)),
+            Some(1),
+            "it looks once at least"
+        );
+    }
 
     #[test]
     fn a_moment_survives_being_written_down() {

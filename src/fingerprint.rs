@@ -12,12 +12,21 @@ use crate::model::ItemState;
 /// Each part goes in behind its length, so that no two lists of parts run into the same bytes:
 /// `("ab", "c")` is not `("a", "bc")`.
 pub fn sha256_hex(parts: &[&[u8]]) -> String {
+    hex(&sha256(parts))
+}
+
+/// sha256 of all parts as one text, as 64 hex digits: what `sha256sum` tells.
+pub fn plain_sha256_hex(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hex(&hasher.finalize())
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    sha256(parts)
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Everything in an item that can bring a waiting one back: times are left out, for our own note

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, OFlags};
 
+use crate::durable::open::{Links, open_at};
 use crate::run::program;
 
 /// The kernel reads no more of a script's first line.
@@ -55,8 +56,7 @@ fn interpreter(script: &Path) -> Option<String> {
 
 /// The first bytes of a file; never waits for the other end of a pipe.
 pub(crate) fn head(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    let file = open_at(CWD, path, OFlags::RDONLY, Links::Follow).ok()?;
     let mut head = Vec::new();
     File::from(file).take(bytes_max).read_to_end(&mut head).ok()?;
     Some(head)

@@ -2,21 +2,22 @@
 //! and once a day while they last. What newly needs a person is always new, whatever the tick before had to say.
 //!
 //! What the tick before had to say stands in the heartbeat. A tick that could not even begin writes none: what it said
-//! stands in a small file beside it. That this file can't be read or written changes no verdict; the worst that comes
-//! of it is one more mail.
+//! stands in a file of its own. It can't stand in the heartbeat: such a tick may not hold the lock, so it would overwrite the
+//! heartbeat of the tick that does, and it would look alive. That the file can't be read or written changes no verdict; the
+//! worst that comes of it is one more mail.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::app::context::located;
 use crate::cli::Options;
 use crate::clock;
 use crate::durable::atomic;
 use crate::exit::ExitStatus;
+use crate::fingerprint;
 use crate::state::heartbeat::{Heartbeat, HeartbeatState};
 use crate::state::{self, HostDir};
 
@@ -47,8 +48,7 @@ impl Verdict {
     }
 
     fn of(exit_code: u8, reason: &str) -> Verdict {
-        let digest = Sha256::digest(reason);
-        Verdict { exit_code, digest: digest.iter().map(|byte| format!("{byte:02x}")).collect() }
+        Verdict { exit_code, digest: fingerprint::plain_sha256_hex(&[reason.as_bytes()]) }
     }
 }
 

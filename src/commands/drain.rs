@@ -10,6 +10,7 @@ use crate::app::orders::{self, decided};
 use crate::app::output::tell;
 use crate::app::shutdown::Shutdown;
 use crate::cli::DrainArgs;
+use crate::clock;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, Plan, Step};
 use crate::registry::{AgentPhase, AgentRecord, Registry};
@@ -91,10 +92,8 @@ fn in_flight(registry: &Registry) -> Vec<String> {
     runs.map(ToString::to_string).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "bounded by the wait that was asked for, and by a signal")]
+/// Waits until the next look, or for a signal.
 fn wait(shutdown: &Shutdown, until: Instant) {
     let until = until.min(Instant::now() + LOOK_EVERY);
-    while !shutdown.asked() && Instant::now() < until {
-        std::thread::sleep(STEP);
-    }
+    clock::poll(STEP, until, || shutdown.asked().then_some(()));
 }

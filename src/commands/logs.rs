@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::app::context::Context;
 use crate::app::resolve;
 use crate::cli::LogsArgs;
+use crate::clock;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
@@ -57,7 +58,7 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
                 ));
             }
             Ok(()) if over => return Ok(ExitStatus::Ok),
-            Ok(()) => pause(),
+            Ok(()) => clock::pause(LOOK_EVERY),
         }
     }
 }
@@ -195,14 +196,6 @@ fn breakable(part: &[u8]) -> usize {
     let last = part.iter().rposition(begins_character).unwrap_or(part.len());
     let hashes = part[..last].iter().rev().take(2).take_while(|byte| **byte == b'#').count();
     (last - hashes).max(1)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between two looks at a run that is over at some time, or until Ctrl-C"
-)]
-fn pause() {
-    std::thread::sleep(LOOK_EVERY);
 }
 
 #[cfg(test)]

@@ -12,15 +12,14 @@ mod tests;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::toml::de::DeTable;
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::durable::open::{Links, open_file};
 use crate::harness::{self, Preset};
 use crate::model::{DoneWhen, WorkItem};
 
@@ -172,11 +171,7 @@ fn read_prompt(path: &Path) -> Result<String, String> {
 
 /// Reads a regular file of at most [`FILE_BYTES_MAX`], and nothing else: a FIFO would wait for ever.
 fn read_small_file(path: &Path) -> Result<Vec<u8>, String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|error| error.to_string())?);
-    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("it is not a regular file".to_owned());
-    }
+    let file = open_file(path, Links::Follow).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_BYTES_MAX {

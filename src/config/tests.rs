@@ -474,8 +474,14 @@ fn a_file_that_is_not_there_or_not_a_file_is_told_apart() {
 fn a_fifo_does_not_stop_the_program() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("factory.toml");
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-        .expect("a FIFO");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .expect("a FIFO");
     assert!(matches!(load(&path, &[]), Err(Problems::Unreadable { .. })));
 }
 

@@ -12,6 +12,9 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::durable::open::{Links, open_at};
+use crate::fingerprint;
+
 /// What we make is for its owner alone: prompts and logs may hold secrets.
 pub(crate) const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -155,9 +158,7 @@ pub(crate) fn read_start(dir: BorrowedFd<'_>, name: &str, length: u64) -> Result
 ///
 /// [`ReadError`]: a link, FIFO or device (never waited for), another user's, or the system's refusal.
 pub fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Result<Option<(File, u64)>, ReadError> {
-    // Without NONBLOCK the open itself would wait for a writer of a FIFO.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+    let fd = match open_at(dir, name, OFlags::RDONLY, Links::Refuse) {
         Ok(fd) => fd,
         Err(Errno::NOENT) => return Ok(None),
         Err(Errno::LOOP) => return Err(ReadError::NotAFile("a symbolic link")),
@@ -174,9 +175,7 @@ pub fn open_regular(dir: BorrowedFd<'_>, name: &str) -> Result<Option<(File, u64
 ///
 /// Those of the system; `InvalidData` for a link, FIFO or device, and for another user's file.
 pub fn open_regular_with(dir: BorrowedFd<'_>, name: &str, how: OFlags) -> io::Result<File> {
-    let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let mode = if how.contains(OFlags::CREATE) { PRIVATE } else { Mode::empty() };
-    let fd = rustix::fs::openat(dir, name, flags, mode)?;
+    let fd = open_at(dir, name, how, Links::Refuse)?;
     must_be_ours(fd.as_fd())?;
     Ok(File::from(fd))
 }
@@ -251,12 +250,7 @@ impl From<ReadError> for io::Error {
 pub fn random_hex<const N: usize>() -> io::Result<String> {
     let mut bytes = [0_u8; N];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(hex(&bytes))
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(fingerprint::hex(&bytes))
 }
 
 /// Writes a file that must not exist yet. A failure leaves nothing behind, and a full disk is a failure.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
+use crate::clock::{self, pause};
 use crate::durable::atomic;
 use crate::model::Process;
 
@@ -239,11 +239,6 @@ fn read_holder(file: &File) -> Option<Process> {
     let mut bytes = [0; HOLDER_BYTES_MAX];
     let length = file.read_at(&mut bytes, 0).ok()?;
     serde_json::from_slice::<Holder>(&bytes[..length]).ok().map(|holder| holder.process)
-}
-
-#[expect(clippy::disallowed_methods, reason = "bounded by the caller's `wait`")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod disk;
 pub mod lock;
+pub mod open;
 pub mod seal;
 pub mod trash;
 
@@ -10,6 +11,7 @@ use std::io;
 use std::path::Path;
 
 pub use lock::{Lock, LockError, Probe};
+pub use open::Links;
 pub use trash::Trash;
 
 /// The same error with its path: the system's own text names no file.

@@ -6,9 +6,7 @@
 
 use std::borrow::Cow;
 
-use sha2::{Digest, Sha256};
-
-use crate::durable::atomic;
+use crate::fingerprint;
 
 /// What stands between the object and its digest, in place of the brace that closes it.
 const OPENING: &[u8] = br#","sha256":""#;
@@ -49,7 +47,7 @@ fn parts(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn digest(object: &[u8]) -> String {
-    atomic::hex(&Sha256::digest(object))
+    fingerprint::plain_sha256_hex(&[object])
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 //! been started long after the agent was.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::durable::open::{Links, open_file};
 use crate::process::signal::Guard;
 
 /// A pid and a line break take far less.
@@ -39,11 +38,7 @@ pub fn guard(pids: &[u32], files: &[PathBuf]) -> Result<Guard> {
 
 /// The text of a pid file. A FIFO in its place is never waited for.
 fn read(path: &Path) -> io::Result<String> {
-    let no_wait = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let file = open_file(path, Links::Follow)?;
     let mut text = String::new();
     file.take(PIDFILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)

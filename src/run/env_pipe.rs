@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::clock;
 use crate::run::directory::RunDir;
 use crate::run::env::Vars;
 
@@ -90,18 +91,12 @@ fn open_ours(dir: &OwnedFd, ways: OFlags) -> io::Result<File> {
 
 fn wait_for_reader(run_dir: &RunDir, until: Instant) -> Result<File> {
     let dir = run_dir.dir()?;
-    loop {
-        match open_ours(&dir, OFlags::WRONLY) {
-            // Nobody has it open for reading.
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => {}
-            opened => return Ok(opened?),
-        }
-        if Instant::now() >= until {
-            bail!("no launcher came to read it in time");
-        }
-        #[expect(clippy::disallowed_methods, reason = "at most until the caller's instant")]
-        std::thread::sleep(LOOK_EVERY);
-    }
+    let opened = clock::poll(LOOK_EVERY, until, || match open_ours(&dir, OFlags::WRONLY) {
+        // Without a reader.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NXIO) => None,
+        opened => Some(opened),
+    });
+    Ok(opened.context("no launcher came to read it in time")??)
 }
 
 fn write_all(fifo: &mut File, mut bytes: &[u8], until: Instant) -> Result<()> {

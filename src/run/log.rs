@@ -9,7 +9,10 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
+
+use crate::durable::open::{Links, open_at};
 
 /// How the line begins that says how much is missing.
 pub(crate) const GAP_LINE: &str = "\n[factory-tick: ";
@@ -136,10 +139,9 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// A tail as it was written; the directory is one that the agent can write to, so it may be anything else by now.
 fn open_part(path: &Path) -> io::Result<Option<File>> {
-    let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits()).unwrap_or(0);
-    match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        opened => opened.map(Some),
+    match open_at(CWD, path, OFlags::RDONLY, Links::Refuse) {
+        Err(Errno::NOENT) => Ok(None),
+        opened => Ok(Some(File::from(opened?))),
     }
 }
 

@@ -2,13 +2,12 @@
 //! the end (see [`logs`](crate::run::log)). Whoever looks often enough misses nothing.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
+use crate::durable::open::{Links, open_file};
 use crate::run::log::{GAP_LINE, head_bytes, old_tail_of, tail_of};
 
 /// How much is taken at a time.
@@ -144,12 +143,9 @@ fn look(path: &Path) -> io::Result<Option<(Option<File>, Option<File>)>> {
 
 /// The directory is one that its agent can write to: nothing but a regular file is waited for.
 fn open(path: &Path) -> io::Result<Option<File>> {
-    let no_wait = i32::try_from((OFlags::NONBLOCK | OFlags::NOFOLLOW).bits()).unwrap_or(0);
-    match OpenOptions::new().read(true).custom_flags(no_wait).open(path) {
-        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
-        Ok(_) => Err(io::Error::other("it is not a regular file")),
+    match open_file(path, Links::Refuse) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        opened => opened.map(Some),
     }
 }
 

@@ -11,16 +11,17 @@ pub(crate) mod ledger;
 pub mod ownership;
 pub mod retention;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
 use rustix::io::FdFlags;
 
 use crate::durable::Trash;
+use crate::durable::open::{Links, open_at};
 use crate::workspace::ownership::Marks;
 
 /// The trash of a folder of workspaces, in it: it has to be on the same file system. No workspace is called so,
@@ -145,10 +146,9 @@ impl Place {
     }
 
     fn open_mark(&self) -> Result<File> {
-        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(0o600).custom_flags(flags);
-        options.open(&self.mark).with_context(|| format!("cannot open {}", self.mark.display()))
+        let how = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
+        let mark = open_at(CWD, &self.mark, how, Links::Refuse);
+        mark.map(File::from).with_context(|| format!("cannot open {}", self.mark.display()))
     }
 
     fn is_still_mark(&self, mark: &File) -> io::Result<bool> {

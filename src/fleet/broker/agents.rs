@@ -19,13 +19,14 @@ use super::discover::{Asked, Found, NotFound};
 use super::failure::Failure;
 use super::reclaim::Reclaim;
 use super::wire::{Listed, Session, Spawn};
+use crate::clock::pause;
 use crate::config::{BrokerConfig, Config};
 use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
 use crate::model::{
-    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunQuery,
-    StartOutcome, Unavailable,
+    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview,
+    RunQuery, StartOutcome, Unavailable,
 };
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
@@ -310,12 +311,6 @@ fn relayed(command: &[u8], runs: &Path) -> Option<RunId> {
     (dir.parent() == Some(runs)).then_some(run)
 }
 
-/// Between two looks of a loop that has an end.
-fn pause(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "each loop has its limit")]
-    thread::sleep(time);
-}
-
 /// What came of asking for a start.
 type Asking = Result<(), Failure>;
 
@@ -382,6 +377,10 @@ impl Fleet for BrokerFleet {
             return StartOutcome::NotTried("the broker did not answer the start before");
         }
         self.try_to_start(launch, until).unwrap_or_else(|not_started| not_started)
+    }
+
+    fn preview(&self, launch: &Launch) -> RunPreview {
+        self.local.preview(launch)
     }
 
     fn fence(&self, run: &RunId) -> FenceOutcome {

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
 use super::markdown;
 use super::record::{Problem, RawItem};
+use crate::durable::open::{Links, open_at};
 use crate::model::WorkItem;
 
 /// The largest file that is read, in bytes. An item is a text for a prompt; a log or a dump that
@@ -18,8 +19,7 @@ pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Opens without following a link and without waiting for the other end of a pipe.
 pub(super) fn open_file(folder: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    openat(folder, name, flags, Mode::empty())
+    open_at(folder, name, OFlags::RDONLY, Links::Refuse)
 }
 
 /// Reads a file to its end, if it is one and not too large.

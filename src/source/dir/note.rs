@@ -14,6 +14,7 @@ use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, accessat, fsync, mkdirat, o
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::durable::open::{Links, open_at};
 use crate::model::Writeback;
 use crate::source::Obstacle;
 use crate::text::cut::one_line;
@@ -116,8 +117,7 @@ fn open_folder(items: &Path) -> Result<OwnedFd, Errno> {
 /// Whether the file holds exactly these bytes. Whatever keeps that from being seen is a reason to
 /// write it anew.
 fn already_says(folder: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> bool {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let Ok(file) = openat(folder, name, flags, Mode::empty()) else { return false };
+    let Ok(file) = open_at(folder, name, OFlags::RDONLY, Links::Refuse) else { return false };
     let mut found = Vec::with_capacity(bytes.len() + 1);
     let read = File::from(file).take(bytes.len() as u64 + 1).read_to_end(&mut found);
     read.is_ok() && found == bytes

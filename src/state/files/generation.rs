@@ -6,9 +6,8 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
-use crate::durable::atomic;
+use crate::fingerprint;
 use crate::state::bound::Binding;
 
 /// The layout that this version reads and writes.
@@ -80,11 +79,8 @@ impl Generation {
         let binding = self.binding.as_ref().map_or_else(String::new, Binding::to_field);
         let between = format!(r#"","config":{config},{binding}"body":"#);
         let after = "}\n";
-        let mut digest = Sha256::new();
-        for part in [&*before, &*between, &*self.body, after] {
-            digest.update(part);
-        }
-        let sha256 = atomic::hex(&digest.finalize());
+        let parts = [&*before, &*between, &*self.body, after].map(str::as_bytes);
+        let sha256 = fingerprint::plain_sha256_hex(&parts);
         [&*before, &*sha256, &*between, &*self.body, after].concat().into_bytes()
     }
 }
