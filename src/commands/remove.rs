@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::config::{self, Config};
 use crate::durable::{Lock, LockError, Trash, atomic};
-use crate::fleet::local::LocalFleet;
 use crate::fleet::local::before_remove::{BeforeRemove, Then};
+use crate::fleet::local::{self, LocalFleet};
 use crate::model::{AgentName, ClockTracker, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
@@ -43,10 +43,8 @@ pub fn run(config: &Path, state: &Path, sets: &[String], vars: Vars) -> Result<(
     let host = Host::read()?;
     let me = identity::own(&host)?;
     let Some(dir) = HostDir::open_existing(state, config.allow_network_fs)? else { return Ok(()) };
-    let now = clock::moment(&host.boot_id);
-    let fleet = LocalFleet::new(&config, state, "", host.clone(), now, vars);
     let remover = Remover { config, dir, host, me };
-    remover.work(&fleet, state).inspect_err(|error| remover.tell_failure(None, error))
+    remover.work(vars, state).inspect_err(|error| remover.tell_failure(None, error))
 }
 
 struct Remover {
@@ -58,20 +56,26 @@ struct Remover {
 
 impl Remover {
     /// Clears what may go, and empties the trash. An error: it could not begin.
-    fn work(&self, fleet: &LocalFleet, state: &Path) -> Result<()> {
+    fn work(&self, vars: Vars, state: &Path) -> Result<()> {
         let _alone = match Lock::try_take(&self.dir, LOCK, &self.me) {
             Err(LockError::Busy(_)) => return Ok(()),
             taken => taken?,
         };
         self.note_error(None, self.dir.trash().empty().context("the trash can't be emptied"));
-        let unreadable = || format!("the folder of workspaces {} can't be read", fleet.workspaces.display());
-        let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
-        let root = fleet.workspaces.canonicalize().with_context(unreadable)?;
+        let folder = local::workspaces(&self.config, state);
+        let unreadable = || format!("the folder of workspaces {} can't be read", folder.display());
+        let root = match folder.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            root => root.with_context(unreadable)?,
+        };
         let (registry, lineage) = self.registry()?;
+        let now = clock::moment(&self.host.boot_id);
+        let fleet = LocalFleet::new(&self.config, state, &lineage, self.host.clone(), now, vars);
+        let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
         let marks = Marks::of(&root, &lineage);
-        let owned = fleet.workspaces_owned(&lineage).with_context(unreadable)?;
+        let owned = fleet.workspaces_owned().with_context(unreadable)?;
         let rules = &self.config.retention;
-        let mut hook = BeforeRemove::new(fleet, state.join(HOOK_LOG));
+        let mut hook = BeforeRemove::new(&fleet, state.join(HOOK_LOG));
         for Removal { what, item, .. } in retention::workspaces(&registry, &owned, rules, &self.clock()) {
             let Some(id) = item else { continue };
             let about = Some((id.clone(), what.clone()));

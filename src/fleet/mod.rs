@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::model::{
-    AgentName, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunQuery, StartOutcome,
+    AgentName, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview, RunQuery,
+    StartOutcome,
 };
 
 /// A place where agents run.
@@ -25,6 +26,9 @@ pub trait Fleet {
 
     /// Starts one run, and answers before `until`. `NotStarted` and `NotTried` are certain.
     fn start(&self, launch: &Launch, until: Instant) -> StartOutcome;
+
+    /// What a start of this launch would be, for people. Changes nothing.
+    fn preview(&self, launch: &Launch) -> RunPreview;
 
     /// Takes the claim of a run, so that it can never start. `Late` is no answer of this call. It fails while a process
     /// holds the lock of the run's agent.

@@ -35,7 +35,7 @@ pub use receipt::{
     Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, LocalLauncher, Output, Process, Refusal,
     Reported, Room, RunHandle, Survivor,
 };
-pub use run_spec::{ItemSnapshot, RunSpec};
+pub use run_spec::{ItemSnapshot, RunPreview, RunSpec};
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
 pub use world::{

@@ -73,3 +73,16 @@ pub struct ItemSnapshot {
     /// Hash of title and body.
     pub content_hash: String,
 }
+
+/// A start as a fleet would perform it, for people. Nothing is looked up: programs stand as they are configured.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunPreview {
+    /// Program and arguments, nothing left to replace.
+    pub argv: Vec<String>,
+    /// The directory that the agent works in.
+    pub cwd: String,
+    /// Names of the variables that the agent has, sorted.
+    pub env: Vec<String>,
+    /// The hooks around the agent and the `[done] command`, each by its name, in their order.
+    pub hooks: Vec<(&'static str, Vec<String>)>,
+}

@@ -104,7 +104,7 @@ impl Look<'_> {
     /// Starts the process that does the rest, where there is any.
     fn start_remover(&self) -> anyhow::Result<()> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
-        let owned = self.fleet.workspaces_owned(&self.state.lineage)?;
+        let owned = self.fleet.workspaces_owned()?;
         let of_workspaces = self.fleet.trash_of_workspaces()?;
         if !retention::workspaces(registry, &owned, rules, &self.clock).is_empty()
             || self.state.dir.trash().is_there()?

@@ -25,8 +25,8 @@ use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
 use crate::model::{
-    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunQuery,
-    StartOutcome, Unavailable,
+    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview,
+    RunQuery, StartOutcome, Unavailable,
 };
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
@@ -377,6 +377,10 @@ impl Fleet for BrokerFleet {
             return StartOutcome::NotTried("the broker did not answer the start before");
         }
         self.try_to_start(launch, until).unwrap_or_else(|not_started| not_started)
+    }
+
+    fn preview(&self, launch: &Launch) -> RunPreview {
+        self.local.preview(launch)
     }
 
     fn fence(&self, run: &RunId) -> FenceOutcome {

@@ -60,15 +60,15 @@ impl LocalFleet {
         Ok(traces)
     }
 
-    /// The names of the workspaces that belong to the factory with this lineage, those among them that are gone too.
+    /// The names of the workspaces that belong to this factory, those among them that are gone too.
     ///
     /// # Errors
     ///
     /// That their marks can't be listed.
-    pub fn workspaces_owned(&self, lineage: &str) -> Result<BTreeSet<String>> {
+    pub fn workspaces_owned(&self) -> Result<BTreeSet<String>> {
         match self.workspaces.canonicalize() {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
-            root => Ok(Marks::of(&root?, lineage).ours()?),
+            root => Ok(Marks::of(&root?, &self.lineage).ours()?),
         }
     }
 

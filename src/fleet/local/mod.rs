@@ -27,8 +27,8 @@ use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hook
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
     AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FenceOutcome, FleetView, Launch, Observed,
-    Output, Reap, ReapOutcome, Reaped, Reported, RunHandle, RunId, RunObservation, RunQuery, Signalled,
-    StartOutcome, Survivor,
+    Output, Reap, ReapOutcome, Reaped, Reported, RunHandle, RunId, RunObservation, RunPreview, RunQuery,
+    Signalled, StartOutcome, Survivor,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::protected;
@@ -401,6 +401,10 @@ impl Fleet for LocalFleet {
                 StartOutcome::NotStarted { class, error: format!("{}: {error:#}", launch.spec.id) }
             }
         }
+    }
+
+    fn preview(&self, launch: &Launch) -> RunPreview {
+        self.preview_of(launch)
     }
 
     fn fence(&self, run: &RunId) -> FenceOutcome {

@@ -10,15 +10,17 @@ use std::{fs, io};
 use anyhow::{Context, Result};
 
 use super::LocalFleet;
-use crate::config::prompt;
+use crate::config::{OWN_VARIABLES, prompt};
 use crate::durable::atomic;
-use crate::model::{FailureClass, Launch, StartOutcome};
+use crate::model::{FailureClass, Launch, RunPreview, StartOutcome};
 use crate::run::directory::{PROMPT, RunDir, SPEC, sealed};
 use crate::run::env::{self, Vars};
+use crate::run::env_file::FileVars;
 use crate::run::hooks::{self, RunHooks};
 use crate::run::program;
 use crate::run::spec::Terminal;
 use crate::run::spec::{Spec, marker};
+use crate::workspace;
 
 /// What one run is started with.
 pub(crate) struct StartInputs {
@@ -37,8 +39,7 @@ impl LocalFleet {
         };
         // Since the tick looked for it, it was taken away: the next one will say so.
         let file = env::of_file(&self.env).map_err(|error| cannot(FailureClass::Infra, error))?;
-        let mut vars = env::of_role(&self.inherited, &self.env, &file, &launch.env);
-        env::of_preset(&mut vars, &launch.spec.harness);
+        let vars = self.vars(launch, &file);
         let workspace = self.workspaces.join(&launch.snapshot.workspace);
         let grace = self.settings.grace;
         let found = program::find(&launch.argv[0], vars.get(OsStr::new("PATH"))).and_then(|program| {
@@ -68,29 +69,56 @@ impl LocalFleet {
             .create(dir.path())
             .with_context(|| format!("cannot create {path}"))?;
         let files = atomic::open_dir(dir.path()).with_context(|| format!("cannot open {path}"))?;
-        let spec = sealed(&self.spec(launch, &dir, means, terminal)?)?;
+        let spec = sealed(&self.spec(launch, means, terminal)?)?;
         atomic::replace(&files, PROMPT, launch.prompt.as_bytes(), false)
             .with_context(|| format!("cannot write {path}/{PROMPT}"))?;
         atomic::replace(&files, SPEC, &spec, false).with_context(|| format!("cannot write {path}/{SPEC}"))?;
         Ok(dir)
     }
 
-    fn spec(
-        &self,
-        launch: &Launch,
-        dir: &RunDir,
-        means: &StartInputs,
-        terminal: Option<Terminal>,
-    ) -> Result<Spec> {
+    /// Program and arguments with nothing left to replace, as they are configured.
+    fn argv(&self, launch: &Launch) -> Vec<String> {
         let workspace = self.workspaces.join(&launch.snapshot.workspace);
-        let prompt_file = dir.file(PROMPT);
-        let mut argv = prompt::fill(
+        prompt::fill(
             &launch.argv,
             launch.spec.session.as_deref(),
             Some(&launch.spec.id.to_string()),
             Some(&workspace.to_string_lossy()),
-            Some(&prompt_file.to_string_lossy()),
-        );
+            Some(&self.run_dir(&launch.spec.id).file(PROMPT).to_string_lossy()),
+        )
+    }
+
+    /// The environment of an agent. `file`: the variables of the file for every agent.
+    fn vars(&self, launch: &Launch, file: &FileVars) -> Vars {
+        let mut vars = env::of_role(&self.inherited, &self.env, file, &launch.env);
+        env::of_preset(&mut vars, &launch.spec.harness);
+        vars
+    }
+
+    pub(super) fn preview_of(&self, launch: &Launch) -> RunPreview {
+        let cwd = self.workspaces.join(&launch.snapshot.workspace).to_string_lossy().into_owned();
+        // Where the file can't be read, nothing starts, and the gates say so.
+        let vars = self.vars(launch, &env::of_file(&self.env).unwrap_or_default());
+        let names = vars.keys().map(|name| name.to_string_lossy().into_owned());
+        let mut env: Vec<_> = names.chain(OWN_VARIABLES.map(str::to_owned)).collect();
+        env.sort();
+        let is_set_up = workspace::is_set_up(&self.workspaces, &launch.snapshot.workspace);
+        let after_create: &[String] = if is_set_up { &[] } else { &self.hooks.after_create };
+        let all = [
+            ("after_create", after_create),
+            ("before_run", &self.hooks.before_run),
+            ("done", &self.done),
+            ("after_run", &self.hooks.after_run),
+        ];
+        let run = launch.spec.id.to_string();
+        let fill = |argv: &[String]| prompt::fill(argv, None, Some(&run), Some(&cwd), None);
+        let configured = all.into_iter().filter(|(_, argv)| !argv.is_empty());
+        let hooks = configured.map(|(name, argv)| (name, fill(argv))).collect();
+        RunPreview { argv: self.argv(launch), cwd, env, hooks }
+    }
+
+    fn spec(&self, launch: &Launch, means: &StartInputs, terminal: Option<Terminal>) -> Result<Spec> {
+        let mut argv = self.argv(launch);
         argv[0] = means.program.to_str().context("the program's path is not UTF-8")?.to_owned();
         Ok(Spec {
             schema: 1,

@@ -446,6 +446,10 @@ impl Fleet for Hands<'_> {
         self.0.borrow_mut().start(launch)
     }
 
+    fn preview(&self, launch: &Launch) -> factory_tick::model::RunPreview {
+        factory_tick::model::RunPreview { argv: launch.argv.clone(), ..Default::default() }
+    }
+
     fn fence(&self, run: &RunId) -> FenceOutcome {
         self.0.borrow_mut().fence(run)
     }
