@@ -108,18 +108,11 @@ fn session_that_answers_a_resume_with_400_is_started_fresh_once() {
 }
 
 fn retry(factory: &mut Factory, message: &str) {
-    let action = Action::Retry {
+    factory.order(Action::Retry {
         item: id("A"),
         go_on: vec![AgentName("a-impl".into())],
         message: Some(message.to_owned()),
-    };
-    let decision = crate::model::Decision {
-        action,
-        item: Some(id("A")),
-        because: "a person said so".to_owned(),
-        group: 0,
-    };
-    factory.registry.apply(&crate::model::Step::Decide(decision), &factory.now).unwrap();
+    });
 }
 
 // A session that is gone took the answer with it: the fresh one asked the same again.

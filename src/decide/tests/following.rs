@@ -1,7 +1,7 @@
 //! Items: edited, closed, gone, back, parked, done.
 
 use super::*;
-use crate::model::{Decision, ReapOutcome, Reaped, Step, Survivor, UnreadableItem};
+use crate::model::{ReapOutcome, Reaped, Survivor, UnreadableItem};
 use crate::registry::{ItemPhase, ParkedBy};
 
 fn parked(mut factory: Factory) -> Factory {
@@ -253,10 +253,7 @@ fn a_required_note_comes_before_any_verdict_however_long_its_source_is_away() {
 #[test]
 fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
     let mut factory = untold("required");
-    let plan = factory.tick();
-    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
-    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    factory.tick_untold();
     assert_eq!(factory.registry.handoffs.len(), 2);
     assert_eq!(factory.record("A").attempts, 1);
     assert!(factory.registry.agents.values().all(|agent| !agent.succeeded && agent.run.is_none()));
@@ -269,11 +266,7 @@ fn a_required_note_that_fails_hands_every_run_off_and_keeps_none() {
 fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
     let mut factory = untold("best-effort");
     for _ in 0..5 {
-        let plan = factory.tick();
-        let (step, _) =
-            plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).expect("another try");
-        let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
-        factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+        factory.tick_untold();
         factory.see("a-rev.1", alive());
     }
     assert!(factory.tick().is_empty());
@@ -285,17 +278,12 @@ fn a_best_effort_note_is_dropped_after_five_tries_and_fails_nothing() {
 fn done_and_untold(mode: &str) -> Factory {
     let mut factory = Factory::with(&format!("[writeback]\ndone = \"{mode}\""), &["A"]).running("a-impl.1");
     factory.see("a-impl.1", succeeded());
-    let plan = factory.tick();
-    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
-    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    factory.tick_untold();
     factory
 }
 
 fn pause(factory: &mut Factory) {
-    let action = Action::Pause { until: None };
-    let decision = Decision { action, item: None, because: "later".to_owned(), group: 1 };
-    factory.registry.apply(&Step::Decide(decision), &factory.now).unwrap();
+    factory.order(Action::Pause { until: None });
 }
 
 // covers: I21
@@ -430,11 +418,8 @@ fn a_note_that_became_required_and_fails_keeps_no_role_of_its_dispatch() {
     let mut factory = untold("off");
     assert_eq!(told(&factory.tick()), ["adopt a-impl.1", "done a-impl.1", "adopt a-rev.1"]);
     factory.config.writeback.started = crate::config::WritebackMode::Required;
-    let plan = factory.tick();
+    let plan = factory.tick_untold();
     assert_eq!(told(&plan), ["writeback A started"]);
-    let (step, _) = plan.decisions().next().unwrap();
-    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
-    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
     assert!(!factory.agent("a-impl").succeeded, "nobody was told of the dispatch that it belongs to");
     assert_eq!(factory.registry.handoffs.len(), 1);
 }
@@ -507,8 +492,6 @@ fn dispatch_that_could_not_be_announced_keeps_no_session() {
     factory.see("a-impl.1", RunObservation::Alive { claim: Some(launcher()), reported });
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
-    let (step, _) = plan.decisions().find(|(_, d)| matches!(d.action, Action::Writeback(_))).unwrap();
-    let failed = StepOutcome { step, outcome: NotifyOutcome::Failed("no space left".into()).into() };
-    factory.registry.note(&plan, &[failed], &factory.config.attempts, &factory.now);
+    factory.fail_notes(&plan);
     assert!(!crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false));
 }

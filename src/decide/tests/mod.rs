@@ -55,10 +55,10 @@ use super::{Request, decide};
 use crate::config::{self, Config};
 use crate::fingerprint;
 use crate::model::{
-    Action, AgentName, Claimed, ClockReading, DoneWhen, Ended, Exit, ExitReason, FailureClass, FleetView,
-    Free, HoldReason, ItemId, ItemSnapshot, ItemState, Launch, LocalFacts, NotifyOutcome, Observed, Outcome,
-    Output, Plan, Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec, SourceView, StepOutcome,
-    UnrecordedSpec, WorkItem, World,
+    Action, AgentName, Claimed, ClockReading, Decision, DoneWhen, Ended, Exit, ExitReason, FailureClass,
+    FleetView, Free, HoldReason, ItemId, ItemSnapshot, ItemState, Launch, LocalFacts, NotifyOutcome,
+    Observed, Outcome, Output, Plan, Process, Refusal, Reported, Room, RunId, RunObservation, RunSpec,
+    SourceView, Step, StepOutcome, UnrecordedSpec, WorkItem, World,
 };
 use crate::registry::{AgentRecord, ItemRecord, Registry};
 
@@ -204,6 +204,34 @@ impl Factory {
             .collect();
         self.registry.note(&plan, &notified, &self.config.attempts, &self.now);
         plan
+    }
+
+    /// A tick whose notes do not reach the tracker.
+    fn tick_untold(&mut self) -> Plan {
+        let plan = self.tick();
+        self.fail_notes(&plan);
+        plan
+    }
+
+    /// The tracker takes none of the notes of a plan.
+    fn fail_notes(&mut self, plan: &Plan) {
+        let failed: Vec<_> = plan
+            .decisions()
+            .filter(|(_, decision)| matches!(decision.action, Action::Writeback(_)))
+            .map(|(step, _)| StepOutcome {
+                step,
+                outcome: NotifyOutcome::Failed("no space left".into()).into(),
+            })
+            .collect();
+        assert!(!failed.is_empty(), "nothing was to be told");
+        self.registry.note(plan, &failed, &self.config.attempts, &self.now);
+    }
+
+    /// Applies what a person orders for A.
+    fn order(&mut self, action: Action) {
+        let decision =
+            Decision { action, item: Some(id("A")), because: "a person said so".to_owned(), group: 0 };
+        self.registry.apply(&Step::Decide(decision), &self.now).unwrap();
     }
 
     fn later(&mut self, seconds: u64) {

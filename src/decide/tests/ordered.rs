@@ -2,16 +2,10 @@
 
 use super::super::can_go_on;
 use super::*;
-use crate::model::{AgentName, Decision, Step};
+use crate::model::AgentName;
 use crate::registry::ItemPhase;
 
 impl Factory {
-    fn order(&mut self, action: Action) {
-        let decision =
-            Decision { action, item: Some(id("A")), because: "a person said so".to_owned(), group: 0 };
-        self.registry.apply(&Step::Decide(decision), &self.now).unwrap();
-    }
-
     /// As the command does: every session that can go on does.
     fn retry(&mut self, fresh: bool, message: Option<&str>) {
         let a = id("A");

@@ -35,7 +35,8 @@ impl DirSource {
 impl Source for DirSource {
     /// Always all files, and never a version. The kernel shows an edit in nothing cheaper than the bytes: two edits
     /// within one tick of the clock of the file system (up to 10 ms, 2 s on FAT) have one time, `touch -r` and
-    /// `rsync -t` set an old time, and a write through a mapping sets it late. 1,000 files are read in about 10 ms.
+    /// `rsync -t` set an old time, and a write through a mapping sets it late. A debug build reads
+    /// 1,000 files in 80 ms.
     fn read(&self, _known: Option<&Version>, until: Instant) -> Read {
         match folder::read(&self.path, until) {
             Ok(view) => Read::Known { view, version: None },

@@ -63,6 +63,17 @@ pub(super) const SCENES: &[Scene] = &[
     },
     // Both are over: judged, done, written back.
     Scene { name: "success", prepare: first_runs_are_over, ..PLAIN },
+    // It was done a tick ago: its records go to done.jsonl, and an entry of the index takes their place.
+    Scene {
+        name: "index",
+        prepare: |factory| {
+            first_runs_are_over(factory);
+            factory.tick().expect(0);
+            assert_eq!(factory.registry()["items"]["dir:AR-1"]["state"], "done");
+        },
+        open: is_in_the_index,
+        ..PLAIN
+    },
     Scene {
         name: "failure",
         configure: |factory| roles(factory, "echo no >&2; exit 1"),
@@ -230,6 +241,13 @@ fn has_item(factory: &Factory, state: &str, attempts: u64) -> Option<String> {
 
 fn is_done(factory: &Factory) -> Option<String> {
     has_item(factory, "done", 0)
+}
+
+/// Done, known by the index alone, and its details are whole.
+fn is_in_the_index(factory: &Factory) -> Option<String> {
+    let registry = factory.registry();
+    let is_indexed = registry["items"] == json!({}) && registry["done"].get("dir:AR-1").is_some();
+    is_done(factory).or_else(|| (!is_indexed).then(|| format!("it is not in the index: {registry}")))
 }
 
 /// Where a launcher dies before its agent's receipt stands, the run has vanished; where it is refused what an agent
