@@ -21,8 +21,9 @@ impl Registry {
         let agents = self.agents.iter().flat_map(|(name, agent)| {
             [agent.resumes, agent.unfinished].map(|count| (name.to_string(), u64::from(count)))
         });
+        let done = self.done.iter().map(|(id, done)| (id.to_string(), done.dispatch));
         let counters = self.counters.all().map(|count| ("the counters".to_owned(), count));
-        let mut counts = items.chain(agents).chain(counters);
+        let mut counts = items.chain(agents).chain(done).chain(counters);
         let count = counts.find(|(_, count)| *count > COUNT_MAX);
         count.map(|(what, count)| format!("{what} counts up to {count}")).or_else(|| self.beyond_number())
     }
@@ -50,9 +51,10 @@ mod tests {
     #[test]
     fn what_nobody_can_have_counted_is_refused() {
         assert_eq!(registry().check(), Ok(()));
-        let changes: [fn(&mut Registry, u64); 5] = [
+        let changes: [fn(&mut Registry, u64); 6] = [
             |registry, count| registry.counters.dispatched = count,
             |registry, count| registry.items.values_mut().for_each(|item| item.dispatch = count),
+            |registry, count| registry.done.values_mut().for_each(|item| item.dispatch = count),
             |registry, count| registry.items.values_mut().for_each(|item| item.attempts = count as u32),
             |registry, count| registry.items.values_mut().for_each(|item| item.missing_reads = count as u32),
             |registry, count| registry.agents.values_mut().for_each(|agent| agent.resumes = count as u32),

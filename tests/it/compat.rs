@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use factory_tick::model::Gone;
 use factory_tick::registry::{AgentPhase, ItemPhase, ParkedBy};
 use factory_tick::state::files::{RegistryFile, registry_file};
 use factory_tick::state::{HostDir, Loaded, Origin};
 
-/// Written by factory-tick 0.1.0: an item in each state there is, two runs that must end, a role that
-/// starts nothing. Later versions may add files beside it, and never change it.
+/// Written by factory-tick 0.1.0: an item in each state, two done items of the index, two runs that must end, and each
+/// reason for which nothing starts. Later versions may add files beside it, and never change it.
 const FIRST: &str = include_str!("../../fixtures/registry/first.json");
 
 fn load(dir: &Path) -> (Loaded, RegistryFile) {
@@ -30,9 +31,10 @@ fn the_first_registry_is_read_for_ever() {
     let (_holder, loaded, file) = first();
     assert_eq!(loaded.origin, Origin::Registry, "not repaired from anything: it is whole");
     assert_eq!(loaded.lineage, "0031613d5f4ee17b7ab1743048d3a7a7");
-    assert_eq!((loaded.serial, file.serial()), (13, 13));
+    assert_eq!((loaded.serial, file.serial()), (14, 14));
     assert!(loaded.bound.is_config(Path::new("/srv/factory/factory.toml")));
-    assert!(loaded.bound.binding.is_none(), "it was written before there was one");
+    let binding = loaded.bound.binding.as_ref().expect("the state is bound to a repository and a directory");
+    assert_eq!(binding.directory.path, "/srv/factory/.factory-tick");
 
     let registry = &loaded.body;
     let standing: Vec<_> = registry
@@ -77,7 +79,15 @@ fn the_first_registry_is_read_for_ever() {
     );
     let handoffs: Vec<_> = registry.handoffs.keys().map(ToString::to_string).collect();
     assert_eq!(handoffs, ["ar-5-impl.1", "ar-5-rev.1"]);
-    assert!(registry.cool_offs.contains_key("role:implementer"));
+    let done: Vec<_> =
+        registry.done.iter().map(|(id, done)| (id.0.as_str(), done.key(id), done.gone)).collect();
+    assert_eq!(done, [("dir:AR-10", "AR-10", None), ("dir:AR-11", "Old#11", Some(Gone::Absent))]);
+    let owed = registry.items.values().filter(|item| item.outbox.tracker_note.wanted.is_some()).count();
+    assert_eq!(owed, 1, "a note that its tracker was not told");
+    let cool_offs: Vec<_> = registry.cool_offs.keys().map(String::as_str).collect();
+    assert_eq!(cool_offs, ["harness:claude", "role:implementer"]);
+    assert!(registry.paused.is_some() && registry.failure_streak.is_some() && registry.daily_spend.is_some());
+    assert_eq!(registry.refusals["reviewer"].streak, 1);
     assert_eq!((registry.counters.dispatched, registry.counters.resumes), (19, 1));
 }
 
