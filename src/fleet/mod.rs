@@ -11,6 +11,9 @@ use crate::model::{
     StartOutcome,
 };
 
+/// Why a start is not tried whose deadline has passed.
+const TOO_LATE: &str = "the tick's deadline came before the start";
+
 /// A place where agents run.
 ///
 /// An answer of [`start`](Fleet::start) is never proof of life: only [`observe`](Fleet::observe) tells
@@ -24,7 +27,7 @@ pub trait Fleet {
         until: Instant,
     ) -> Observed<FleetView>;
 
-    /// Starts one run, and answers before `until`. `NotStarted` and `NotTried` are certain.
+    /// Starts one run, and answers before `until`. `NotStarted` and `NotTried` are certain. After `until` it starts nothing.
     fn start(&self, launch: &Launch, until: Instant) -> StartOutcome;
 
     /// What a start of this launch would be, for people. Changes nothing.

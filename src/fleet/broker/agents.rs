@@ -21,8 +21,8 @@ use super::reclaim::Reclaim;
 use super::wire::{Listed, Session, Spawn};
 use crate::clock::pause;
 use crate::config::{BrokerConfig, Config};
-use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
+use crate::fleet::{Fleet, TOO_LATE};
 use crate::harness;
 use crate::model::{
     AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview,
@@ -372,6 +372,9 @@ impl Fleet for BrokerFleet {
     }
 
     fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
+        if Instant::now() >= until {
+            return StartOutcome::NotTried(TOO_LATE);
+        }
         // Each further one would wait as long, and be performed some time later all the same.
         if self.is_silent.get() {
             return StartOutcome::NotTried("the broker did not answer the start before");

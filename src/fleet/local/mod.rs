@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use self::launcher_life::LauncherLife;
-use super::Fleet;
+use super::{Fleet, TOO_LATE};
 use crate::clock;
 use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
 use crate::launcher::STOP_FILE_CHECK;
@@ -386,7 +386,10 @@ impl Fleet for LocalFleet {
         }
     }
 
-    fn start(&self, launch: &Launch, _until: Instant) -> StartOutcome {
+    fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
+        if Instant::now() >= until {
+            return StartOutcome::NotTried(TOO_LATE);
+        }
         let means = match self.means(launch) {
             Ok(means) => means,
             Err(not_started) => return not_started,

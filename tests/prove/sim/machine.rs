@@ -1,6 +1,7 @@
 //! Run directories, launchers and processes: what the kernel, `fleet/local.rs` and the launcher do, on one
 //! simulated clock.
 
+mod ordered;
 mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -197,6 +198,8 @@ pub(super) struct Machine {
     gone_sessions: BTreeSet<String>,
     /// The longest that the hook after each agent may keep its launcher; `None`: there is no hook.
     after_run_ms: Option<u64>,
+    /// How runs go that a check has ordered. All others are drawn.
+    ordered: BTreeMap<RunId, Script>,
 }
 
 impl Machine {
@@ -223,6 +226,7 @@ impl Machine {
             next_pid: 100,
             sessions: 0,
             gone_sessions: BTreeSet::new(),
+            ordered: BTreeMap::new(),
         }
     }
 
@@ -276,7 +280,10 @@ impl Machine {
         faults: &mut Faults,
         dice: &mut Dice,
     ) {
-        let mut script = self.script(launch, start_grace_ms, faults, dice);
+        let mut script = match self.ordered.remove(&launch.spec.id) {
+            Some(script) => script,
+            None => self.script(launch, start_grace_ms, faults, dice),
+        };
         self.know_program(launch, &mut script);
         let process = self.process();
         let at = self.mono_ms + script.claim_after;
