@@ -124,7 +124,7 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
 
 /// Whether nothing more can come of it.
 fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
-    let queries = [RunQuery { run: run.clone(), handle: None, name_taken: false }];
+    let queries = [RunQuery { run: run.clone(), handle: None, name_taken: false, done_when: None }];
     let known = std::collections::BTreeMap::from([(run.agent.clone(), u64::MAX)]);
     let until = Instant::now() + Duration::from_secs(5);
     match fleet.observe(&queries, &known, until) {

@@ -44,7 +44,7 @@ fn forget(context: &Context, wanted: &str) -> Result<ExitStatus, Failure> {
 /// Why nobody can tell whether a handed-off run lives; `None` where it can be told.
 fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunId) -> Option<String> {
     let handle = registry.handoffs.get(run)?.handle.clone();
-    let queries = [RunQuery { run: run.clone(), handle, name_taken: false }];
+    let queries = [RunQuery { run: run.clone(), handle, name_taken: false, done_when: None }];
     let until = Instant::now() + context.config.tick.deadline;
     match context.fleet(lineage).observe(&queries, &registry.names.last_n, until) {
         Observed::Unknown(why) => Some(why.text),

@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod local;
+pub mod patience;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -30,12 +30,11 @@ struct Service {
 }
 
 impl Service {
-    fn start(home: &Path, legacy: bool) -> Service {
+    fn start(home: &Path) -> Service {
         let port = home.join("port");
         let stub = system("python3")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/broker/service_stub.py"))
             .arg(&port)
-            .arg(if legacy { "1" } else { "0" })
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
@@ -172,7 +171,7 @@ struct Lab {
 
 impl Lab {
     /// `None`, said aloud, where the broker was not fetched.
-    fn start(legacy: bool) -> Option<Lab> {
+    fn start() -> Option<Lab> {
         let program = program()?;
         if !system("python3").arg("--version").stdout(Stdio::null()).status().is_ok_and(|ran| ran.success()) {
             let why = "there is no python3, in which the broker's service is played";
@@ -182,7 +181,7 @@ impl Lab {
         }
         let home =
             tempfile::Builder::new().prefix("reclaim-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let service = Service::start(home.path(), legacy);
+        let service = Service::start(home.path());
         let broker = run(&program, home.path(), &service);
         let lab = Lab { broker, service, home, notes: Notes::default(), ways: Ways::default() };
         lab.ready();
@@ -297,7 +296,7 @@ const WITH_TOKEN: &str = "broker: POST /api/spawn with a token";
 // covers: N01
 #[test]
 fn the_name_of_an_agent_that_ended_is_released_by_its_broker() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     // One that ends at once can be seen to have ended by its very start.
     let (requests, spawned) = lab.spawn(&met, "ag", "until [ -e end ]; do sleep 0.05; done");
@@ -318,7 +317,7 @@ fn the_name_of_an_agent_that_ended_is_released_by_its_broker() {
 // covers: N01 N06
 #[test]
 fn a_name_from_before_the_brokers_death_is_taken_over_by_its_id() {
-    let Some(mut lab) = Lab::start(false) else { return };
+    let Some(mut lab) = Lab::start() else { return };
     let met = lab.meet();
     assert!(lab.spawn(&met, "ag", "exec sleep 600").1.is_ok());
     wait_for("it works", || lab.service.agent("ag")["status"] == "active");
@@ -350,19 +349,9 @@ fn a_name_from_before_the_brokers_death_is_taken_over_by_its_id() {
 
 // covers: N01 N05
 #[test]
-fn an_older_service_replaces_the_token_of_who_was_looked_at() {
-    let Some(lab) = Lab::start(true) else { return };
+fn failed_second_look_leaves_the_token_as_it_was() {
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
-    let before = lab.service.put(&json!({"name": "ag"}));
-    let (requests, spawned) = lab.spawn(&met, "ag", "exec sleep 600");
-    assert!(spawned.is_ok(), "{spawned:?}");
-    let last = vec!["service: POST /v1/agents/ag/rotate-token".to_owned(), WITH_TOKEN.to_owned()];
-    assert_eq!(requests, [ladder("ag", 6), last].concat());
-    let after = lab.service.agent("ag");
-    assert!(after["id"] == before["id"] && after["token"] != before["token"], "{before} {after}");
-    assert_eq!(lab.noted(WITH_TOKEN).1["agentToken"], after["token"]);
-
-    // No look, no new token: the old one would be gone for nothing.
     let before = lab.service.put(&json!({"name": "unseen"}));
     lab.once("service: GET", Way::Open);
     lab.once("service: GET", Way::Reported("500 Internal Server Error", String::new()));
@@ -370,20 +359,14 @@ fn an_older_service_replaces_the_token_of_who_was_looked_at() {
     assert!(matches!(spawned, Err(Failure::NoService(_))), "{spawned:?}");
     assert_eq!(requests, ladder("unseen", 5));
     assert_eq!(lab.service.agent("unseen")["token"], before["token"]);
-
-    lab.service.put(&json!({"name": "lost"}));
-    lab.once("rotate-token", Way::Lost);
-    let (requests, spawned) = lab.spawn(&met, "lost", "exec sleep 600");
-    assert!(matches!(spawned, Err(Failure::Unknown(_))), "{spawned:?}");
-    assert_eq!(requests.last().unwrap(), "service: POST /v1/agents/lost/rotate-token");
-    assert_eq!(names(&met.0), ["ag"]);
+    assert_eq!(names(&met.0), Vec::<String>::new());
 }
 
 /// A workspace is shared: another machine's agent can have the same name, and a release alone would end it there.
 // covers: N02
 #[test]
 fn nobody_who_works_and_no_person_loses_a_name() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     for status in ["active", "online", "idle", "blocked", "waiting"] {
         let before = lab.service.put(&json!({"name": status, "status": status}));
@@ -410,7 +393,7 @@ fn nobody_who_works_and_no_person_loses_a_name() {
 // covers: N03
 #[test]
 fn another_agents_name_or_token_is_not_taken() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     let other = lab.service.put(&json!({"name": "other"}));
     let withheld = |name: &'static str, ways: Vec<(&'static str, String)>, upto: Vec<String>| {
@@ -433,16 +416,13 @@ fn another_agents_name_or_token_is_not_taken() {
     withheld("id", vec![("takeover", issued(r#","agent_id":"agent_other""#))], ladder("id", 6));
     // The broker would start an agent with that, and it would be the other one to everybody.
     withheld("unsaid", vec![("takeover", issued(""))], ladder("unsaid", 6));
-    lab.once("takeover", Way::Reported("404 Not Found", "404 Not Found".to_owned()));
-    let rotated = [ladder("name", 6), vec!["service: POST /v1/agents/name/rotate-token".to_owned()]].concat();
-    withheld("name", vec![("rotate-token", issued(r#","name":"other""#))], rotated);
     assert_eq!(names(&met.0), Vec::<String>::new());
 }
 
 // covers: N04
 #[test]
 fn what_the_service_refuses_is_not_asked_for_in_another_way() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     let said = r#"{"ok":false,"error":{"code":"rate_limit_exceeded","message":"slow down"}}"#;
     let steps = [("service: GET", 2), ("takeover", 6)];
@@ -465,18 +445,20 @@ fn what_the_service_refuses_is_not_asked_for_in_another_way() {
             assert!(is_right, "{step} {status}: {failure:?}");
         }
     }
-    // It knows takeovers after all: then it does not replace a token for the key of a workspace.
+    // A service without takeovers leaves the name held: no other request could name the agent by its id.
+    let before = lab.service.agent("refused");
     lab.once("takeover", Way::Reported("404 Not Found", "404 Not Found".to_owned()));
     let (requests, spawned) = lab.spawn(&met, "refused", "exec sleep 600");
-    assert!(matches!(spawned, Err(Failure::Withheld(_))), "{spawned:?}");
-    assert_eq!(requests.len(), 7, "{requests:?}");
+    assert!(matches!(spawned, Err(Failure::NameHeld(_))), "{spawned:?}");
+    assert_eq!(requests, ladder("refused", 6));
+    assert_eq!(lab.service.agent("refused"), before);
     assert_eq!(names(&met.0), Vec::<String>::new());
 }
 
 // covers: N05
 #[test]
 fn after_a_lost_reply_nothing_more_is_sent() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     let takeover = r#"{"ok":false,"error":{"code":"internal","message":"oops"}}"#.to_owned();
     let oops = Way::Reported("500 Internal Server Error", takeover);
@@ -527,7 +509,7 @@ fn after_a_lost_reply_nothing_more_is_sent() {
 // covers: N01
 #[test]
 fn without_the_service_only_the_broker_is_asked() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let (client, session) = lab.meet();
     let untold = (client, Session { service: None, workspace_key: None, ..session });
     lab.service.put(&json!({"name": "ag"}));
@@ -542,7 +524,7 @@ fn without_the_service_only_the_broker_is_asked() {
 // covers: N01
 #[test]
 fn a_name_that_comes_free_on_the_way_is_used() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let met = lab.meet();
     let held = r#"{"error":"failed to pre-register worker 'NAME': agent 'NAME' already exists and registration is create-only; x","name":"NAME","success":false}"#;
     let refused = |name: &str| Way::Reported("500 Internal Server Error", held.replace("NAME", name));
@@ -567,7 +549,7 @@ fn a_name_that_comes_free_on_the_way_is_used() {
 // covers: N01
 #[test]
 fn an_item_is_tried_again_under_the_name_that_its_first_attempt_left_at_the_service() {
-    let Some(lab) = Lab::start(false) else { return };
+    let Some(lab) = Lab::start() else { return };
     let mut factory = Factory::new();
     let folder = lab.home.path().join(".agentworkforce/relay").display().to_string();
     factory.set("fleet", "kind", "\"broker\"");

@@ -31,7 +31,7 @@ enum Kind {
     Broker,
 }
 
-// covers: F03 F66
+// covers: D20 F31 P07 P07b
 pub(crate) fn every_fleet_keeps_its_promises(order: &Order) {
     let kinds = Kind::value_variants();
     for kind in kinds.iter().filter(|kind| order.kinds.is_empty() || order.kinds.contains(kind)) {

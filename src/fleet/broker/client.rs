@@ -6,7 +6,7 @@ use super::answer::Answer;
 use super::failure::{self, Failure};
 use super::http::{Method, Presented, Wire};
 use super::origin::{Origin, Secret};
-use super::wire::{self, Listed, Released, Replay, Session, Spawn, Spawned};
+use super::wire::{self, Listed, Released, Session, Spawn, Spawned};
 
 /// Speaks to one broker. May be used from several threads at once; but the broker starts one agent after the other, a
 /// quarter of a second each, and its list waits in the same queue.
@@ -82,26 +82,6 @@ impl Client {
             Failure::Refused { status: 500.., message, .. } => Err(Failure::Unknown(message)),
             failure => Err(failure),
         }
-    }
-
-    /// Asks for what happened after event number `since`; 0 is the beginning.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`].
-    pub fn replay(&self, since: u64, until: Instant) -> Result<Replay, Failure> {
-        Replay::read(&self.get(&format!("/api/events/replay?sinceSeq={since}"), until)?, since)
-    }
-
-    /// Leaves a message for an agent of this broker.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`]; [`Failure::Refused`] where there is no such agent.
-    pub fn send(&self, to: &str, message: &str, until: Instant) -> Result<(), Failure> {
-        let body = wire::body(&[("to", to), ("message", message), ("from", "factory-tick")]);
-        let answer = self.wire.exchange(Method::Post, "/api/send", Some(body), until)?;
-        if answer.is_success() { Ok(()) } else { Err(failure::of(&answer)) }
     }
 
     fn get(&self, path: &str, until: Instant) -> Result<Answer, Failure> {

@@ -27,4 +27,4 @@ pub use agents::{BrokerFleet, find};
 pub use client::Client;
 pub use failure::Failure;
 pub use origin::{Origin, Secret};
-pub use wire::{Event, Listed, Released, Replay, Seat, Session, Spawn, Spawned, Unbroken};
+pub use wire::{Listed, Released, Seat, Session, Spawn, Spawned};

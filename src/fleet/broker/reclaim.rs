@@ -6,8 +6,6 @@
 //! 1. The broker releases the name, which is enough if the agent was its own, and the start is asked for again.
 //! 2. The service is asked for a new token of that very agent, by its id and on the record, and the start is asked for
 //!    with the token.
-//! 3. A service before 8.2.0 does not know that request; it replaces the token of whoever has the name. So this is asked
-//!    only after the id was seen to be the one that it was at first.
 //!
 //! A workspace may be shared by several machines, and a release, like a new token, ends what an agent of that name does
 //! on any of them. So the service is asked before each of the two whose the name is: nobody loses it who works, and no
@@ -54,7 +52,7 @@ pub struct Reclaim<'a> {
 
 impl Reclaim<'_> {
     /// Asks for an agent to be started, and takes its name back where it is held. Only for a name whose last run here is
-    /// known to be dead. At most eight requests, all by the deadline; the release alone may take 31 seconds.
+    /// known to be dead. At most seven requests, all by the deadline; the release alone may take 31 seconds.
     ///
     /// # Errors
     ///
@@ -126,15 +124,11 @@ impl Reclaim<'_> {
         fields.extend(who.into_iter().filter_map(|(key, value)| Some((key, value?))));
         let body = body(&fields);
         let answer = service.ask(Method::Post, &format!("{}/takeover", path(name)), Some(body), until)?;
-        if answer.status != 404 || is_gone(&answer) {
-            return token_of(&answer, |issued| &issued.agent_id, id);
-        }
-        let answer = service.ask(Method::Post, &format!("{}/rotate-token", path(name)), None, until)?;
         if answer.status == 404 && !is_gone(&answer) {
-            let neither = "its service knows no way to take it over, or is another service";
-            return Err(Failure::NameHeld(neither.to_owned()));
+            let unable = "its service knows no way to take it over, or is another service";
+            return Err(Failure::NameHeld(unable.to_owned()));
         }
-        token_of(&answer, |issued| &issued.name, name)
+        token_of(&answer, id)
     }
 }
 
@@ -160,10 +154,9 @@ struct Seat {
 #[derive(Deserialize)]
 struct Issued {
     token: String,
+    // A reply without it says of no agent that the token is that agent's.
     #[serde(default)]
     agent_id: String,
-    #[serde(default)]
-    name: String,
 }
 
 impl Service {
@@ -230,9 +223,9 @@ fn differs(said: &Value, expected: &str) -> bool {
     !said.is_null() && said.as_str() != Some(expected)
 }
 
-/// The token in a reply, if that says that it is the agent's with this in the named field; `None` where nobody has the
-/// name any more.
-fn token_of(answer: &Answer, whose: fn(&Issued) -> &str, expected: &str) -> Result<Option<Secret>, Failure> {
+/// The token in a reply, if the reply says that the token is the agent's with this id; `None` where no agent has the name
+/// any more.
+fn token_of(answer: &Answer, id: &str) -> Result<Option<Secret>, Failure> {
     if is_gone(answer) {
         return Ok(None);
     }
@@ -240,7 +233,7 @@ fn token_of(answer: &Answer, whose: fn(&Issued) -> &str, expected: &str) -> Resu
         return Err(refusal(answer));
     }
     let issued: Issued = read(answer)?;
-    if whose(&issued) != expected {
+    if issued.agent_id != id {
         return Err(Failure::Withheld(
             "its service answered with a token that is not that agent's".to_owned(),
         ));

@@ -131,14 +131,13 @@ fn heard(recorded: &Recorded) -> String {
     let answer = recorded.answer.clone();
     let client = served(move |stream, _| drop(stream.write_all(answer.as_bytes())));
     let name = path.strip_prefix("/api/spawned/");
-    let since = path.strip_prefix("/api/events/replay?sinceSeq=").map(|since| since.parse().unwrap_or(0));
     let or_failure = |heard: Result<String, Failure>| {
         heard.unwrap_or_else(|failure| {
             let certain = if failure.is_certain() { "certain" } else { "UNCERTAIN" };
             format!("{certain}: {failure:?}")
         })
     };
-    or_failure(match (method.as_str(), path.as_str(), name, since) {
+    or_failure(match (method.as_str(), path.as_str(), name) {
         (_, "/api/session", ..) => client.session(soon()).map(|session| format!("{session:?}")),
         ("POST", "/api/spawn", ..) => {
             let name = recorded.name.as_deref().unwrap_or("ag");
@@ -147,14 +146,9 @@ fn heard(recorded: &Recorded) -> String {
                 format!("{spawned:?}")
             })
         }
-        ("POST", "/api/send", ..) => client.send("ag", "text", soon()).map(|()| "sent".to_owned()),
-        ("DELETE", _, Some(name), _) => {
+        ("DELETE", _, Some(name)) => {
             client.release(name, "done", soon()).map(|released| format!("{released:?}"))
         }
-        (.., Some(since)) => client.replay(since, soon()).map(|replay| {
-            let kinds = replay.events.iter().map(|event| format!("{}:{}", event.seq, event.kind));
-            format!("{:?} {} {}", replay.unbroken, replay.current, kinds.collect::<Vec<_>>().join(" "))
-        }),
         _ => client.list(soon()).map(|agents| {
             let agents = agents.iter().map(|agent| {
                 let pids = (agent.pid, agent.worker_pid);
@@ -313,24 +307,6 @@ fn a_list_that_is_not_wholly_right_is_none() {
 }
 
 #[test]
-fn events_come_in_their_order_or_not_at_all() {
-    let replayed = |since, body: &str| answered(reply("200 OK", "", body)).replay(since, soon());
-    let body = |current: u64, gap: bool, seqs: &[u64]| {
-        let events: Vec<_> = seqs.iter().map(|seq| format!(r#"{{"seq":{seq},"kind":"k","x":1}}"#)).collect();
-        format!(r#"{{"currentSeq":{current},"gap":{gap},"events":[{}]}}"#, events.join(","))
-    };
-    let unbroken = |since, body: &str| replayed(since, body).map(|replay| replay.unbroken);
-    assert_eq!(unbroken(3, &body(5, false, &[4, 5])), Ok(Unbroken::Yes));
-    assert_eq!(unbroken(3, &body(900, true, &[800, 900])), Ok(Unbroken::Gap));
-    assert_eq!(unbroken(3, &body(2, false, &[])), Ok(Unbroken::Restarted));
-    for wrong in
-        [body(5, false, &[5, 4]), body(5, false, &[3]), body(5, false, &[6]), body(5, false, &[4, 4])]
-    {
-        assert!(matches!(replayed(3, &wrong), Err(Failure::Unknown(_))), "{wrong}");
-    }
-}
-
-#[test]
 fn nobody_is_waited_for_beyond_the_deadline() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let key = || Secret::new(KEY).unwrap();
@@ -380,7 +356,7 @@ fn what_never_left_is_known_to_have_done_nothing() {
 
     // A broker reads a part of what is too large, and hangs up: nobody could tell what it made of it.
     let client = served(|_, _| panic!("nothing was to be sent"));
-    let failure = client.send("ag", &"x".repeat(3 << 20), soon()).unwrap_err();
+    let failure = spawn_as(&client, &"x".repeat(3 << 20), soon()).unwrap_err();
     assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
 }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::{LAUNCHER_SLACK, LocalFleet};
+use super::LocalFleet;
+use crate::fleet::patience::LAUNCHER_SLACK;
 use crate::model::{Claim, Reap, RunHandle, RunId};
 use crate::process::identity::{self, Life};
 use crate::process::scan::Scan;
@@ -77,6 +78,6 @@ impl LocalFleet {
             Claim::FencedBy(_) | Claim::Refused(_) => None,
         };
         let handle = handle.or_else(claimed)?;
-        Some(Reap { run, handle: Some(handle), survivors: Vec::new() })
+        Some(Reap { run, handle: Some(handle), survivors: Vec::new(), spares_hook: true })
     }
 }

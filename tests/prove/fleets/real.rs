@@ -14,7 +14,7 @@ use factory_tick::fleet::Fleet;
 use factory_tick::fleet::broker::BrokerFleet;
 use factory_tick::fleet::local::LocalFleet;
 use factory_tick::fleet::local::discard::Discarded;
-use factory_tick::model::{RunHandle, RunId, RunObservation, RunQuery, StartOutcome};
+use factory_tick::model::{RunHandle, RunId, RunObservation, StartOutcome};
 use factory_tick::process::identity::Host;
 use factory_tick::run::env::Vars;
 use factory_tick::state::HostDir;
@@ -189,7 +189,7 @@ impl Subject for RealFleet {
         let mut launch = fleet_suite::launch(self, &run, Agent::Exits(0));
         launch.snapshot.workspace = name.to_owned();
         assert_eq!(other.start(&launch, until), StartOutcome::Tried);
-        let queries = [RunQuery { run: run.clone(), handle: None, name_taken: false }];
+        let queries = [fleet_suite::query(&run, None)];
         let is_over = || {
             let seen = other.observe(&queries, &BTreeMap::new(), until);
             matches!(seen.known().unwrap().runs[&run], RunObservation::Ended(_))
