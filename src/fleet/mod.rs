@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use self::broker::BrokerFleet;
 use self::local::LocalFleet;
 use self::run_store::RunStore;
 use crate::config::{Config, FleetKind};
@@ -90,10 +89,7 @@ pub fn build(config: &Config, home: Home, only_ends: bool) -> Box<dyn Fleet> {
     let local = local(config, home);
     match &config.fleet.kind {
         FleetKind::Local => Box::new(local),
-        FleetKind::Broker(broker) => {
-            let fleet = BrokerFleet::new(local, config, broker);
-            Box::new(if only_ends { fleet.unasked() } else { fleet })
-        }
+        FleetKind::Broker(broker) => Box::new(broker::build(local, config, broker, only_ends)),
     }
 }
 
