@@ -1,7 +1,7 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 pub mod before_remove;
-pub mod discard;
+mod discard;
 mod ends;
 pub(crate) mod fences;
 mod last_resort;
@@ -40,6 +40,7 @@ use crate::run::env::Vars;
 use crate::run::spec::marker;
 use crate::run::{machine, tags, tmp};
 use crate::workspace::ownership::Marks;
+use crate::workspace::root;
 
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
@@ -92,7 +93,7 @@ impl LocalFleet {
             runs: state.join("runs"),
             live: state.join("live"),
             made: state.join("made"),
-            workspaces: workspaces(config, state),
+            workspaces: root::folder(config, state),
             lineage: lineage.to_owned(),
             host,
             now,
@@ -344,11 +345,6 @@ fn fenced(files: &RunFiles) -> Result<RunObservation> {
     Ok(RunObservation::Ended(Box::new(ended)))
 }
 
-/// The folder of workspaces.
-pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
-    config.workspace_root.clone().unwrap_or_else(|| state.join("workspaces"))
-}
-
 impl Fleet for LocalFleet {
     fn observe(
         &self,
@@ -416,6 +412,10 @@ impl Fleet for LocalFleet {
 
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
         self.find_fenced(fenced)
+    }
+
+    fn end_unrecorded(&self, runs: &[(RunId, Option<RunHandle>)]) -> Result<Vec<RunId>> {
+        self.end_without_record(runs)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {

@@ -8,12 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use factory_tick::clock;
-use factory_tick::config::{self, Config, FleetKind};
+use factory_tick::config::{self, Config};
 use factory_tick::durable::Trash;
-use factory_tick::fleet::Fleet;
-use factory_tick::fleet::broker::BrokerFleet;
-use factory_tick::fleet::local::LocalFleet;
-use factory_tick::fleet::local::discard::Discarded;
+use factory_tick::fleet::run_store::Discarded;
+use factory_tick::fleet::{self, Fleet, Home};
 use factory_tick::model::{RunHandle, RunId, RunObservation, StartOutcome};
 use factory_tick::process::identity::Host;
 use factory_tick::run::env::Vars;
@@ -59,21 +57,23 @@ impl RealFleet {
              [[role]]\nname = \"implementer\"\nsuffix = \"impl\"\ncommand = [\"agent\"]\n"
         );
         let path = home.path().join("factory.toml");
-        let config = config::parse(&text, &path, &|_| Err(String::new()))
+        let mut config = config::parse(&text, &path, &|_| Err(String::new()))
             .unwrap_or_else(|problems| panic!("{text}\n{problems:?}"));
+        config.workspace_root = Some(home.path().join("state/workspaces"));
         let vars = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", home.path().to_str().unwrap())];
         let vars = vars.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         RealFleet { home, config, vars, _broker: broker }
     }
 
-    fn agents_of(&self, state: &str, lineage: &str) -> LocalFleet {
+    /// The state directory of that name, and this process.
+    fn home(&self, state: &str, lineage: &str) -> Home {
         let host = Host::read().unwrap();
         let now = clock::moment(&host.boot_id);
-        LocalFleet::new(&self.config, &self.path(state), lineage, host, now, self.vars.clone())
+        Home { state: self.path(state), lineage: lineage.to_owned(), host, now, vars: self.vars.clone() }
     }
 
-    fn own_agents(&self) -> LocalFleet {
-        self.agents_of("state", "own")
+    fn workspaces(&self) -> PathBuf {
+        self.path("state/workspaces")
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -124,11 +124,7 @@ impl RealFleet {
 
 impl Subject for RealFleet {
     fn fleet(&self) -> Box<dyn Fleet + '_> {
-        let local = self.own_agents();
-        match &self.config.fleet.kind {
-            FleetKind::Local => Box::new(local),
-            FleetKind::Broker(broker) => Box::new(BrokerFleet::new(local, &self.config, broker)),
-        }
+        fleet::build(&self.config, self.home("state", "own"), false)
     }
 
     fn order(&self, run: &RunId, agent: Agent) -> Vec<String> {
@@ -138,9 +134,8 @@ impl Subject for RealFleet {
             Agent::Crashes => format!("ulimit -c 0; {begins} kill -SEGV $$"),
             Agent::Works => format!("sleep 600 & setsid sleep 600 & {begins} wait"),
             Agent::NeverBegins => {
-                let workspaces = self.own_agents().workspaces;
-                fs::create_dir_all(&workspaces).unwrap();
-                put(&workspaces.join(&run.agent.0), "A file stands where the workspace belongs.\n");
+                fs::create_dir_all(self.workspaces()).unwrap();
+                put(&self.workspaces().join(&run.agent.0), "A file stands where the workspace belongs.\n");
                 begins.to_owned()
             }
         };
@@ -182,8 +177,7 @@ impl Subject for RealFleet {
     /// Lives through a run of another factory that has the same folder of workspaces.
     fn take_workspace(&self, name: &str) {
         HostDir::create_or_open(&self.path("other"), false).unwrap();
-        let mut other = self.agents_of("other", "other");
-        other.workspaces = self.own_agents().workspaces;
+        let other = fleet::build(&self.config, self.home("other", "other"), false);
         let run: RunId = "ar-9-impl.1".parse().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
         let mut launch = fleet_suite::launch(self, &run, Agent::Exits(0));
@@ -202,7 +196,8 @@ impl Subject for RealFleet {
 
     fn discard(&self, run: &RunId) -> bool {
         let trash = Trash::at(self.path("state/trash"));
-        self.own_agents().discard(run, &trash).unwrap() == Discarded::Gone
+        let store = fleet::run_store(&self.config, self.home("state", "own"));
+        store.discard(run, &trash).unwrap() == Discarded::Gone
     }
 }
 

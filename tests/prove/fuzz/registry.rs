@@ -60,7 +60,7 @@ fn body() -> Value {
         body[name] = value.clone();
     }
     body["cool_offs"]["harness:codex"] = json!({
-        "because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-20T09:00:00Z", "streak": 3,
+        "because": "x", "until": "2026-11-20T09:00:00Z", "streak": 3,
         "begun": {"at": "2026-11-20T08:00:00Z", "mono_ms": 5, "boot_id": "b"}
     });
     body
