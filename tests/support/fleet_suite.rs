@@ -170,7 +170,12 @@ fn start(subject: &dyn Subject, run: &RunId, agent: Agent) -> StartOutcome {
 #[track_caller]
 fn start_working(subject: &dyn Subject, run: &RunId) -> Claimed {
     assert_eq!(start(subject, run, Agent::Works), StartOutcome::Tried);
-    wait(subject, "the agent works", || subject.begun(run) == 1);
+    wait(subject, "the agent works", || {
+        if let RunObservation::Ended(ended) = sight(subject, run, None) {
+            panic!("{run} was to work and is over: {ended:?}");
+        }
+        subject.begun(run) == 1
+    });
     match sight(subject, run, None) {
         RunObservation::Alive { claim: Some(claim), .. } => claim,
         other => panic!("{run} works and is seen as {other:?}"),

@@ -65,11 +65,24 @@ impl RealFleet {
         RealFleet { home, config, vars, _broker: broker }
     }
 
-    /// The state directory of that name, and this process.
+    /// Of this state directory, and of this process.
     fn home(&self, state: &str, lineage: &str) -> Home {
         let host = Host::read().unwrap();
         let now = clock::moment(&host.boot_id);
         Home { state: self.path(state), lineage: lineage.to_owned(), host, now, vars: self.vars.clone() }
+    }
+
+    fn own_home(&self) -> Home {
+        self.home("state", &self.lineage())
+    }
+
+    /// No other fleet of this machine may have it: a reap ends every process with its markers.
+    fn lineage(&self) -> String {
+        self.home.path().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    fn marker(&self, run: &RunId) -> String {
+        format!("{}/{run}", self.lineage())
     }
 
     fn workspaces(&self) -> PathBuf {
@@ -101,11 +114,11 @@ impl RealFleet {
         let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let mut words = command.split('\0').skip_while(|word| *word != "__launch").skip(1);
         let run = Path::new(words.next()?).strip_prefix(self.path("state/runs")).ok()?;
-        Some(format!("own/{}", run.display()))
+        Some(format!("{}/{}", self.lineage(), run.display()))
     }
 
     fn live_of(&self, run: &RunId) -> Vec<u32> {
-        let marker = format!("own/{run}");
+        let marker = self.marker(run);
         self.live().into_iter().filter(|(_, of)| *of == marker).map(|(pid, _)| pid).collect()
     }
 
@@ -124,7 +137,7 @@ impl RealFleet {
 
 impl Subject for RealFleet {
     fn fleet(&self) -> Box<dyn Fleet + '_> {
-        fleet::build(&self.config, self.home("state", "own"), false)
+        fleet::build(&self.config, self.own_home(), false)
     }
 
     fn order(&self, run: &RunId, agent: Agent) -> Vec<String> {
@@ -147,7 +160,7 @@ impl Subject for RealFleet {
     }
 
     fn begun(&self, run: &RunId) -> usize {
-        let marker = format!("own/{run}");
+        let marker = self.marker(run);
         let begun = fs::read_to_string(self.path("lab/begun")).unwrap_or_default();
         begun.lines().filter(|line| *line == marker).count()
     }
@@ -177,7 +190,8 @@ impl Subject for RealFleet {
     /// Lives through a run of another factory that has the same folder of workspaces.
     fn take_workspace(&self, name: &str) {
         HostDir::create_or_open(&self.path("other"), false).unwrap();
-        let other = fleet::build(&self.config, self.home("other", "other"), false);
+        let other =
+            fleet::build(&self.config, self.home("other", &format!("{}-other", self.lineage())), false);
         let run: RunId = "ar-9-impl.1".parse().unwrap();
         let until = Instant::now() + Duration::from_secs(60);
         let mut launch = fleet_suite::launch(self, &run, Agent::Exits(0));
@@ -196,7 +210,7 @@ impl Subject for RealFleet {
 
     fn discard(&self, run: &RunId) -> bool {
         let trash = Trash::at(self.path("state/trash"));
-        let store = fleet::run_store(&self.config, self.home("state", "own"));
+        let store = fleet::run_store(&self.config, self.own_home());
         store.discard(run, &trash).unwrap() == Discarded::Gone
     }
 }
