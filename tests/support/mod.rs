@@ -591,7 +591,7 @@ pub(crate) fn put(path: &Path, content: &str) {
 
 /// Writes a receipt with its digest, as the program does.
 pub(crate) fn put_sealed(path: &Path, receipt: &Value) {
-    fs::write(path, seal(receipt.to_string().as_bytes())).unwrap();
+    put(path, std::str::from_utf8(&seal(receipt.to_string().as_bytes())).unwrap());
 }
 
 /// Puts a program where it can be executed. Copied by a process of its own: a file that this one had open for

@@ -59,7 +59,7 @@ fn body() -> Value {
         body[name] = value.clone();
     }
     body["cool_offs"]["harness:codex"] = json!({
-        "because": "x", "since": "2026-11-20T08:00:00Z", "until": "2026-11-20T09:00:00Z", "streak": 3,
+        "because": "x", "until": "2026-11-20T09:00:00Z", "streak": 3,
         "begun": {"at": "2026-11-20T08:00:00Z", "mono_ms": 5, "boot_id": "b"}
     });
     body
@@ -95,6 +95,7 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
     let exit = |code: i32, mono_ms: u64| -> Exit {
         let value = json!({"code": code, "signal": null, "reason": "exited", "error": null, "started": moment(0),
             "ended": moment(mono_ms), "cpu_ms": u64::MAX, "peak_kib": u64::MAX, "reported": {"session": "s", "park": null},
+            "room": {"state": null, "workspaces": null},
             "after_run_ms": u64::MAX, "done": 0});
         serde_json::from_value(value).unwrap()
     };
