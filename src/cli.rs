@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::fleet::local::discard;
+use crate::fleet::remover;
 use crate::model::FailureClass;
 use crate::run::env::Vars;
 use crate::text::escape;
@@ -372,7 +372,7 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() == 4 {
         let (config, state) = (args[2].clone().into(), args[3].clone().into());
-        let sets = discard::sets_of_remover(&vars);
+        let sets = remover::sets(&vars);
         return Ok(Start::Remover { config, state, sets, vars });
     }
     style::choose(color(&args, &vars));

@@ -11,7 +11,7 @@ use crate::decide::{Request, decide};
 use crate::fleet::Fleet;
 use crate::model::{
     Action, ClockReading, Decision, FenceOutcome, LocalFacts, NotifyOutcome, Observed, Outcome, Plan, Reap,
-    ReapOutcome, RunQuery, Step, StepOutcome, Unavailable, World,
+    ReapOutcome, RunId, RunQuery, Step, StepOutcome, Unavailable, World,
 };
 use crate::registry::Registry;
 use crate::source::{LastRead, Source};
@@ -96,12 +96,18 @@ fn answer<T>(observed: &Observed<T>) -> Result<(), Unavailable> {
 /// One look at everything outside.
 pub fn observe(tick: &Tick<'_>, registry: &Registry) -> World {
     let current = registry.agents.values().filter_map(|agent| {
-        Some(RunQuery { run: agent.run.clone()?, handle: agent.handle.clone(), name_taken: false })
+        let (run, handle) = (agent.run.clone()?, agent.handle.clone());
+        Some(RunQuery { run, handle, name_taken: false, done_when: Some(agent.spec.done_when) })
     });
+    let done_when = |run: &RunId| {
+        let agent = registry.agents.get(&run.agent).filter(|agent| agent.spec.id.n == run.n);
+        agent.map(|agent| agent.spec.done_when)
+    };
     let handed_off = registry.handoffs.iter().map(|(run, handoff)| RunQuery {
         run: run.clone(),
         handle: handoff.handle.clone(),
         name_taken: handoff.name_taken,
+        done_when: done_when(run),
     });
     let queries: Vec<_> = current.chain(handed_off).collect();
     let source = if tick.request.needs_source() {

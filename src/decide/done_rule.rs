@@ -1,11 +1,9 @@
 //! The rule that makes an item done, and what its agents' ends say of it.
 
-use std::time::Duration;
-
-use crate::config::{Config, DONE_COMMAND_MAX};
+use crate::config::Config;
 use crate::decide::planner::Planner;
 use crate::fingerprint;
-use crate::model::{DoneWhen, Exit, ExitReason, ItemId, Output, RecordUpdate, RunId};
+use crate::model::{DoneWhen, Exit, ItemId, Output, RecordUpdate, RunId};
 use crate::registry::{AgentRecord, ItemPhase};
 
 /// The rule that the latest run of an agent was given. What is configured since holds for later runs: a launcher asks
@@ -18,20 +16,6 @@ fn rule_of_run(config: &Config, agent: Option<&AgentRecord>) -> DoneWhen {
 pub(super) fn rule(planner: &Planner, id: &ItemId) -> DoneWhen {
     let rules = planner.registry.agents_of(id).map(|(_, agent)| rule_of_run(planner.config, Some(agent)));
     rules.max().unwrap_or_else(|| planner.config.done.when())
-}
-
-/// How long the launcher of this agent's run may take beyond its end to ask.
-pub(super) fn asking(config: &Config, agent: Option<&AgentRecord>) -> Duration {
-    match rule_of_run(config, agent) {
-        DoneWhen::Command => DONE_COMMAND_MAX,
-        DoneWhen::Exit | DoneWhen::Source => Duration::ZERO,
-    }
-}
-
-/// How long a launcher may have taken between this end of its agent and the receipt of it.
-pub(super) fn asked(config: &Config, agent: Option<&AgentRecord>, exit: &Exit) -> Duration {
-    let ended_well = exit.reason == ExitReason::Exited && exit.code == Some(0);
-    if ended_well { asking(config, agent) } else { Duration::ZERO }
 }
 
 /// Keeps of a run that ended well what is asked about later.

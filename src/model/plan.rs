@@ -252,6 +252,8 @@ pub struct Reap {
     pub handle: Option<RunHandle>,
     /// What could not be ended so far.
     pub survivors: Vec<Survivor>,
+    /// Whether a launcher that has come to its `after_run` hook is left alone: the hook was promised its time.
+    pub spares_hook: bool,
 }
 
 impl Action {

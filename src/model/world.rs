@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{
-    AgentName, Claimed, ClockReading, Exit, ItemSnapshot, Observed, Output, Refusal, Reported, Room,
-    RunHandle, RunId, RunSpec, SourceView, Survivor,
+    AgentName, Claimed, ClockReading, DoneWhen, Exit, ItemSnapshot, Observed, Output, Refusal, Reported,
+    Room, RunHandle, RunId, RunSpec, SourceView, Survivor,
 };
 
 /// What the fleet can see of one run.
@@ -29,6 +30,8 @@ pub enum RunObservation {
         claim: Option<Claimed>,
         /// What the agent has said so far.
         reported: Reported,
+        /// Its launcher is late when the run's deadline passed longer ago than this.
+        late_after: Duration,
     },
     /// The main process ended; the launcher is still ending what it left behind.
     Sweeping {
@@ -36,6 +39,8 @@ pub enum RunObservation {
         claim: Option<Claimed>,
         /// How the main process ended.
         exit: Box<Exit>,
+        /// Its launcher is late when the main process ended longer ago than this.
+        late_after: Duration,
     },
     /// Over: every process was looked for.
     Ended(Box<Ended>),
@@ -141,6 +146,9 @@ pub struct RunQuery {
     pub handle: Option<RunHandle>,
     /// Whether it could not start for its name's sake: then it must be told whether that is free by now.
     pub name_taken: bool,
+    /// The rule that the run was given for its item to be done; `None` where the registry no longer knows it. A launcher
+    /// asks nothing that its run was not given.
+    pub done_when: Option<DoneWhen>,
 }
 
 /// What a tick reads of its own machine and state before it looks at anything else.

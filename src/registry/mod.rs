@@ -204,6 +204,10 @@ impl Registry {
             return Err(beyond);
         }
         for (id, record) in &self.items {
+            // Its agents and its workspace are found by these names.
+            if !self.names.items.contains_key(id) {
+                return Err(format!("there is a record of {id}, and no names of it"));
+            }
             if record.state == ItemPhase::Active && !self.agents_of(id).any(|(_, agent)| agent.is_busy()) {
                 return Err(format!("{id} is active, and no agent of it has a run or is about to"));
             }

@@ -105,11 +105,11 @@ impl Studio {
 
     /// As after the time that a cool-off or backoff lasts.
     fn let_time_pass(&self) {
-        let cool_off = Regex::new(r#""since":("[^"]*"),("begun":\{[^}]*\},)?"until":"[^"]*""#).unwrap();
+        let cool_off = Regex::new(r#""begun":(\{"at":("[^"]*")[^}]*\}),"until":"[^"]*""#).unwrap();
         let due = Regex::new(r#""due_at":"[^"]*""#).unwrap();
         self.factory.forge_registry(|text| {
             // Over as soon as it began: not so long ago that nobody would remember it.
-            let text = cool_off.replace_all(text, r#""since":$1,${2}"until":$1"#);
+            let text = cool_off.replace_all(text, r#""begun":$1,"until":$2"#);
             due.replace_all(&text, r#""due_at":"2020-01-01T00:00:00Z""#).into_owned()
         });
     }
@@ -305,9 +305,9 @@ fn a_limit_costs_no_attempt_and_is_waited_for() {
             assert_eq!(studio.model.requests().len(), asked, "nobody asked the model meanwhile");
             if known && studio.harness == "claude" {
                 let cool_off = &studio.factory.registry()["cool_offs"]["harness:claude"];
-                let at = |key: &str| cool_off[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-                let days_8 = jiff::SignedDuration::from_hours(8 * 24);
-                assert_eq!(at("until").duration_since(at("since")), days_8, "it was told 2100");
+                let time = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+                let length = time(&cool_off["until"]).duration_since(time(&cool_off["begun"]["at"]));
+                assert_eq!(length, jiff::SignedDuration::from_hours(8 * 24), "the limit ends in 2100");
             }
             studio.model.mode("ok");
             studio.let_time_pass();

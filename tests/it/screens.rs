@@ -136,7 +136,16 @@ impl Still {
         });
         let flying = self.registry.agents.values().filter(|agent| agent.state != AgentPhase::Idle);
         let runs = flying.filter_map(|agent| agent.run.clone()).chain(self.registry.handoffs.keys().cloned());
-        let runs = runs.map(|run| (run, RunObservation::Alive { claim: None, reported: Default::default() }));
+        let runs = runs.map(|run| {
+            (
+                run,
+                RunObservation::Alive {
+                    claim: None,
+                    reported: Default::default(),
+                    late_after: Duration::ZERO,
+                },
+            )
+        });
         World {
             now: self.now.clone(),
             source: Observed::Known(SourceView { items: items.collect(), unreadable: Vec::new() }),

@@ -133,7 +133,7 @@ impl Night {
         let now = clock::wall() + self.clock.ahead;
         for house in &self.houses {
             for (scope, cool_off) in house.factory.registry()["cool_offs"].as_object().unwrap() {
-                let since: Timestamp = cool_off["since"].as_str().unwrap().parse().unwrap();
+                let since: Timestamp = cool_off["begun"]["at"].as_str().unwrap().parse().unwrap();
                 assert!(since <= now, "{}: {scope} cools off since {since}, and now it is {now}", house.name);
             }
         }

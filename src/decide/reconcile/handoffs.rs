@@ -25,7 +25,9 @@ fn end(planner: &mut Planner, run: &RunId, handoff: &Handoff) {
     };
     let reap = |claim: Option<&Claimed>| {
         let handle = claim.map(|claim| claim.handle.clone()).or(handoff.handle.clone());
-        Action::Reap(Reap { run: run.clone(), handle, survivors: handoff.survivors.clone() })
+        // One that was seen after the end of its agent has no hook, or its hook has had its time.
+        let spares_hook = !matches!(observation, RunObservation::Sweeping { .. });
+        Action::Reap(Reap { run: run.clone(), handle, survivors: handoff.survivors.clone(), spares_hook })
     };
     match &observation {
         // Something of it was seen to live: no missing file proves that it does not any more.
@@ -45,8 +47,8 @@ fn end(planner: &mut Planner, run: &RunId, handoff: &Handoff) {
             release(planner, run, handoff, "all its processes were seen to be gone");
         }
         // All that was to end has ended, but for the hook that was promised its time.
-        RunObservation::Sweeping { exit, .. }
-            if exit.after_run_ms.is_some() && !runs::is_late(planner, run, exit) => {}
+        RunObservation::Sweeping { exit, late_after, .. }
+            if exit.after_run_ms.is_some() && !runs::is_late(planner, exit, *late_after) => {}
         RunObservation::Alive { claim, .. }
         | RunObservation::Sweeping { claim, .. }
         | RunObservation::Orphaned { claim } => {

@@ -19,9 +19,6 @@ use crate::model::{
 use crate::registry::backoff::backoff;
 use crate::registry::{AgentPhase, AgentRecord, name_survivors};
 
-/// What a launcher may take beyond its grace before it counts as stuck: it rescans and writes receipts.
-pub(in crate::decide) const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
-
 /// A launcher that has claimed its run and lives for so long has started its agent, or runs a hook: the machine starts
 /// processes. A launcher that can't start one ends within milliseconds.
 const STARTED_AFTER: Duration = Duration::from_secs(30);
@@ -85,8 +82,8 @@ fn look(
             let because = "its launcher is dead and nobody has looked for what it left behind";
             reap(planner, agent, run, claim.as_ref(), because);
         }
-        RunObservation::Sweeping { claim, exit } => {
-            if is_late(planner, run, exit) {
+        RunObservation::Sweeping { claim, exit, late_after } => {
+            if is_late(planner, exit, *late_after) {
                 let because = "its launcher should have ended its processes long ago";
                 reap(planner, agent, run, claim.as_ref(), because);
             }
@@ -95,7 +92,9 @@ fn look(
         _ if planner.request.reap_only => {}
         RunObservation::Fenced => never_ran.push(NeverRan::fenced(run)),
         RunObservation::Refused(refusal) => never_ran.push(NeverRan::refused(run, refusal)),
-        RunObservation::Alive { reported, .. } => alive(planner, name, run, reported),
+        RunObservation::Alive { reported, late_after, .. } => {
+            alive(planner, name, run, reported, *late_after);
+        }
         RunObservation::Ended(ended) => never_ran.extend(over(planner, name, run, ended)),
         RunObservation::Rebooted(ended) if ended.exit.is_some() => {
             never_ran.extend(over(planner, name, run, ended))
@@ -138,22 +137,14 @@ fn replaced(planner: &mut Planner, name: &AgentName, run: &RunId, ended: &Ended)
 /// What is left of it is ended now; a later tick takes the verdict.
 fn reap(planner: &mut Planner, agent: &AgentRecord, run: &RunId, claim: Option<&Claimed>, because: &str) {
     let handle = claim.map(|claim| claim.handle.clone()).or(agent.handle.clone());
-    let reap = Reap { run: run.clone(), handle, survivors: Vec::new() };
+    // Its hook has had its time, or its launcher is dead.
+    let reap = Reap { run: run.clone(), handle, survivors: Vec::new(), spares_hook: false };
     planner.decide(Some(&agent.spec.item), because, Action::Reap(reap));
 }
 
-/// Whether a launcher whose agent has ended should be gone by now. Before it is, it may ask whether the item is done,
-/// and run a hook.
-pub(in crate::decide) fn is_late(planner: &Planner, run: &RunId, exit: &Exit) -> bool {
-    let agent = planner.registry.agents.get(&run.agent).filter(|agent| agent.spec.id.n == run.n);
-    let hook = Duration::from_millis(exit.after_run_ms.unwrap_or(0));
-    let patience = done_rule::asked(planner.config, agent, exit) + patience(planner) + hook;
-    planner.now.since(&exit.ended).is_none_or(|age| age > patience)
-}
-
-/// How long a launcher may take to end everything.
-fn patience(planner: &Planner) -> Duration {
-    planner.config.fleet.grace + LAUNCHER_SLACK
+/// Whether a launcher whose agent has ended should be gone by now, by the patience that its fleet tells.
+pub(in crate::decide) fn is_late(planner: &Planner, exit: &Exit, late_after: Duration) -> bool {
+    planner.now.since(&exit.ended).is_none_or(|age| age > late_after)
 }
 
 /// The fleet starts it later, so that the start grace runs only from the last tick that saw it queued.
@@ -185,11 +176,10 @@ fn unclaimed(planner: &mut Planner, agent: &AgentRecord, run: &RunId) {
 }
 
 /// Its launcher ends it at its deadline. Where it did not, the launcher is stuck or stopped.
-fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, reported: &Reported) {
+fn alive(planner: &mut Planner, name: &AgentName, run: &RunId, reported: &Reported, late_after: Duration) {
     let Some(agent) = planner.registry.agents.get(name).cloned() else { return };
     let age = agent.since.as_ref().and_then(|since| planner.now.since(since));
-    let asking = done_rule::asking(planner.config, Some(&agent));
-    let latest = agent.spec.latest_ms().map(|ms| Duration::from_millis(ms) + patience(planner) + asking);
+    let latest = agent.spec.latest_ms().map(|ms| Duration::from_millis(ms) + late_after);
     if let (Some(age), Some(latest)) = (age, latest)
         && age > latest
         && !awaits_note(planner, &agent)

@@ -29,7 +29,7 @@ fn a_start_that_is_first_seen_when_it_sweeps_is_adopted_and_waited_for() {
     let mut factory = Factory::new(&["A"]);
     factory.tick_told();
     let exit = exit(1, ExitReason::Exited, Reported::default());
-    factory.see("a-impl.1", RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
+    factory.see("a-impl.1", sweeping(Some(launcher()), exit));
     factory.later(5);
     assert_eq!(told(&factory.tick_told()), ["adopt a-impl.1"]);
     assert_eq!(factory.agent("a-impl").state, AgentPhase::Running);
@@ -170,7 +170,7 @@ fn each_kind_of_end_costs_what_it_costs_and_goes_on_where_it_may() {
     ] {
         let mut factory = Factory::new(&["A"]).running("a-impl.1");
         let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-        factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
+        factory.see("a-impl.1", alive_saying(None, reported));
         factory.tick_told();
         factory.see("a-impl.1", end);
         let lines = told(&factory.tick_told());

@@ -216,28 +216,28 @@ fn the_command_is_not_asked_after_a_failure_and_its_launcher_gets_the_time_to_as
     let mut factory = Factory::with(COMMAND, &["A"]).running("a-impl.1");
     // Deadline 1 h, grace 10 s and 2 s: without the minute for the command it would count as stuck.
     factory.later(3600 + 12 + 59);
-    factory.see("a-impl.1", alive());
+    let late_after = LATE_AFTER + Duration::from_secs(60);
+    let (claim, reported) = (Some(launcher()), Reported::default());
+    factory.see("a-impl.1", RunObservation::Alive { claim, reported, late_after });
     assert!(factory.tick_told().is_empty());
     factory.later(2);
     assert_eq!(told(&factory.tick_told())[0], "stop a-impl.1");
 }
 
-// The receipt tells when the agent ended, and is written when the command has answered: a launcher that had waited
-// for a slow answer was taken for late at once, and killed together with its hook after the run.
+// How long that is, its fleet knows: a launcher may ask for an answer, and run a hook.
 #[test]
-fn a_launcher_that_had_to_wait_for_an_answer_is_not_late_for_it() {
-    let late = |tables: &str, code: i32, after_run_ms, age: u64| {
-        let mut factory = Factory::with(tables, &["A"]).running("a-impl.1");
-        let exit = Exit { after_run_ms, ..exit(code, ExitReason::Exited, Reported::default()) };
+fn launcher_is_late_only_after_the_time_that_its_fleet_tells() {
+    let late = |late_after: u64, age: u64| {
+        let mut factory = Factory::new(&["A"]).running("a-impl.1");
+        let exit = exit(0, ExitReason::Exited, Reported::default());
         factory.later(1 + age);
-        factory.see("a-impl.1", RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) });
+        let late_after = Duration::from_secs(late_after);
+        let claim = Some(launcher());
+        factory.see("a-impl.1", RunObservation::Sweeping { claim, exit: Box::new(exit), late_after });
         !factory.plan().is_empty()
     };
-    // Grace 10 s and 2 s, after the minute in which it may ask.
-    assert!(!late(COMMAND, 0, None, 60 + 12) && late(COMMAND, 0, None, 60 + 13));
-    assert!(!late(COMMAND, 0, Some(30_000), 60 + 12 + 30) && late(COMMAND, 0, Some(30_000), 60 + 13 + 30));
-    assert!(late(COMMAND, 1, None, 13), "nobody asks after a failure");
-    assert!(late(SOURCE, 0, None, 13));
+    assert!(!late(12, 12) && late(12, 13));
+    assert!(!late(72, 72) && late(72, 73));
 }
 
 // Found by the simulator: the wait after a failure that a resume had got over held up what followed it.

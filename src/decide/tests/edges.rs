@@ -251,7 +251,7 @@ fn after_the_last_attempt_no_session_goes_on_though_an_edit_keeps_the_item_from_
 fn a_session_goes_on_only_with_the_harness_that_it_is_of_and_where_that_can_resume() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
+    factory.see("a-impl.1", alive_saying(None, reported));
     factory.tick_told();
     let goes_on =
         |factory: &Factory| crate::decide::can_go_on(&factory.config, factory.agent("a-impl"), false);

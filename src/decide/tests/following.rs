@@ -489,7 +489,7 @@ fn dispatch_that_could_not_be_announced_keeps_no_session() {
     let mut factory = Factory::with("[writeback]\nstarted = \"required\"", &["A"]);
     factory.tick();
     let reported = crate::model::Reported { session: Some("s-1".into()), ..Default::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: Some(launcher()), reported });
+    factory.see("a-impl.1", alive_saying(Some(launcher()), reported));
     let plan = factory.tick();
     assert_eq!(factory.agent("a-impl").session.as_deref(), Some("s-1"));
     factory.fail_notes(&plan);

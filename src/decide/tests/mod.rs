@@ -391,8 +391,21 @@ fn launcher() -> Claimed {
 }
 
 fn alive() -> RunObservation {
-    RunObservation::Alive { claim: Some(launcher()), reported: Reported::default() }
+    alive_saying(Some(launcher()), Reported::default())
 }
+
+fn alive_saying(claim: Option<Claimed>, reported: Reported) -> RunObservation {
+    RunObservation::Alive { claim, reported, late_after: LATE_AFTER }
+}
+
+/// Its launcher lives on after its agent.
+fn sweeping(claim: Option<Claimed>, exit: Exit) -> RunObservation {
+    let late_after = LATE_AFTER + Duration::from_millis(exit.after_run_ms.unwrap_or(0));
+    RunObservation::Sweeping { claim, exit: Box::new(exit), late_after }
+}
+
+/// A fleet's patience with a launcher that neither asks anything nor runs a hook.
+const LATE_AFTER: Duration = Duration::from_secs(12);
 
 fn exit(code: i32, reason: ExitReason, reported: Reported) -> Exit {
     Exit {

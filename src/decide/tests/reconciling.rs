@@ -59,13 +59,8 @@ fn a_reboot_before_the_claim_fences_at_once() {
 #[test]
 fn a_reboot_charges_nobody_and_goes_on_with_the_session() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
-    factory.see(
-        "a-impl.1",
-        RunObservation::Alive {
-            claim: None,
-            reported: Reported { session: Some("s-1".into()), park: None, ..Reported::default() },
-        },
-    );
+    let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
+    factory.see("a-impl.1", alive_saying(None, reported));
     assert!(factory.tick_told().is_empty(), "a session that is told is no decision");
     factory.reboot();
     factory.see("a-impl.1", RunObservation::Rebooted(Box::default()));
@@ -173,7 +168,7 @@ fn a_dead_launcher_is_reaped_first_and_judged_by_its_receipt_or_as_vanished() {
 fn a_sweeping_launcher_has_its_grace_and_two_seconds() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let exit = exit(0, ExitReason::Exited, Reported::default());
-    factory.see("a-impl.1", RunObservation::Sweeping { claim: None, exit: Box::new(exit) });
+    factory.see("a-impl.1", sweeping(None, exit));
     factory.later(13);
     assert!(factory.tick_told().is_empty());
     factory.later(1);
@@ -207,7 +202,7 @@ fn a_run_that_is_judged_and_handed_off_keeps_its_launcher_on_record() {
 fn a_deadline_that_its_launcher_missed_is_followed_by_a_resume_when_the_old_run_is_gone() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let reported = Reported { session: Some("s-1".into()), park: None, ..Reported::default() };
-    factory.see("a-impl.1", RunObservation::Alive { claim: None, reported });
+    factory.see("a-impl.1", alive_saying(None, reported));
     factory.later(4000);
     assert_eq!(told(&factory.tick_told()), ["stop a-impl.1", "fail a-impl.1 deadline"]);
     assert_eq!(factory.record("A").state, ItemPhase::Active, "it is about to go on");
@@ -486,7 +481,7 @@ fn in_hook(factory: &Factory) -> RunObservation {
     let mut exit = exit(0, ExitReason::Exited, Reported::default());
     exit.ended = factory.now.clone();
     exit.after_run_ms = Some(hook.as_millis() as u64);
-    RunObservation::Sweeping { claim: Some(launcher()), exit: Box::new(exit) }
+    sweeping(Some(launcher()), exit)
 }
 
 // A hook before the agent may take ten minutes, and then the agent has its whole hour: a launcher that does as it was
@@ -527,6 +522,26 @@ fn the_hook_of_a_run_that_must_end_has_its_time_too() {
     assert!(factory.tick_told().is_empty());
     factory.later(1);
     assert_eq!(told(&factory.tick_told()), ["reap a-impl.1"], "its launcher is stuck");
+}
+
+// A fleet that judged by its own clock was more patient than the decision that it was given.
+#[test]
+fn reap_spares_a_hook_only_until_its_launcher_is_late() {
+    let spares = |plan: &Plan| {
+        let reaps = plan.decisions().find_map(|(_, decision)| match &decision.action {
+            Action::Reap(reap) => Some(reap.spares_hook),
+            _ => None,
+        });
+        reaps.unwrap()
+    };
+    let mut factory = Factory::with(HOOKS, &["A"]).running("a-impl.1");
+    factory.remove("A");
+    factory.tick_told();
+    factory.tick_gone();
+    assert!(spares(&factory.tick_told()), "its launcher is told to stop, and comes to its hook");
+    factory.see("a-impl.1", in_hook(&factory));
+    factory.later(12 + 615 + 1);
+    assert!(!spares(&factory.tick_told()), "its launcher is stuck");
 }
 
 #[test]

@@ -25,8 +25,8 @@ use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
 use crate::harness;
 use crate::model::{
-    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview,
-    RunQuery, StartOutcome, Unavailable,
+    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunHandle, RunId,
+    RunPreview, RunQuery, StartOutcome, Unavailable,
 };
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
@@ -389,6 +389,10 @@ impl Fleet for BrokerFleet {
 
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
         self.local.look_for(fenced)
+    }
+
+    fn end_unrecorded(&self, runs: &[(RunId, Option<RunHandle>)]) -> anyhow::Result<Vec<RunId>> {
+        self.local.end_unrecorded(runs)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {

@@ -105,7 +105,7 @@ mod tests {
         let run: RunId = "a-impl.1".parse().unwrap();
         // Also of a run that is on record with its launcher.
         for handle in [None, Some(handle)] {
-            let queries = [RunQuery { run: run.clone(), handle, name_taken: false }];
+            let queries = [RunQuery { run: run.clone(), handle, name_taken: false, done_when: None }];
             let until = Instant::now() + Duration::from_secs(60);
             let observed = fleet.observe(&queries, &BTreeMap::new(), until);
             match &observed.known().unwrap().runs[&run] {

@@ -1,7 +1,7 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 pub mod before_remove;
-pub mod discard;
+mod discard;
 mod ends;
 pub(crate) mod fences;
 mod last_resort;
@@ -22,13 +22,13 @@ use rustix::process::Signal;
 
 use self::launcher_life::LauncherLife;
 use super::Fleet;
-use crate::clock;
-use crate::config::{Config, DONE_COMMAND_MAX, Done, EnvConfig, FleetConfig, Hooks};
+use super::patience::{LAUNCHER_SLACK, Patience};
+use crate::config::{Config, Done, EnvConfig, FleetConfig, Hooks};
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
-    AgentName, Claim, CleanupReceipt, ClockReading, Ended, Exit, FenceOutcome, FleetView, Launch, Observed,
-    Output, Reap, ReapOutcome, Reaped, Reported, RunHandle, RunId, RunObservation, RunPreview, RunQuery,
-    Signalled, StartOutcome, Survivor,
+    AgentName, Claim, CleanupReceipt, ClockReading, DoneWhen, Ended, Exit, FenceOutcome, FleetView, Launch,
+    Observed, Output, Reap, ReapOutcome, Reaped, Reported, RunHandle, RunId, RunObservation, RunPreview,
+    RunQuery, Signalled, StartOutcome, Survivor,
 };
 use crate::process::identity::{self, Host, Life};
 use crate::process::protected;
@@ -40,9 +40,7 @@ use crate::run::env::Vars;
 use crate::run::spec::marker;
 use crate::run::{machine, tags, tmp};
 use crate::workspace::ownership::Marks;
-
-/// A launcher that was told to stop gets its grace and this to write its receipts.
-const LAUNCHER_SLACK: Duration = Duration::from_secs(2);
+use crate::workspace::root;
 
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
@@ -75,6 +73,8 @@ pub struct LocalFleet {
     pub(super) settings: FleetConfig,
     pub(super) log_bytes_max: u64,
     done: Vec<String>,
+    /// The rule for runs of which the registry does not know theirs.
+    done_when: DoneWhen,
     /// Who is never to be signalled by this tick, beside the configured.
     protected: RefCell<BTreeSet<u32>>,
 }
@@ -93,7 +93,7 @@ impl LocalFleet {
             runs: state.join("runs"),
             live: state.join("live"),
             made: state.join("made"),
-            workspaces: workspaces(config, state),
+            workspaces: root::folder(config, state),
             lineage: lineage.to_owned(),
             host,
             now,
@@ -106,6 +106,7 @@ impl LocalFleet {
                 Done::Command(argv) => argv.clone(),
                 Done::Exit | Done::Source => Vec::new(),
             },
+            done_when: config.done.when(),
             protected: RefCell::default(),
         }
     }
@@ -165,6 +166,7 @@ impl LocalFleet {
             let (survivors, after_run) = (swept.survivors, swept.after_run);
             Ok(Box::new(Ended { claim, exit, survivors, reported, output, after_run }))
         };
+        let patience = Patience::new(self.settings.grace, queries.done_when.unwrap_or(self.done_when));
         let swept = || {
             // Writing it is a launcher's last act: while it lives, the run is not over.
             let is_dead = matches!(life, LauncherLife::Dead | LauncherLife::DeadElsewhere);
@@ -174,8 +176,14 @@ impl LocalFleet {
             LauncherLife::Unknown(why) => RunObservation::Unknown(why.clone()),
             LauncherLife::OtherBoot => RunObservation::Rebooted(ended(claim, exit, None)?),
             LauncherLife::Alive => match exit {
-                Some(exit) => RunObservation::Sweeping { claim, exit: Box::new(exit) },
-                None => RunObservation::Alive { claim, reported: reported()? },
+                Some(exit) => {
+                    let late_after = patience.after_end(&exit);
+                    RunObservation::Sweeping { claim, exit: Box::new(exit), late_after }
+                }
+                None => {
+                    let late_after = patience.after_deadline();
+                    RunObservation::Alive { claim, reported: reported()?, late_after }
+                }
             },
             LauncherLife::Dead | LauncherLife::DeadElsewhere => match swept()? {
                 Some(swept) => RunObservation::Ended(ended(claim, exit, Some(swept))?),
@@ -235,16 +243,9 @@ impl LocalFleet {
     /// Whether all that was to end has ended, but for the hook that its launcher runs after it.
     fn runs_hook(&self, reap: &Reap) -> bool {
         let alive = |handle: &RunHandle| self.life_of(&reap.run, handle) == LauncherLife::Alive;
-        let exit =
-            self.run_dir(&reap.run).open().ok().flatten().and_then(|files| files.exit().ok().flatten());
-        let Some((exit, hook_ms)) = exit.and_then(|exit| Some((exit.ended, exit.after_run_ms?))) else {
-            return false;
-        };
-        // The receipt tells of the agent's end; the launcher may have asked for long before it wrote it.
-        let asking = if self.done.is_empty() { Duration::ZERO } else { DONE_COMMAND_MAX };
-        let patience = asking + self.settings.grace + LAUNCHER_SLACK + Duration::from_millis(hook_ms);
-        let age = clock::moment(&self.host.boot_id).since(&exit);
-        reap.handle.as_ref().is_some_and(alive) && age.is_some_and(|age| age <= patience)
+        let files = self.run_dir(&reap.run).open().ok().flatten();
+        let exit = files.and_then(|files| files.exit().ok().flatten());
+        exit.is_some_and(|exit| exit.after_run_ms.is_some()) && reap.handle.as_ref().is_some_and(alive)
     }
 
     /// What a launcher that has ended by now wrote of its own sweep.
@@ -344,11 +345,6 @@ fn fenced(files: &RunFiles) -> Result<RunObservation> {
     Ok(RunObservation::Ended(Box::new(ended)))
 }
 
-/// The folder of workspaces.
-pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
-    config.workspace_root.clone().unwrap_or_else(|| state.join("workspaces"))
-}
-
 impl Fleet for LocalFleet {
     fn observe(
         &self,
@@ -415,6 +411,10 @@ impl Fleet for LocalFleet {
         self.find_fenced(fenced)
     }
 
+    fn end_unrecorded(&self, runs: &[(RunId, Option<RunHandle>)]) -> Result<Vec<RunId>> {
+        self.end_without_record(runs)
+    }
+
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {
         let guard = match self.guard() {
             Ok(guard) => guard,
@@ -428,7 +428,7 @@ impl Fleet for LocalFleet {
             let reaped = Reaped { signalled: signalled.iter().cloned().collect(), ..Reaped::default() };
             let done = if swept {
                 Some(ReapOutcome::Reaped(reaped))
-            } else if self.runs_hook(reap) {
+            } else if reap.spares_hook && self.runs_hook(reap) {
                 Some(ReapOutcome::NotTried("its after_run hook has not ended yet"))
             } else if self.lives_elsewhere(reap) {
                 let why =

@@ -80,10 +80,9 @@ impl LocalFleet {
             let spec = files.as_ref().map_or(Ok(None), RunFiles::whole_spec)?;
             let is_ours = |spec: &Spec| spec.run.id == run && spec.lineage == self.lineage;
             let ours = spec.filter(|spec| is_ours(spec) && spec.is_countable());
-            runs.insert(
-                run.clone(),
-                self.sight(&RunQuery { run: run.clone(), handle: None, name_taken: false }),
-            );
+            let done_when = ours.as_ref().map(|spec| spec.run.done_when);
+            let query = RunQuery { run: run.clone(), handle: None, name_taken: false, done_when };
+            runs.insert(run.clone(), self.sight(&query));
             unrecorded.push(UnrecordedRun { run, spec: ours.map(Into::into) });
         }
         unrecorded.sort_by(|a, b| a.run.cmp(&b.run));

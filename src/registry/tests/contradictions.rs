@@ -53,3 +53,11 @@ fn an_active_item_of_which_nothing_runs_or_follows_is_a_contradiction() {
     registry.agent("a-impl").follow_ups = failure(false);
     assert_eq!(registry.check(), Ok(()), "its agent is about to");
 }
+
+// Origin: fuzzed - the names of an item were cut out of the file, and each tick ended in a panic at its next launch.
+#[test]
+fn record_without_names_is_a_contradiction() {
+    let mut registry = Registry::started();
+    registry.names.items.clear();
+    assert_eq!(registry.check().unwrap_err(), "there is a record of dir:A, and no names of it");
+}

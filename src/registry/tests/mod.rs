@@ -183,7 +183,7 @@ fn adopt(text: &str) -> Action {
 }
 
 fn reap(text: &str) -> Action {
-    Action::Reap(Reap { run: run(text), handle: None, survivors: Vec::new() })
+    Action::Reap(Reap { run: run(text), handle: None, survivors: Vec::new(), spares_hook: true })
 }
 
 fn stop(text: &str, survivors: Vec<Survivor>) -> Action {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use factory_tick::config::{self, Config};
 use factory_tick::decide::{Request, decide};
@@ -108,11 +109,12 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
             ..Default::default()
         })
     };
+    let late_after = Duration::from_millis(u64::MAX);
     match pick % 9 {
         0 => RunObservation::Unclaimed,
         1 => RunObservation::Fenced,
-        2 => RunObservation::Alive { claim: claimed(), reported: said },
-        3 => RunObservation::Sweeping { claim: claimed(), exit: Box::new(exit(0, u64::MAX)) },
+        2 => RunObservation::Alive { claim: claimed(), reported: said, late_after },
+        3 => RunObservation::Sweeping { claim: claimed(), exit: Box::new(exit(0, u64::MAX)), late_after },
         4 => RunObservation::Ended(ended(Some(exit(0, 9)))),
         5 => RunObservation::Ended(ended(Some(exit(1, 9)))),
         6 => RunObservation::Rebooted(ended(None)),

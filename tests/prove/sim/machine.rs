@@ -4,7 +4,10 @@
 mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use factory_tick::config::Config;
+use factory_tick::fleet::patience::Patience;
 use factory_tick::model::{
     AgentName, Claim, Claimed, CleanupReceipt, ClockReading, ClockTracker, DoneWhen, Ended, Exit, ExitReason,
     FollowUp, Free, Launch, Output, Process, Refusal, Reported, Room, RunId, RunObservation, RunQuery,
@@ -197,11 +200,19 @@ pub(super) struct Machine {
     gone_sessions: BTreeSet<String>,
     /// The longest that the hook after each agent may keep its launcher; `None`: there is no hook.
     after_run_ms: Option<u64>,
+    /// Between TERM and KILL.
+    grace: Duration,
+    /// The rule for runs of which the registry does not know theirs.
+    done_when: DoneWhen,
 }
 
 impl Machine {
-    pub(super) fn new(after_run_ms: Option<u64>, providers: Providers) -> Machine {
+    pub(super) fn new(config: &Config, providers: Providers) -> Machine {
+        let hooks = Some(&config.hooks).filter(|hooks| !hooks.after_run.is_empty());
+        let after_run_ms = hooks.map(|hooks| hooks.each(config.fleet.grace).as_millis() as u64);
         Machine {
+            grace: config.fleet.grace,
+            done_when: config.done.when(),
             after_run_ms,
             providers,
             clock_ms: 0,
@@ -782,10 +793,16 @@ impl Machine {
             return RunObservation::Rebooted(ended(claim, None));
         }
         let swept = run.and_then(|run| run.swept.as_ref()).filter(|_| !alive);
+        let patience = Patience::new(self.grace, queries.done_when.unwrap_or(self.done_when));
         match (swept, &exit) {
             (Some(swept), _) => RunObservation::Ended(ended(claim, Some(swept))),
-            (None, Some(exit)) if alive => RunObservation::Sweeping { claim, exit: Box::new(exit.clone()) },
-            (None, None) if alive => RunObservation::Alive { claim, reported },
+            (None, Some(exit)) if alive => {
+                let late_after = patience.after_end(exit);
+                RunObservation::Sweeping { claim, exit: Box::new(exit.clone()), late_after }
+            }
+            (None, None) if alive => {
+                RunObservation::Alive { claim, reported, late_after: patience.after_deadline() }
+            }
             (None, _) if self.is_elsewhere(&process) => RunObservation::Replaced(ended(claim, None)),
             (None, _) => RunObservation::Orphaned { claim },
         }

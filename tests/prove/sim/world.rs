@@ -82,11 +82,9 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(mut dice: Dice, config: &Config) -> World {
         let faults = Faults::draw(&mut dice);
-        let hooks = Some(&config.hooks).filter(|hooks| !hooks.after_run.is_empty());
-        let after_run_ms = hooks.map(|hooks| hooks.each(config.fleet.grace).as_millis() as u64);
         World {
             faults,
-            machine: Machine::new(after_run_ms, Providers::new(Dice::new(dice.aside().throw()), config)),
+            machine: Machine::new(config, Providers::new(Dice::new(dice.aside().throw()), config)),
             tracker: Tracker::new(&mut dice, &config.scope),
             disk: Disk::default(),
             today: Today::default(),
@@ -310,14 +308,14 @@ impl World {
             self.machine.stop_launcher(&reap.run);
             let grace = self.dice.pick(&[0, 1_000, 12_000]);
             self.advance(grace);
-            let queries =
-                RunQuery { run: reap.run.clone(), handle: Some(launcher.clone().into()), name_taken: false };
+            let (run, handle) = (reap.run.clone(), Some(launcher.clone().into()));
+            let queries = RunQuery { run, handle, name_taken: false, done_when: None };
             let swept = self.machine.sight(&queries);
             match swept {
                 RunObservation::Ended(ended) if ended.survivors.is_empty() => {
                     return ReapOutcome::Reaped(reaped);
                 }
-                RunObservation::Sweeping { .. } if self.is_in_hook(&reap.run) => {
+                RunObservation::Sweeping { exit, .. } if reap.spares_hook && exit.after_run_ms.is_some() => {
                     return ReapOutcome::NotTried("its after_run hook has not ended yet");
                 }
                 // No signal reaches it.
@@ -336,11 +334,6 @@ impl World {
         }
         self.machine.leave_swept(&reap.run, &reaped.survivors);
         ReapOutcome::Reaped(reaped)
-    }
-
-    fn is_in_hook(&self, run: &RunId) -> bool {
-        let now = self.machine.moment();
-        self.machine.runs.get(run).is_some_and(|run| run.is_in_hook(&now))
     }
 
     fn notify(&mut self, note: &Writeback) -> Result<(), String> {
@@ -414,7 +407,9 @@ impl Fleet for Hands<'_> {
         let mut runs: BTreeMap<_, _> =
             queries.iter().map(|queries| (queries.run.clone(), world.machine.sight(queries))).collect();
         for unrecorded in &unrecorded {
-            let queries = RunQuery { run: unrecorded.run.clone(), handle: None, name_taken: false };
+            let done_when = unrecorded.spec.as_ref().map(|spec| spec.spec.done_when);
+            let queries =
+                RunQuery { run: unrecorded.run.clone(), handle: None, name_taken: false, done_when };
             runs.insert(unrecorded.run.clone(), world.machine.sight(&queries));
         }
         if let Some(pick) = world.today.unknown_run

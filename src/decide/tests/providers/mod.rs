@@ -31,7 +31,7 @@ impl Factory {
     /// Its launcher is seen, and has claimed it now.
     fn claimed(&mut self, run: &str) {
         let claim = Some(Claimed { since: self.now.clone(), ..launcher() });
-        self.see(run, RunObservation::Alive { claim, reported: Reported::default() });
+        self.see(run, alive_saying(claim, Reported::default()));
         self.tick_told();
     }
 
