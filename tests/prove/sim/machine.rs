@@ -698,7 +698,7 @@ impl Machine {
 
     /// What was free where a run worked when it ended, by its receipt.
     pub(super) fn room_of(&self, run: &RunId) -> Option<Free> {
-        self.runs.get(run)?.exit.as_ref()?.room?.workspaces
+        self.runs.get(run)?.exit.as_ref()?.room.workspaces
     }
 
     fn end_main(
@@ -741,7 +741,7 @@ impl Machine {
                 peak_kib: 0,
                 reported: one.reported.clone(),
                 after_run_ms,
-                room: Some(Room { state: None, workspaces: full }),
+                room: Room { state: None, workspaces: full },
                 done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
                 limit_ms: None,
             });
