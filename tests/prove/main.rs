@@ -129,15 +129,14 @@ fn main() -> ExitCode {
 }
 
 /// The hidden commands with which a fleet in this process starts this program again, for its launchers and agents.
-const STAGES: [&str; 4] = ["__launch", "__exec", "__hook", "__relay"];
+const STAGES: [&str; 3] = ["__launch", "__exec", "__relay"];
 
 /// Does what the program does with such a command: the same functions of the library, see `src/main.rs`.
 fn become_stage() -> ExitCode {
     let error = match cli::read() {
         Ok(Start::Launcher { run_dir, relay }) => launcher::launch(run_dir, relay).err(),
         Ok(Start::Relay { run_dir, vars }) => relay::relay(&run_dir, &vars).err(),
-        Ok(Start::Agent { run_dir, launcher }) => Some(exec::become_agent(run_dir, launcher)),
-        Ok(Start::Hook { parent, run_dir, argv }) => Some(exec::become_hook(parent, run_dir, &argv)),
+        Ok(Start::Exec { parent, run_dir, hook }) => Some(exec::become_program(parent, run_dir, hook)),
         Ok(Start::Remover { .. } | Start::Command(_)) => panic!("no such command is passed on"),
         Err(error) => Some(error.into()),
     };
