@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::fleet::local::discard;
+use crate::fleet::remover;
 use crate::model::FailureClass;
 use crate::run::env::Vars;
 use crate::text::escape;
@@ -63,12 +63,14 @@ pub enum Start {
         /// The environment.
         vars: Vars,
     },
-    /// To become an agent.
-    Agent {
-        /// The run's directory.
-        run_dir: PathBuf,
-        /// The launcher that must still live.
-        launcher: i32,
+    /// To become an agent or a hook.
+    Exec {
+        /// The process that started this one, and must still live.
+        parent: i32,
+        /// The run's directory; `None` for a hook of no run.
+        run_dir: Option<PathBuf>,
+        /// Program and arguments of a hook; `None` for the agent of the run.
+        hook: Option<Vec<OsString>>,
     },
     /// To clear workspaces and empty the trash.
     Remover {
@@ -80,15 +82,6 @@ pub enum Start {
         sets: Vec<String>,
         /// The environment.
         vars: Vars,
-    },
-    /// To become a hook.
-    Hook {
-        /// Who looks after it, and must still live.
-        parent: i32,
-        /// The run's directory; `None`: it belongs to no run.
-        run_dir: Option<PathBuf>,
-        /// Program and arguments.
-        argv: Vec<OsString>,
     },
     /// To run a command, as a person or cron asks.
     Command(Box<Invocation>),
@@ -362,12 +355,13 @@ pub fn read() -> Result<Start, clap::Error> {
             let relay = args.get(3).map(|relay| pid(relay));
             return Ok(Start::Launcher { run_dir: args[2].clone().into(), relay });
         }
-        Some("__exec") if args.len() == 4 => {
-            return Ok(Start::Agent { run_dir: args[2].clone().into(), launcher: pid(&args[3]) });
-        }
-        Some("__hook") if args.len() >= 5 => {
+        Some("__exec") if args.len() == 4 || args.get(4).is_some_and(|arg| arg == "--") => {
             let run_dir = Some(PathBuf::from(&args[3])).filter(|dir| !dir.as_os_str().is_empty());
-            return Ok(Start::Hook { parent: pid(&args[2]), run_dir, argv: args[4..].to_vec() });
+            return Ok(Start::Exec {
+                parent: pid(&args[2]),
+                run_dir,
+                hook: args.get(5..).map(<[OsString]>::to_vec),
+            });
         }
         _ => {}
     }
@@ -378,7 +372,7 @@ pub fn read() -> Result<Start, clap::Error> {
     }
     if args.get(1).is_some_and(|arg| arg == "__remove") && args.len() == 4 {
         let (config, state) = (args[2].clone().into(), args[3].clone().into());
-        let sets = discard::sets_of_remover(&vars);
+        let sets = remover::sets(&vars);
         return Ok(Start::Remover { config, state, sets, vars });
     }
     style::choose(color(&args, &vars));

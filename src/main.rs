@@ -21,8 +21,7 @@ fn main() -> ExitCode {
         Start::Launcher { run_dir, relay } => ended(launcher::launch(run_dir, relay)),
         Start::Relay { run_dir, vars } => ended(relay::relay(&run_dir, &vars)),
         Start::Remover { config, state, sets, vars } => ended(commands::remove(&config, &state, &sets, vars)),
-        Start::Agent { run_dir, launcher } => not_executed(&exec::become_agent(run_dir, launcher)),
-        Start::Hook { parent, run_dir, argv } => not_executed(&exec::become_hook(parent, run_dir, &argv)),
+        Start::Exec { parent, run_dir, hook } => not_executed(&exec::become_program(parent, run_dir, hook)),
     }
 }
 

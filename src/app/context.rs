@@ -9,12 +9,11 @@ use crate::app::snapshot::Snapshot;
 use crate::app::terminal;
 use crate::cli::{Format, Options};
 use crate::clock;
-use crate::config::{self, Config, FleetKind, Loaded, Original, Problems};
+use crate::config::{self, Config, Loaded, Original, Problems};
 use crate::decide::Request;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::Fleet;
-use crate::fleet::broker::BrokerFleet;
-use crate::fleet::local::LocalFleet;
+use crate::fleet::run_store::RunStore;
+use crate::fleet::{self, Fleet, Home};
 use crate::model::{ClockReading, Observed, Process, WorkItem};
 use crate::process::identity::{self, Host};
 use crate::run::env::Vars;
@@ -116,21 +115,24 @@ impl Context {
         })
     }
 
-    pub(crate) fn fleet(&self, lineage: &str) -> LocalFleet {
-        let (host, now, vars) = (self.host.clone(), self.now.clone(), self.vars.clone());
-        LocalFleet::new(&self.config, &self.state_path, lineage, host, now, vars)
+    fn home(&self, lineage: &str) -> Home {
+        Home {
+            state: self.state_path.clone(),
+            lineage: lineage.to_owned(),
+            host: self.host.clone(),
+            now: self.now.clone(),
+            vars: self.vars.clone(),
+        }
     }
 
     /// Where agents run. To end what is on record nobody waits for a broker.
-    pub(crate) fn agents(&self, lineage: &str, request: &Request) -> Box<dyn Fleet> {
-        let local = self.fleet(lineage);
-        match &self.config.fleet.kind {
-            FleetKind::Local => Box::new(local),
-            FleetKind::Broker(broker) => {
-                let fleet = BrokerFleet::new(local, &self.config, broker);
-                Box::new(if request.needs_source() { fleet } else { fleet.unasked() })
-            }
-        }
+    pub(crate) fn fleet(&self, lineage: &str, request: &Request) -> Box<dyn Fleet> {
+        fleet::build(&self.config, self.home(lineage), !request.needs_source())
+    }
+
+    /// What is kept of runs.
+    pub(crate) fn run_store(&self, lineage: &str) -> Box<dyn RunStore> {
+        fleet::run_store(&self.config, self.home(lineage))
     }
 
     pub(crate) fn source(&self) -> Box<dyn Source> {

@@ -9,12 +9,12 @@ use crate::app::snapshot::Snapshot;
 use crate::decide::Request;
 use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::local;
 use crate::model::{ClockReading, LocalFacts, Plan, Room, World};
 use crate::run::{credentials, env, program};
 use crate::state::{HostDir, State};
 use crate::tick::{self, Tick, Ticked};
 use crate::views::report::TickReport;
+use crate::workspace::root;
 
 /// Ending a run takes 1 round, seeing its end 1 more, and a lost fence 1 more.
 const REAP_ROUNDS_MAX: u32 = 3;
@@ -121,7 +121,7 @@ fn with_tick<T>(
     reach: &Reach<'_>,
     then: impl FnOnce(&Tick<'_>) -> T,
 ) -> T {
-    let (source, fleet) = (context.source(), context.agents(lineage, &request));
+    let (source, fleet) = (context.source(), context.fleet(lineage, &request));
     let since = match reach {
         Reach::Planned => context.began,
         Reach::Performed { held_since, .. } => *held_since,
@@ -151,7 +151,7 @@ fn with_tick<T>(
 
 fn local_facts(context: &Context, lineage: &str, dir: Option<&HostDir>) -> LocalFacts {
     let (config, vars) = (&context.config, &context.vars);
-    let workspaces = local::workspaces(config, &context.state_path);
+    let workspaces = root::folder(config, &context.state_path);
     let file = env::of_file(&config.env);
     let (file, env_error) = file.map_or_else(|error| (Default::default(), Some(error)), |file| (file, None));
     LocalFacts {

@@ -59,7 +59,6 @@ struct Told {
     verdict: Verdict,
     told_at: Option<Timestamp>,
     /// When the heartbeat was written that stood then: with the next one this is no longer the tick before.
-    #[serde(default)]
     beat_at: Option<Timestamp>,
 }
 
@@ -160,6 +159,7 @@ pub(crate) fn has_changed_without_heartbeat(options: &Options, status: ExitStatu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ClockReading, ClockTracker};
     use crate::state::heartbeat::{self, Health, Status};
 
     const CONFIG: &str = "/f/factory.toml";
@@ -239,7 +239,12 @@ mod tests {
             reported_at: told,
             retained: None,
             groups: None,
-            steady: None,
+            steady: ClockTracker::first(ClockReading {
+                at: now,
+                mono_ms: 0,
+                boot_id: String::new(),
+                slept_ms: 0,
+            }),
         }
     }
 

@@ -36,7 +36,7 @@ pub(super) fn run(context: &Context, args: &ExplainArgs) -> Result<ExitStatus, F
     let item = items.iter().find(|item| item.id == id);
     let record = registry.items.get(&id).or(details.as_ref().map(|details| &details.record));
     let agents = registry.agents_of(&id).chain(details.iter().flat_map(|details| &details.agents));
-    let fleet = context.agents(&snapshot.lineage, &context.request());
+    let fleet = context.fleet(&snapshot.lineage, &context.request());
     let runs = decide::next_launches(&context.config, registry, &world, &id);
     let runs = runs.map(|launches| launches.into_iter().map(|launch| next_run(&*fleet, launch)).collect());
     let mut view = ExplainView::new(&id, key(&id, item, record), title(item), &plan, &gates, record)

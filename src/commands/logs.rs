@@ -6,16 +6,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::app::context::Context;
-use crate::app::resolve;
+use crate::app::{iteration, resolve};
 use crate::cli::LogsArgs;
 use crate::clock;
 use crate::exit::{ExitStatus, Failure};
 use crate::fleet::Fleet;
-use crate::fleet::local::LocalFleet;
+use crate::fleet::run_store::{RunLog, RunStore};
 use crate::model::{AgentName, Observed, RunId, RunObservation, RunQuery};
 use crate::registry::Registry;
-use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
-use crate::run::log_reader::LogReader;
 use crate::state::State;
 use crate::text::escape;
 
@@ -26,36 +24,28 @@ pub(super) fn run(context: &Context, args: &LogsArgs) -> Result<ExitStatus, Fail
     let refuse = |why: String| Failure::new(ExitStatus::Refused, why);
     let state = context.open_read_only()?;
     let state = state.ok_or_else(|| refuse("nothing has run here yet".to_owned()))?;
-    let fleet = context.fleet(&state.lineage);
-    let run = which(context, args, &state.registry, &fleet)?;
-    let dir = RunDir::new(fleet.runs.join(run.to_string()));
-    let broken = |error: anyhow::Error| Failure::new(ExitStatus::IoError, format!("{error:#}"));
-    let files = dir.open().map_err(broken)?.ok_or_else(|| refuse(why_gone(&state, &fleet, &run)))?;
-    // Only the bound of the logs is asked of it, so one that can't be read keeps nobody from reading them.
-    let spec = RunFiles::whole_spec(&files).unwrap_or_else(|error| {
-        log::warn!("{error:#}");
-        None
-    });
-    let name = match (args.hooks, args.stderr) {
-        (true, _) => HOOKS_LOG,
-        (_, true) => "stderr.log",
-        _ => "stdout.log",
+    let runs = context.run_store(&state.lineage);
+    let run = which(context, args, &state.registry, &*runs)?;
+    let log = match (args.hooks, args.stderr) {
+        (true, _) => RunLog::Hooks,
+        (_, true) => RunLog::Stderr,
+        _ => RunLog::Stdout,
     };
-    let bytes_max = spec.map_or(context.config.log_bytes_max, |spec| spec.log_bytes_max);
-    let mut reader = LogReader::new(dir.file(name), bytes_max);
+    let broken = |error: anyhow::Error| Failure::new(ExitStatus::IoError, format!("{error:#}"));
+    let opened = runs.open_log(&run, log).map_err(broken)?;
+    let mut reader = opened.ok_or_else(|| refuse(why_gone(&state, &*runs, &run)))?;
+    let fleet = args.follow.then(|| context.fleet(&state.lineage, &iteration::REAP));
     let mut screen = Screen::new(context);
     loop {
         // Asked first: what it printed until it was over is read after that.
-        let over = !args.follow || is_over(&fleet, &run);
+        let over = fleet.as_ref().is_none_or(|fleet| is_over(&**fleet, &run));
         let read = reader.read(&mut |bytes| screen.show(bytes)).and_then(|()| screen.flush(over));
         match read {
             // Whoever read it has gone.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitStatus::Ok),
             Err(error) => {
-                return Err(Failure::new(
-                    ExitStatus::IoError,
-                    format!("{}: {error}", dir.file(name).display()),
-                ));
+                let text = format!("{}: {error}", reader.path().display());
+                return Err(Failure::new(ExitStatus::IoError, text));
             }
             Ok(()) if over => return Ok(ExitStatus::Ok),
             Ok(()) => clock::pause(LOOK_EVERY),
@@ -68,13 +58,13 @@ fn which(
     context: &Context,
     args: &LogsArgs,
     registry: &Registry,
-    fleet: &LocalFleet,
+    runs: &dyn RunStore,
 ) -> Result<RunId, Failure> {
     let wanted = &args.target;
     // Runs outlive the record of their item; and one that was removed is not to be mistaken for a later one.
     let was_started = |run: &RunId| registry.names.last_n.get(&run.agent).is_some_and(|last| run.n <= *last);
     if let Ok(run) = wanted.parse::<RunId>()
-        && (fleet.runs.join(wanted).is_dir() || was_started(&run))
+        && (runs.has(&run) || was_started(&run))
     {
         return Ok(RunId { n: args.run.unwrap_or(run.n), ..run });
     }
@@ -109,7 +99,7 @@ fn agent(context: &Context, wanted: &str, registry: &Registry) -> Result<AgentNa
 }
 
 /// Why a run has no directory: retention says so when it removes one.
-fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
+fn why_gone(state: &State, runs: &dyn RunStore, run: &RunId) -> String {
     let is_it = |event: &Value| event["event"] == "remove" && event["run"] == json!(run);
     let removed = state.backend().events().ok().and_then(|events| events.filter(is_it).last());
     match removed {
@@ -118,12 +108,12 @@ fn why_gone(state: &State, fleet: &LocalFleet, run: &RunId) -> String {
             let at = word("at").parse().map_or_else(|_| word("at"), escape::time);
             format!("the logs of {run} were removed {at}: {}", word("because"))
         }
-        None => format!("{run} has no directory in {}", fleet.runs.display()),
+        None => format!("{run} has no directory in {}", runs.place().display()),
     }
 }
 
 /// Whether nothing more can come of it.
-fn is_over(fleet: &LocalFleet, run: &RunId) -> bool {
+fn is_over(fleet: &dyn Fleet, run: &RunId) -> bool {
     let queries = [RunQuery { run: run.clone(), handle: None, name_taken: false, done_when: None }];
     let known = std::collections::BTreeMap::from([(run.agent.clone(), u64::MAX)]);
     let until = Instant::now() + Duration::from_secs(5);

@@ -7,7 +7,6 @@ use crate::app::iteration;
 use crate::app::mutation::Mutation;
 use crate::cli::ReapArgs;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::Fleet;
 use crate::model::{Action, Decision, Observed, Plan, RunId, RunObservation, RunQuery, Step};
 use crate::registry::{Registry, name_survivors};
 
@@ -46,7 +45,7 @@ fn why_unknown(context: &Context, lineage: &str, registry: &Registry, run: &RunI
     let handle = registry.handoffs.get(run)?.handle.clone();
     let queries = [RunQuery { run: run.clone(), handle, name_taken: false, done_when: None }];
     let until = Instant::now() + context.config.tick.deadline;
-    match context.fleet(lineage).observe(&queries, &registry.names.last_n, until) {
+    match context.fleet(lineage, &iteration::REAP).observe(&queries, &registry.names.last_n, until) {
         Observed::Unknown(why) => Some(why.text),
         Observed::Known(view) => match view.runs.get(run)? {
             RunObservation::Unknown(why) => Some(why.clone()),

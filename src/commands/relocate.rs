@@ -6,11 +6,11 @@ use crate::app::output::say;
 use crate::app::shutdown::Shutdown;
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::local;
 use crate::state::event::{Detail, Event};
 use crate::state::{Standing, State};
 use crate::views::json;
 use crate::workspace::ownership::Marks;
+use crate::workspace::root;
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     // Looked for first: to take the lock makes the directory.
@@ -35,7 +35,7 @@ fn own_workspaces(context: &Context, lineage: &str) -> Result<(), Failure> {
     if context.config.workspace_root.is_some() {
         return Ok(());
     }
-    let root = local::workspaces(&context.config, &context.state_path);
+    let root = root::folder(&context.config, &context.state_path);
     let (Ok(real_root), Ok(state)) = (root.canonicalize(), context.state_path.canonicalize()) else {
         return Ok(());
     };

@@ -13,7 +13,6 @@ use anyhow::{Context, Result, bail};
 use crate::config::{self, Config};
 use crate::durable::{Lock, LockError, Trash, atomic};
 use crate::fleet::local::before_remove::{BeforeRemove, Then};
-use crate::fleet::local::{self, LocalFleet};
 use crate::model::{AgentName, ClockTracker, ItemId, Process};
 use crate::process::identity::{self, Host};
 use crate::registry::Registry;
@@ -23,6 +22,7 @@ use crate::state::{self, HostDir, Origin, Standing, StateBackend};
 use crate::workspace::ledger::WorkspaceLedger;
 use crate::workspace::ownership::Marks;
 use crate::workspace::retention::{self, Removal};
+use crate::workspace::root::{self, WorkspaceRoot};
 use crate::{clock, launcher};
 
 /// Held by the one that is at work: a second one would only be in its way.
@@ -62,20 +62,19 @@ impl Remover {
             taken => taken?,
         };
         self.note_error(None, self.dir.trash().empty().context("the trash can't be emptied"));
-        let folder = local::workspaces(&self.config, state);
+        let folder = root::folder(&self.config, state);
         let unreadable = || format!("the folder of workspaces {} can't be read", folder.display());
         let root = match folder.canonicalize() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             root => root.with_context(unreadable)?,
         };
         let (registry, lineage) = self.registry()?;
-        let now = clock::moment(&self.host.boot_id);
-        let fleet = LocalFleet::new(&self.config, state, &lineage, self.host.clone(), now, vars);
-        let Some(trash) = fleet.trash_of_workspaces().with_context(unreadable)? else { return Ok(()) };
+        let workspaces = WorkspaceRoot::new(&self.config, state, &lineage);
+        let Some(trash) = workspaces.trash().with_context(unreadable)? else { return Ok(()) };
         let marks = Marks::of(&root, &lineage);
-        let owned = fleet.workspaces_owned().with_context(unreadable)?;
+        let owned = workspaces.owned().with_context(unreadable)?;
         let rules = &self.config.retention;
-        let mut hook = BeforeRemove::new(&fleet, state.join(HOOK_LOG));
+        let mut hook = BeforeRemove::new(&self.config, &self.host, vars, state.join(HOOK_LOG));
         for Removal { what, item, .. } in retention::workspaces(&registry, &owned, rules, &self.clock()) {
             let Some(id) = item else { continue };
             let about = Some((id.clone(), what.clone()));

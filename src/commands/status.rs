@@ -6,10 +6,10 @@ use crate::app::output::{say, say_page};
 use crate::app::terminal;
 use crate::cli::Format;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::local;
 use crate::state;
 use crate::state::heartbeat::{self, Alive, HeartbeatState};
 use crate::views::status::{StatusInput, StatusView};
+use crate::workspace::root;
 
 pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let state = context.open_read_only()?;
@@ -24,7 +24,7 @@ pub(super) fn run(context: &Context) -> Result<ExitStatus, Failure> {
     let view = StatusView::new(&StatusInput {
         config: &context.config,
         state: &context.state_path,
-        workspaces: &local::workspaces(&context.config, &context.state_path),
+        workspaces: &root::folder(&context.config, &context.state_path),
         item_place: &|origin| source.place(origin),
         program: &terminal::this_program(&context.options),
         registry,

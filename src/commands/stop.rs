@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::app::context::Context;
 use crate::app::mutation::{self, Judged, Mutation};
-use crate::app::{orders, resolve};
+use crate::app::{iteration, orders, resolve};
 use crate::cli::StopArgs;
 use crate::exit::{ExitStatus, Failure};
 use crate::model::{Action, ItemId, Plan, WorkItem};
@@ -71,7 +71,7 @@ fn end_without_room(
         .filter(|(_, handoff)| handoff.item.as_ref().is_some_and(|item| items.contains(item)))
         .map(|(run, handoff)| (run.clone(), handoff.handle.clone()));
     let runs: Vec<_> = runs.chain(handed_off).collect();
-    let ended = context.fleet(&mutation.state.lineage).end_unrecorded(runs.iter().cloned());
+    let ended = context.fleet(&mutation.state.lineage, &iteration::REAP).end_unrecorded(&runs);
     // Where the first commit found room and a later one did not, the items are parked.
     let parked = if mutation.state.registry == *before { ", not parked" } else { "" };
     let words = |what: &str, runs: Vec<String>| match runs.as_slice() {

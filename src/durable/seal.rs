@@ -1,10 +1,8 @@
 //! A digest in small files of JSON, so that damage is never taken for another truth.
 //!
 //! A flipped bit leaves most numbers numbers: the pid of a live launcher becomes that of nobody, an exit code of 1
-//! becomes 0. What is written here ends with the digest of all before it, as one more field of its object; a file of an
-//! earlier version has none, and is believed as it is.
-
-use std::borrow::Cow;
+//! becomes 0. What is written here ends with the digest of all before it, as one more field of its object. An object
+//! without a digest is damaged too.
 
 use crate::fingerprint;
 
@@ -28,15 +26,15 @@ pub fn seal(object: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The object that was sealed, or the bytes themselves where nothing seals them.
+/// The object that was sealed.
 ///
 /// # Errors
 ///
-/// [`BROKEN`].
-pub fn unseal(bytes: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
-    let Some((open, sealed)) = parts(bytes) else { return Ok(Cow::Borrowed(bytes)) };
+/// [`BROKEN`]; also for bytes without a digest.
+pub fn unseal(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let (open, sealed) = parts(bytes).ok_or(BROKEN)?;
     let object = [open, b"}"].concat();
-    if digest(&object).as_bytes() == sealed { Ok(Cow::Owned(object)) } else { Err(BROKEN) }
+    if digest(&object).as_bytes() == sealed { Ok(object) } else { Err(BROKEN) }
 }
 
 /// The object without its brace, and the digest.
@@ -71,9 +69,9 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_wrote_is_believed_as_it_is() {
+    fn bytes_without_a_digest_are_damage() {
         for bytes in [OBJECT, b"{}", b"", b"}", br#"{"sha256":"ab"}"#, b"\"}", b"[1]"] {
-            assert_eq!(*unseal(bytes).unwrap(), *bytes);
+            assert_eq!(unseal(bytes), Err(BROKEN));
         }
         for bytes in [&b"{}"[..], b"", b"[1]", b"7"] {
             assert_eq!(seal(bytes), bytes, "nothing that could be sealed");

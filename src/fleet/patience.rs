@@ -51,7 +51,8 @@ mod tests {
         let moment = serde_json::json!({"at": "2026-01-01T00:00:00Z", "mono_ms": 0, "boot_id": "b"});
         let value = serde_json::json!({"code": code, "signal": null, "reason": "exited", "error": null,
             "started": moment, "ended": moment, "cpu_ms": 0, "peak_kib": 0,
-            "reported": {"session": null, "park": null}, "after_run_ms": after_run_ms, "done": null});
+            "reported": {"session": null, "park": null}, "after_run_ms": after_run_ms, "done": null,
+            "room": {"state": null, "workspaces": null}});
         serde_json::from_value(value).unwrap()
     }
 

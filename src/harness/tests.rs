@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported};
+use crate::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported, Room};
 
 const INDEX: &str = include_str!("../../fixtures/harness/INDEX");
 
@@ -25,7 +25,7 @@ fn exit(code: Option<i32>, signal: Option<i32>, reason: ExitReason) -> Exit {
         reported: Reported::default(),
         after_run_ms: None,
         done: None,
-        room: None,
+        room: Room::default(),
         limit_ms: None,
     }
 }

@@ -87,8 +87,8 @@ impl Launcher {
             let mut command = Command::new("/proc/self/exe");
             command
                 .arg("__exec")
-                .arg(self.run_dir.path())
                 .arg(std::process::id().to_string())
+                .arg(self.run_dir.path())
                 .current_dir(workspace)
                 .envs(&self.vars)
                 .env("FACTORY_WORKSPACE", workspace)

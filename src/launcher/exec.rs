@@ -1,9 +1,10 @@
-//! `factory-tick __exec <run directory> <launcher pid>`: the last step before an agent's program.
+//! `factory-tick __exec <parent pid> <run directory> [-- <program> <arguments>]`: the last step before an agent's
+//! program, or before that of a hook. The directory is empty for a hook of no run.
 //!
-//! It runs between the launcher's fork and the agent's exec, where the launcher itself could do nothing
-//! safely: it binds its life to the launcher's, puts signals back to their defaults and becomes the agent.
+//! It runs between the parent's fork and the program's exec, where the parent itself could do nothing safely: it binds
+//! its life to the parent's, puts signals back to their defaults and becomes the program.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,38 +24,24 @@ use crate::run::tags;
 /// What `__exec` exits with when the program can't be executed; the reason is in the run directory.
 pub const EXEC_FAILED: u8 = 127;
 
-/// Becomes the agent. Returns only with an error, which it has also left in the run directory.
-pub fn become_agent(run_dir: PathBuf, launcher: i32) -> anyhow::Error {
-    let run_dir = RunDir::new(run_dir);
-    let error = match prepare(&run_dir, launcher) {
+/// Becomes the agent of a run, or `hook`, and dies with `parent`. Returns only with an error. That of an agent is in the
+/// run directory too.
+pub fn become_program(parent: i32, run_dir: Option<PathBuf>, hook: Option<Vec<OsString>>) -> anyhow::Error {
+    let run_dir = run_dir.map(RunDir::new);
+    let is_agent = hook.is_none();
+    let failure = match prepare(parent, run_dir.as_ref(), hook) {
         Ok(mut command) => {
             let error = command.exec();
             let os = error.raw_os_error();
             let program = command.get_program().to_string_lossy().into_owned();
-            let failure = ExecError { text: format!("cannot execute {program}: {error}"), os };
-            leave(&run_dir, failure)
+            ExecError { text: format!("cannot execute {program}: {error}"), os }
         }
-        Err(error) => leave(&run_dir, ExecError { text: format!("{error:#}"), os: None }),
+        Err(error) => ExecError { text: format!("{error:#}"), os: None },
     };
-    anyhow::anyhow!(error)
-}
-
-/// `factory-tick __hook <parent pid> <run directory> <program> <arguments>`: becomes a hook in the same way, for a
-/// launcher or whoever else looks after one. The directory is empty for a hook of no run. Returns only with an error.
-pub fn become_hook(parent: i32, run_dir: Option<PathBuf>, argv: &[OsString]) -> anyhow::Error {
-    let executed = || -> anyhow::Result<std::convert::Infallible> {
-        bind_to(parent)?;
-        if let Some(run_dir) = run_dir.map(RunDir::new) {
-            tags::inherit(&run_dir, &run_dir.spec()?.marker());
-        }
-        let (program, args) = argv.split_first().context("its command is empty")?;
-        let error = program_of(program, args).exec();
-        Err(error).with_context(|| format!("cannot execute {}", program.to_string_lossy()))
-    };
-    match executed() {
-        Err(error) => error,
-        Ok(never) => match never {},
-    }
+    anyhow::anyhow!(match run_dir.filter(|_| is_agent) {
+        Some(run_dir) => leave(&run_dir, failure),
+        None => failure.text,
+    })
 }
 
 fn leave(run_dir: &RunDir, error: ExecError) -> String {
@@ -64,15 +51,31 @@ fn leave(run_dir: &RunDir, error: ExecError) -> String {
     error.text
 }
 
-fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
-    bind_to(launcher)?;
-    let spec = run_dir.spec()?;
-    tags::inherit(run_dir, &spec.marker());
-    if spec.terminal == Some(Terminal::Own) {
-        take_terminal().context("cannot make its terminal its own")?;
-    }
-    let (program, args) = spec.argv.split_first().context("its command is empty")?;
-    Ok(program_of(program, args))
+fn prepare(parent: i32, run_dir: Option<&RunDir>, hook: Option<Vec<OsString>>) -> Result<Command> {
+    bind_to(parent)?;
+    let spec = match run_dir {
+        Some(run_dir) => {
+            let spec = run_dir.spec()?;
+            tags::inherit(run_dir, &spec.marker());
+            Some(spec)
+        }
+        None => None,
+    };
+    let argv = match hook {
+        Some(argv) => argv,
+        None => {
+            let spec = spec.context("it has no run directory")?;
+            if spec.terminal == Some(Terminal::Own) {
+                take_terminal().context("cannot make its terminal its own")?;
+            }
+            spec.argv.into_iter().map(OsString::from).collect()
+        }
+    };
+    let (program, args) = argv.split_first().context("its command is empty")?;
+    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent, or a hook")]
+    let mut command = Command::new(program);
+    command.args(args);
+    Ok(command)
 }
 
 /// What stdin is becomes the controlling terminal, with this process as the leader of its session: what is typed there
@@ -80,13 +83,6 @@ fn prepare(run_dir: &RunDir, launcher: i32) -> Result<Command> {
 fn take_terminal() -> std::io::Result<()> {
     rustix::process::setsid()?;
     Ok(rustix::process::ioctl_tiocsctty(std::io::stdin())?)
-}
-
-fn program_of(program: impl AsRef<OsStr>, args: &[impl AsRef<OsStr>]) -> Command {
-    #[expect(clippy::disallowed_methods, reason = "this process becomes the agent, or a hook")]
-    let mut command = Command::new(program);
-    command.args(args);
-    command
 }
 
 /// From here on this process dies with its parent, and signals mean to it what they mean to everybody.

@@ -99,9 +99,10 @@ fn spawn(hook: &Hook<'_>, this_program: &Path) -> io::Result<Child> {
         command.env_clear().envs(vars);
     }
     command
-        .arg("__hook")
+        .arg("__exec")
         .arg(std::process::id().to_string())
         .arg(hook.run_dir.unwrap_or(Path::new("")))
+        .arg("--")
         .args(hook.argv)
         .envs(hook.more_vars)
         .current_dir(hook.workspace)

@@ -280,7 +280,7 @@ impl Launcher {
             reported: Default::default(),
             after_run_ms: None,
             done: None,
-            room: Some(self.room()),
+            room: self.room(),
             limit_ms: None,
         }
     }
@@ -395,7 +395,7 @@ impl Launcher {
             reported: agent.listener.said().clone(),
             after_run_ms: Some(hooks.each_ms).filter(|_| !hooks.after_run.is_empty()),
             done: None,
-            room: Some(self.room()),
+            room: self.room(),
             limit_ms: match ended_by_us {
                 Some(ExitReason::Deadline) => self.spec.run.deadline_ms,
                 Some(ExitReason::Stalled) => self.spec.run.stall_ms,

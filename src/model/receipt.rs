@@ -202,9 +202,8 @@ pub struct Exit {
     /// What `[done] command` answered then; `None` where it was not asked, or did not answer in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<i32>,
-    /// What was free when it ended; `None`: an earlier version did not look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub room: Option<Room>,
+    /// What was free when it ended.
+    pub room: Room,
     /// The limit by which its launcher ended it, in milliseconds; `None`: no limit ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_ms: Option<u64>,

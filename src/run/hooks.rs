@@ -13,7 +13,7 @@ use crate::run::program;
 
 /// The hooks of one run as its launcher is given them: nothing left to replace, each program an absolute path.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(deny_unknown_fields)]
 pub struct RunHooks {
     /// After the workspace was made.
     pub after_create: Vec<String>,

@@ -47,6 +47,11 @@ impl LogReader {
         }
     }
 
+    /// The file that is read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Gives `take` everything that there is by now and was not given before.
     ///
     /// # Errors

@@ -100,10 +100,8 @@ pub struct Heartbeat {
     /// The fleet of agents.
     pub fleet: Health,
     /// Why the last tick ended as it did, in one line.
-    #[serde(default)]
     pub reason: Option<String>,
     /// When a person was last told of that.
-    #[serde(default)]
     pub reported_at: Option<Timestamp>,
     /// The last look at what may be removed; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,9 +109,8 @@ pub struct Heartbeat {
     /// The last look for left-over control groups; `None` before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<GroupsLook>,
-    /// How steady the clock was, as this tick began; `None`: an earlier version did not look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steady: Option<ClockTracker>,
+    /// How steady the clock was, as this tick began.
+    pub steady: ClockTracker,
 }
 
 impl Heartbeat {
@@ -263,7 +260,7 @@ pub(crate) mod tests {
             reason: None,
             retained: None,
             groups: None,
-            steady: None,
+            steady: ClockTracker::first(now(1000)),
             reported_at: None,
         }
     }

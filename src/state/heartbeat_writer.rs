@@ -56,7 +56,7 @@ impl HeartbeatWriter {
             reported_at: before.and_then(|beat| beat.reported_at),
             retained: before.and_then(|beat| beat.retained.clone()),
             groups: before.and_then(|beat| beat.groups.clone()),
-            steady: Some(steady(&state.heartbeat_state, &me.boot_id, config.retention.age)),
+            steady: steady(&state.heartbeat_state, &me.boot_id, config.retention.age),
         };
         state.beat(&beat);
         HeartbeatWriter { beat }

@@ -376,10 +376,7 @@ pub fn steady(heartbeat_state: &HeartbeatState, boot_id: &str, age: Option<Durat
     match heartbeat_state {
         HeartbeatState::Absent => ClockTracker::first(now),
         HeartbeatState::Unreadable(_) => ClockTracker::after_loss(now),
-        HeartbeatState::Beat(beat) => match &beat.steady {
-            Some(before) => before.next(now, age),
-            None => ClockTracker::first(now),
-        },
+        HeartbeatState::Beat(beat) => beat.steady.next(now, age),
     }
 }
 

@@ -10,6 +10,7 @@
 pub(crate) mod ledger;
 pub mod ownership;
 pub mod retention;
+pub mod root;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};

@@ -346,6 +346,16 @@ fn wrong_arrow_is_reported() {
     assert_eq!(wrong("src/clock.rs", &"x\n".repeat(LINES_MAX + 1)), 1);
 }
 
+/// Which kind of fleet there is, one function decides.
+#[test]
+fn no_room_but_fleet_names_a_kind_of_fleet() {
+    let kinds = ["LocalFleet", "BrokerFleet"];
+    let names_kind = |one: &Source| kinds.iter().any(|kind| one.code.contains(kind));
+    let wrong: Vec<_> =
+        sources().into_iter().filter(|one| one.room() != "fleet" && names_kind(one)).collect();
+    assert!(wrong.is_empty(), "{:?}", wrong.iter().map(|one| &one.path).collect::<Vec<_>>());
+}
+
 /// What nobody came back for, and what means something on one machine only.
 #[test]
 fn nothing_is_left_lying_about() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use factory_tick::harness::{
     Preset, SessionFrom, chosen_session, is_progress, preset, read, session_on, unconnected_on,
 };
-use factory_tick::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported, RunId};
+use factory_tick::model::{AgentName, ClockReading, Exit, ExitReason, Output, Reported, Room, RunId};
 use regex::{Captures, Regex};
 use tempfile::TempDir;
 
@@ -165,7 +165,7 @@ fn reading(preset: &Preset, ran: &Ran, resumed: bool, how: &str) -> factory_tick
         reported: Reported::default(),
         after_run_ms: None,
         done: None,
-        room: None,
+        room: Room::default(),
         limit_ms: None,
     };
     let output = Output { stdout_tail: ran.stdout.clone(), stderr_tail: ran.stderr.clone() };

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{Factory, NOTE_START, Ran, binary, install, is_alive, kill_9, put, system};
+use crate::support::{Factory, NOTE_START, Ran, binary, install, is_alive, kill_9, put, put_sealed, system};
 
 /// An agent that works until it is ended.
 const WORKS: &str = "exec sleep 600";
@@ -371,10 +371,9 @@ fn what_a_forgotten_run_counts_up_to_is_believed_within_reason_alone() {
     let older = fs::read_to_string(factory.state("registry.json")).unwrap();
     let launcher = at_work(&factory);
     let mut spec = factory.receipt("ar-1-impl.1", "spec.json").unwrap();
-    // As an earlier version wrote it, without a seal.
     spec.as_object_mut().unwrap().remove("sha256");
     spec["run"]["dispatch"] = json!(u64::MAX);
-    put(&run_file(&factory, "spec.json"), &spec.to_string());
+    put_sealed(&run_file(&factory, "spec.json"), &spec);
     put(&factory.state("registry.json"), &older);
     assert_eq!(factory.tick().expect(0).decided(), ["stop ar-1-impl.1"]);
     assert!(is_alive(launcher));

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Factory, HeldLock, NOTE_START, Running, everything, is_alive, put};
+use crate::support::{Factory, HeldLock, NOTE_START, Running, everything, is_alive, put, put_sealed};
 
 const DAYS_40: Duration = Duration::from_secs(40 * 24 * 60 * 60);
 
@@ -150,7 +150,7 @@ fn a_run_whose_receipts_do_not_say_that_it_is_over_stays() {
     fs::remove_file(file(1, "swept")).unwrap();
     let survivor =
         json!({"pid": 4711, "start_ticks": 1, "comm": "sleep", "because": "operation not permitted"});
-    put(&file(2, "swept"), &json!({"by": "launcher", "survivors": [survivor]}).to_string());
+    put_sealed(&file(2, "swept"), &json!({"by": "launcher", "survivors": [survivor]}));
     // One that nobody has claimed can never start any more once it is gone.
     ["claim", "exit", "swept"].iter().for_each(|name| fs::remove_file(file(3, name)).unwrap());
     look(&factory);
@@ -268,7 +268,7 @@ fn a_folder_that_was_there_before_its_item_is_never_removed() {
     finished_long_ago(&factory, "AR-2");
     look(&factory);
     assert!(factory.path("projects/AR-2/mine").exists());
-    // So is one of the same name beside another root, and one that an earlier version left.
+    // So is one of the same name beside another root, and one of which no note says that it was made.
     factory.set("workspace", "root", "\"work\"");
     do_it(&factory, "AR-5", 1);
     fs::rename(factory.path("work"), factory.path("other")).unwrap();

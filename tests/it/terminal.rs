@@ -20,7 +20,9 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::{Value, json};
 
-use crate::support::{Factory, HeldLock, NOTE_START, Running, binary, is_alive, kill_9, put, system};
+use crate::support::{
+    Factory, HeldLock, NOTE_START, Running, binary, is_alive, kill_9, put, put_sealed, system,
+};
 
 const RUN: &str = "ar-1-impl.1";
 
@@ -111,7 +113,7 @@ impl Case {
         let run_dir = self.run_dir();
         fs::create_dir_all(run_dir.path()).unwrap();
         put(&run_dir.file("prompt.md"), "the task\n");
-        put(&run_dir.file("spec.json"), &serde_json::to_string(&self.spec).unwrap());
+        put_sealed(&run_dir.file("spec.json"), &serde_json::to_value(&self.spec).unwrap());
         env_pipe::open(&run_dir).unwrap();
     }
 

@@ -29,6 +29,7 @@ enum Step {
     Hostile,
     Kill,
     Race,
+    Fleets,
     Sim,
     Night,
     Fuzz,
@@ -54,6 +55,7 @@ impl Step {
             Step::Hostile => format!("hostile {percent}"),
             Step::Kill => format!("kill {}", part(200)),
             Step::Race => format!("race {}", part(200)),
+            Step::Fleets => "fleets".to_owned(),
             Step::Sim => format!("sim {} 100", part(5000)),
             // A shorter night than this has no room for its outages.
             Step::Night => format!("night {} --seed 7", part(200).clamp(20, 400)),

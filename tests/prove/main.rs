@@ -5,6 +5,7 @@
 
 mod all;
 mod corrupt;
+mod fleets;
 mod fuzz;
 mod hostile;
 mod kill;
@@ -20,6 +21,11 @@ mod sweep;
 mod coverage;
 
 // Shared with the tests of `tests/it`.
+#[path = "../it/broker.rs"]
+#[expect(dead_code, unused_imports, reason = "tests/it uses the rest")]
+mod broker;
+#[path = "../support/fleet_suite.rs"]
+mod fleet_suite;
 #[path = "../support/model.rs"]
 #[expect(dead_code, reason = "tests/it uses the rest")]
 mod model;
@@ -40,6 +46,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use clap::{Parser, Subcommand};
+use factory_tick::cli::{self, Start};
+use factory_tick::launcher::{self, exec, relay};
 
 /// The first argument of `cargo prove`. Without it the arguments are those of `cargo test`.
 const COMMAND: &str = "prove";
@@ -78,6 +86,8 @@ enum Proof {
     Kill(kill::Order),
     /// Run 8 ticks at once, round after round
     Race(race::Order),
+    /// Give orders to each kind of fleet and to the simulator's machine: each must keep every promise of a fleet
+    Fleets(fleets::Order),
     /// Live through simulated factories in which everything fails. "cargo sim" is the same, built to be fast
     Sim(sim::Order),
     /// Play a night of 200 minutes in 4 factories, and the morning after it. Needs faketime. "cargo night" is the same,
@@ -102,6 +112,9 @@ static MAY_SKIP: AtomicBool = AtomicBool::new(false);
 #[expect(clippy::disallowed_methods, reason = "the only reader of the proofs' arguments")]
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|first| STAGES.iter().any(|stage| first == stage)) {
+        return become_stage();
+    }
     if arguments.get(1).is_none_or(|first| first != COMMAND) {
         return ordinary::run(&ordinary::Choice::parse_from(arguments));
     }
@@ -115,6 +128,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// The hidden commands with which a fleet in this process starts this program again, for its launchers and agents.
+const STAGES: [&str; 3] = ["__launch", "__exec", "__relay"];
+
+/// Does what the program does with such a command: the same functions of the library, see `src/main.rs`.
+fn become_stage() -> ExitCode {
+    let error = match cli::read() {
+        Ok(Start::Launcher { run_dir, relay }) => launcher::launch(run_dir, relay).err(),
+        Ok(Start::Relay { run_dir, vars }) => relay::relay(&run_dir, &vars).err(),
+        Ok(Start::Exec { parent, run_dir, hook }) => Some(exec::become_program(parent, run_dir, hook)),
+        Ok(Start::Remover { .. } | Start::Command(_)) => panic!("no such command is passed on"),
+        Err(error) => Some(error.into()),
+    };
+    // The receipts of the run tell why.
+    if error.is_none() { ExitCode::SUCCESS } else { ExitCode::from(exec::EXEC_FAILED) }
+}
+
 fn prove(proof: &Proof) {
     match proof {
         Proof::Sweep(order) => sweep::clean_ticks_recover_from_each_fault(order),
@@ -125,6 +154,7 @@ fn prove(proof: &Proof) {
         Proof::Hostile(order) => hostile::prove(order),
         Proof::Kill(order) => kill::killed_tick_loses_and_doubles_no_agent(order),
         Proof::Race(order) => race::racing_ticks_start_each_run_once(order),
+        Proof::Fleets(order) => fleets::every_fleet_keeps_its_promises(order),
         Proof::Sim(order) => sim::every_rule_holds_after_every_tick(order),
         Proof::Night(order) => night::night_and_morning_end_as_they_should(order),
         Proof::Fuzz(order) => fuzz::prove(order),

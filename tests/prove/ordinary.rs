@@ -27,6 +27,7 @@ const PARTS: &[Part] = &[
     part("corrupt", &["corrupt", "--samples", "2"]),
     part("sweep", &["sweep", "dispatch", "--every", "4"]),
     part("reaper", &["reaper", "--ordinary", "--crowd", "100"]),
+    part("fleets", &["fleets"]),
     part("power", &["power", "6", "--ordinary"]),
     part("night", &["night", "40", "--seed", "1", "--stand-ins"]),
     part("hostile::texts", &["hostile", "1", "texts"]),

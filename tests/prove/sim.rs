@@ -9,6 +9,7 @@ mod check;
 pub(crate) mod dice;
 mod disk;
 mod faults;
+mod fleet;
 mod keeper;
 mod machine;
 mod provider;
@@ -38,6 +39,7 @@ use crate::{fresh_seed, say};
 use check::{Broken, History, Life, Scene};
 use dice::Dice;
 use faults::Fault;
+pub(crate) use fleet::SimulatedFleet;
 use machine::Words;
 use world::{Hands, World};
 

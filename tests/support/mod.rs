@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use factory_tick::durable::seal::seal;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -586,6 +587,11 @@ pub(crate) fn assert_has(text: &str, parts: &[&str]) {
 #[expect(clippy::disallowed_methods, reason = "files of a test need not survive anything")]
 pub(crate) fn put(path: &Path, content: &str) {
     fs::write(path, content).unwrap();
+}
+
+/// Writes a receipt with its digest, as the program does.
+pub(crate) fn put_sealed(path: &Path, receipt: &Value) {
+    put(path, std::str::from_utf8(&seal(receipt.to_string().as_bytes())).unwrap());
 }
 
 /// Puts a program where it can be executed. Copied by a process of its own: a file that this one had open for

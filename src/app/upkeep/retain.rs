@@ -11,13 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::app::context::Context;
 use crate::app::shutdown::Shutdown;
 use crate::durable::Trash;
-use crate::fleet::local::LocalFleet;
-use crate::fleet::local::discard::Discarded;
+use crate::fleet::remover;
+use crate::fleet::run_store::{Discarded, RunStore};
 use crate::model::{ClockTracker, RunId, RunTrace};
 use crate::state::event::{Detail, Event, Subject};
 use crate::state::heartbeat::{HeartbeatState, Retained};
 use crate::state::{self, State};
 use crate::workspace::retention::{self, Removal};
+use crate::workspace::root::WorkspaceRoot;
 
 /// How often it is looked what may go. Nothing gets old within a minute, and a look reads each run's directory.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -33,8 +34,8 @@ pub(crate) fn retain(context: &Context, state: &State, shutdown: &Shutdown) -> O
         return None;
     }
     let until = state.held_since + context.config.tick.deadline;
-    let fleet = context.fleet(&state.lineage);
-    let look = Look { context, state, fleet, clock, until };
+    let runs = context.run_store(&state.lineage);
+    let look = Look { context, state, runs, clock, until };
     let (moved, started) = (look.move_runs(&|| shutdown.asked()), look.start_remover());
     let (all, error) = moved.unwrap_or_else(|error| (true, Some(error)));
     let error = error.or(started.err()).map(|error| format!("{error:#}"));
@@ -54,7 +55,7 @@ fn is_due(heartbeat_state: &HeartbeatState, now: Timestamp) -> bool {
 struct Look<'a> {
     context: &'a Context,
     state: &'a State,
-    fleet: LocalFleet,
+    runs: Box<dyn RunStore>,
     clock: ClockTracker,
     until: Instant,
 }
@@ -66,13 +67,13 @@ impl Look<'_> {
         if Instant::now() >= self.until {
             return Ok((false, None));
         }
-        let (traces, trash) = (self.fleet.traces()?, self.state.dir.trash());
+        let (traces, trash) = (self.runs.list()?, self.state.dir.trash());
         let (mut moved, mut error) = (0, None);
         for removal in self.removals(&traces) {
             if moved == MOVES_MAX || stop() || Instant::now() >= self.until {
                 return Ok((false, error));
             }
-            match self.fleet.discard(&removal.what, &trash) {
+            match self.runs.discard(&removal.what, &trash) {
                 Ok(Discarded::Gone) => {
                     moved += 1;
                     self.state.log_event(self.event(&removal));
@@ -104,15 +105,15 @@ impl Look<'_> {
     /// Starts the process that does the rest, where there is any.
     fn start_remover(&self) -> anyhow::Result<()> {
         let (registry, rules) = (&self.state.registry, &self.context.config.retention);
-        let owned = self.fleet.workspaces_owned()?;
-        let of_workspaces = self.fleet.trash_of_workspaces()?;
+        let (config, state) = (&self.context.config, &self.context.state_path);
+        let root = WorkspaceRoot::new(config, state, &self.state.lineage);
+        let (owned, of_workspaces) = (root.owned()?, root.trash()?);
         if !retention::workspaces(registry, &owned, rules, &self.clock).is_empty()
             || self.state.dir.trash().is_there()?
             || of_workspaces.as_ref().map_or(Ok(false), Trash::is_there)?
         {
-            let (config, state) = (&self.context.config.path, &self.context.state_path);
-            let sets = &self.context.options.set;
-            self.fleet.start_remover(config, state, sets).context("cannot start the process that removes")?;
+            let (sets, vars) = (&self.context.options.set, &self.context.vars);
+            remover::start(config, state, sets, vars).context("cannot start the process that removes")?;
         }
         Ok(())
     }

@@ -8,12 +8,12 @@ use rustix::fs::{Access, AtFlags, CWD};
 use super::subject::Subject;
 use crate::durable::disk;
 use crate::exit::{ExitStatus, Failure};
-use crate::fleet::local;
 use crate::model::Free;
 use crate::process::identity::Host;
 use crate::process::protected;
 use crate::state::{self, HostDir, State};
 use crate::views::check::Finding;
+use crate::workspace::root;
 
 /// Loaded as a tick would, without its lock: owner, mode, file system, whose it is, whether it is whole.
 pub(super) fn state(subject: &Subject<'_>) -> Vec<Finding> {
@@ -54,7 +54,7 @@ pub(super) fn workspaces(subject: &Subject<'_>) -> Vec<Finding> {
 
 /// The disks of the state and of the workspaces, which may be one.
 pub(super) fn disk(subject: &Subject<'_>) -> Vec<Finding> {
-    let workspaces = local::workspaces(subject.config, &subject.state_path);
+    let workspaces = root::folder(subject.config, &subject.state_path);
     let places = [existing(&subject.state_path), existing(&workspaces)];
     let disk = |place: &PathBuf| rustix::fs::stat(place).map(|stat| stat.st_dev).ok();
     let is_one = disk(&places[0]) == disk(&places[1]);

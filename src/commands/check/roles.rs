@@ -10,10 +10,10 @@ use crate::app::programs::{self, Wanted};
 use crate::config::prompt::{self, PromptVars};
 use crate::config::{Config, Done, Role};
 use crate::exit::ExitStatus;
-use crate::fleet::local;
 use crate::model::{ItemId, ItemState, WorkItem};
 use crate::run::env;
 use crate::views::check::Finding;
+use crate::workspace::root;
 
 /// What is run beside the agents of every role, by name: without one of these no role starts anything.
 fn beside_agents(config: &Config) -> Vec<(&'static str, &[String])> {
@@ -134,7 +134,7 @@ pub(super) fn prompts(subject: &Subject<'_>) -> Vec<Finding> {
     let item = items::first(subject);
     let with = item.as_ref().map_or_else(|| "a sample".to_owned(), |item| item.key.clone());
     let item = item.unwrap_or_else(sample);
-    let workspace = local::workspaces(subject.config, &subject.state_path).join(&item.key);
+    let workspace = root::folder(subject.config, &subject.state_path).join(&item.key);
     let render = |role: &Role, again: bool| {
         let vars = PromptVars {
             item: &item,

@@ -88,7 +88,7 @@ pub(in crate::decide) fn verdict(
 
 /// What had no room when a run ended, by the measure of its launcher. An agent may talk of a full disk that is none.
 fn full_disk(exit: &Exit) -> Option<&'static str> {
-    exit.room?.disks().find_map(|(name, free)| free.is_full().then_some(name))
+    exit.room.disks().find_map(|(name, free)| free.is_full().then_some(name))
 }
 
 /// Whether the program's own account says more than the receipt: of its own end always, of one that its launcher
@@ -185,7 +185,6 @@ fn own_end(role: &Role, resumed: bool, exit: &Exit, output: &Output) -> (Option<
 }
 
 /// The limit by which its launcher ended a run, by its receipt: the configuration may say something else by now.
-/// Nothing where an earlier version wrote the receipt.
 fn limit(before: &str, exit: &Exit) -> String {
     exit.limit_ms.map_or_else(String::new, |ms| format!("{before}{}", escape::milliseconds(ms)))
 }

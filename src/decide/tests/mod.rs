@@ -420,7 +420,7 @@ fn exit(code: i32, reason: ExitReason, reported: Reported) -> Exit {
         reported,
         after_run_ms: None,
         done: None,
-        room: None,
+        room: Room::default(),
         limit_ms: None,
     }
 }

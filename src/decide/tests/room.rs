@@ -9,7 +9,7 @@ fn failed_with(room: Room, words: &str) -> RunObservation {
     if let RunObservation::Ended(ended) = &mut observation
         && let Some(exit) = &mut ended.exit
     {
-        exit.room = Some(room);
+        exit.room = room;
     }
     observation
 }
@@ -51,7 +51,7 @@ fn success_on_a_full_disk_is_a_success() {
     let mut factory = Factory::new(&["A"]).running("a-impl.1");
     let mut observation = succeeded();
     if let RunObservation::Ended(ended) = &mut observation {
-        ended.exit.as_mut().unwrap().room = Some(room(0, 0));
+        ended.exit.as_mut().unwrap().room = room(0, 0);
     }
     factory.see("a-impl.1", observation);
     assert!(told(&factory.tick_told()).iter().any(|line| line.starts_with("done")));

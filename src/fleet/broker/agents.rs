@@ -21,12 +21,12 @@ use super::reclaim::Reclaim;
 use super::wire::{Listed, Session, Spawn};
 use crate::clock::pause;
 use crate::config::{BrokerConfig, Config};
-use crate::fleet::Fleet;
 use crate::fleet::local::LocalFleet;
+use crate::fleet::{Fleet, TOO_LATE};
 use crate::harness;
 use crate::model::{
-    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunId, RunPreview,
-    RunQuery, StartOutcome, Unavailable,
+    AgentName, FailureClass, FenceOutcome, FleetView, Launch, Observed, Reap, ReapOutcome, RunHandle, RunId,
+    RunPreview, RunQuery, StartOutcome, Unavailable,
 };
 use crate::process::identity::Host;
 use crate::process::scan::Entry;
@@ -372,6 +372,9 @@ impl Fleet for BrokerFleet {
     }
 
     fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
+        if Instant::now() >= until {
+            return StartOutcome::NotTried(TOO_LATE);
+        }
         // Each further one would wait as long, and be performed some time later all the same.
         if self.is_silent.get() {
             return StartOutcome::NotTried("the broker did not answer the start before");
@@ -389,6 +392,10 @@ impl Fleet for BrokerFleet {
 
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
         self.local.look_for(fenced)
+    }
+
+    fn end_unrecorded(&self, runs: &[(RunId, Option<RunHandle>)]) -> anyhow::Result<Vec<RunId>> {
+        self.local.end_unrecorded(runs)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {

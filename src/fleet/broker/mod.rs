@@ -23,8 +23,22 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use super::local::LocalFleet;
+use crate::config::{BrokerConfig, Config};
+
 pub use agents::{BrokerFleet, find};
 pub use client::Client;
 pub use failure::Failure;
 pub use origin::{Origin, Secret};
 pub use wire::{Listed, Released, Seat, Session, Spawn, Spawned};
+
+/// The agents of a broker. `only_ends`: to end what is on record nobody waits for it.
+pub(super) fn build(
+    local: LocalFleet,
+    config: &Config,
+    broker: &BrokerConfig,
+    only_ends: bool,
+) -> BrokerFleet {
+    let fleet = BrokerFleet::new(local, config, broker);
+    if only_ends { fleet.unasked() } else { fleet }
+}

@@ -7,11 +7,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::fleet::local::LocalFleet;
+use crate::config::Config;
 use crate::launcher::child;
 use crate::launcher::hooks::{self, Hook, HookEnd, HookLog, LOOK_EVERY, SWEEP_SLACK};
 use crate::model::{ItemId, Survivor};
-use crate::process::sweep;
+use crate::process::identity::Host;
+use crate::process::signal::Guard;
+use crate::process::{protected, sweep};
 use crate::run::env::{self, Vars};
 
 /// This program, whatever it is called and wherever it has been moved meanwhile.
@@ -19,7 +21,9 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The hook, and what it prints.
 pub struct BeforeRemove<'a> {
-    fleet: &'a LocalFleet,
+    config: &'a Config,
+    host: &'a Host,
+    vars: Vars,
     log: HookLog,
 }
 
@@ -37,9 +41,9 @@ pub enum Then {
 }
 
 impl<'a> BeforeRemove<'a> {
-    /// What the hook prints goes to `log`, whose earlier content goes with the first line.
-    pub fn new(fleet: &'a LocalFleet, log: PathBuf) -> Self {
-        BeforeRemove { fleet, log: HookLog::new(log, fleet.log_bytes_max) }
+    /// The hook that is configured, for this process and with its variables. What it prints goes to `log`, whose earlier content goes with the first line.
+    pub fn new(config: &'a Config, host: &'a Host, vars: Vars, log: PathBuf) -> Self {
+        BeforeRemove { config, host, vars, log: HookLog::new(log, config.log_bytes_max) }
     }
 
     /// Runs the hook in a workspace that is a directory, by its absolute path. `is_needed` is asked about once a second
@@ -55,7 +59,7 @@ impl<'a> BeforeRemove<'a> {
         workspace: &Path,
         is_needed: &mut dyn FnMut() -> bool,
     ) -> Result<Then> {
-        let configured = &self.fleet.hooks.before_remove;
+        let configured = &self.config.hooks.before_remove;
         let is_dir = workspace.symlink_metadata().is_ok_and(|data| data.is_dir());
         if configured.is_empty() || !is_dir {
             return Ok(Then::Remove);
@@ -74,7 +78,7 @@ impl<'a> BeforeRemove<'a> {
             name: &name,
             argv: &argv,
             workspace,
-            timeout: self.fleet.hooks.timeout,
+            timeout: self.config.hooks.timeout,
             run_dir: None,
             vars: Some(&vars),
             more_vars: &Vars::new(),
@@ -89,17 +93,22 @@ impl<'a> BeforeRemove<'a> {
 
     /// As an agent's, but for what names a run or a role.
     fn vars(&self, item: &ItemId) -> Result<Vars> {
-        let file = env::of_file(&self.fleet.env).map_err(anyhow::Error::msg)?;
-        let mut vars = env::of_role(&self.fleet.inherited, &self.fleet.env, &file, &[]);
+        let file = env::of_file(&self.config.env).map_err(anyhow::Error::msg)?;
+        let mut vars = env::of_role(&self.vars, &self.config.env, &file, &[]);
         vars.insert("FACTORY_ITEM".into(), item.0.clone().into());
         Ok(vars)
+    }
+
+    fn guard(&self) -> Result<Guard> {
+        let fleet = &self.config.fleet;
+        protected::guard(&fleet.protected_pids, &fleet.protected_pidfiles)
     }
 
     /// From its start until nothing of it is left.
     fn look_after(&mut self, hook: &Hook<'_>, is_needed: &mut dyn FnMut() -> bool) -> Result<Then> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .context("cannot become a subreaper")?;
-        let before = self.fleet.guard()?;
+        let before = self.guard()?;
         let signals = child::watch_signals()?;
         let (mut told_to_end, mut needed, mut next_look) = (false, false, Instant::now());
         let mut called_off = || {
@@ -113,9 +122,9 @@ impl<'a> BeforeRemove<'a> {
             told_to_end || needed
         };
         let end = hooks::run(hook, Path::new(THIS_PROGRAM), &signals, &mut self.log, &mut called_off);
-        let guard = self.fleet.guard().unwrap_or(before);
-        let grace = self.fleet.settings.grace;
-        let survivors = sweep::sweep_descendants(&self.fleet.host, &guard, grace, grace + SWEEP_SLACK);
+        let guard = self.guard().unwrap_or(before);
+        let grace = self.config.fleet.grace;
+        let survivors = sweep::sweep_descendants(self.host, &guard, grace, grace + SWEEP_SLACK);
         told_to_end |= child::is_stop_requested(&signals);
         child::unwatch_signals(signals)?;
         match end {

@@ -1,49 +1,25 @@
-//! What a fleet leaves on disk, listed, and taken away when it is over.
+//! What runs leave on disk: listed, read, and taken away when they are over.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
-use crate::config::EnvConfig;
 use crate::durable::Trash;
 use crate::fleet::local::LocalFleet;
 use crate::fleet::local::fences::{self, Fenced};
+use crate::fleet::run_store::{Discarded, RunLog, RunStore};
 use crate::model::{Claim, RunHandle, RunId, RunTrace};
 use crate::process::identity::{self, Life};
-use crate::run::directory::{RunDir, RunFiles};
-use crate::run::env::{self, Vars};
+use crate::run::directory::{HOOKS_LOG, RunDir, RunFiles};
+use crate::run::log_reader::LogReader;
 use crate::run::tmp;
-use crate::workspace::TRASH;
-use crate::workspace::ownership::Marks;
 
-/// What `--set` had set, for the process that removes: a list in JSON, as a value may have more than one line. Not on its
-/// command line, which everybody on the machine may read, and where a secret would stand for hours.
-const SETS: &str = "FACTORY_TICK_REMOVER_SETS";
-
-/// What became of a run's directory that was to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Discarded {
-    /// It lies in the trash, or was gone before.
-    Gone,
-    /// It stays, because it does not say itself that the run is over: why.
-    Kept(String),
-}
-
-impl LocalFleet {
-    /// Every run that has a directory, and when that last changed.
-    ///
-    /// # Errors
-    ///
-    /// That `runs/` can't be listed.
-    pub fn traces(&self) -> Result<Vec<RunTrace>> {
+impl RunStore for LocalFleet {
+    fn list(&self) -> Result<Vec<RunTrace>> {
         let mut traces = Vec::new();
         for entry in listed(&self.runs)? {
             let Some(run) = entry.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else {
@@ -60,26 +36,12 @@ impl LocalFleet {
         Ok(traces)
     }
 
-    /// The names of the workspaces that belong to this factory, those among them that are gone too.
-    ///
-    /// # Errors
-    ///
-    /// That their marks can't be listed.
-    pub fn workspaces_owned(&self) -> Result<BTreeSet<String>> {
-        match self.workspaces.canonicalize() {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeSet::new()),
-            root => Ok(Marks::of(&root?, &self.lineage).ours()?),
-        }
+    fn has(&self, run: &RunId) -> bool {
+        self.run_dir(run).path().is_dir()
     }
 
-    /// Takes a run's directory away, if its own receipts say that nothing of it lives or ever will: whatever the
-    /// caller believes, the directory of a run that lives is its only trace.
-    ///
-    /// # Errors
-    ///
-    /// That it can't be read, fenced or moved.
-    pub fn discard(&self, run: &RunId, trash: &Trash) -> Result<Discarded> {
-        let dir = RunDir::new(self.runs.join(run.to_string()));
+    fn discard(&self, run: &RunId, trash: &Trash) -> Result<Discarded> {
+        let dir = self.run_dir(run);
         let Some(files) = dir.open()? else { return Ok(Discarded::Gone) };
         if let Some(why) = self.why_not_over(run, &dir, &files)? {
             return Ok(Discarded::Kept(why));
@@ -94,55 +56,26 @@ impl LocalFleet {
         Ok(Discarded::Gone)
     }
 
-    /// The trash of the folder of workspaces; `None` where there is no such folder.
-    ///
-    /// # Errors
-    ///
-    /// That the folder can't be found out.
-    pub fn trash_of_workspaces(&self) -> io::Result<Option<Trash>> {
-        // The folder may be configured by a link; what lies in it is then elsewhere.
-        match self.workspaces.canonicalize() {
-            Ok(real) => Ok(Some(Trash::at(real.join(TRASH)))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn open_log(&self, run: &RunId, log: RunLog) -> Result<Option<LogReader>> {
+        let dir = self.run_dir(run);
+        let Some(files) = dir.open()? else { return Ok(None) };
+        // Only the bound of the logs is asked of it, so one that can't be read keeps nobody from reading them.
+        let spec = files.whole_spec().unwrap_or_else(|error| {
+            log::warn!("{error:#}");
+            None
+        });
+        let name = match log {
+            RunLog::Stdout => "stdout.log",
+            RunLog::Stderr => "stderr.log",
+            RunLog::Hooks => HOOKS_LOG,
+        };
+        let bytes_max = spec.map_or(self.log_bytes_max, |spec| spec.log_bytes_max);
+        Ok(Some(LogReader::new(dir.file(name), bytes_max)))
     }
 
-    /// Starts the process that clears workspaces and empties the trash. It needs nobody to wait for it.
-    /// `sets`: keys of the configuration that were set on the command line.
-    ///
-    /// # Errors
-    ///
-    /// That no process can be made.
-    pub fn start_remover(&self, config: &Path, state: &Path, sets: &[String]) -> io::Result<()> {
-        // It makes the environment of its hooks of its own, as a tick makes that of agents.
-        let own = EnvConfig { path_prepend: Vec::new(), ..self.env.clone() };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the fleet is what starts processes that outlive a tick"
-        )]
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("factory-tick")
-            .arg("__remove")
-            .arg(config)
-            .arg(state)
-            .env_clear()
-            .envs(env::of_role(&self.inherited, &own, &Default::default(), &[]))
-            .env(SETS, serde_json::to_string(sets)?)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map(drop)
+    fn place(&self) -> PathBuf {
+        self.runs.clone()
     }
-}
-
-/// What [`LocalFleet::start_remover`] was given as `sets`, in the process that it started; else nothing.
-pub fn sets_of_remover(vars: &Vars) -> Vec<String> {
-    let text = vars.get(OsStr::new(SETS)).and_then(|value| value.to_str());
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 impl LocalFleet {
@@ -180,4 +113,40 @@ fn listed(folder: &Path) -> Result<Vec<fs::DirEntry>> {
         entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
     };
     entries.with_context(|| format!("cannot list {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+
+    use super::*;
+    use crate::fleet::{self, Home};
+    use crate::process::identity::Host;
+    use crate::{clock, config};
+
+    #[test]
+    fn run_store_lists_runs_and_opens_their_logs() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir_all(state.path().join("runs/a-impl.1")).unwrap();
+        fs::create_dir_all(state.path().join("runs/no run")).unwrap();
+        let mut log = fs::File::create(state.path().join("runs/a-impl.1/stderr.log")).unwrap();
+        log.write_all(b"a word\n").unwrap();
+        let role = "[[role]]\nname = \"r\"\nsuffix = \"r\"\ncommand = [\"agent\"]\n";
+        let config = config::parse(role, "/f/factory.toml".as_ref(), &|_| Err(String::new())).unwrap();
+        let host = Host::read().unwrap();
+        let now = clock::moment(&host.boot_id);
+        let (lineage, vars) = ("lineage".to_owned(), BTreeMap::new());
+        let home = Home { state: state.path().to_owned(), lineage, host, now, vars };
+        let store = fleet::run_store(&config, home);
+        let (run, other): (RunId, RunId) = ("a-impl.1".parse().unwrap(), "a-impl.2".parse().unwrap());
+        let listed: Vec<_> = store.list().unwrap().into_iter().map(|trace| trace.run).collect();
+        assert_eq!(listed, std::slice::from_ref(&run));
+        assert!(store.has(&run) && !store.has(&other));
+        let mut heard = Vec::new();
+        let mut log = store.open_log(&run, RunLog::Stderr).unwrap().unwrap();
+        log.read(&mut |bytes| heard.write_all(bytes)).unwrap();
+        assert_eq!(heard, b"a word\n");
+        assert!(store.open_log(&other, RunLog::Stderr).unwrap().is_none());
+    }
 }

@@ -23,18 +23,14 @@ impl LocalFleet {
     /// # Errors
     ///
     /// That it can't be told which processes are protected, or which run.
-    pub fn end_unrecorded(
-        &self,
-        runs: impl IntoIterator<Item = (RunId, Option<RunHandle>)>,
-    ) -> Result<Vec<RunId>> {
+    pub(super) fn end_without_record(&self, runs: &[(RunId, Option<RunHandle>)]) -> Result<Vec<RunId>> {
         let guard = self.guard()?;
-        let runs: Vec<_> = runs.into_iter().collect();
         let known = runs.iter().filter_map(|(run, launcher)| self.to_end(run.clone(), launcher.clone()));
         let reaps: Vec<_> = known.collect();
         for reap in &reaps {
             self.stop_launcher(reap, &guard);
         }
-        for (run, _) in &runs {
+        for (run, _) in runs {
             // After the signal: a launcher that saw the file first would take the signal for a second stop, which cuts its
             // after_run hook. An empty file takes an inode, which there may be.
             if let Err(error) = self.run_dir(run).ask_to_stop() {

@@ -1,7 +1,7 @@
 //! Agents as processes of this machine, each under a launcher of its own.
 
 pub mod before_remove;
-pub mod discard;
+mod discard;
 mod ends;
 pub(crate) mod fences;
 mod last_resort;
@@ -21,8 +21,8 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use self::launcher_life::LauncherLife;
-use super::Fleet;
 use super::patience::{LAUNCHER_SLACK, Patience};
+use super::{Fleet, TOO_LATE};
 use crate::config::{Config, Done, EnvConfig, FleetConfig, Hooks};
 use crate::launcher::STOP_FILE_CHECK;
 use crate::model::{
@@ -40,6 +40,7 @@ use crate::run::env::Vars;
 use crate::run::spec::marker;
 use crate::run::{machine, tags, tmp};
 use crate::workspace::ownership::Marks;
+use crate::workspace::root;
 
 /// What was killed and still shows after this long sleeps in the kernel: a later tick looks again, this one
 /// must not spend its whole time on it.
@@ -92,7 +93,7 @@ impl LocalFleet {
             runs: state.join("runs"),
             live: state.join("live"),
             made: state.join("made"),
-            workspaces: workspaces(config, state),
+            workspaces: root::folder(config, state),
             lineage: lineage.to_owned(),
             host,
             now,
@@ -344,11 +345,6 @@ fn fenced(files: &RunFiles) -> Result<RunObservation> {
     Ok(RunObservation::Ended(Box::new(ended)))
 }
 
-/// The folder of workspaces.
-pub fn workspaces(config: &Config, state: &Path) -> PathBuf {
-    config.workspace_root.clone().unwrap_or_else(|| state.join("workspaces"))
-}
-
 impl Fleet for LocalFleet {
     fn observe(
         &self,
@@ -386,7 +382,10 @@ impl Fleet for LocalFleet {
         }
     }
 
-    fn start(&self, launch: &Launch, _until: Instant) -> StartOutcome {
+    fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
+        if Instant::now() >= until {
+            return StartOutcome::NotTried(TOO_LATE);
+        }
         let means = match self.means(launch) {
             Ok(means) => means,
             Err(not_started) => return not_started,
@@ -413,6 +412,10 @@ impl Fleet for LocalFleet {
 
     fn look_for(&self, fenced: &[&RunId]) -> Vec<bool> {
         self.find_fenced(fenced)
+    }
+
+    fn end_unrecorded(&self, runs: &[(RunId, Option<RunHandle>)]) -> Result<Vec<RunId>> {
+        self.end_without_record(runs)
     }
 
     fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {

@@ -40,8 +40,7 @@ struct Envelope<'a> {
     serial: u64,
     sha256: String,
     config: Option<String>,
-    /// Absent in what was written before there was any.
-    #[serde(default)]
+    /// `None` until a tick has bound the registry to its directory.
     binding: Option<Binding>,
     #[serde(borrow)]
     body: &'a RawValue,

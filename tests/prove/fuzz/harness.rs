@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use factory_tick::harness::{Meaning, is_progress, preset, read, session_on};
-use factory_tick::model::{ClockReading, Exit, ExitReason, Output, Reported};
+use factory_tick::model::{ClockReading, Exit, ExitReason, Output, Reported, Room};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -64,7 +64,7 @@ fn exit(code: Option<i32>, reason: ExitReason) -> Exit {
         reported: Reported::default(),
         after_run_ms: None,
         done: None,
-        room: None,
+        room: Room::default(),
         limit_ms: None,
     }
 }

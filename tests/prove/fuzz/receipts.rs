@@ -44,6 +44,7 @@ fn originals() -> Vec<(&'static str, Value)> {
     let exit = json!({
         "code": 1, "signal": null, "reason": "exited", "error": null, "started": moment(), "ended": moment(),
         "cpu_ms": 1, "peak_kib": 1, "reported": {"session": "s-1", "park": null}, "after_run_ms": 1000, "done": 1,
+        "room": {"state": {"bytes": 1, "inodes": 2}, "workspaces": null},
     });
     let survivor = json!({"pid": 4712, "start_ticks": 9, "comm": "x", "because": "y"});
     vec![

@@ -96,6 +96,7 @@ fn observation(pick: usize, boot_id: &str) -> RunObservation {
     let exit = |code: i32, mono_ms: u64| -> Exit {
         let value = json!({"code": code, "signal": null, "reason": "exited", "error": null, "started": moment(0),
             "ended": moment(mono_ms), "cpu_ms": u64::MAX, "peak_kib": u64::MAX, "reported": {"session": "s", "park": null},
+            "room": {"state": null, "workspaces": null},
             "after_run_ms": u64::MAX, "done": 0});
         serde_json::from_value(value).unwrap()
     };

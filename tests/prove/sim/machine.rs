@@ -1,6 +1,7 @@
 //! Run directories, launchers and processes: what the kernel, `fleet/local.rs` and the launcher do, on one
 //! simulated clock.
 
+mod ordered;
 mod programs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,6 +201,8 @@ pub(super) struct Machine {
     gone_sessions: BTreeSet<String>,
     /// The longest that the hook after each agent may keep its launcher; `None`: there is no hook.
     after_run_ms: Option<u64>,
+    /// How runs go that a check has ordered. All others are drawn.
+    ordered: BTreeMap<RunId, Script>,
     /// Between TERM and KILL.
     grace: Duration,
     /// The rule for runs of which the registry does not know theirs.
@@ -234,6 +237,7 @@ impl Machine {
             next_pid: 100,
             sessions: 0,
             gone_sessions: BTreeSet::new(),
+            ordered: BTreeMap::new(),
         }
     }
 
@@ -287,7 +291,10 @@ impl Machine {
         faults: &mut Faults,
         dice: &mut Dice,
     ) {
-        let mut script = self.script(launch, start_grace_ms, faults, dice);
+        let mut script = match self.ordered.remove(&launch.spec.id) {
+            Some(script) => script,
+            None => self.script(launch, start_grace_ms, faults, dice),
+        };
         self.know_program(launch, &mut script);
         let process = self.process();
         let at = self.mono_ms + script.claim_after;
@@ -691,7 +698,7 @@ impl Machine {
 
     /// What was free where a run worked when it ended, by its receipt.
     pub(super) fn room_of(&self, run: &RunId) -> Option<Free> {
-        self.runs.get(run)?.exit.as_ref()?.room?.workspaces
+        self.runs.get(run)?.exit.as_ref()?.room.workspaces
     }
 
     fn end_main(
@@ -734,7 +741,7 @@ impl Machine {
                 peak_kib: 0,
                 reported: one.reported.clone(),
                 after_run_ms,
-                room: Some(Room { state: None, workspaces: full }),
+                room: Room { state: None, workspaces: full },
                 done: answer.filter(|_| reason == ExitReason::Exited && code == Some(0) && asks),
                 limit_ms: None,
             });

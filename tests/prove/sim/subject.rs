@@ -18,11 +18,16 @@ pub(super) struct Simulated(RefCell<World>);
 
 impl Simulated {
     pub(super) fn new() -> Simulated {
-        let mut world = World::new(Dice::new(1), &config());
-        world.faults = Faults::default();
-        world.tracker = Tracker::default();
-        Simulated(RefCell::new(world))
+        Simulated(RefCell::new(calm_world()))
     }
+}
+
+/// A world without faults and without items.
+pub(super) fn calm_world() -> World {
+    let mut world = World::new(Dice::new(1), &config());
+    world.faults = Faults::default();
+    world.tracker = Tracker::default();
+    world
 }
 
 fn config() -> Config {

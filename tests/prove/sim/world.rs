@@ -389,8 +389,11 @@ impl Fleet for Hands<'_> {
         &self,
         queries: &[RunQuery],
         known: &BTreeMap<AgentName, u64>,
-        _until: Instant,
+        until: Instant,
     ) -> Observed<FleetView> {
+        if Instant::now() >= until {
+            return Observed::broken("the time is up");
+        }
         let mut world = self.0.borrow_mut();
         world.untold = None;
         world.unexamined.clear();
@@ -437,7 +440,10 @@ impl Fleet for Hands<'_> {
         taken.map(|name| (name.clone(), "another factory has it".to_owned())).into_iter().collect()
     }
 
-    fn start(&self, launch: &Launch, _until: Instant) -> StartOutcome {
+    fn start(&self, launch: &Launch, until: Instant) -> StartOutcome {
+        if Instant::now() >= until {
+            return StartOutcome::NotTried("the time is up");
+        }
         self.0.borrow_mut().start(launch)
     }
 
@@ -461,7 +467,10 @@ impl Fleet for Hands<'_> {
         fenced.iter().map(|run| look(run)).collect()
     }
 
-    fn reap(&self, reaps: &[&Reap], _until: Instant) -> Vec<ReapOutcome> {
+    fn reap(&self, reaps: &[&Reap], until: Instant) -> Vec<ReapOutcome> {
+        if Instant::now() >= until {
+            return vec![ReapOutcome::NotTried("the time is up"); reaps.len()];
+        }
         let mut world = self.0.borrow_mut();
         reaps.iter().map(|reap| world.reap(reap)).collect()
     }

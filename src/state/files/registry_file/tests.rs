@@ -336,6 +336,7 @@ fn which_newer_version_wrote_it_is_said_where_its_heartbeat_tells() {
             "host": "h", "status": "idle", "serial": 1, "ticks": 1, "started_at": "1970-01-01T00:00:01Z",
             "updated_at": "1970-01-01T00:00:01Z", "updated_at_ms": 1000, "exit_code": 0, "paused": false,
             "source": {"ok": true, "since": null, "error": null}, "fleet": {"ok": true, "since": null, "error": null},
+            "steady": {"now": {"at": "1970-01-01T00:00:01Z", "mono_ms": 0, "boot_id": "b"}, "since": null},
         })
     };
     put(&dir, "heartbeat.json", beat("9.8.7").to_string().as_bytes());
