@@ -19,7 +19,8 @@ impl Registry {
             counts.map(move |count| (id.to_string(), count))
         });
         let agents = self.agents.iter().flat_map(|(name, agent)| {
-            [agent.resumes, agent.unfinished].map(|count| (name.to_string(), u64::from(count)))
+            let counts = [agent.resumes, agent.unfinished, agent.spec.resumes].map(u64::from);
+            counts.into_iter().chain([agent.spec.dispatch]).map(|count| (name.to_string(), count))
         });
         let done = self.done.iter().map(|(id, done)| (id.to_string(), done.dispatch));
         let counters = self.counters.all().map(|count| ("the counters".to_owned(), count));
@@ -51,13 +52,14 @@ mod tests {
     #[test]
     fn what_nobody_can_have_counted_is_refused() {
         assert_eq!(registry().check(), Ok(()));
-        let changes: [fn(&mut Registry, u64); 6] = [
+        let changes: [fn(&mut Registry, u64); 7] = [
             |registry, count| registry.counters.dispatched = count,
             |registry, count| registry.items.values_mut().for_each(|item| item.dispatch = count),
             |registry, count| registry.done.values_mut().for_each(|item| item.dispatch = count),
             |registry, count| registry.items.values_mut().for_each(|item| item.attempts = count as u32),
             |registry, count| registry.items.values_mut().for_each(|item| item.missing_reads = count as u32),
             |registry, count| registry.agents.values_mut().for_each(|agent| agent.resumes = count as u32),
+            |registry, count| registry.agents.values_mut().for_each(|agent| agent.spec.dispatch = count),
         ];
         for (at, change) in changes.iter().enumerate() {
             for (count, is_good) in [(COUNT_MAX, true), (COUNT_MAX + 1, false)] {

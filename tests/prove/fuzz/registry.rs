@@ -287,6 +287,8 @@ proptest! {
 }
 
 fn assert_same_again(registry: &Registry) {
+    // A commit puts these into a file of their own.
+    let registry = &Registry { fresh_details: Vec::new(), ..registry.clone() };
     let printed = serde_json::to_string(registry).unwrap();
     assert_eq!(&serde_json::from_str::<Registry>(&printed).unwrap(), registry);
 }
