@@ -347,7 +347,6 @@ pub struct CoolOff {
     /// record stays until that has ended.
     pub until: Option<Timestamp>,
     /// How many failures in a row led to it.
-    #[serde(default)]
     pub streak: u32,
     /// Fingerprint of the credentials that were refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
