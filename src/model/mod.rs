@@ -28,14 +28,13 @@ pub use outcome::{
     FenceOutcome, NotifyOutcome, Outcome, ReapOutcome, Reaped, Signalled, Skipped, StartOutcome, StepOutcome,
 };
 pub use plan::{
-    Action, Cooling, Decision, DoneWhen, Launch, Plan, Reap, RecordUpdate, RunFacts, Status, Step, Usage,
-    Writeback,
+    Action, Cooling, Decision, Launch, Plan, Reap, RecordUpdate, RunFacts, Status, Step, Usage, Writeback,
 };
 pub use receipt::{
     Claim, Claimed, CleanupReceipt, Exit, ExitReason, Free, LocalLauncher, Output, Process, Refusal,
     Reported, Room, RunHandle, Survivor,
 };
-pub use run_spec::{ItemSnapshot, RunPreview, RunSpec};
+pub use run_spec::{DoneWhen, ItemSnapshot, RunPreview, RunSpec};
 pub use standstill::{Standstill, Stopped, Stuck};
 pub use verdict::{FailureClass, GateVerdict, Gates, Held, HoldReason};
 pub use world::{

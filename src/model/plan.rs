@@ -71,18 +71,6 @@ pub struct Writeback {
     pub required: bool,
 }
 
-/// What makes an item done, once every role of it has ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DoneWhen {
-    /// Nothing more.
-    Exit,
-    /// It was closed, or left the scope.
-    Source,
-    /// A command says so.
-    Command,
-}
-
 /// What a run leaves behind, whatever its end means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFacts {

@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DoneWhen, FollowUp, ItemId, RunId};
+use super::{FollowUp, ItemId, RunId};
+
+/// What makes an item done, once every role of it has ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoneWhen {
+    /// Nothing more.
+    Exit,
+    /// It was closed, or left the scope.
+    Source,
+    /// A command says so.
+    Command,
+}
 
 /// What identifies and bounds a run. The launch, the specification in the run directory and the agent's record embed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
