@@ -222,4 +222,21 @@ mod tests {
             }
         }
     }
+
+    // Origin: mutated - no unit test noticed that the bound on the size was gone.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test lays out the file that is read")]
+    fn file_of_exactly_1_mib_is_read_and_a_larger_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env");
+        let of_size = |bytes: u64| {
+            let comment = "#".repeat(bytes as usize - "A=1\n".len());
+            std::fs::write(&path, format!("A=1\n{comment}")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            read(&path)
+        };
+        assert_eq!(of_size(BYTES_MAX).unwrap()["A"], "1");
+        assert!(of_size(BYTES_MAX + 1).unwrap_err().ends_with("it is larger than 1024 KiB"));
+        assert!(of_size(2 * BYTES_MAX).unwrap_err().ends_with("it is larger than 1024 KiB"));
+    }
 }
